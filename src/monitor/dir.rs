@@ -1,0 +1,1 @@
+//! `dir://`: the vassal files of one directory, by inotify.

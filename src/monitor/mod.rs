@@ -1,0 +1,3 @@
+//! What monitors have in common: sightings of vassal files.
+
+pub mod dir;

@@ -1,0 +1,97 @@
+//! The Emperor protocol: single bytes on a stream socket pair, both ways.
+//!
+//! A vassal finds its end of the pair in the environment variable [`FD_VARIABLE`].
+
+/// Names the descriptor of the emperor pipe in a vassal's environment.
+pub const FD_VARIABLE: &str = "UWSGI_EMPEROR_FD";
+
+/// What the emperor says to a vassal.
+///
+/// # Source
+/// uWSGI 2.0.21, observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToVassal {
+    /// Byte 0: stop now.
+    Stop,
+    /// Byte 1: read the configuration again.
+    Reload,
+    /// Byte 2: finish the requests under way, then stop.
+    StopGracefully,
+}
+
+impl ToVassal {
+    /// The byte on the wire.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Stop => 0,
+            Self::Reload => 1,
+            Self::StopGracefully => 2,
+        }
+    }
+}
+
+/// What a vassal says to the emperor.
+///
+/// # Source
+/// uWSGI 2.0.21, observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromVassal {
+    /// Byte 1: it has started.
+    Ready,
+    /// Byte 2: it asks for its configuration on the config pipe.
+    SendConfig,
+    /// Byte 5: it takes requests.
+    Accepting,
+    /// Byte 17: it has served one.
+    Loyal,
+    /// Byte 22: it asks to be stopped; an on-demand vassal goes back to waiting.
+    GoIdle,
+    /// Byte 26: a sign of life.
+    Heartbeat,
+    /// Byte 30: it asks for a reinforcement (broodlord mode).
+    Spawn,
+}
+
+impl FromVassal {
+    /// Reads one byte; bytes without a meaning are ignored, as uWSGI does.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Ready,
+            2 => Self::SendConfig,
+            5 => Self::Accepting,
+            17 => Self::Loyal,
+            22 => Self::GoIdle,
+            26 => Self::Heartbeat,
+            30 => Self::Spawn,
+            _ => return None,
+        })
+    }
+
+    /// The byte on the wire.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Ready => 1,
+            Self::SendConfig => 2,
+            Self::Accepting => 5,
+            Self::Loyal => 17,
+            Self::GoIdle => 22,
+            Self::Heartbeat => 26,
+            Self::Spawn => 30,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FromVassal;
+
+    #[test]
+    fn every_byte_of_a_vassal_is_either_known_or_ignored() {
+        let known: Vec<u8> =
+            (0..=255).filter(|&byte| FromVassal::from_byte(byte).is_some()).collect();
+        assert_eq!(known, [1, 2, 5, 17, 22, 26, 30]);
+        for byte in known {
+            assert_eq!(FromVassal::from_byte(byte).map(FromVassal::byte), Some(byte));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The bytes of every protocol that is spoken here. Pure: bytes in, values out, and back.
+
+pub mod emperor;
+pub mod status;

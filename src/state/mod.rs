@@ -1,0 +1,1 @@
+//! What should happen. Pure: events and the time go in, effects come out; no I/O, no clock, no log.

@@ -1,0 +1,1 @@
+//! Clocks: monotonic for deadlines, wall time for logs.

@@ -1,0 +1,1 @@
+//! Descriptors: flags, duplicates, ranges, limits.

@@ -1,0 +1,40 @@
+//! Kernel calls behind safe types: one call a wrapper, close-on-exec at birth, `EINTR` retried where
+//! that is right. The only place with `unsafe` besides the child between fork and exec.
+#![allow(unsafe_code)]
+
+pub mod clock;
+pub mod creds;
+pub mod fd;
+pub mod inotify;
+pub mod pidfd;
+pub mod poll;
+pub mod prctl;
+pub mod process;
+pub mod scm;
+pub mod signal;
+pub mod socket;
+
+use std::io;
+
+use libc::c_int;
+
+/// Turns the C convention (-1 and `errno`) into a result.
+///
+/// # Errors
+/// The calling thread's `errno` if `returned` is -1.
+pub(crate) fn check(returned: c_int) -> io::Result<c_int> {
+    if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// Repeats a call that a signal has interrupted.
+///
+/// # Errors
+/// Whatever the call gives, but never `EINTR`.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Handles of processes: open, signal, wait, ask.

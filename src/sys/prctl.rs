@@ -1,0 +1,1 @@
+//! prctl(2): parent death, subreaper, no new privileges.

@@ -1,0 +1,1 @@
+//! fork, exec, sessions, groups, children, limits.

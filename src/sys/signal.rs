@@ -1,0 +1,1 @@
+//! Masks, dispositions, signalfd, sending.

@@ -1,0 +1,1 @@
+//! Sockets: bind, listen, accept, connect, ask.
