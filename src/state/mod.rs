@@ -1,1 +1,427 @@
 //! What should happen. Pure: events and the time go in, effects come out; no I/O, no clock, no log.
+//!
+//! Three levels: a [`life`] is one process, a [`vassal`] is one file, the [`realm`] is all of them with
+//! what they share. The event table of the design is [`table`], one function a row, one arm a column.
+
+use std::fmt;
+use std::time::Duration;
+
+pub mod deadlines;
+pub mod life;
+pub mod penalty;
+pub mod realm;
+pub mod report;
+pub mod table;
+pub mod throttle;
+pub mod timers;
+pub mod vassal;
+
+/// One spawn of one vassal; never reused, so a late event finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LifeId(pub u64);
+
+/// One vassal file from found to gone; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VassalId(pub u64);
+
+/// Which monitor found a vassal: its place on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub usize);
+
+/// What names a vassal: the same file name in two sources is two vassals.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The monitor.
+    pub source: SourceId,
+    /// The name it gives, as bytes.
+    pub name: Vec<u8>,
+}
+
+/// The numbers and switches that the administrator has set for all vassals.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// One step of the penalty, and of the level of the throttle.
+    pub throttle: Duration,
+    /// The ceiling of both.
+    pub max_throttle: Duration,
+    /// Queued starts in one second that do not wait.
+    pub throttle_burst: usize,
+    /// Lives between fork and verdict at one time.
+    pub max_starting: usize,
+    /// Deaths earn a penalty.
+    pub blacklist: bool,
+    /// From one heartbeat to the next.
+    pub required_heartbeat: Duration,
+    /// From a polite stop to SIGKILL, and between two of these.
+    pub curse_tolerance: Duration,
+    /// From the begin of ragnarok to SIGKILL for all.
+    pub reload_mercy: Duration,
+    /// Alive this long is loyal, for programs that speak no protocol.
+    pub loyal_after: Duration,
+    /// Alive this long is accepting, for programs that announce nothing.
+    pub ready_after: Duration,
+    /// From the start of a stage to its exec.
+    pub stage_timeout: Duration,
+    /// From exec to readiness, for programs that announce it.
+    pub start_timeout: Duration,
+    /// Stops are byte 2 instead of byte 0.
+    pub graceful_shutdown: bool,
+    /// Vassals start through the stage; else `binary-path` is started directly.
+    pub stage: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            throttle: Duration::from_secs(1),
+            max_throttle: Duration::from_secs(180),
+            throttle_burst: 1,
+            max_starting: 8,
+            blacklist: true,
+            required_heartbeat: Duration::from_secs(30),
+            curse_tolerance: Duration::from_secs(30),
+            reload_mercy: Duration::from_secs(30),
+            loyal_after: Duration::from_secs(10),
+            ready_after: Duration::from_secs(3),
+            stage_timeout: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(90),
+            graceful_shutdown: false,
+            stage: true,
+        }
+    }
+}
+
+/// What the monitor tells of a vassal file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Modification time, seconds since the epoch.
+    pub modified: i64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Where it listens before it runs.
+    pub on_demand: OnDemand,
+}
+
+/// Whether a vassal waits for its first connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnDemand {
+    /// It runs at once.
+    #[default]
+    No,
+    /// It waits at this address.
+    Address(String),
+    /// It has an address that cannot be read, with the reason; it must not start without.
+    Fault(String),
+}
+
+/// When a vassal that has ended is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// Whatever the reason.
+    #[default]
+    Always,
+    /// Unless it ended cleanly.
+    OnFailure,
+    /// When its file changes.
+    Never,
+}
+
+/// What a stage's verdict says about the running of its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// For a polite stop.
+    pub stop_signal: i32,
+    /// For a reload; without it the vassal is replaced.
+    pub reload_signal: Option<i32>,
+    /// For a graceful stop; without it `stop_signal`.
+    pub graceful_signal: Option<i32>,
+    /// Whether it comes back.
+    pub restart: Restart,
+    /// It announces its readiness.
+    pub notify: bool,
+    /// It was promised a watchdog with this period.
+    pub heartbeat: Option<Duration>,
+    /// Overrides the rule of that name.
+    pub loyal_after: Option<Duration>,
+    /// Overrides the rule of that name.
+    pub ready_after: Option<Duration>,
+    /// Overrides the rule of that name.
+    pub start_timeout: Option<Duration>,
+    /// Listening sockets that it has left in custody.
+    pub listeners: usize,
+}
+
+/// SIGTERM, which is 15 on every Linux.
+pub const SIGTERM: i32 = 15;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stop_signal: SIGTERM,
+            reload_signal: None,
+            graceful_signal: None,
+            restart: Restart::Always,
+            notify: false,
+            heartbeat: None,
+            loyal_after: None,
+            ready_after: None,
+            start_timeout: None,
+            listeners: 0,
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit {code}"),
+            Self::Signal(number) => write!(f, "signal {number}"),
+        }
+    }
+}
+
+/// What a running vassal says, by a byte or by its notify socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It has started.
+    Ready,
+    /// It takes requests.
+    Accepting,
+    /// It has served one.
+    Loyal,
+    /// It wants to be stopped until it is needed.
+    GoIdle,
+    /// It is alive.
+    Beat,
+}
+
+/// Who said it: only a byte makes a speaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// The emperor pipe.
+    Pipe,
+    /// The notify socket of systemd's protocol.
+    Notify,
+}
+
+/// What happens to one life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LifeEvent {
+    /// The fork has worked; the number is for eyes only.
+    Spawned(i32),
+    /// No process was made: the reason. Nobody is to blame.
+    SpawnFailed(String),
+    /// The stage has prepared everything.
+    Verdict(Settings),
+    /// The start has failed for this reason; the process is about to end.
+    StartFailed(String),
+    /// End-of-file on the status socket.
+    StatusClosed,
+    /// A word of the vassal.
+    Said(Said, Channel),
+    /// End-of-file on the emperor pipe.
+    PipeClosed,
+    /// It has ended and is reaped.
+    Exited(Exit),
+}
+
+/// What happens in the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A vassal file is there; `boot` = seen by the first scan of its monitor.
+    Found {
+        /// Its name.
+        key: Key,
+        /// What is known of it.
+        file: File,
+        /// Seen by the first scan of its monitor.
+        boot: bool,
+    },
+    /// A vassal file is another than before.
+    Changed {
+        /// Its name.
+        key: Key,
+        /// What is known of it now.
+        file: File,
+    },
+    /// A vassal file is there no more.
+    Lost(Key),
+    /// The on-demand address is bound.
+    ListenerBound(VassalId),
+    /// It is not, for this reason.
+    ListenerRefused(VassalId, String),
+    /// Somebody has connected to a waiting vassal.
+    Connection(VassalId),
+    /// Of one process.
+    Life(LifeId, LifeEvent),
+    /// SIGHUP: reload all.
+    ReloadAll,
+    /// SIGURG: forget the blacklist.
+    ForgetBlacklist,
+    /// TERM, INT, QUIT: stop all, then leave.
+    Ragnarok,
+    /// A second INT or QUIT: no mercy.
+    RagnarokNow,
+    /// Some deadline has passed.
+    Time,
+}
+
+/// A word to a vassal on its emperor pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Byte 0.
+    Stop,
+    /// Byte 1.
+    Reload,
+    /// Byte 2.
+    StopGracefully,
+}
+
+/// Which part a new process is to play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The vassal itself.
+    Vassal,
+    /// A stage that reads the file, gives its verdict and ends.
+    Check,
+}
+
+/// What the shell must do. Each one that can fail answers with an event in the same turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Bind the on-demand address; answered by `ListenerBound` or `ListenerRefused`.
+    Bind(VassalId, String),
+    /// Close the on-demand listener.
+    Unbind(VassalId),
+    /// Poll the on-demand listener for connections.
+    Watch(VassalId),
+    /// Poll it no more.
+    Unwatch(VassalId),
+    /// Fork; answered by `Spawned` or `SpawnFailed`.
+    Spawn(VassalId, LifeId, Role),
+    /// Say this on its emperor pipe.
+    Tell(LifeId, Order),
+    /// Send this signal to its process group.
+    Signal(LifeId, i32),
+    /// SIGKILL to its process group.
+    Kill(LifeId),
+    /// The listeners that this life's stage has sent are the vassal's from now on.
+    TakeCustody(VassalId, LifeId),
+    /// The record is dropped: close what belongs to it.
+    Forget(VassalId),
+    /// Worth a line in the log.
+    Note(VassalId, Note),
+    /// Nothing is left: leave with this status.
+    Leave(u8),
+}
+
+/// A transition, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The program runs.
+    Running {
+        /// Of the process.
+        pid: i32,
+    },
+    /// It has said, or is believed by its age, to have started.
+    Ready,
+    /// It takes requests.
+    Accepting,
+    /// It is loyal; its penalty is forgotten.
+    Loyal,
+    /// Waiting for the first connection.
+    Waiting {
+        /// Where.
+        address: String,
+    },
+    /// Not started.
+    Held {
+        /// The reason.
+        why: String,
+        /// To the next try, where it is known.
+        wait: Option<Duration>,
+    },
+    /// Told to read its configuration again.
+    Reloading {
+        /// The way.
+        by: ReloadWay,
+    },
+    /// The replacement takes over.
+    Replaced {
+        /// Of the process.
+        pid: i32,
+    },
+    /// The replacement, or its check, has failed; the running one goes on.
+    ReplacementFailed {
+        /// The reason.
+        why: String,
+    },
+    /// The start has failed.
+    StartFailed {
+        /// The reason.
+        why: String,
+    },
+    /// Told to stop.
+    Stopping {
+        /// The reason.
+        why: &'static str,
+    },
+    /// Killed without a further word.
+    Killed {
+        /// The reason.
+        why: &'static str,
+    },
+    /// It has ended, as it was told to.
+    Stopped {
+        /// How it ended.
+        exit: Exit,
+        /// From fork to end.
+        lived: Duration,
+    },
+    /// It has ended by itself.
+    Died {
+        /// How it ended.
+        exit: Exit,
+        /// From fork to end.
+        lived: Duration,
+        /// It was loyal.
+        loyal: bool,
+        /// The penalty before the next start.
+        wait: Duration,
+        /// Deaths that are not forgiven.
+        attempt: u32,
+    },
+    /// It has ended for good, as its restart setting says.
+    Finished {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// No heartbeat in time.
+    Silent,
+    /// The file is gone, and so is the vassal.
+    Gone,
+}
+
+/// How a reload is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadWay {
+    /// Byte 1.
+    Byte,
+    /// This signal.
+    Signal(i32),
+    /// A second life on the same listeners.
+    Replacement,
+    /// Its file is checked, then it is stopped and started.
+    Restart,
+}

@@ -1,0 +1,291 @@
+//! One process of one vassal, from fork or adoption to reaping.
+
+use std::time::{Duration, Instant};
+
+use super::{Channel, Effect, Exit, LifeId, Order, Role, Rules, Said, Settings};
+
+/// Where a life is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Forked; its program does not run yet.
+    Starting {
+        /// The program must run by then.
+        deadline: Instant,
+    },
+    /// Its program runs.
+    Running(Watch),
+    /// Told to stop, or to be killed.
+    Cursed {
+        /// SIGKILL then, and again each curse tolerance.
+        kill_at: Instant,
+    },
+}
+
+/// What a running life is watched for; each is a deadline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Counts as accepting then, as it announces nothing.
+    accepting_at: Option<Instant>,
+    /// Counts as loyal then, as it speaks no protocol.
+    loyal_at: Option<Instant>,
+    /// Must have announced its readiness by then.
+    ready_by: Option<Instant>,
+    /// The next heartbeat must have come by then.
+    beat_by: Option<Instant>,
+    /// It was asked to reload for its silence; any word must have come by then.
+    word_by: Option<Instant>,
+}
+
+/// A deadline of a life that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// Its program does not run in time.
+    Start,
+    /// It has been running long enough to count as accepting.
+    Accepting,
+    /// It has been running long enough to count as loyal.
+    Loyal,
+    /// It has not announced its readiness in time.
+    Readiness,
+    /// Its heartbeat has not come.
+    Beat,
+    /// It was asked to reload for that, and is silent still.
+    Word,
+    /// It was told to stop, and lives.
+    Kill,
+}
+
+/// When the life last said or did something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    /// Ready.
+    pub ready: Option<Instant>,
+    /// Accepting.
+    pub accepting: Option<Instant>,
+    /// Loyal.
+    pub loyal: Option<Instant>,
+    /// Heartbeat.
+    pub beat: Option<Instant>,
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Its number.
+    pub id: LifeId,
+    /// The part it plays.
+    pub role: Role,
+    /// Its process id, for eyes only.
+    pub pid: Option<i32>,
+    /// Where it is.
+    pub phase: Phase,
+    /// When it was forked.
+    pub born: Instant,
+    /// What its stage has told of it.
+    pub settings: Settings,
+    /// The stage has given its verdict; true from the start where none runs.
+    pub verdict: bool,
+    /// Why its start has failed.
+    pub failed: Option<String>,
+    /// It has sent a protocol byte.
+    pub spoke: bool,
+    /// It has started.
+    pub ready: bool,
+    /// It takes requests.
+    pub accepting: bool,
+    /// It has served one.
+    pub loyal: bool,
+    /// When it said so.
+    pub marks: Marks,
+    /// Reloads in place.
+    pub reloads: u32,
+    stopped_by: Option<i32>,
+}
+
+impl Life {
+    /// A life that is about to be forked.
+    pub fn new(id: LifeId, role: Role, now: Instant, rules: &Rules) -> Self {
+        Self {
+            id,
+            role,
+            pid: None,
+            phase: Phase::Starting { deadline: now + rules.stage_timeout },
+            born: now,
+            settings: Settings::default(),
+            verdict: !rules.stage,
+            failed: None,
+            spoke: false,
+            ready: false,
+            accepting: false,
+            loyal: false,
+            marks: Marks::default(),
+            reloads: 0,
+            stopped_by: None,
+        }
+    }
+
+    /// It was told to stop, or to be killed.
+    pub fn is_cursed(&self) -> bool {
+        matches!(self.phase, Phase::Cursed { .. })
+    }
+
+    /// Its program does not run yet.
+    pub fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. })
+    }
+
+    /// Its program runs from now on.
+    pub fn run(&mut self, now: Instant, rules: &Rules) {
+        let settings = &self.settings;
+        let silent = !settings.notify;
+        let start_timeout = settings.start_timeout.unwrap_or(rules.start_timeout);
+        let watchdog = settings.heartbeat.filter(|_| settings.notify);
+        self.phase = Phase::Running(Watch {
+            accepting_at: silent.then(|| now + settings.ready_after.unwrap_or(rules.ready_after)),
+            loyal_at: silent.then(|| now + settings.loyal_after.unwrap_or(rules.loyal_after)),
+            ready_by: settings.notify.then(|| now + start_timeout),
+            beat_by: watchdog.map(|period| now + period + rules.required_heartbeat),
+            word_by: None,
+        });
+    }
+
+    /// Takes a word of the program; true if it changes what is known of it.
+    pub fn hear(&mut self, now: Instant, said: Said, channel: Channel, rules: &Rules) -> bool {
+        let first = channel == Channel::Pipe && !self.spoke;
+        self.spoke |= channel == Channel::Pipe;
+        if let Phase::Running(watch) = &mut self.phase {
+            watch.word_by = None;
+            if first {
+                // From here on it is believed by its words, not by its age.
+                watch.accepting_at = None;
+                watch.loyal_at = None;
+            }
+            match said {
+                Said::Beat => watch.beat_by = Some(now + rules.required_heartbeat),
+                Said::Accepting => watch.ready_by = None,
+                Said::Ready if channel == Channel::Notify => watch.ready_by = None,
+                Said::Ready | Said::Loyal | Said::GoIdle => {}
+            }
+        }
+        match said {
+            Said::Ready => flag(&mut self.ready, &mut self.marks.ready, now),
+            Said::Accepting => flag(&mut self.accepting, &mut self.marks.accepting, now),
+            Said::Loyal => flag(&mut self.loyal, &mut self.marks.loyal, now),
+            Said::Beat => {
+                self.marks.beat = Some(now);
+                false
+            }
+            Said::GoIdle => true,
+        }
+    }
+
+    /// A speaker that is to replace another must say that it is accepting.
+    pub fn expect_accepting(&mut self, now: Instant, rules: &Rules) {
+        let limit = self.settings.start_timeout.unwrap_or(rules.start_timeout);
+        if let Phase::Running(watch) = &mut self.phase {
+            watch.ready_by.get_or_insert(now + limit);
+        }
+    }
+
+    /// It was told to reload in place: it says again when it is ready.
+    pub fn reload(&mut self) {
+        self.reloads = self.reloads.saturating_add(1);
+        self.ready = false;
+        self.accepting = false;
+    }
+
+    /// Its heartbeat is missing: gives it the curse tolerance for any word.
+    pub fn expect_word(&mut self, now: Instant, rules: &Rules) {
+        if let Phase::Running(watch) = &mut self.phase {
+            watch.beat_by = None;
+            watch.word_by = Some(now + rules.curse_tolerance);
+        }
+    }
+
+    /// Tells it to stop; one that does not run its program yet is killed.
+    pub fn stop(&mut self, now: Instant, rules: &Rules, out: &mut Vec<Effect>) {
+        match self.phase {
+            Phase::Starting { .. } => self.kill(now, rules, out),
+            Phase::Running(_) => {
+                let graceful = rules.graceful_shutdown;
+                let order = if graceful { Order::StopGracefully } else { Order::Stop };
+                out.push(Effect::Tell(self.id, order));
+                if !self.spoke {
+                    let gentle = self.settings.graceful_signal.filter(|_| graceful);
+                    let signal = gentle.unwrap_or(self.settings.stop_signal);
+                    self.stopped_by = Some(signal);
+                    out.push(Effect::Signal(self.id, signal));
+                }
+                self.phase = Phase::Cursed { kill_at: now + rules.curse_tolerance };
+            }
+            Phase::Cursed { .. } => {}
+        }
+    }
+
+    /// Its pipe is gone, so it cannot be told: the curse alone.
+    pub fn curse(&mut self, now: Instant, rules: &Rules) {
+        if !self.is_cursed() {
+            self.phase = Phase::Cursed { kill_at: now + rules.curse_tolerance };
+        }
+    }
+
+    /// Kills it without a further word, and again each curse tolerance.
+    pub fn kill(&mut self, now: Instant, rules: &Rules, out: &mut Vec<Effect>) {
+        out.push(Effect::Kill(self.id));
+        self.phase = Phase::Cursed { kill_at: now + rules.curse_tolerance };
+    }
+
+    /// Whether this end is what it was told, or a good one by itself.
+    pub fn ended_well(&self, exit: Exit) -> bool {
+        match exit {
+            Exit::Code(code) => code == 0,
+            Exit::Signal(signal) => self.stopped_by == Some(signal),
+        }
+    }
+
+    /// Its nearest deadline, and what has passed with it.
+    pub fn deadline(&self) -> Option<(Instant, Overdue)> {
+        match &self.phase {
+            Phase::Starting { deadline } => Some((*deadline, Overdue::Start)),
+            Phase::Cursed { kill_at } => Some((*kill_at, Overdue::Kill)),
+            Phase::Running(watch) => [
+                (watch.accepting_at, Overdue::Accepting),
+                (watch.loyal_at, Overdue::Loyal),
+                (watch.ready_by, Overdue::Readiness),
+                (watch.beat_by, Overdue::Beat),
+                (watch.word_by, Overdue::Word),
+            ]
+            .into_iter()
+            .filter_map(|(at, what)| at.map(|at| (at, what)))
+            .min_by_key(|(at, _)| *at),
+        }
+    }
+
+    /// Counts as accepting (and ready) by its age.
+    pub fn believe_accepting(&mut self, now: Instant) {
+        if let Phase::Running(watch) = &mut self.phase {
+            watch.accepting_at = None;
+        }
+        flag(&mut self.ready, &mut self.marks.ready, now);
+        flag(&mut self.accepting, &mut self.marks.accepting, now);
+    }
+
+    /// Counts as loyal, by its age or by its readiness.
+    pub fn believe_loyal(&mut self, now: Instant) {
+        if let Phase::Running(watch) = &mut self.phase {
+            watch.loyal_at = None;
+        }
+        flag(&mut self.loyal, &mut self.marks.loyal, now);
+    }
+
+    /// How long it has lived.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.born)
+    }
+}
+
+/// Sets a flag and its mark; true if it was not set before.
+fn flag(flag: &mut bool, mark: &mut Option<Instant>, now: Instant) -> bool {
+    *mark = Some(now);
+    !std::mem::replace(flag, true)
+}

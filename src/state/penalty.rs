@@ -1,0 +1,83 @@
+//! The blacklist: what a vassal's deaths have earned it.
+
+use std::time::{Duration, Instant};
+
+use super::Rules;
+
+/// The deaths of one vassal since it was last forgiven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Penalty {
+    deaths: u32,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Penalty {
+    /// One more death that was not loyal; gives the wait before the next start.
+    pub fn add(&mut self, now: Instant, rules: &Rules) -> Duration {
+        if !rules.blacklist {
+            return Duration::ZERO;
+        }
+        self.deaths = self.deaths.saturating_add(1);
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+        self.wait(rules)
+    }
+
+    /// Forgets all deaths; false if there was nothing to forget.
+    pub fn forgive(&mut self) -> bool {
+        let had = self.deaths > 0;
+        *self = Self::default();
+        had
+    }
+
+    /// Deaths so far.
+    pub fn deaths(&self) -> u32 {
+        self.deaths
+    }
+
+    /// First and last death, if there was any.
+    pub fn span(&self) -> Option<(Instant, Instant)> {
+        self.first.zip(self.last)
+    }
+
+    /// The wait that the deaths so far have earned.
+    pub fn wait(&self, rules: &Rules) -> Duration {
+        rules.throttle.saturating_mul(self.deaths).min(rules.max_throttle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_death_adds_one_step_and_the_maximum_is_held() {
+        let rules = Rules {
+            throttle: Duration::from_millis(800),
+            max_throttle: Duration::from_millis(2000),
+            ..Rules::default()
+        };
+        let mut penalty = Penalty::default();
+        let waits: Vec<u128> =
+            (0..5).map(|_| penalty.add(Instant::now(), &rules).as_millis()).collect();
+        assert_eq!(waits, [800, 1600, 2000, 2000, 2000]);
+    }
+
+    #[test]
+    fn a_forgiven_vassal_begins_anew() {
+        let mut penalty = Penalty::default();
+        penalty.add(Instant::now(), &Rules::default());
+        assert!(penalty.forgive());
+        assert!(!penalty.forgive());
+        assert_eq!(penalty.add(Instant::now(), &Rules::default()), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn without_blacklist_no_death_is_counted() {
+        let rules = Rules { blacklist: false, ..Rules::default() };
+        let mut penalty = Penalty::default();
+        assert_eq!(penalty.add(Instant::now(), &rules), Duration::ZERO);
+        assert_eq!(penalty.span(), None);
+    }
+}

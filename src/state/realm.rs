@@ -1,0 +1,312 @@
+//! All vassals, with what they share: throttle, start budget, deadlines, ragnarok.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::throttle::{Throttle, Ticket};
+use super::timers::Timers;
+use super::vassal::{Lane, Turn, Vassal, Want};
+use super::{Effect, Event, File, Key, LifeEvent, LifeId, Rules, VassalId};
+
+/// A life holds its place in the start budget no longer than this.
+const SLOT: Duration = Duration::from_secs(1);
+/// After the mercy everything is killed; what the kernel does not give back by then is left to it.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// Exit status of an emperor that had to leave processes behind.
+const LEFT_BEHIND: u8 = 1;
+
+/// All vassals.
+#[derive(Debug)]
+pub struct Realm {
+    rules: Rules,
+    vassals: BTreeMap<VassalId, Vassal>,
+    names: HashMap<Key, VassalId>,
+    lives: HashMap<LifeId, VassalId>,
+    timers: Timers,
+    throttle: Throttle,
+    budget: VecDeque<(VassalId, Ticket)>,
+    slots: VecDeque<(Instant, LifeId)>,
+    last_vassal: u64,
+    last_life: u64,
+    ragnarok: Option<Ragnarok>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ragnarok {
+    kill_at: Instant,
+    killed: bool,
+    left: bool,
+}
+
+impl Realm {
+    /// A realm without vassals.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            vassals: BTreeMap::new(),
+            names: HashMap::new(),
+            lives: HashMap::new(),
+            timers: Timers::default(),
+            throttle: Throttle::default(),
+            budget: VecDeque::new(),
+            slots: VecDeque::new(),
+            last_vassal: 0,
+            last_life: 0,
+            ragnarok: None,
+        }
+    }
+
+    /// One event in; what the shell must do is appended to `out`, in order. Whatever of it fails or
+    /// answers at once comes back as an event before anything else is served.
+    pub fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Effect>) {
+        let mut sink = Sink { now, out, wants: Vec::new() };
+        match event {
+            // What is found or changed in ragnarok comes too late.
+            Event::Found { .. } | Event::Changed { .. } if self.ragnarok.is_some() => {}
+            Event::Found { key, file, boot } => {
+                let lane = if boot { Lane::Budget } else { Lane::Throttle };
+                self.found(key, file, lane, &mut sink);
+            }
+            Event::Changed { key, file } => {
+                self.named(&key, &mut sink, |vassal, turn| vassal.changed(file, turn));
+            }
+            Event::Lost(key) => self.named(&key, &mut sink, Vassal::lost),
+            Event::ListenerBound(id) => self.with(id, &mut sink, Vassal::listener_bound),
+            Event::ListenerRefused(id, why) => {
+                self.with(id, &mut sink, |vassal, turn| vassal.listener_refused(why, turn));
+            }
+            Event::Connection(id) => self.with(id, &mut sink, Vassal::connection),
+            Event::Life(id, event) => self.life(id, event, &mut sink),
+            Event::ReloadAll => self.all(&mut sink, Vassal::hang_up),
+            Event::ForgetBlacklist => self.all(&mut sink, Vassal::forgive),
+            Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut sink),
+            Event::RagnarokNow => self.begin_ragnarok(Duration::ZERO, &mut sink),
+            Event::Time => self.time(&mut sink),
+        }
+        self.serve(&mut sink);
+        self.leave_if_empty(out);
+    }
+
+    /// When `Event::Time` is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let slot = self.slots.front().map(|(at, _)| *at).filter(|_| !self.budget.is_empty());
+        let end = self.ragnarok.filter(|end| !end.left).map(|end| end.kill_at);
+        [self.timers.first(), self.throttle.deadline(), slot, end].into_iter().flatten().min()
+    }
+
+    /// The numbers it works by.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// All vassals, in the order in which they were found.
+    pub fn vassals(&self) -> impl Iterator<Item = &Vassal> {
+        self.vassals.values()
+    }
+
+    /// One vassal.
+    pub fn vassal(&self, id: VassalId) -> Option<&Vassal> {
+        self.vassals.get(&id)
+    }
+
+    /// How many vassals there are.
+    pub fn len(&self) -> usize {
+        self.vassals.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.vassals.is_empty()
+    }
+
+    /// Which vassal bears this name.
+    pub fn named_id(&self, key: &Key) -> Option<VassalId> {
+        self.names.get(key).copied()
+    }
+
+    /// Which vassal a living process belongs to.
+    pub fn vassal_of(&self, life: LifeId) -> Option<VassalId> {
+        self.lives.get(&life).copied()
+    }
+
+    /// The present level of the throttle.
+    pub fn throttle_level(&self) -> Duration {
+        self.throttle.level()
+    }
+
+    /// Lives between fork and verdict, as the start budget counts them.
+    pub fn starting(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The end has begun.
+    pub fn is_ending(&self) -> bool {
+        self.ragnarok.is_some()
+    }
+
+    fn found(&mut self, key: Key, file: File, lane: Lane, sink: &mut Sink<'_>) {
+        if self.names.contains_key(&key) {
+            return self.named(&key, sink, |vassal, turn| vassal.changed(file, turn));
+        }
+        self.last_vassal += 1;
+        let id = VassalId(self.last_vassal);
+        let mut turn = sink.turn(&self.rules, &mut self.last_life);
+        let vassal = Vassal::new(id, key.clone(), file, lane, &mut turn);
+        self.timers.set(id, vassal.deadline());
+        self.names.insert(key, id);
+        self.vassals.insert(id, vassal);
+    }
+
+    fn life(&mut self, id: LifeId, event: LifeEvent, sink: &mut Sink<'_>) {
+        let Some(vassal) = self.vassal_of(id) else { return };
+        let ended = matches!(event, LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_));
+        let decided = matches!(
+            event,
+            LifeEvent::Verdict(_) | LifeEvent::StartFailed(_) | LifeEvent::StatusClosed
+        );
+        if ended {
+            self.lives.remove(&id);
+        }
+        if ended || decided {
+            self.slots.retain(|(_, life)| *life != id);
+        }
+        self.with(vassal, sink, |vassal, turn| vassal.life(id, event, turn));
+    }
+
+    fn named(
+        &mut self,
+        key: &Key,
+        sink: &mut Sink<'_>,
+        row: impl FnOnce(&mut Vassal, &mut Turn<'_>),
+    ) {
+        if let Some(id) = self.named_id(key) {
+            self.with(id, sink, row);
+        }
+    }
+
+    fn all(&mut self, sink: &mut Sink<'_>, row: fn(&mut Vassal, &mut Turn<'_>)) {
+        let ids: Vec<VassalId> = self.vassals.keys().copied().collect();
+        for id in ids {
+            self.with(id, sink, row);
+        }
+    }
+
+    fn with(
+        &mut self,
+        id: VassalId,
+        sink: &mut Sink<'_>,
+        row: impl FnOnce(&mut Vassal, &mut Turn<'_>),
+    ) {
+        let Some(vassal) = self.vassals.get_mut(&id) else { return };
+        row(vassal, &mut sink.turn(&self.rules, &mut self.last_life));
+        self.timers.set(id, vassal.deadline());
+    }
+
+    fn begin_ragnarok(&mut self, mercy: Duration, sink: &mut Sink<'_>) {
+        let kill_at = sink.now + mercy;
+        match &mut self.ragnarok {
+            Some(end) => end.kill_at = end.kill_at.min(kill_at),
+            None => self.ragnarok = Some(Ragnarok { kill_at, killed: false, left: false }),
+        }
+        self.all(sink, Vassal::lost);
+        self.mercy_ends(sink);
+    }
+
+    fn mercy_ends(&mut self, sink: &mut Sink<'_>) {
+        let now = sink.now;
+        let Some(end) = self.ragnarok.as_mut().filter(|end| end.kill_at <= now && !end.left) else {
+            return;
+        };
+        if end.killed {
+            end.left = true;
+            sink.out.push(Effect::Leave(LEFT_BEHIND));
+            return;
+        }
+        end.killed = true;
+        end.kill_at = now + LAST_WAIT;
+        sink.out.extend(self.lives.keys().copied().map(Effect::Kill));
+    }
+
+    fn time(&mut self, sink: &mut Sink<'_>) {
+        for id in self.timers.due(sink.now) {
+            self.with(id, sink, Vassal::expire);
+        }
+        self.mercy_ends(sink);
+    }
+
+    /// Serves what vassals ask for, until nobody can start or asks any more.
+    fn serve(&mut self, sink: &mut Sink<'_>) {
+        let now = sink.now;
+        loop {
+            self.take_wants(sink);
+            while let Some(start) = self.throttle.pop(now, &self.rules) {
+                self.budget.push_back(start);
+            }
+            while self.slots.front().is_some_and(|(until, _)| *until <= now) {
+                self.slots.pop_front();
+            }
+            if self.slots.len() >= self.rules.max_starting.max(1) {
+                return;
+            }
+            let Some((id, ticket)) = self.budget.pop_front() else { return };
+            let mut born = None;
+            self.with(id, sink, |vassal, turn| born = vassal.granted(ticket, turn));
+            if let Some(life) = born {
+                self.lives.insert(life, id);
+                self.slots.push_back((now + SLOT, life));
+            }
+        }
+    }
+
+    fn take_wants(&mut self, sink: &mut Sink<'_>) {
+        let mut forgotten = false;
+        for want in std::mem::take(&mut sink.wants) {
+            match want {
+                Want::Start(id, ticket, Lane::Throttle) => {
+                    self.throttle.push(sink.now, (id, ticket), &self.rules);
+                }
+                Want::Start(id, ticket, Lane::Budget) => self.budget.push_back((id, ticket)),
+                Want::Gone(id) => {
+                    forgotten = true;
+                    self.forget(id, sink.out);
+                }
+            }
+        }
+        if forgotten {
+            let vassals = &self.vassals;
+            let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
+            self.throttle.retain(sink.now, &self.rules, waits);
+        }
+    }
+
+    fn forget(&mut self, id: VassalId, out: &mut Vec<Effect>) {
+        if let Some(vassal) = self.vassals.remove(&id) {
+            self.names.remove(&vassal.key);
+            self.timers.set(id, None);
+            out.push(Effect::Forget(id));
+        }
+    }
+
+    fn leave_if_empty(&mut self, out: &mut Vec<Effect>) {
+        if let Some(end) = &mut self.ragnarok
+            && !end.left
+            && self.vassals.is_empty()
+        {
+            end.left = true;
+            out.push(Effect::Leave(0));
+        }
+    }
+}
+
+/// Where a step puts what it wants done.
+struct Sink<'a> {
+    now: Instant,
+    out: &'a mut Vec<Effect>,
+    wants: Vec<Want>,
+}
+
+impl Sink<'_> {
+    fn turn<'b>(&'b mut self, rules: &'b Rules, last_life: &'b mut u64) -> Turn<'b> {
+        Turn { now: self.now, rules, out: self.out, wants: &mut self.wants, last_life }
+    }
+}

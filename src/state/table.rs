@@ -1,0 +1,544 @@
+//! The event table: what each event means in each phase of a vassal.
+//!
+//! A function is a row, an arm of its `match` is a column; each arm must give the next phase. There is no
+//! wildcard over phases or events: a new one does not compile before all have met it.
+
+use std::time::Duration;
+
+use super::life::Life;
+use super::throttle::Ticket;
+use super::vassal::{
+    FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn, Vassal, Why, running,
+};
+use super::{Channel, Effect, Exit, File, LifeEvent, LifeId, Note, Role, Said, Settings};
+
+const LAST_BIND_RETRY: Duration = Duration::from_secs(10);
+const LAST_RESOURCE_RETRY: Duration = Duration::from_secs(30);
+/// Between two starts by connections, for a program that ends without taking any.
+const PACE: Duration = Duration::from_millis(100);
+
+impl Vassal {
+    // The file.
+
+    /// Its file is another than before.
+    pub fn changed(&mut self, file: File, turn: &mut Turn<'_>) {
+        self.penalty.forgive();
+        self.resource_retry = FIRST_RESOURCE_RETRY;
+        let moved = self.renew(file, turn);
+        let anew = Then::Begin(Lane::Budget);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) => match hold.why {
+                Why::Throttle | Why::Budget if !moved => Phase::Held(hold),
+                Why::Throttle
+                | Why::Budget
+                | Why::Penalty
+                | Why::Resource(_)
+                | Why::Address(_)
+                | Why::Pace
+                | Why::Finished(_) => self.begin(Lane::Budget, turn),
+            },
+            Phase::Waiting if moved => self.begin(Lane::Budget, turn),
+            Phase::Waiting => Phase::Waiting,
+            Phase::Starting(mut life) => {
+                life.kill(turn.now, turn.rules, turn.out);
+                Phase::Stopping { life, other: None, then: anew }
+            }
+            // Another address needs another listener, which only a new life can be given.
+            Phase::Running { current, due: _ } if moved => self.stop(current, None, anew, turn),
+            Phase::Replacing { current, next: other, again: _ }
+            | Phase::Retiring { current, old: other, reload: _ }
+                if moved =>
+            {
+                self.stop(current, Some(other), anew, turn)
+            }
+            Phase::Running { current, due: _ } => self.reload(current, turn),
+            Phase::Replacing { current, mut next, again: _ } => {
+                if !next.is_cursed() {
+                    next.kill(turn.now, turn.rules, turn.out);
+                }
+                Phase::Replacing { current, next, again: true }
+            }
+            Phase::Retiring { current, old, reload: _ } => {
+                Phase::Retiring { current, old, reload: true }
+            }
+            Phase::Stopping { life, other, then: _ } => Phase::Stopping { life, other, then: anew },
+        };
+    }
+
+    /// Its file is gone, or ragnarok has come.
+    pub fn lost(&mut self, turn: &mut Turn<'_>) {
+        let gone = Then::Gone;
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(_) | Phase::Waiting => self.after(gone, turn),
+            Phase::Starting(life) => self.stop(life, None, gone, turn),
+            Phase::Running { current, due: _ } => self.stop(current, None, gone, turn),
+            Phase::Replacing { current, next, again: _ } => {
+                self.stop(current, Some(next), gone, turn)
+            }
+            Phase::Retiring { current, old, reload: _ } => {
+                self.stop(current, Some(old), gone, turn)
+            }
+            Phase::Stopping { life, other, then: _ } => Phase::Stopping { life, other, then: gone },
+        };
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&mut self, turn: &mut Turn<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Running { current, due: _ } => self.reload(current, turn),
+            Phase::Retiring { current, old, reload: _ } => {
+                Phase::Retiring { current, old, reload: true }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Replacing { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    /// SIGURG: a penalty that is being served is over.
+    pub fn forgive(&mut self, turn: &mut Turn<'_>) {
+        self.penalty.forgive();
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) if hold.why == Why::Penalty => self.begin(hold.lane, turn),
+            Phase::Stopping { life, other, then: Then::Hold(hold) } if hold.why == Why::Penalty => {
+                Phase::Stopping { life, other, then: Then::Begin(hold.lane) }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    // The listener and the queues.
+
+    /// Its address is bound.
+    pub fn listener_bound(&mut self, turn: &mut Turn<'_>) {
+        if let Some(demand) = &mut self.demand {
+            demand.bound = true;
+            demand.retry = FIRST_BIND_RETRY;
+        }
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) if matches!(hold.why, Why::Address(_)) => {
+                self.history.last_error = None;
+                self.begin(hold.lane, turn)
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    /// Its address cannot be bound.
+    pub fn listener_refused(&mut self, why: String, turn: &mut Turn<'_>) {
+        let Some(demand) = &mut self.demand else { return };
+        let wait = demand.retry;
+        demand.retry = (wait * 2).min(LAST_BIND_RETRY);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) if matches!(hold.why, Why::Address(_)) => {
+                if self.history.last_error.as_ref() != Some(&why) {
+                    self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
+                    self.history.last_error = Some(why.clone());
+                }
+                Phase::Held(Hold::until(Why::Address(why), turn.now + wait))
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    /// Somebody has connected.
+    pub fn connection(&mut self, turn: &mut Turn<'_>) {
+        let earliest = self.history.last_run.map(|last| last + PACE);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Waiting => {
+                turn.out.push(Effect::Unwatch(self.id));
+                match earliest.filter(|at| *at > turn.now) {
+                    Some(at) => Phase::Held(Hold::until(Why::Pace, at)),
+                    None => self.queue(Lane::Budget, turn),
+                }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    /// Its turn has come: gives the new life, or nothing if it has lost interest.
+    pub fn granted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) -> Option<LifeId> {
+        if !self.waits_with(ticket) {
+            return None;
+        }
+        let (phase, born) = match std::mem::take(&mut self.phase) {
+            Phase::Held(_) => {
+                let life = self.spawn(Role::Vassal, turn);
+                let id = life.id;
+                (Phase::Starting(life), Some(id))
+            }
+            Phase::Running { current, due: _ } => {
+                let role = if self.has_custody(&current) { Role::Vassal } else { Role::Check };
+                let next = self.spawn(role, turn);
+                let id = next.id;
+                (Phase::Replacing { current, next, again: false }, Some(id))
+            }
+            same @ (Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => (same, None),
+        };
+        self.phase = phase;
+        born
+    }
+
+    // One life.
+
+    /// Something happened to one of its lives.
+    pub fn life(&mut self, id: LifeId, event: LifeEvent, turn: &mut Turn<'_>) {
+        match event {
+            LifeEvent::Spawned(pid) => self.spawned(id, pid),
+            LifeEvent::SpawnFailed(why) => self.spawn_failed(id, why, turn),
+            LifeEvent::Verdict(settings) => self.verdict(id, settings),
+            LifeEvent::StartFailed(why) => self.start_failed(id, why, turn),
+            LifeEvent::StatusClosed => self.status_closed(id, turn),
+            LifeEvent::Said(said, channel) => self.said(id, said, channel, turn),
+            LifeEvent::PipeClosed => self.pipe_closed(id, turn),
+            LifeEvent::Exited(exit) => self.exited(id, exit, turn),
+        }
+    }
+
+    fn spawned(&mut self, id: LifeId, pid: i32) {
+        if let Some(life) = self.life_mut(id) {
+            life.pid = Some(pid);
+        }
+    }
+
+    fn spawn_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
+        let wait = self.resource_retry;
+        self.resource_retry = (wait * 2).min(LAST_RESOURCE_RETRY);
+        self.history.starts = self.history.starts.saturating_sub(1);
+        self.history.last_error = Some(why.clone());
+        self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
+        let hold = Hold::until(Why::Resource(why), turn.now + wait);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(_) => Phase::Held(hold),
+            Phase::Replacing { current, next, again } => {
+                if next.id != id {
+                    Phase::Replacing { current, next, again }
+                } else if current.is_cursed() {
+                    Phase::Stopping { life: current, other: None, then: Then::Judge }
+                } else {
+                    Phase::Running { current, due: Some(hold) }
+                }
+            }
+            // Killed before the fork was answered: nothing is there to be reaped.
+            Phase::Stopping { life, other, then } => match other {
+                None => self.after(then, turn),
+                Some(other) if life.id == id => Phase::Stopping { life: other, other: None, then },
+                Some(_) => Phase::Stopping { life, other: None, then },
+            },
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Running { .. }
+            | Phase::Retiring { .. }) => same,
+        };
+    }
+
+    fn verdict(&mut self, id: LifeId, settings: Settings) {
+        self.resource_retry = FIRST_RESOURCE_RETRY;
+        if let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) {
+            life.settings = settings;
+            life.verdict = true;
+        }
+    }
+
+    fn start_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if life.failed.is_some() {
+            return;
+        }
+        life.failed = Some(why.clone());
+        self.history.last_error = Some(why.clone());
+        let note = match &self.phase {
+            Phase::Replacing { .. } => Note::ReplacementFailed { why },
+            Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. } => Note::StartFailed { why },
+        };
+        self.note(note, turn);
+    }
+
+    fn status_closed(&mut self, id: LifeId, turn: &mut Turn<'_>) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if life.failed.is_some() {
+            return;
+        }
+        if !life.verdict {
+            let why = "the stage has ended without a verdict".to_owned();
+            return self.start_failed(id, why, turn);
+        }
+        if life.role == Role::Check {
+            return;
+        }
+        life.run(turn.now, turn.rules);
+        let pid = life.pid.unwrap_or(-1);
+        self.history.last_error = None;
+        self.resource_retry = FIRST_RESOURCE_RETRY;
+        self.note(Note::Running { pid }, turn);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(current) => {
+                turn.out.push(Effect::TakeCustody(self.id, current.id));
+                Phase::Running { current, due: None }
+            }
+            Phase::Replacing { current, next, again } => Phase::Replacing { current, next, again },
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Running { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    fn said(&mut self, id: LifeId, said: Said, channel: Channel, turn: &mut Turn<'_>) {
+        if matches!(&self.phase, Phase::Stopping { .. }) {
+            return;
+        }
+        let Some(life) = self.life_mut(id).filter(|life| !life.is_cursed()) else { return };
+        let news = life.hear(turn.now, said, channel, turn.rules);
+        let announced = channel == Channel::Notify && said == Said::Ready;
+        if announced {
+            life.believe_accepting(turn.now);
+            life.believe_loyal(turn.now);
+        }
+        if life.loyal {
+            self.penalty.forgive();
+        }
+        if news {
+            self.tell_news(said, turn);
+        }
+        if said == Said::Accepting || announced {
+            self.accepting(id, turn);
+        } else if said == Said::GoIdle {
+            self.go_idle(id, turn);
+        } else {
+            self.next_must_accept(id, turn);
+        }
+    }
+
+    /// A speaker that replaces another has until its start timeout to say that it is accepting.
+    fn next_must_accept(&mut self, id: LifeId, turn: &Turn<'_>) {
+        if let Phase::Replacing { next, .. } = &mut self.phase
+            && next.id == id
+            && next.spoke
+            && !next.accepting
+        {
+            next.expect_accepting(turn.now, turn.rules);
+        }
+    }
+
+    fn tell_news(&self, said: Said, turn: &mut Turn<'_>) {
+        let note = match said {
+            Said::Ready => Note::Ready,
+            Said::Accepting => Note::Accepting,
+            Said::Loyal => Note::Loyal,
+            Said::GoIdle | Said::Beat => return,
+        };
+        self.note(note, turn);
+    }
+
+    /// A life takes requests: a replacement takes over.
+    pub(super) fn accepting(&mut self, id: LifeId, turn: &mut Turn<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Replacing { mut current, next, again } => {
+                if next.id != id || next.is_cursed() {
+                    Phase::Replacing { current, next, again }
+                } else {
+                    turn.out.push(Effect::TakeCustody(self.id, next.id));
+                    self.note(Note::Replaced { pid: next.pid.unwrap_or(-1) }, turn);
+                    current.stop(turn.now, turn.rules, turn.out);
+                    Phase::Retiring { current: next, old: current, reload: false }
+                }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    fn go_idle(&mut self, id: LifeId, turn: &mut Turn<'_>) {
+        let then = Then::Begin(Lane::Budget);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Running { current, due: _ } => self.stop(current, None, then, turn),
+            Phase::Replacing { current, next, again } => {
+                if current.id == id {
+                    self.stop(current, Some(next), then, turn)
+                } else {
+                    Phase::Replacing { current, next, again }
+                }
+            }
+            Phase::Retiring { current, old, reload } => {
+                if current.id == id {
+                    self.stop(current, Some(old), then, turn)
+                } else {
+                    Phase::Retiring { current, old, reload }
+                }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    fn pipe_closed(&mut self, id: LifeId, turn: &mut Turn<'_>) {
+        let Some(life) = self.life_mut(id) else { return };
+        if !life.spoke || life.is_cursed() {
+            return;
+        }
+        life.curse(turn.now, turn.rules);
+        self.note(Note::Stopping { why: "it has closed its emperor pipe" }, turn);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Running { current, due: _ } => {
+                Phase::Stopping { life: current, other: None, then: Then::Judge }
+            }
+            Phase::Retiring { current, old, reload } => {
+                if current.id == id {
+                    Phase::Stopping { life: current, other: Some(old), then: Then::Judge }
+                } else {
+                    Phase::Retiring { current, old, reload }
+                }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Replacing { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    fn exited(&mut self, id: LifeId, exit: Exit, turn: &mut Turn<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(life) | Phase::Running { current: life, due: _ } => {
+                let then = self.judge(&life, exit, turn);
+                self.after(then, turn)
+            }
+            Phase::Replacing { current, next, again } => {
+                if current.id == id {
+                    let then = self.judge(&current, exit, turn);
+                    self.succeed(next, again, then, turn)
+                } else {
+                    self.next_ended(current, (&next, exit), again, turn)
+                }
+            }
+            Phase::Retiring { current, old, reload } => {
+                if old.id == id {
+                    self.stopped(&old, exit, turn);
+                    if reload { self.reload(current, turn) } else { running(current) }
+                } else {
+                    let then = self.judge(&current, exit, turn);
+                    Phase::Stopping { life: old, other: None, then }
+                }
+            }
+            Phase::Stopping { life, other, then } => {
+                let (gone, left) = match other {
+                    Some(other) if life.id == id => (life, Some(other)),
+                    Some(other) => (other, Some(life)),
+                    None => (life, None),
+                };
+                let then = self.conclude(&gone, then, exit, turn);
+                match left {
+                    Some(life) => Phase::Stopping { life, other: None, then },
+                    None => self.after(then, turn),
+                }
+            }
+            same @ (Phase::Held(_) | Phase::Waiting) => same,
+        };
+    }
+
+    /// Of two lives that both stop the first is gone, or the only one is: what its end means.
+    fn conclude(&mut self, life: &Life, then: Then, exit: Exit, turn: &mut Turn<'_>) -> Then {
+        match then {
+            Then::Judge => self.judge(life, exit, turn),
+            Then::Gone | Then::Begin(_) | Then::Hold(_) => {
+                self.stopped(life, exit, turn);
+                then
+            }
+        }
+    }
+
+    /// The current life has died while a replacement was under way; `then`: what its death means.
+    fn succeed(
+        &mut self,
+        mut next: Box<Life>,
+        again: bool,
+        then: Then,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        if next.is_cursed() || next.role == Role::Check {
+            if !next.is_cursed() {
+                next.kill(turn.now, turn.rules, turn.out);
+            }
+            let then = if again { Then::Begin(Lane::Budget) } else { then };
+            return Phase::Stopping { life: next, other: None, then };
+        }
+        if next.is_starting() {
+            return Phase::Starting(next);
+        }
+        turn.out.push(Effect::TakeCustody(self.id, next.id));
+        self.note(Note::Replaced { pid: next.pid.unwrap_or(-1) }, turn);
+        running(next)
+    }
+
+    /// The replacement, or the check, has ended; the current life goes on.
+    fn next_ended(
+        &mut self,
+        mut current: Box<Life>,
+        (next, exit): (&Life, Exit),
+        again: bool,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        let checked = next.role == Role::Check && next.verdict && next.failed.is_none();
+        if current.is_cursed() {
+            let fresh = again || checked;
+            let then = if fresh { Then::Begin(Lane::Budget) } else { Then::Judge };
+            return Phase::Stopping { life: current, other: None, then };
+        }
+        if again {
+            return self.reload(current, turn);
+        }
+        if checked && !next.is_cursed() {
+            current.stop(turn.now, turn.rules, turn.out);
+            let then = Then::Begin(Lane::Budget);
+            return Phase::Stopping { life: current, other: None, then };
+        }
+        if next.failed.is_none() && !next.is_cursed() {
+            let why = format!("the replacement has ended ({exit}) before it was accepting");
+            self.history.last_error = Some(why.clone());
+            self.note(Note::ReplacementFailed { why }, turn);
+        }
+        running(current)
+    }
+}

@@ -1,0 +1,486 @@
+//! One vassal file: its phases, and what the rows of the event table (`table`) are made of.
+
+use std::time::{Duration, Instant};
+
+use super::life::Life;
+use super::penalty::Penalty;
+use super::throttle::Ticket;
+use super::{
+    Effect, Exit, File, Key, LifeId, Note, OnDemand, Order, ReloadWay, Restart, Role, Rules,
+    VassalId,
+};
+
+pub(super) const FIRST_BIND_RETRY: Duration = Duration::from_millis(50);
+pub(super) const FIRST_RESOURCE_RETRY: Duration = Duration::from_secs(1);
+/// A life shorter than this has come back too fast: its successor waits in the throttle's queue.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// Where a vassal is.
+#[derive(Debug)]
+pub enum Phase {
+    /// Not started, with the reason.
+    Held(Hold),
+    /// On-demand: until somebody connects.
+    Waiting,
+    /// One life that does not run its program yet.
+    Starting(Box<Life>),
+    /// One life that does.
+    Running {
+        /// The vassal.
+        current: Box<Life>,
+        /// A replacement is due, and waits for this.
+        due: Option<Hold>,
+    },
+    /// A second life is to take over.
+    Replacing {
+        /// The vassal, until then.
+        current: Box<Life>,
+        /// The one to take over, or a check of the file.
+        next: Box<Life>,
+        /// Next is being killed, for one that reads a newer file.
+        again: bool,
+    },
+    /// The second life has taken over.
+    Retiring {
+        /// The vassal.
+        current: Box<Life>,
+        /// The one that leaves.
+        old: Box<Life>,
+        /// The file has changed since.
+        reload: bool,
+    },
+    /// All lives are told to stop.
+    Stopping {
+        /// The vassal.
+        life: Box<Life>,
+        /// A second one.
+        other: Option<Box<Life>>,
+        /// What follows.
+        then: Then,
+    },
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Held(Hold::new(Why::Budget))
+    }
+}
+
+/// Why a start is put off, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The reason.
+    pub why: Why,
+    /// Until then; `None`: until something else happens.
+    pub until: Option<Instant>,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) lane: Lane,
+}
+
+impl Hold {
+    pub(super) fn new(why: Why) -> Self {
+        Self { why, until: None, ticket: None, lane: Lane::Budget }
+    }
+
+    pub(super) fn until(why: Why, until: Instant) -> Self {
+        Self { until: Some(until), ..Self::new(why) }
+    }
+}
+
+/// Why a vassal is not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// In the throttle's queue.
+    Throttle,
+    /// Too many lives are starting.
+    Budget,
+    /// Its deaths have earned it.
+    Penalty,
+    /// The kernel has refused to fork.
+    Resource(String),
+    /// Its on-demand address is not bound.
+    Address(String),
+    /// It has just ended without taking the connection that it was started for.
+    Pace,
+    /// It has ended, and is not to come back before its file changes.
+    Finished(Exit),
+}
+
+/// Which queue a start goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// The throttle, then the start budget.
+    Throttle,
+    /// The start budget alone.
+    Budget,
+}
+
+/// What follows when the last life is reaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The record goes.
+    Gone,
+    /// On-demand: waiting; else a start.
+    Begin(Lane),
+    /// A death that is judged already.
+    Hold(Hold),
+    /// Its end is judged like one that nobody has asked for.
+    Judge,
+}
+
+/// What a vassal asks of the realm.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Want {
+    /// A start, in its turn.
+    Start(VassalId, Ticket, Lane),
+    /// To be forgotten.
+    Gone(VassalId),
+}
+
+/// What one step may use.
+pub struct Turn<'a> {
+    /// The time of this wake-up.
+    pub now: Instant,
+    /// The administrator's numbers.
+    pub rules: &'a Rules,
+    /// What the shell must do, in order.
+    pub out: &'a mut Vec<Effect>,
+    /// What the realm must do.
+    pub wants: &'a mut Vec<Want>,
+    /// The number of the last life.
+    pub last_life: &'a mut u64,
+}
+
+/// Its address, and whether it is bound.
+#[derive(Debug)]
+pub(super) struct Demand {
+    pub(super) address: String,
+    pub(super) bound: bool,
+    pub(super) retry: Duration,
+}
+
+/// For statistics.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Lives that were started.
+    pub starts: u32,
+    /// Of them, those that ended though nobody had asked for it.
+    pub deaths: u32,
+    /// Reloads in place of lives that are gone.
+    pub reloads: u32,
+    /// Start of the first life.
+    pub first_run: Option<Instant>,
+    /// Start of the last life.
+    pub last_run: Option<Instant>,
+    /// How the last life ended.
+    pub last_exit: Option<Exit>,
+    /// What went wrong last; cleared by the next program that runs.
+    pub last_error: Option<String>,
+}
+
+/// One vassal file, from found to lost-and-gone.
+#[derive(Debug)]
+pub struct Vassal {
+    /// Its number.
+    pub id: VassalId,
+    /// Its name.
+    pub key: Key,
+    /// What the monitor knows of its file.
+    pub file: File,
+    /// Where it is.
+    pub phase: Phase,
+    /// What its deaths have earned.
+    pub penalty: Penalty,
+    /// For statistics.
+    pub history: History,
+    pub(super) demand: Option<Demand>,
+    pub(super) resource_retry: Duration,
+    last_ticket: u64,
+}
+
+impl Vassal {
+    /// A vassal whose file was just found; `lane` is the queue of its first start.
+    pub fn new(id: VassalId, key: Key, file: File, lane: Lane, turn: &mut Turn<'_>) -> Self {
+        let mut vassal = Self {
+            id,
+            key,
+            demand: demand_of(&file),
+            file,
+            phase: Phase::default(),
+            penalty: Penalty::default(),
+            history: History::default(),
+            last_ticket: 0,
+            resource_retry: FIRST_RESOURCE_RETRY,
+        };
+        vassal.phase = vassal.begin(lane, turn);
+        vassal
+    }
+
+    /// The address it waits at, if it is on-demand.
+    pub fn address(&self) -> Option<&str> {
+        self.demand.as_ref().map(|demand| demand.address.as_str())
+    }
+
+    /// The life that stands for the vassal: the current one.
+    pub fn current(&self) -> Option<&Life> {
+        match &self.phase {
+            Phase::Held(_) | Phase::Waiting => None,
+            Phase::Starting(life) | Phase::Stopping { life, .. } => Some(life),
+            Phase::Running { current, .. }
+            | Phase::Replacing { current, .. }
+            | Phase::Retiring { current, .. } => Some(current),
+        }
+    }
+
+    /// The other life, if there are two.
+    pub fn other(&self) -> Option<&Life> {
+        match &self.phase {
+            Phase::Held(_) | Phase::Waiting | Phase::Starting(_) | Phase::Running { .. } => None,
+            Phase::Replacing { next, .. } => Some(next),
+            Phase::Retiring { old, .. } => Some(old),
+            Phase::Stopping { other, .. } => other.as_deref(),
+        }
+    }
+
+    /// Whether it still waits in a queue with this ticket.
+    pub fn waits_with(&self, ticket: Ticket) -> bool {
+        match &self.phase {
+            Phase::Held(hold) => hold.ticket == Some(ticket),
+            Phase::Running { due, .. } => due.as_ref().is_some_and(|d| d.ticket == Some(ticket)),
+            Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. } => false,
+        }
+    }
+
+    /// Its nearest deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        let lives = [self.current(), self.other()];
+        let nearest =
+            lives.into_iter().flatten().filter_map(|l| l.deadline().map(|(at, _)| at)).min();
+        let hold = match &self.phase {
+            Phase::Held(hold) => hold.until,
+            Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
+            Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. } => None,
+        };
+        nearest.into_iter().chain(hold).min()
+    }
+
+    // What the rows of the table are made of.
+
+    /// On-demand: waiting, once the address is bound; else a start, in its turn.
+    pub(super) fn begin(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Phase {
+        if let OnDemand::Fault(why) = &self.file.on_demand {
+            let why = why.clone();
+            self.history.last_error = Some(why.clone());
+            self.note(Note::Held { why: why.clone(), wait: None }, turn);
+            return Phase::Held(Hold::new(Why::Address(why)));
+        }
+        let Some(demand) = &self.demand else { return self.queue(lane, turn) };
+        if demand.bound {
+            let address = demand.address.clone();
+            turn.out.push(Effect::Watch(self.id));
+            self.note(Note::Waiting { address }, turn);
+            return Phase::Waiting;
+        }
+        turn.out.push(Effect::Bind(self.id, demand.address.clone()));
+        Phase::Held(Hold::new(Why::Address("not bound yet".to_owned())))
+    }
+
+    pub(super) fn queue(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Phase {
+        let why = match lane {
+            Lane::Throttle => Why::Throttle,
+            Lane::Budget => Why::Budget,
+        };
+        Phase::Held(Hold { ticket: Some(self.ask(lane, turn)), ..Hold::new(why) })
+    }
+
+    pub(super) fn ask(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        turn.wants.push(Want::Start(self.id, ticket, lane));
+        ticket
+    }
+
+    pub(super) fn spawn(&mut self, role: Role, turn: &mut Turn<'_>) -> Box<Life> {
+        *turn.last_life += 1;
+        let life = Life::new(LifeId(*turn.last_life), role, turn.now, turn.rules);
+        if role == Role::Vassal {
+            self.history.starts = self.history.starts.saturating_add(1);
+            self.history.first_run.get_or_insert(turn.now);
+            self.history.last_run = Some(turn.now);
+        }
+        turn.out.push(Effect::Spawn(self.id, life.id, role));
+        Box::new(life)
+    }
+
+    /// Told by byte, by signal, or replaced.
+    pub(super) fn reload(&mut self, mut current: Box<Life>, turn: &mut Turn<'_>) -> Phase {
+        if current.spoke || current.settings.reload_signal.is_some() {
+            self.reload_in_place(&mut current, turn);
+            return running(current);
+        }
+        if !turn.rules.stage && !self.has_custody(&current) {
+            self.note(Note::Reloading { by: ReloadWay::Restart }, turn);
+            return self.stop(current, None, Then::Begin(Lane::Budget), turn);
+        }
+        let by = match self.has_custody(&current) {
+            true => ReloadWay::Replacement,
+            false => ReloadWay::Restart,
+        };
+        self.note(Note::Reloading { by }, turn);
+        let ticket = Some(self.ask(Lane::Budget, turn));
+        Phase::Running { current, due: Some(Hold { ticket, ..Hold::new(Why::Budget) }) }
+    }
+
+    pub(super) fn reload_in_place(&self, current: &mut Life, turn: &mut Turn<'_>) {
+        if current.spoke {
+            turn.out.push(Effect::Tell(current.id, Order::Reload));
+            current.reload();
+            self.note(Note::Reloading { by: ReloadWay::Byte }, turn);
+        } else if let Some(signal) = current.settings.reload_signal {
+            turn.out.push(Effect::Signal(current.id, signal));
+            current.reloads = current.reloads.saturating_add(1);
+            self.note(Note::Reloading { by: ReloadWay::Signal(signal) }, turn);
+        }
+    }
+
+    /// Stops one or two lives.
+    pub(super) fn stop(
+        &self,
+        mut life: Box<Life>,
+        mut other: Option<Box<Life>>,
+        then: Then,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        let why = match &then {
+            Then::Gone => "its file is gone",
+            Then::Begin(_) => "it is to begin anew",
+            Then::Hold(_) | Then::Judge => "it has failed",
+        };
+        self.note(Note::Stopping { why }, turn);
+        life.stop(turn.now, turn.rules, turn.out);
+        if let Some(other) = &mut other {
+            other.stop(turn.now, turn.rules, turn.out);
+        }
+        Phase::Stopping { life, other, then }
+    }
+
+    /// The last life is reaped, or there was none.
+    pub(super) fn after(&mut self, then: Then, turn: &mut Turn<'_>) -> Phase {
+        match then {
+            Then::Gone => {
+                self.note(Note::Gone, turn);
+                turn.wants.push(Want::Gone(self.id));
+                Phase::default()
+            }
+            Then::Begin(lane) => self.begin(lane, turn),
+            Then::Hold(hold) if hold.until.is_some_and(|until| until <= turn.now) => {
+                self.begin(hold.lane, turn)
+            }
+            Then::Hold(hold) => Phase::Held(hold),
+            // Nobody is left who could be judged.
+            Then::Judge => self.begin(Lane::Budget, turn),
+        }
+    }
+
+    /// A life has ended by itself: what follows.
+    pub(super) fn judge(&mut self, life: &Life, exit: Exit, turn: &mut Turn<'_>) -> Then {
+        let lived = life.age(turn.now);
+        self.remember(life, exit);
+        if self.demand.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
+            self.note(Note::Stopped { exit, lived }, turn);
+            return Then::Begin(Lane::Budget);
+        }
+        self.history.deaths = self.history.deaths.saturating_add(1);
+        let comes_back = match life.settings.restart {
+            Restart::Always => true,
+            Restart::OnFailure => !life.ended_well(exit),
+            Restart::Never => false,
+        };
+        if !comes_back && life.failed.is_none() {
+            self.note(Note::Finished { exit }, turn);
+            return Then::Hold(Hold::new(Why::Finished(exit)));
+        }
+        let wait = match life.loyal {
+            true => Duration::ZERO,
+            false => self.penalty.add(turn.now, turn.rules),
+        };
+        let attempt = self.penalty.deaths();
+        self.note(Note::Died { exit, lived, loyal: life.loyal, wait, attempt }, turn);
+        let lane = match lived < SHORT_LIFE && !life.loyal {
+            true => Lane::Throttle,
+            false => Lane::Budget,
+        };
+        if wait.is_zero() {
+            return Then::Begin(lane);
+        }
+        Then::Hold(Hold { lane, ..Hold::until(Why::Penalty, turn.now + wait) })
+    }
+
+    /// A life has ended as it was told to.
+    pub(super) fn stopped(&mut self, life: &Life, exit: Exit, turn: &mut Turn<'_>) {
+        self.remember(life, exit);
+        self.note(Note::Stopped { exit, lived: life.age(turn.now) }, turn);
+    }
+
+    fn remember(&mut self, life: &Life, exit: Exit) {
+        self.history.last_exit = Some(exit);
+        self.history.reloads = self.history.reloads.saturating_add(life.reloads);
+    }
+
+    /// Takes over what the monitor knows; true if the address is another.
+    pub(super) fn renew(&mut self, file: File, turn: &mut Turn<'_>) -> bool {
+        let moved = file.on_demand != self.file.on_demand;
+        self.file = file;
+        if moved {
+            if self.demand.as_ref().is_some_and(|demand| demand.bound) {
+                if matches!(self.phase, Phase::Waiting) {
+                    turn.out.push(Effect::Unwatch(self.id));
+                }
+                turn.out.push(Effect::Unbind(self.id));
+            }
+            self.demand = demand_of(&self.file);
+        }
+        moved
+    }
+
+    /// Whether a second life could serve the same listeners.
+    pub(super) fn has_custody(&self, current: &Life) -> bool {
+        self.demand.is_some() || current.settings.listeners > 0
+    }
+
+    pub(super) fn life_mut(&mut self, id: LifeId) -> Option<&mut Life> {
+        let (first, second) = match &mut self.phase {
+            Phase::Held(_) | Phase::Waiting => (None, None),
+            Phase::Starting(life) | Phase::Running { current: life, .. } => (Some(life), None),
+            Phase::Replacing { current, next, .. } => (Some(current), Some(next)),
+            Phase::Retiring { current, old, .. } => (Some(current), Some(old)),
+            Phase::Stopping { life, other, .. } => (Some(life), other.as_mut()),
+        };
+        [first, second].into_iter().flatten().find(|life| life.id == id).map(|life| &mut **life)
+    }
+
+    pub(super) fn note(&self, note: Note, turn: &mut Turn<'_>) {
+        turn.out.push(Effect::Note(self.id, note));
+    }
+}
+
+pub(super) fn running(current: Box<Life>) -> Phase {
+    Phase::Running { current, due: None }
+}
+
+fn demand_of(file: &File) -> Option<Demand> {
+    match &file.on_demand {
+        OnDemand::Address(address) => {
+            Some(Demand { address: address.clone(), bound: false, retry: FIRST_BIND_RETRY })
+        }
+        OnDemand::No | OnDemand::Fault(_) => None,
+    }
+}
