@@ -1,0 +1,179 @@
+//! A setting and where it came from; a fault and where it is.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One name and its text, with the place it was written at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The name as it was written (a shortened command line name is completed).
+    pub key: String,
+    /// The text, expanded if the list is.
+    pub value: String,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// Where a setting stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An argument of the program.
+    CommandLine,
+    /// The environment variable of this name.
+    Environment(String),
+    /// A line of a file; line 0 means the file as a whole.
+    File {
+        /// The file, with the place that named it.
+        file: Arc<Source>,
+        /// The line, counted from 1.
+        line: u32,
+    },
+}
+
+/// A file, command or other source of text that was read as configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The name as it was given, without its section.
+    pub path: PathBuf,
+    /// The place that named it.
+    pub named_at: Option<Origin>,
+}
+
+impl Origin {
+    /// The file and line, if it is a file.
+    #[must_use]
+    pub fn file_line(&self) -> Option<(&std::path::Path, u32)> {
+        match self {
+            Self::File { file, line } => Some((&file.path, *line)),
+            Self::CommandLine | Self::Environment(_) => None,
+        }
+    }
+
+    /// The places that led here, the nearest first: ` (included from a.ini:3)`, or nothing.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = String::new();
+        let mut here = self;
+        // The reader allows a depth of 64; a fault needs no more than the nearest few.
+        for _ in 0..8 {
+            let Self::File { file, .. } = here else { break };
+            let Some(up) = &file.named_at else { break };
+            if matches!(up, Self::File { .. }) {
+                text.push_str(if text.is_empty() { " (included from " } else { ", from " });
+                text.push_str(&up.to_string());
+            }
+            here = up;
+        }
+        if !text.is_empty() {
+            text.push(')');
+        }
+        text
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            Self::Environment(_) => f.write_str("environment"),
+            Self::File { file, line: 0 } => write!(f, "{}", file.path.display()),
+            Self::File { file, line } => write!(f, "{}:{line}", file.path.display()),
+        }
+    }
+}
+
+/// A checked value that remembers its place, so that a fault found later can name it.
+///
+/// Displayed as the place: `blog.ini:7 http-socket`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// The option that said it.
+    pub key: String,
+    /// Where.
+    pub origin: Origin,
+}
+
+impl<T> Located<T> {
+    /// The same place with another value.
+    pub fn with<U>(&self, value: U) -> Located<U> {
+        Located { value, key: self.key.clone(), origin: self.origin.clone() }
+    }
+
+    /// A fault at this place.
+    #[must_use]
+    pub fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::new(&self.origin, &self.key, message)
+    }
+}
+
+impl<T> fmt::Display for Located<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::CommandLine => write!(f, "command line --{}", self.key),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::File { .. } => write!(f, "{} {}", self.origin, self.key),
+        }
+    }
+}
+
+/// One thing that is wrong, where, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where.
+    pub origin: Origin,
+    /// The option, or empty if the fault is not in one.
+    pub key: String,
+    /// What is wrong, what was expected.
+    pub message: String,
+    /// What the program exits with; 1 unless the configuration says `exit = N`.
+    pub status: u8,
+}
+
+impl Fault {
+    /// A fault with the usual exit status 1.
+    pub fn new(origin: &Origin, key: &str, message: impl Into<String>) -> Self {
+        Self { origin: origin.clone(), key: key.to_owned(), message: message.into(), status: 1 }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::CommandLine if self.key.is_empty() => f.write_str("command line: ")?,
+            Origin::CommandLine => write!(f, "command line: --{}: ", self.key)?,
+            Origin::Environment(name) => write!(f, "environment: {name}: ")?,
+            file if self.key.is_empty() => write!(f, "{file}: ")?,
+            file => write!(f, "{file}: {}: ", self.key)?,
+        }
+        write!(f, "{}{}", self.message, self.origin.chain())
+    }
+}
+
+/// All faults of one reading, never only the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    /// The status to exit with: of the first fault, 1 if there is none.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        self.0.first().map_or(1, |fault| fault.status)
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
