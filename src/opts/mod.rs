@@ -1,1 +1,332 @@
-//! Under construction.
+//! The one table of options, and what is made from it.
+//!
+//! Command line, keys in files, environment, `--help`, completions and the manual come from these rows;
+//! nothing else spells an option's name. The rows stand in [`table`] (obeyed), [`later`] (known, not yet
+//! obeyed) and [`foreign`] (names of uWSGI's embedded server and its plugins).
+
+pub mod foreign;
+pub mod key;
+pub mod later;
+pub mod lookup;
+pub mod table;
+
+pub use key::{Emperor, Steer, Vassal};
+pub use lookup::{find, letter, nearest, prefix};
+
+/// Whether a name takes a value on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// Never: `--name`.
+    None,
+    /// Only as `--name=value`.
+    Optional,
+    /// Always: `--name value` or `--name=value`.
+    Required,
+}
+
+/// What the text of an option means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// False is `false`, `off`, `no` (any case) and `0`; everything else is true.
+    Flag,
+    /// A decimal number from 0 to 2^31 - 1.
+    Number,
+    /// The same, with a sign.
+    Signed,
+    /// A number of mebibytes.
+    Megabytes,
+    /// A number of seconds.
+    Seconds,
+    /// A number of milliseconds.
+    Millis,
+    /// Any text.
+    Text,
+    /// A text that must not be empty.
+    Word,
+    /// A user's name or number.
+    User,
+    /// A group's name or number.
+    Group,
+    /// `USER` or `USER:GROUP`.
+    Owner,
+    /// Three octal digits, or 1 for 666.
+    Mode,
+    /// Three or four octal digits.
+    Umask,
+    /// A comma list of namespaces.
+    Namespaces,
+    /// A comma list of capabilities.
+    Capabilities,
+    /// `action:text`.
+    Hook,
+    /// The address of a socket.
+    Socket,
+    /// The address of a socket, or `none`.
+    SocketOrNone,
+    /// The name or number of a signal.
+    Signal,
+    /// `NAME=text` or `NAME`.
+    Variable,
+    /// `NAME=text`.
+    Pair,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// What using an option that is not obeyed yet means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A fault: without it the vassal would be less safe, or would not do what its author expects.
+    Fault,
+    /// A warning: the vassal runs as well without it.
+    Warning,
+}
+
+/// What becomes of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It steers the reading or the program itself.
+    Steer(Steer),
+    /// It is a vassal's.
+    Vassal(Vassal),
+    /// It is the emperor's.
+    Emperor(Emperor),
+    /// Each has one.
+    Both(Vassal, Emperor),
+    /// Known, not obeyed yet.
+    Later(Missing),
+    /// Always so here: taken without a word.
+    Always,
+    /// The embedded server's: one warning for each vassal lists all of them.
+    Ignored,
+    /// Refused, for this reason and with this way out.
+    Refused(&'static str),
+}
+
+/// The part of help and manual in which an option is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// What the program does instead of its work.
+    Mode,
+    /// The configuration language.
+    Language,
+    /// Where vassals come from.
+    Sources,
+    /// How they are started.
+    Start,
+    /// How they live, fail and end.
+    Life,
+    /// On demand.
+    OnDemand,
+    /// Fork servers.
+    ForkServer,
+    /// Statistics, log and the emperor's own process.
+    Process,
+    /// A vassal's program.
+    Program,
+    /// A vassal's sockets.
+    Sockets,
+    /// A vassal's directory, environment and files.
+    Place,
+    /// A vassal's identity.
+    Identity,
+    /// A vassal's confinement: limits, namespaces, control groups.
+    Confinement,
+    /// Commands and waits around a start.
+    Hooks,
+}
+
+impl Section {
+    /// All, in the order of the manual.
+    pub const ALL: [Self; 14] = [
+        Self::Mode,
+        Self::Language,
+        Self::Sources,
+        Self::Start,
+        Self::Life,
+        Self::OnDemand,
+        Self::ForkServer,
+        Self::Process,
+        Self::Program,
+        Self::Sockets,
+        Self::Place,
+        Self::Identity,
+        Self::Confinement,
+        Self::Hooks,
+    ];
+
+    /// The heading in help and manual.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Mode => "Instead of running",
+            Self::Language => "Configuration language",
+            Self::Sources => "Where vassals come from",
+            Self::Start => "How vassals are started",
+            Self::Life => "Life, penalty and end",
+            Self::OnDemand => "On demand",
+            Self::ForkServer => "Fork server",
+            Self::Process => "Statistics, log and process",
+            Self::Program => "Vassal: program",
+            Self::Sockets => "Vassal: sockets",
+            Self::Place => "Vassal: directory, environment and files",
+            Self::Identity => "Vassal: identity",
+            Self::Confinement => "Vassal: confinement",
+            Self::Hooks => "Commands and waits around a start",
+        }
+    }
+
+    /// Whether it describes what stands in vassal files.
+    #[must_use]
+    pub const fn is_vassals(self) -> bool {
+        matches!(
+            self,
+            Self::Program
+                | Self::Sockets
+                | Self::Place
+                | Self::Identity
+                | Self::Confinement
+                | Self::Hooks
+        )
+    }
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opt {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    /// Other names of the same.
+    pub aliases: &'static [&'static str],
+    /// Its letter.
+    pub letter: Option<char>,
+    /// Whether it takes a value on the command line.
+    pub arg: Arg,
+    /// What its text means.
+    pub kind: Kind,
+    /// What becomes of it.
+    pub class: Class,
+    /// Where it is described.
+    pub section: Section,
+    /// Word for its value in help.
+    pub meta: &'static str,
+    /// Its value when it is not given; empty: none, off, unset.
+    pub default: &'static str,
+    /// It may be given several times, and all count.
+    pub repeats: bool,
+    /// What it does, as a phrase without full stop.
+    pub help: &'static str,
+}
+
+impl Opt {
+    /// A row; what follows refines it.
+    #[must_use]
+    pub const fn new(name: &'static str, kind: Kind, class: Class, section: Section) -> Self {
+        let (arg, meta) = match kind {
+            Kind::Flag => (Arg::None, ""),
+            Kind::Number | Kind::Signed => (Arg::Required, "N"),
+            Kind::Megabytes => (Arg::Required, "MIB"),
+            Kind::Seconds => (Arg::Required, "S"),
+            Kind::Millis => (Arg::Required, "MS"),
+            Kind::Text | Kind::Word => (Arg::Required, "TEXT"),
+            Kind::User => (Arg::Required, "USER"),
+            Kind::Group => (Arg::Required, "GROUP"),
+            Kind::Owner => (Arg::Required, "USER[:GROUP]"),
+            Kind::Mode => (Arg::Optional, "MODE"),
+            Kind::Umask => (Arg::Required, "MODE"),
+            Kind::Namespaces | Kind::Capabilities => (Arg::Required, "NAME,..."),
+            Kind::Hook => (Arg::Required, "ACTION:TEXT"),
+            Kind::Socket => (Arg::Required, "ADDR"),
+            Kind::SocketOrNone => (Arg::Required, "ADDR|none"),
+            Kind::Signal => (Arg::Required, "SIGNAL"),
+            Kind::Variable | Kind::Pair => (Arg::Required, "NAME=TEXT"),
+            Kind::Choice(_) => (Arg::Required, "WORD"),
+        };
+        Self {
+            name,
+            aliases: &[],
+            letter: None,
+            arg,
+            kind,
+            class,
+            section,
+            meta,
+            default: "",
+            repeats: false,
+            help: "",
+        }
+    }
+
+    /// With what it does.
+    #[must_use]
+    pub const fn help(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// With other names.
+    #[must_use]
+    pub const fn also(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// With a letter.
+    #[must_use]
+    pub const fn short(mut self, letter: char) -> Self {
+        self.letter = Some(letter);
+        self
+    }
+
+    /// With a word for its value.
+    #[must_use]
+    pub const fn meta(mut self, meta: &'static str) -> Self {
+        self.meta = meta;
+        self
+    }
+
+    /// With a value for when it is not given.
+    #[must_use]
+    pub const fn default(mut self, default: &'static str) -> Self {
+        self.default = default;
+        self
+    }
+
+    /// Its value may be left out.
+    #[must_use]
+    pub const fn optional(mut self) -> Self {
+        self.arg = Arg::Optional;
+        self
+    }
+
+    /// It takes no value on the command line.
+    #[must_use]
+    pub const fn bare(mut self) -> Self {
+        self.arg = Arg::None;
+        self.meta = "";
+        self
+    }
+
+    /// It may be given several times.
+    #[must_use]
+    pub const fn many(mut self) -> Self {
+        self.repeats = true;
+        self
+    }
+
+    /// What `liege` does with it, in one word for lists.
+    #[must_use]
+    pub const fn is_obeyed(&self) -> bool {
+        matches!(
+            self.class,
+            Class::Steer(_) | Class::Vassal(_) | Class::Emperor(_) | Class::Both(..)
+        )
+    }
+
+    /// The text that a bare command line option stands for.
+    #[must_use]
+    pub const fn bare_value(&self) -> &'static str {
+        // A flag reads as the word; where a number or mode may be left out, 1 is its flag form.
+        if matches!(self.kind, Kind::Number | Kind::Mode) { "1" } else { "true" }
+    }
+}

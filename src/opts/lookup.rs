@@ -1,0 +1,279 @@
+//! From a name, the beginning of one, or a letter to its row.
+
+use super::foreign::{ALWAYS, IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, LETTERS, REFUSED};
+use super::{Arg, Class, Kind, Opt, Section, later, table};
+
+/// Every name and alias of the described rows, sorted while compiling: nothing is built at start.
+static INDEX: [(&str, u16); NAMES] = sorted_index();
+
+const NAMES: usize = count_names(table::OPTIONS) + count_names(later::OPTIONS);
+
+#[allow(clippy::indexing_slicing)] // in the compiler: cannot fail later
+const fn count_names(rows: &[Opt]) -> usize {
+    let mut count = 0;
+    let mut row = 0;
+    while row < rows.len() {
+        count += 1 + rows[row].aliases.len();
+        row += 1;
+    }
+    count
+}
+
+const fn sorted_index() -> [(&'static str, u16); NAMES] {
+    let mut index = [("", 0); NAMES];
+    let mut used = insert_rows(&mut index, 0, table::OPTIONS, 0);
+    used = insert_rows(&mut index, used, later::OPTIONS, table::OPTIONS.len());
+    assert!(used == NAMES);
+    index
+}
+
+/// Insertion sort: a few hundred names, once, in the compiler.
+#[allow(clippy::indexing_slicing, clippy::cast_possible_truncation)] // in the compiler: cannot fail later
+const fn insert_rows(
+    index: &mut [(&'static str, u16); NAMES],
+    mut used: usize,
+    rows: &[Opt],
+    first: usize,
+) -> usize {
+    let mut row = 0;
+    while row < rows.len() {
+        let mut alias = 0;
+        while alias <= rows[row].aliases.len() {
+            let name = if alias == 0 { rows[row].name } else { rows[row].aliases[alias - 1] };
+            let mut at = used;
+            while at > 0 && is_before(name, index[at - 1].0) {
+                index[at] = index[at - 1];
+                at -= 1;
+            }
+            index[at] = (name, (first + row) as u16);
+            used += 1;
+            alias += 1;
+        }
+        row += 1;
+    }
+    used
+}
+
+#[allow(clippy::indexing_slicing)] // in the compiler: cannot fail later
+const fn is_before(left: &str, right: &str) -> bool {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut at = 0;
+    while at < left.len() && at < right.len() {
+        if left[at] != right[at] {
+            return left[at] < right[at];
+        }
+        at += 1;
+    }
+    left.len() < right.len()
+}
+
+fn row(number: u16) -> Option<&'static Opt> {
+    let number = usize::from(number);
+    table::OPTIONS
+        .get(number)
+        .or_else(|| later::OPTIONS.get(number.checked_sub(table::OPTIONS.len())?))
+}
+
+/// Every described row: obeyed ones first.
+pub fn rows() -> impl Iterator<Item = &'static Opt> {
+    table::OPTIONS.iter().chain(later::OPTIONS)
+}
+
+/// The row of exactly this name or alias.
+#[must_use]
+pub fn find(name: &str) -> Option<Opt> {
+    if let Ok(at) = INDEX.binary_search_by_key(&name, |entry| entry.0) {
+        return INDEX.get(at).and_then(|entry| row(entry.1)).copied();
+    }
+    foreign(name)
+}
+
+fn foreign(name: &str) -> Option<Opt> {
+    let lists = [
+        (IGNORED, Arg::Required, Class::Ignored),
+        (IGNORED_BARE, Arg::None, Class::Ignored),
+        (IGNORED_OPTIONAL, Arg::Optional, Class::Ignored),
+        (ALWAYS, Arg::None, Class::Always),
+    ];
+    for (list, arg, class) in lists {
+        if let Ok(at) = list.binary_search(&name) {
+            return list.get(at).map(|name| foreign_row(name, arg, class));
+        }
+    }
+    let at = REFUSED.binary_search_by_key(&name, |entry| entry.0).ok()?;
+    REFUSED.get(at).map(|(name, arg, reason)| foreign_row(name, *arg, Class::Refused(reason)))
+}
+
+fn foreign_row(name: &'static str, arg: Arg, class: Class) -> Opt {
+    let kind = if arg == Arg::None { Kind::Flag } else { Kind::Text };
+    let mut row = Opt::new(name, kind, class, Section::Program);
+    row.arg = arg;
+    row
+}
+
+/// The row of a letter.
+#[must_use]
+pub fn letter(letter: char) -> Option<Opt> {
+    if let Some(opt) = rows().find(|opt| opt.letter == Some(letter)) {
+        return Some(*opt);
+    }
+    let at = LETTERS.binary_search_by_key(&letter, |entry| entry.0).ok()?;
+    LETTERS.get(at).and_then(|(_, name)| find(name))
+}
+
+/// Every name there is, sorted within each of its lists.
+fn all_names() -> impl Iterator<Item = &'static str> {
+    let described = INDEX.iter().map(|entry| entry.0);
+    let ignored = IGNORED.iter().chain(IGNORED_BARE).chain(IGNORED_OPTIONAL).chain(ALWAYS);
+    described.chain(ignored.copied()).chain(REFUSED.iter().map(|entry| entry.0))
+}
+
+/// A name from a command line: exact, or the beginning of one option's names. Gives the full name too.
+///
+/// # Errors
+/// The names that begin so: none, or those of several options.
+pub fn prefix(text: &str) -> Result<(&'static str, Opt), Vec<&'static str>> {
+    if let Some(name) = all_names().find(|name| *name == text)
+        && let Some(opt) = find(name)
+    {
+        return Ok((name, opt));
+    }
+    let mut names: Vec<&'static str> = all_names().filter(|name| name.starts_with(text)).collect();
+    names.sort_unstable();
+    let mut options: Vec<Opt> = names.iter().filter_map(|name| find(name)).collect();
+    options.dedup_by_key(|opt| opt.name);
+    match (options.as_slice(), names.as_slice()) {
+        ([opt], [name, ..]) => Ok((name, *opt)),
+        _ => Err(names),
+    }
+}
+
+/// The name that is most like this one, if any is like it.
+#[must_use]
+pub fn nearest(text: &str) -> Option<&'static str> {
+    let wanted: String = text.to_ascii_lowercase().replace('_', "-");
+    // One slip in three letters, three at most; longer texts than any name are no slip.
+    let allowed = (wanted.len() / 3).min(3);
+    if wanted.len() > 64 {
+        return None;
+    }
+    let described = INDEX.iter().map(|entry| entry.0);
+    best(described, &wanted, allowed).or_else(|| best(all_names(), &wanted, allowed))
+}
+
+fn best(
+    names: impl Iterator<Item = &'static str>,
+    wanted: &str,
+    allowed: usize,
+) -> Option<&'static str> {
+    names
+        .filter(|name| name.len().abs_diff(wanted.len()) <= allowed)
+        .map(|name| (distance(name.as_bytes(), wanted.as_bytes()), name))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours between two texts.
+fn distance(left: &[u8], right: &[u8]) -> usize {
+    let width = right.len() + 1;
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..width).collect();
+    for (i, a) in left.iter().enumerate() {
+        let mut next = Vec::with_capacity(width);
+        next.push(i + 1);
+        for (j, b) in right.iter().enumerate() {
+            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut cost =
+                (at(&row, j) + usize::from(a != b)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            let swapped =
+                i > 0 && j > 0 && left.get(i - 1) == Some(b) && right.get(j - 1) == Some(a);
+            if swapped {
+                cost = cost.min(at(&before, j - 1) + 1);
+            }
+            next.push(cost);
+        }
+        before = row;
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_name_is_unique_and_found() {
+        let mut seen = HashSet::new();
+        for name in all_names() {
+            assert!(seen.insert(name), "{name} stands twice");
+            let opt = find(name).unwrap();
+            assert!(opt.name == name || opt.aliases.contains(&name), "{name} finds {}", opt.name);
+        }
+        assert!(seen.len() > 1300);
+        assert_eq!(find("no-such-thing"), None);
+    }
+
+    #[test]
+    fn lists_that_are_searched_are_sorted() {
+        for list in [IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, ALWAYS] {
+            assert!(list.is_sorted());
+        }
+        assert!(REFUSED.is_sorted_by_key(|entry| entry.0));
+        assert!(LETTERS.is_sorted_by_key(|entry| entry.0));
+        assert!(INDEX.is_sorted_by_key(|entry| entry.0));
+    }
+
+    #[test]
+    fn every_described_option_says_what_it_does_in_one_phrase() {
+        let mut letters = HashSet::new();
+        for opt in rows() {
+            assert!(!opt.help.is_empty() && !opt.help.ends_with('.'), "{}", opt.name);
+            assert!(opt.help.len() < 110, "{}: {}", opt.name, opt.help.len());
+            assert_eq!(opt.arg == Arg::None, opt.meta.is_empty(), "{}", opt.name);
+            assert!(opt.letter.is_none_or(|letter| letters.insert(letter)), "{}", opt.name);
+        }
+        for (letter, name) in LETTERS {
+            assert!(letters.insert(*letter), "{letter}");
+            assert!(find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_is_enough_if_it_is_of_one_option() {
+        assert_eq!(prefix("emperor-use-fork-serve").unwrap().0, "emperor-use-fork-server");
+        assert_eq!(prefix("emperor-max-t").unwrap().0, "emperor-max-throttle");
+        assert_eq!(prefix("emperor").unwrap().0, "emperor", "an exact name wins over longer ones");
+        assert_eq!(prefix("emperor-stat").unwrap().0, "emperor-stats", "aliases are one option");
+        let candidates = prefix("emperor-on-demand-").unwrap_err();
+        assert!(candidates.contains(&"emperor-on-demand-exec") && candidates.len() > 3);
+        assert!(prefix("zork").unwrap_err().is_empty());
+    }
+
+    #[test]
+    fn a_misspelt_name_finds_its_neighbour() {
+        assert_eq!(nearest("htpp-socket"), Some("http-socket"));
+        assert_eq!(nearest("http_socket"), Some("http-socket"));
+        assert_eq!(nearest("HTTP-SOCKET"), Some("http-socket"));
+        assert_eq!(nearest("procesess"), Some("processes"));
+        assert_eq!(nearest("my-domain-name"), None);
+        assert_eq!(nearest("x"), None);
+    }
+
+    #[test]
+    fn letters_are_those_of_uwsgi() {
+        for (text, name) in [
+            ('s', "socket"),
+            ('p', "processes"),
+            ('M', "master"),
+            ('C', "chmod-socket"),
+            ('x', "xml"),
+            ('H', "home"),
+        ] {
+            assert_eq!(letter(text).unwrap().name, name);
+        }
+        assert_eq!(letter('ß'), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! The rows that are obeyed, grouped as help and manual show them.
+
+use super::key::Block::{For, ForGlob, ForReadline, ForTimes, If};
+use super::key::Format::{Ini, Json, Xml, Yaml};
+use super::key::{Emperor as E, Steer as S, Test, Vassal as V};
+use super::{Class, Kind, Missing, Opt, Section};
+
+const fn steer(name: &'static str, steer: S, kind: Kind, help: &'static str) -> Opt {
+    Opt::new(name, kind, Class::Steer(steer), Section::Language).help(help)
+}
+
+const fn mode(name: &'static str, steer: S, help: &'static str) -> Opt {
+    Opt::new(name, Kind::Flag, Class::Steer(steer), Section::Mode).help(help)
+}
+
+const fn block(name: &'static str, block: super::key::Block, help: &'static str) -> Opt {
+    Opt::new(name, Kind::Text, Class::Steer(S::Open(block)), Section::Language).help(help)
+}
+
+/// A test that opens a block; `not` tells whether it is turned round.
+const fn test(name: &'static str, what: Test, not: bool) -> Opt {
+    let (meta, help) = match (what, not) {
+        (Test::Env, false) => ("NAME[=TEXT]", "block for a variable that is set (to this)"),
+        (Test::Env, true) => ("NAME[=TEXT]", "block for a variable that is not set (to this)"),
+        (Test::Exists, false) => ("PATH", "block for something readable of this name"),
+        (Test::Exists, true) => ("PATH", "block for nothing readable of this name"),
+        (Test::File, false) => ("PATH", "block for a regular file"),
+        (Test::File, true) => ("PATH", "block for no regular file"),
+        (Test::Dir, false) => ("PATH", "block for a directory"),
+        (Test::Dir, true) => ("PATH", "block for no directory"),
+        (Test::Opt, false) => {
+            ("NAME[=TEXT]", "block for a name that stands above (with this text)")
+        }
+        (Test::Opt, true) => ("NAME[=TEXT]", "block for a name that does not stand above"),
+        (Test::Reload, false) => ("", "block for a re-exec in place: never true here"),
+        (Test::Reload, true) => ("", "block for no re-exec in place: always true here"),
+        (Test::Hostname, false) => ("NAME", "block for the host of this name"),
+        (Test::Hostname, true) => ("NAME", "block for hosts of other names"),
+        (Test::Plugin, false) => ("NAME", "block for a plugin: never true here"),
+        (Test::Plugin, true) => ("NAME", "block for no plugin: always true here"),
+    };
+    block(name, If(what, not), help).meta(meta)
+}
+
+const fn emperor(name: &'static str, key: E, kind: Kind, section: Section) -> Opt {
+    Opt::new(name, kind, Class::Emperor(key), section)
+}
+
+const fn vassal(name: &'static str, key: V, kind: Kind, section: Section) -> Opt {
+    Opt::new(name, kind, Class::Vassal(key), section)
+}
+
+const fn socket(name: &'static str, help: &'static str) -> Opt {
+    vassal(name, V::Socket, Kind::Socket, Section::Sockets).many().help(help)
+}
+
+const fn not_read_yet(name: &'static str, help: &'static str) -> Opt {
+    steer(name, S::NotYet, Kind::Text, help)
+}
+
+const BIND: &str = "bind this address and pass it to the program";
+const RESTARTS: &[&str] = &["always", "on-failure", "never"];
+const KEEPERS: &[&str] = &["auto", "on", "off"];
+
+/// The rows.
+#[rustfmt::skip] // a table: one row, one to three lines
+pub static OPTIONS: &[Opt] = &[
+    // Instead of running.
+    mode("help", S::Help, "print the usual options").also(&["usage"]).short('h'),
+    mode("help-all", S::HelpAll, "print every option that is obeyed"),
+    mode("version", S::Version, "print the version"),
+    mode("check", S::Check, "check the configuration and that of all vassals, then leave: 0 good, 1 faults"),
+    mode("show-config", S::ShowConfig, "print the resolved configuration and leave, without any side effect"),
+    mode("show-config-json", S::ShowConfigJson, "the same as one JSON array of pairs"),
+    Opt::new("get", Kind::Word, Class::Steer(S::Get), Section::Mode).meta("NAME").help("print the first value of NAME and leave"),
+    Opt::new("man", Kind::Word, Class::Steer(S::Man), Section::Mode).meta("PAGE").help("print a page of the manual as mdoc source: liege, liege-config"),
+
+    // The configuration language.
+    steer("ini", S::Read(Ini), Kind::Word, "read an INI file at this place").meta("FILE[:SECTION]").many(),
+    steer("json", S::Read(Json), Kind::Word, "read a JSON file at this place").also(&["js"]).short('j').meta("FILE[:NAME]").many(),
+    steer("yaml", S::Read(Yaml), Kind::Word, "read a YAML file at this place").also(&["yml"]).short('y').meta("FILE[:NAME]").many(),
+    steer("xml", S::Read(Xml), Kind::Word, "read an XML file at this place").also(&["xmlconfig"]).short('x').meta("FILE[:ID]").many(),
+    steer("config", S::Config, Kind::Word, "read a file of any format, INI if its ending tells none").meta("FILE").many(),
+    steer("include", S::Include, Kind::Word, "read a template at this place").meta("FILE").many(),
+    steer("inherit", S::Inherit, Kind::Word, "read a template last of all, so that it overrides").meta("FILE").many(),
+    steer("set", S::Set, Kind::Pair, "append an option or placeholder").short('S').many(),
+    steer("set-ph", S::SetPlaceholder, Kind::Pair, "append a placeholder; an option's name is a fault").also(&["set-placeholder"]).many(),
+    steer("strict", S::Strict, Kind::Flag, "names that are no option are faults"),
+    steer("print", S::Print, Kind::Text, "write a line to the log").also(&["iprint"]).many(),
+    steer("exit", S::Exit, Kind::Number, "end here with this status").meta("STATUS").default("1").optional(),
+    block("for", For, "repeat each line of the block for each word").meta("WORDS"),
+    block("for-times", ForTimes, "repeat each line of the block N times").meta("N"),
+    block("for-glob", ForGlob, "repeat each line of the block for each matching name").meta("PATTERN"),
+    block("for-readline", ForReadline, "repeat each line of the block for each line of a file").meta("FILE"),
+    test("if-env", Test::Env, false).also(&["ifenv"]),
+    test("if-not-env", Test::Env, true),
+    test("if-exists", Test::Exists, false).also(&["ifexists"]),
+    test("if-not-exists", Test::Exists, true),
+    test("if-file", Test::File, false),
+    test("if-not-file", Test::File, true),
+    test("if-dir", Test::Dir, false).also(&["ifdir", "if-directory"]),
+    test("if-not-dir", Test::Dir, true),
+    test("if-opt", Test::Opt, false),
+    test("if-not-opt", Test::Opt, true),
+    test("if-reload", Test::Reload, false).bare(),
+    test("if-not-reload", Test::Reload, true).bare(),
+    test("if-hostname", Test::Hostname, false),
+    test("if-not-hostname", Test::Hostname, true),
+    test("if-plugin", Test::Plugin, false).also(&["ifplugin"]),
+    test("if-not-plugin", Test::Plugin, true),
+    steer("else", S::Else, Kind::Text, "the lines for a test that is not true").optional(),
+    steer("endif", S::Close, Kind::Text, "end of a block").also(&["end-if", "endfor", "end-for", "end"]).optional(),
+    not_read_yet("if-hostname-match", "block for hosts whose name matches; not supported, write if-hostname"),
+    not_read_yet("if-not-hostname-match", "block for hosts whose name does not match; not supported, write if-not-hostname"),
+    not_read_yet("declare-option", "an option made of others; not supported, write the options themselves").also(&["declare-option2"]),
+    not_read_yet("blacklist", "options that the following lines may not use; not supported, remove it").also(&["end-blacklist"]).optional(),
+    not_read_yet("whitelist", "the only options that the following lines may use; not supported, remove it").also(&["end-whitelist"]).optional(),
+    not_read_yet("inject-before", "text put before each file; not supported, use include").also(&["inject-after"]),
+
+    // Where vassals come from.
+    emperor("emperor", E::Emperor, Kind::Word, Section::Sources).meta("DIR").many().help("a directory of vassal files; also dir://DIR"),
+    emperor("emperor-freq", E::Freq, Kind::Seconds, Section::Sources).default("0").help("time between rescans, for file systems without events; 0 = none"),
+    emperor("emperor-nofollow", E::NoFollow, Kind::Flag, Section::Sources).help("the time of a link counts, not that of its target"),
+    emperor("emperor-extra-extension", E::ExtraExtension, Kind::Word, Section::Sources).also(&["emperor-extra-ext"]).meta("ENDING").many().help("a further ending of vassal files, read as INI"),
+
+    // How vassals are started.
+    emperor("binary-path", E::BinaryPath, Kind::Word, Section::Start).meta("PROGRAM").help("start this program with each vassal's arguments, instead of liege"),
+    emperor("emperor-wrapper", E::Wrapper, Kind::Word, Section::Start).meta("PROGRAM").help("start this program instead of binary-path"),
+    emperor("emperor-wrapper-override", E::WrapperOverride, Kind::Word, Section::Start).meta("PROGRAM").many().help("try this program before the others"),
+    emperor("emperor-wrapper-fallback", E::WrapperFallback, Kind::Word, Section::Start).meta("PROGRAM").many().help("try this program when the others cannot be started"),
+    emperor("vassals-set", E::VassalsSet, Kind::Pair, Section::Start).also(&["vassal-set"]).many().help("set this in every vassal, before its file"),
+    emperor("vassals-include", E::VassalsInclude, Kind::Word, Section::Start).meta("FILE").many().help("template that every vassal includes after its file"),
+    emperor("vassals-include-before", E::VassalsIncludeBefore, Kind::Word, Section::Start).meta("FILE").many().help("template that every vassal includes before its file"),
+    emperor("vassals-inherit", E::VassalsInherit, Kind::Word, Section::Start).meta("FILE").many().help("template that overrides every vassal file"),
+    emperor("vassals-inherit-before", E::VassalsInheritBefore, Kind::Word, Section::Start).meta("FILE").many().help("the same, read before those of vassals-inherit"),
+    emperor("vassals-start-hook", E::StartHook, Kind::Word, Section::Start).meta("COMMAND").help("run this in each new process, with the vassal's name"),
+    emperor("vassals-stop-hook", E::StopHook, Kind::Word, Section::Start).meta("COMMAND").help("run this when a vassal is gone, with its name"),
+    emperor("emperor-force-config-pipe", E::ForceConfigPipe, Kind::Flag, Section::Start).help("send vassal files by the configuration pipe"),
+    emperor("emperor-max-starting", E::MaxStarting, Kind::Number, Section::Start).help("most vassals that start at the same time; default 2 for each processor, at least 8"),
+    Opt::new("stage-timeout", Kind::Seconds, Class::Both(V::StageTimeout, E::StageTimeout), Section::Start).default("10").help("longest time to read a vassal file and prepare its program"),
+    Opt::new("start-timeout", Kind::Seconds, Class::Both(V::StartTimeout, E::StartTimeout), Section::Start).default("90").help("longest time from exec to readiness, where the program announces it"),
+    Opt::new("ready-after", Kind::Seconds, Class::Both(V::ReadyAfter, E::ReadyAfter), Section::Start).default("3").help("a program that announces nothing counts as ready this long after exec"),
+
+    // Life, penalty and end.
+    emperor("emperor-throttle", E::Throttle, Kind::Millis, Section::Life).default("1000").help("wait added for each death before loyalty, and for starts that come too fast"),
+    emperor("emperor-max-throttle", E::MaxThrottle, Kind::Millis, Section::Life).default("180000").help("longest such wait"),
+    emperor("emperor-throttle-burst", E::ThrottleBurst, Kind::Number, Section::Life).default("1").help("starts per second that never wait"),
+    emperor("emperor-no-blacklist", E::NoBlacklist, Kind::Flag, Section::Life).help("deaths are not punished"),
+    emperor("emperor-loyal-after", E::LoyalAfter, Kind::Seconds, Section::Life).default("10").help("a program that does not say so is loyal when it has lived this long"),
+    vassal("loyal-after", V::LoyalAfter, Kind::Seconds, Section::Program).help("the same for this vassal; default emperor-loyal-after"),
+    emperor("emperor-required-heartbeat", E::RequiredHeartbeat, Kind::Seconds, Section::Life).default("30").help("longest silence of a vassal after its first heartbeat"),
+    emperor("emperor-curse-tolerance", E::CurseTolerance, Kind::Seconds, Section::Life).default("30").help("time from the request to stop to SIGKILL"),
+    emperor("emperor-graceful-shutdown", E::GracefulShutdown, Kind::Flag, Section::Life).help("vassals are asked to stop gracefully"),
+    emperor("reload-mercy", E::ReloadMercy, Kind::Seconds, Section::Life).default("30").help("time for all to stop when the emperor ends"),
+    emperor("emperor-keeper", E::Keeper, Kind::Choice(KEEPERS), Section::Life).meta("auto|on|off").default("auto").help("a parent process that ends every vassal should the emperor die"),
+
+    // On demand.
+    emperor("emperor-on-demand-extension", E::OnDemandExtension, Kind::Word, Section::OnDemand).also(&["emperor-on-demand-ext"]).meta("ENDING").help("a vassal with a file of this further ending is started by the first connection to the address in it"),
+
+    // Fork server.
+    emperor("emperor-use-fork-server", E::UseForkServer, Kind::Socket, Section::ForkServer).help("ask the fork server at this address for every vassal"),
+    emperor("vassal-fork-base", E::ForkBase, Kind::Word, Section::ForkServer).meta("NAME").many().help("a vassal that is started normally, because it is the fork server"),
+    vassal("fork-server-use", V::ForkServerUse, Kind::SocketOrNone, Section::ForkServer).help("the fork server of this vassal, or none"),
+
+    // Statistics, log and process.
+    emperor("emperor-stats", E::Stats, Kind::Socket, Section::Process).also(&["emperor-stats-server"]).many().help("serve statistics as JSON at this address"),
+    emperor("stats-http", E::StatsHttp, Kind::Flag, Section::Process).help("statistics begin with an HTTP header"),
+    emperor("emperor-pidfile", E::Pidfile, Kind::Word, Section::Process).meta("FILE").help("write the emperor's pid to this file"),
+    Opt::new("pidfile", Kind::Word, Class::Both(V::Pidfile, E::Pidfile), Section::Process).meta("FILE").help("write the pid to this file"),
+    Opt::new("logto", Kind::Word, Class::Both(V::Logto, E::Logto), Section::Process).meta("FILE").help("append the log, and what a vassal prints, to this file"),
+    Opt::new("listen", Kind::Number, Class::Both(V::Listen, E::Listen), Section::Process).short('l').default("100").help("backlog of listening sockets"),
+    Opt::new("chmod-socket", Kind::Mode, Class::Both(V::ChmodSocket, E::ChmodSocket), Section::Process).also(&["chmod"]).short('C').help("mode of unix sockets: three octal digits, 666 if left out"),
+
+    // Vassal: program.
+    vassal("unprivileged-binary-patch-arg", V::UnprivilegedCommand, Kind::Word, Section::Program).meta("COMMAND").help("run this command line after the drop of privileges"),
+    vassal("privileged-binary-patch-arg", V::PrivilegedCommand, Kind::Word, Section::Program).meta("COMMAND").help("run this command line without any drop of privileges"),
+    vassal("unprivileged-binary-patch", V::UnprivilegedPath, Kind::Word, Section::Program).meta("PROGRAM").help("run this program, with the vassal's own arguments, after the drop"),
+    vassal("privileged-binary-patch", V::PrivilegedPath, Kind::Word, Section::Program).meta("PROGRAM").help("run this program, with the vassal's own arguments, without any drop"),
+    vassal("binsh", V::Binsh, Kind::Word, Section::Program).meta("PROGRAM").many().help("a shell to use instead of /bin/sh; the first that can be executed"),
+    vassal("processes", V::Processes, Kind::Number, Section::Program).also(&["workers"]).short('p').help("told to the program as WEB_CONCURRENCY and LIEGE_PROCESSES"),
+    vassal("threads", V::Threads, Kind::Number, Section::Program).help("told to the program as LIEGE_THREADS"),
+    vassal("stop-signal", V::StopSignal, Kind::Signal, Section::Program).default("TERM").help("signal that asks the program to stop"),
+    vassal("graceful-signal", V::GracefulSignal, Kind::Signal, Section::Program).help("signal for a graceful stop; default stop-signal"),
+    vassal("reload-signal", V::ReloadSignal, Kind::Signal, Section::Program).help("signal that makes the program reload; without it the program is replaced"),
+    vassal("restart", V::Restart, Kind::Choice(RESTARTS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
+    vassal("notify", V::Notify, Kind::Flag, Section::Program).help("the program announces its readiness on a notify socket"),
+    vassal("heartbeat", V::Heartbeat, Kind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify"),
+    vassal("idle", V::Idle, Kind::Seconds, Section::Program).help("without traffic for this long it is stopped and waits for a connection"),
+
+    // Vassal: sockets.
+    socket("socket", BIND).also(&["uwsgi-socket"]).short('s'),
+    socket("http-socket", BIND).also(&["http11-socket"]),
+    socket("fastcgi-socket", BIND).also(&["fastcgi-nph-socket"]),
+    socket("scgi-socket", BIND).also(&["scgi-nph-socket"]),
+    socket("raw-socket", BIND).also(&["puwsgi-socket"]),
+    socket("shared-socket", "bind this address; =N in another socket option means the N-th of these").also(&["undeferred-shared-socket"]),
+    vassal("abstract-socket", V::AbstractSocket, Kind::Flag, Section::Sockets).short('a').help("unix sockets are made in the abstract name space"),
+    vassal("chown-socket", V::ChownSocket, Kind::Owner, Section::Sockets).help("owner of unix sockets"),
+    vassal("reuse-port", V::ReusePort, Kind::Flag, Section::Sockets).help("set SO_REUSEPORT"),
+    vassal("honour-stdin", V::HonourStdin, Kind::Flag, Section::Sockets).help("leave descriptor 0 as it is"),
+    vassal("skip-zero", V::SkipZero, Kind::Flag, Section::Sockets).help("do not take a socket on descriptor 0"),
+    vassal("vacuum", V::Vacuum, Kind::Flag, Section::Sockets).help("unlink unix sockets and pid files at the end"),
+
+    // Vassal: directory, environment and files.
+    vassal("chdir", V::Chdir, Kind::Word, Section::Place).meta("DIR").help("working directory of the program"),
+    vassal("env", V::Env, Kind::Variable, Section::Place).many().help("set a variable, or unset it if there is no ="),
+    vassal("unenv", V::Unenv, Kind::Word, Section::Place).meta("NAME").many().help("unset a variable"),
+    vassal("umask", V::Umask, Kind::Umask, Section::Place).help("file creation mask"),
+    vassal("daemonize", V::Daemonize, Kind::Word, Section::Place).short('d').meta("FILE").help("the same as logto: a vassal never leaves the foreground"),
+
+    // Vassal: identity.
+    vassal("uid", V::Uid, Kind::User, Section::Identity).help("user of the program"),
+    vassal("gid", V::Gid, Kind::Group, Section::Identity).help("group of the program; default that of the user"),
+    vassal("add-gid", V::AddGid, Kind::Group, Section::Identity).many().help("a further group"),
+    vassal("no-initgroups", V::NoInitgroups, Kind::Flag, Section::Identity).help("leave out the user's other groups"),
+];
+
+/// Kept for `later`: a row that is known and not obeyed yet.
+pub(super) const fn later(
+    name: &'static str,
+    kind: Kind,
+    missing: Missing,
+    section: Section,
+) -> Opt {
+    Opt::new(name, kind, Class::Later(missing), section)
+}
