@@ -1,1 +1,272 @@
-//! Descriptors: flags, duplicates, ranges, limits.
+//! Descriptors: open, read and write once, wait, flags, duplicates, ranges.
+
+use std::ffi::{CStr, c_int, c_uint};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use super::{check, retry};
+
+/// Opens a file for reading, close-on-exec, without waiting for a FIFO's other end and without
+/// getting a controlling terminal.
+///
+/// # Errors
+/// As open(2).
+pub fn open_read(path: &CStr) -> io::Result<OwnedFd> {
+    open(path, libc::O_RDONLY)
+}
+
+/// Opens a file for reading and writing, as [`open_read`].
+///
+/// # Errors
+/// As open(2).
+pub fn open_both(path: &CStr) -> io::Result<OwnedFd> {
+    open(path, libc::O_RDWR)
+}
+
+/// Opens `/dev/null` for reading and writing.
+///
+/// # Errors
+/// `ENOENT` where there is none, `EMFILE`.
+pub fn open_null() -> io::Result<OwnedFd> {
+    open_both(c"/dev/null")
+}
+
+fn open(path: &CStr, how: c_int) -> io::Result<OwnedFd> {
+    let flags = how | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    let opened = retry(|| check(unsafe { libc::open(path.as_ptr(), flags) }))?;
+    // SAFETY: the kernel has just handed us `opened`; nothing else owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened) })
+}
+
+/// Reads once; 0 is the end of the file.
+///
+/// # Errors
+/// As read(2), `EINTR` retried.
+pub fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: the kernel writes at most `len` bytes into `buffer`, which outlives the call.
+        let read =
+            unsafe { libc::read(from.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+/// Writes once; may take less than all.
+///
+/// # Errors
+/// As write(2), `EINTR` retried.
+pub fn write(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: the kernel reads at most `len` bytes of `bytes`, which outlives the call.
+        let written = unsafe { libc::write(to.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+/// Waits until one of a few descriptors is readable, hung up or broken, or the time is over; without
+/// a limit, for ever. The reactor has its own way for many.
+///
+/// # Errors
+/// `ENOMEM`. `EINTR` is reported as nothing ready.
+pub fn wait_readable<const N: usize>(
+    descriptors: [BorrowedFd<'_>; N],
+    limit: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut set = descriptors.map(|descriptor| libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    poll(&mut set, limit)?;
+    Ok(set.map(|entry| entry.revents != 0))
+}
+
+/// Whether a line of up to 4 KiB can be written without waiting.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn is_writable(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut set = [libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLOUT, revents: 0 }];
+    poll(&mut set, Some(Duration::ZERO))?;
+    Ok(set.iter().any(|entry| entry.revents & libc::POLLOUT != 0))
+}
+
+fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<()> {
+    // Rounded up: to wake a moment early would mean to spin until the moment has come.
+    let millis = limit.map_or(-1, |limit| {
+        c_int::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
+    });
+    let length = libc::nfds_t::try_from(set.len()).map_err(io::Error::other)?;
+    // SAFETY: `set` has `length` entries, is ours and outlives the call.
+    match check(unsafe { libc::poll(set.as_mut_ptr(), length, millis) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Closes the descriptor at the next exec.
+///
+/// # Errors
+/// None that can happen here.
+pub fn set_cloexec(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    change(descriptor, Flags::Descriptor, |flags| flags | libc::FD_CLOEXEC)
+}
+
+/// Keeps the descriptor over the next exec.
+///
+/// # Errors
+/// None that can happen here.
+pub fn clear_cloexec(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    change(descriptor, Flags::Descriptor, |flags| flags & !libc::FD_CLOEXEC)
+}
+
+/// Makes reads and writes fail instead of wait, for everybody who shares this open file.
+///
+/// # Errors
+/// None that can happen here.
+pub fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    change(descriptor, Flags::File, |flags| flags | libc::O_NONBLOCK)
+}
+
+/// Makes reads and writes wait, for everybody who shares this open file.
+///
+/// # Errors
+/// None that can happen here.
+pub fn clear_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    change(descriptor, Flags::File, |flags| flags & !libc::O_NONBLOCK)
+}
+
+/// Those of one descriptor, or those of the open file that several may share.
+enum Flags {
+    Descriptor,
+    File,
+}
+
+fn change(
+    descriptor: BorrowedFd<'_>,
+    which: Flags,
+    new: impl Fn(c_int) -> c_int,
+) -> io::Result<()> {
+    let (get, set) = match which {
+        Flags::Descriptor => (libc::F_GETFD, libc::F_SETFD),
+        Flags::File => (libc::F_GETFL, libc::F_SETFL),
+    };
+    // SAFETY: an open descriptor's number and a request without argument go in.
+    let old = check(unsafe { libc::fcntl(descriptor.as_raw_fd(), get) })?;
+    if new(old) == old {
+        return Ok(());
+    }
+    // SAFETY: integers go in; flags do not change who owns the descriptor.
+    check(unsafe { libc::fcntl(descriptor.as_raw_fd(), set, new(old)) }).map(drop)
+}
+
+/// Duplicates, close-on-exec, to the first free number from `lowest` on.
+///
+/// # Errors
+/// `EMFILE`, `EINVAL` if `lowest` is above the limit.
+pub fn duplicate(descriptor: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: integers go in; nothing is replaced, the new number was free.
+    let copy =
+        check(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    // SAFETY: the kernel has just handed us `copy`; nothing else owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Makes standard stream `number` (0, 1, 2) a copy of `descriptor` that stays open over an exec.
+///
+/// # Errors
+/// `EBADF` for another number: those have owners.
+pub fn set_stdio(number: RawFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    if !(0..=2).contains(&number) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    if descriptor.as_raw_fd() == number {
+        return clear_cloexec(descriptor);
+    }
+    // SAFETY: nobody owns a standard stream, so nobody's descriptor is replaced unseen.
+    retry(|| check(unsafe { libc::dup2(descriptor.as_raw_fd(), number) })).map(drop)
+}
+
+/// Marks every descriptor from `first` on to be closed at the next exec (Linux 5.11, close_range(2)).
+///
+/// # Errors
+/// `ENOSYS` or `EINVAL` on an older kernel.
+pub fn cloexec_from(first: RawFd) -> io::Result<()> {
+    close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor from 3 on but those in `keep`. For a process that has just been forked
+/// and is to hold nothing of what its parent gave it.
+///
+/// Whatever else in this process owns a descriptor from 3 on must be forgotten, not dropped:
+/// dropping would close a number that is another's by then.
+pub fn keep_only<const N: usize>(keep: [Option<BorrowedFd<'_>>; N]) {
+    let mut numbers = keep.map(|kept| kept.map_or(-1, |kept| kept.as_raw_fd()));
+    numbers.sort_unstable();
+    let mut first = 3;
+    for kept in numbers.into_iter().filter(|&number| number >= 3) {
+        if first < kept {
+            // Best effort: before Linux 5.9 they stay open, which harms nobody.
+            let _ = close_range(first, kept - 1, 0);
+        }
+        first = kept + 1;
+    }
+    let _ = close_range(first, RawFd::MAX, 0);
+}
+
+fn close_range(first: RawFd, last: RawFd, flags: c_uint) -> io::Result<()> {
+    // SAFETY: integers go in. To close what others own is the purpose of the one caller that
+    // closes; it says what has to be true there.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    check(c_int::try_from(done).map_err(io::Error::other)?).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn flags_go_on_and_off() {
+        let null = open_null().unwrap();
+        // SAFETY: requests without argument; only flags are read.
+        let flags = |request| check(unsafe { libc::fcntl(null.as_raw_fd(), request) }).unwrap();
+        assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        clear_cloexec(null.as_fd()).unwrap();
+        assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, 0);
+        set_cloexec(null.as_fd()).unwrap();
+        assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        clear_nonblocking(null.as_fd()).unwrap();
+        assert_eq!(flags(libc::F_GETFL) & libc::O_NONBLOCK, 0);
+        set_nonblocking(null.as_fd()).unwrap();
+        assert_eq!(flags(libc::F_GETFL) & libc::O_NONBLOCK, libc::O_NONBLOCK);
+    }
+
+    #[test]
+    fn a_duplicate_lies_where_it_was_wanted() {
+        let null = open_null().unwrap();
+        let copy = duplicate(null.as_fd(), 200).unwrap();
+        assert!(copy.as_raw_fd() >= 200);
+    }
+
+    #[test]
+    fn a_stream_with_an_owner_is_never_replaced() {
+        let null = open_null().unwrap();
+        assert_eq!(set_stdio(3, null.as_fd()).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn waiting_ends_with_the_time_or_with_data() {
+        let (end, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(wait_readable([end.as_fd()], Some(Duration::from_millis(1))).unwrap(), [false]);
+        io::Write::write_all(&mut other, b"x").unwrap();
+        assert_eq!(wait_readable([end.as_fd()], None).unwrap(), [true]);
+        let mut buffer = [0; 4];
+        assert_eq!(read(end.as_fd(), &mut buffer).unwrap(), 1);
+        assert!(is_writable(end.as_fd()).unwrap());
+        drop(other);
+        assert_eq!(wait_readable([end.as_fd()], None).unwrap(), [true]);
+    }
+}

@@ -1,1 +1,228 @@
-//! Handles of processes: open, signal, wait, ask.
+//! Handles of processes: open, signal, wait, ask. Linux 5.4 (pidfd_open(2), waitid(2) on one).
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::process::{self, Ended, Pid, Reap};
+use super::signal::{Queued, Signal};
+use super::{check, fd};
+
+/// Who a process is, asked through its handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its number, as we see it.
+    pub pid: u32,
+    /// Its parent's; 0 if that is outside of our PID namespace.
+    pub parent: u32,
+    /// Real and effective user.
+    pub uid: [u32; 2],
+    /// Real and effective group.
+    pub gid: [u32; 2],
+}
+
+/// Opens a close-on-exec handle that turns readable when `pid` exits.
+///
+/// # Errors
+/// `ESRCH` if there is no such process (any more), `EMFILE` if we have no descriptor left.
+pub fn open(pid: Pid) -> io::Result<OwnedFd> {
+    open_number(pid.get())
+}
+
+/// Opens a handle on our parent, whoever that is, and makes sure that it was not exchanged for
+/// another meanwhile.
+///
+/// # Errors
+/// `ESRCH` if the parent has died, or lives outside of our PID namespace.
+pub fn open_parent() -> io::Result<OwnedFd> {
+    let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+    let parent = std::os::unix::process::parent_id();
+    let number = c_int::try_from(parent).ok().filter(|&number| number > 0).ok_or_else(gone)?;
+    let handle = open_number(number)?;
+    // It may have died between question and answer, and its number may be another's: then we have
+    // another parent now.
+    if std::os::unix::process::parent_id() == parent { Ok(handle) } else { Err(gone()) }
+}
+
+fn open_number(number: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: two integers go in, an integer comes out; no memory of ours is touched.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, number, 0) };
+    let opened = check(RawFd::try_from(opened).map_err(io::Error::other)?)?;
+    // SAFETY: the kernel has just handed us `opened`; nothing else owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened) })
+}
+
+/// Sends a signal, as kill(2) does.
+///
+/// # Errors
+/// `ESRCH` if the process is reaped, `EPERM` if it has another identity than ours.
+pub fn send(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    send_raw(process, signal.raw(), std::ptr::null())
+}
+
+/// Sends a signal with a value, as sigqueue(3) does, in the name of `queued.sender`.
+///
+/// # Errors
+/// As [`send`]; `EAGAIN` if the receiver has too many queued real-time signals.
+pub fn send_queued(process: BorrowedFd<'_>, queued: &Queued) -> io::Result<()> {
+    let info = queued.to_siginfo();
+    send_raw(process, queued.signal.raw(), &raw const info)
+}
+
+/// Whether the process is there at all: running, stopped or a zombie.
+pub fn is_there(process: BorrowedFd<'_>) -> bool {
+    match send_raw(process, 0, std::ptr::null()) {
+        Ok(()) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EPERM),
+    }
+}
+
+fn send_raw(
+    process: BorrowedFd<'_>,
+    signal: c_int,
+    info: *const libc::siginfo_t,
+) -> io::Result<()> {
+    // SAFETY: `info` is null or points to a siginfo_t that outlives the call, which only reads it.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) };
+    check(c_int::try_from(sent).map_err(io::Error::other)?).map(drop)
+}
+
+/// Looks whether this child has ended.
+///
+/// # Errors
+/// `ECHILD` if it is not our child (not yet, or not any more).
+pub fn wait(child: BorrowedFd<'_>, reap: Reap) -> io::Result<Option<Ended>> {
+    let id = libc::id_t::try_from(child.as_raw_fd()).map_err(io::Error::other)?;
+    Ok(process::waitid(libc::P_PIDFD, id, reap)?.map(|(_, ended)| ended))
+}
+
+/// Asks who the process is.
+///
+/// # Errors
+/// `ESRCH` if it is reaped, and from Linux 6.13 on also if it has ended.
+pub fn identity(process: BorrowedFd<'_>) -> io::Result<Identity> {
+    match ask_kernel(process) {
+        // Before Linux 6.13 the handle is no file of the pid file system, or knows no such question.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
+            ask_proc(process)
+        }
+        answer => answer,
+    }
+}
+
+fn ask_kernel(process: BorrowedFd<'_>) -> io::Result<Identity> {
+    // SAFETY: pidfd_info is integers only; all zero is a value of it.
+    let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
+    info.mask = u64::from(libc::PIDFD_INFO_PID | libc::PIDFD_INFO_CREDS);
+    // SAFETY: the number of the request holds the size of `info`, so the kernel writes no byte
+    // beyond it; it is ours and outlives the call.
+    check(unsafe { libc::ioctl(process.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) })?;
+    Ok(Identity {
+        pid: info.pid,
+        parent: info.ppid,
+        uid: [info.ruid, info.euid],
+        gid: [info.rgid, info.egid],
+    })
+}
+
+/// The same from `/proc`, for older kernels; the handle tells before and after that the number is
+/// still this process's.
+fn ask_proc(process: BorrowedFd<'_>) -> io::Result<Identity> {
+    let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+    let known = std::fs::read(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+    let pid = numbers(&known, "Pid:").and_then(|[pid, _]| i32::try_from(pid?).ok());
+    let pid = pid.and_then(Pid::new).ok_or_else(gone)?;
+    let status = std::fs::read(format!("/proc/{pid}/status")).map_err(|_| gone())?;
+    if !is_there(process.as_fd()) {
+        return Err(gone());
+    }
+    identity_of(pid, &status).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+fn identity_of(pid: Pid, status: &[u8]) -> Option<Identity> {
+    let both = |[real, effective]: [Option<u32>; 2]| Some([real?, effective?]);
+    Some(Identity {
+        pid: u32::try_from(pid.get()).ok()?,
+        parent: numbers(status, "PPid:").and_then(|[parent, _]| parent)?,
+        uid: numbers(status, "Uid:").and_then(both)?,
+        gid: numbers(status, "Gid:").and_then(both)?,
+    })
+}
+
+/// The first two numbers of the line that starts with `key`.
+fn numbers(text: &[u8], key: &str) -> Option<[Option<u32>; 2]> {
+    let line =
+        text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key.as_bytes()))?;
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let mut next = || words.next().and_then(|word| word.parse().ok());
+    Some([next(), next()])
+}
+
+/// Whether the process has exited (it may be a zombie still), without being its parent.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn has_exited(process: BorrowedFd<'_>) -> io::Result<bool> {
+    let [readable] = fd::wait_readable([process], Some(std::time::Duration::ZERO))?;
+    Ok(readable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> (Pid, OwnedFd) {
+        let pid = process::fork(|| {
+            loop {
+                std::thread::park();
+            }
+        })
+        .unwrap();
+        (pid, open(pid).unwrap())
+    }
+
+    #[test]
+    fn kernel_and_proc_agree_who_a_child_is() {
+        let (pid, handle) = sleeper();
+        let from_proc = ask_proc(handle.as_fd()).unwrap();
+        assert_eq!(from_proc.pid, u32::try_from(pid.get()).unwrap());
+        assert_eq!(from_proc.parent, std::process::id());
+        match ask_kernel(handle.as_fd()) {
+            Ok(answer) => assert_eq!(answer, from_proc),
+            Err(error) => eprintln!("not compared, PIDFD_GET_INFO: {error}"),
+        }
+        send(handle.as_fd(), Signal::KILL).unwrap();
+        while wait(handle.as_fd(), Reap::Take).unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(!is_there(handle.as_fd()));
+        assert_eq!(identity(handle.as_fd()).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        assert_eq!(ask_proc(handle.as_fd()).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    }
+
+    #[test]
+    fn a_handle_tells_the_end_once_more_after_a_peek_and_never_after_the_reaping() {
+        let (_, handle) = sleeper();
+        assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), None);
+        assert!(!has_exited(handle.as_fd()).unwrap());
+        send(handle.as_fd(), Signal::TERM).unwrap();
+        let peeked = loop {
+            if let Some(ended) = wait(handle.as_fd(), Reap::Peek).unwrap() {
+                break ended;
+            }
+        };
+        assert_eq!(peeked, Ended::Killed { signal: Signal::TERM, core: false });
+        assert!(has_exited(handle.as_fd()).unwrap());
+        assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), Some(peeked));
+        let refused = wait(handle.as_fd(), Reap::Take).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ECHILD));
+        let refused = send(handle.as_fd(), Signal::TERM).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ESRCH));
+    }
+
+    #[test]
+    fn the_parent_has_a_handle() {
+        assert!(!has_exited(open_parent().unwrap().as_fd()).unwrap());
+    }
+}

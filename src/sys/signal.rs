@@ -1,1 +1,469 @@
-//! Masks, dispositions, signalfd, sending.
+//! Signals: numbers and names, masks, dispositions, signalfd(2), values.
+//!
+//! Masks go to the kernel as it knows them, 64 bits: the C library hides signals 32 and 33 (it wants
+//! them for its threads), and a process that cannot block those dies by them.
+
+use std::ffi::{c_int, c_long};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{check, fd};
+
+/// A signal that exists: 1 to 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(u8);
+
+/// The names that signal-hook leaves out.
+const MORE_NAMES: [(u8, &str); 2] = [(16, "SIGSTKFLT"), (30, "SIGPWR")];
+
+macro_rules! named {
+    ($($name:ident = $number:ident),* $(,)?) => {
+        $(#[doc = stringify!($number)] pub const $name: Self = Self(libc::$number as u8);)*
+    };
+}
+
+impl Signal {
+    named! {
+        ABRT = SIGABRT, ALRM = SIGALRM, BUS = SIGBUS, CHLD = SIGCHLD, CONT = SIGCONT, FPE = SIGFPE,
+        HUP = SIGHUP, ILL = SIGILL, INT = SIGINT, IO = SIGIO, KILL = SIGKILL, PIPE = SIGPIPE,
+        QUIT = SIGQUIT, SEGV = SIGSEGV, STOP = SIGSTOP, SYS = SIGSYS, TERM = SIGTERM,
+        TRAP = SIGTRAP, TSTP = SIGTSTP, TTIN = SIGTTIN, TTOU = SIGTTOU, URG = SIGURG,
+        USR1 = SIGUSR1, USR2 = SIGUSR2, WINCH = SIGWINCH, XCPU = SIGXCPU, XFSZ = SIGXFSZ,
+    }
+
+    /// Takes a number; `None` if the kernel has no such signal.
+    pub fn new(number: i32) -> Option<Self> {
+        u8::try_from(number).ok().filter(|number| (1..=64).contains(number)).map(Self)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The number, as the C library wants it.
+    pub fn raw(self) -> c_int {
+        c_int::from(self.0)
+    }
+
+    /// All 64.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..=64).map(Self)
+    }
+
+    /// Reads `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `RTMAX-1`, in either case of letters.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(number) = text.parse::<i32>() {
+            return Self::new(number);
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let from = |base: c_int, rest: &str| match rest.parse::<c_int>() {
+            Ok(offset) => {
+                Self::new(base.checked_add(offset)?).filter(|signal| signal.is_real_time())
+            }
+            Err(_) => {
+                if rest.is_empty() {
+                    Self::new(base)
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(rest) = name.strip_prefix("RTMIN") {
+            return from(libc::SIGRTMIN(), rest);
+        }
+        if let Some(rest) = name.strip_prefix("RTMAX") {
+            return from(libc::SIGRTMAX(), rest);
+        }
+        Self::all().find(|signal| signal.name().and_then(|it| it.strip_prefix("SIG")) == Some(name))
+    }
+
+    /// `SIGTERM` and the like; `None` for those that have only numbers.
+    pub fn name(self) -> Option<&'static str> {
+        signal_hook::low_level::signal_name(self.raw()).or_else(|| {
+            MORE_NAMES.iter().find(|(number, _)| *number == self.0).map(|(_, name)| *name)
+        })
+    }
+
+    /// Whether several of it queue up, each with its value.
+    pub fn is_real_time(self) -> bool {
+        (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&self.raw())
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None if self.is_real_time() => write!(f, "SIGRTMIN+{}", self.raw() - libc::SIGRTMIN()),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+/// A set of signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mask(u64);
+
+impl Mask {
+    /// No signal.
+    pub const NONE: Self = Self(0);
+    /// Every signal; the kernel leaves KILL and STOP out by itself.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// This set and one signal more.
+    #[must_use]
+    pub const fn with(self, signal: Signal) -> Self {
+        Self(self.0 | 1 << (signal.0 - 1))
+    }
+
+    /// This set without one signal.
+    #[must_use]
+    pub const fn without(self, signal: Signal) -> Self {
+        Self(self.0 & !(1 << (signal.0 - 1)))
+    }
+
+    /// Whether the signal is in the set.
+    pub const fn has(self, signal: Signal) -> bool {
+        self.0 & 1 << (signal.0 - 1) != 0
+    }
+}
+
+/// Sets the mask of blocked signals; returns the old one, to be put back later.
+///
+/// # Errors
+/// None that can happen here.
+pub fn set_mask(mask: Mask) -> io::Result<Mask> {
+    let mut old = Mask::NONE;
+    // SAFETY: two sets of 8 bytes, which is the size given; both outlive the call.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask.0,
+            &raw mut old.0,
+            size_of::<u64>(),
+        )
+    };
+    check_long(set)?;
+    Ok(old)
+}
+
+/// Blocks every signal; returns the old mask, to be put back later.
+///
+/// # Errors
+/// None that can happen here.
+pub fn block_all() -> io::Result<Mask> {
+    set_mask(Mask::ALL)
+}
+
+/// What happens to this process when a signal comes that is not blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The signal's own default.
+    Default,
+    /// Nothing.
+    Ignored,
+    /// A function is called; exec turns this into the default.
+    Handled,
+}
+
+/// Asks for a disposition.
+///
+/// # Errors
+/// `EINVAL` for the two signals that the C library keeps for itself.
+pub fn disposition(signal: Signal) -> io::Result<Disposition> {
+    // SAFETY: sigaction is integers only; all zero is a value of it.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `action` is ours and outlives the call, which fills it in; nothing is changed.
+    check(unsafe { libc::sigaction(signal.raw(), std::ptr::null(), &raw mut action) })?;
+    Ok(match action.sa_sigaction {
+        libc::SIG_DFL => Disposition::Default,
+        libc::SIG_IGN => Disposition::Ignored,
+        _ => Disposition::Handled,
+    })
+}
+
+/// Gives a signal its default effect.
+///
+/// # Errors
+/// `EINVAL` for KILL, STOP and the two signals that the C library keeps for itself.
+pub fn set_default(signal: Signal) -> io::Result<()> {
+    set_action(signal, libc::SIG_DFL)
+}
+
+/// Ignores a signal.
+///
+/// # Errors
+/// As [`set_default`].
+pub fn set_ignored(signal: Signal) -> io::Result<()> {
+    set_action(signal, libc::SIG_IGN)
+}
+
+fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: the action is one of the two that call no function.
+    let old = unsafe { libc::signal(signal.raw(), action) };
+    if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives every signal its default effect, between fork and exec: an ignored signal stays ignored
+/// over an exec. System calls only.
+pub fn set_all_default() {
+    for signal in Signal::all() {
+        // KILL, STOP and the C library's own are refused, and cannot have been changed.
+        let _ = set_default(signal);
+    }
+}
+
+/// Whether SIGPIPE was ignored when this program was exec'd.
+static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// The disposition of SIGPIPE that this program was given: Rust ignores it before `main` runs.
+pub fn given_sigpipe() -> Disposition {
+    if PIPE_WAS_IGNORED.load(Ordering::Relaxed) {
+        Disposition::Ignored
+    } else {
+        Disposition::Default
+    }
+}
+
+/// Runs before Rust's own start-up code, which would leave nothing to see.
+extern "C" fn note_sigpipe() {
+    let ignored = disposition(Signal::PIPE).is_ok_and(|it| it == Disposition::Ignored);
+    PIPE_WAS_IGNORED.store(ignored, Ordering::Relaxed);
+}
+
+// SAFETY: the C library calls each function of this section once, before `main`, in the only
+// thread; the function makes one system call and stores one atomic, and needs nothing of Rust's
+// run time.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_SIGPIPE: extern "C" fn() = note_sigpipe;
+
+/// Who has sent a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// 0: the kernel, or a process outside of our PID namespace.
+    pub pid: u32,
+    /// Its real uid.
+    pub uid: u32,
+}
+
+impl Sender {
+    /// Packs both into the value that a queued signal carries.
+    pub const fn to_value(self) -> u64 {
+        (self.uid as u64) << 32 | self.pid as u64
+    }
+
+    /// Reads such a value back. Believe it only from the keeper: anybody can send one.
+    pub const fn from_value(value: u64) -> Self {
+        Self { pid: value as u32, uid: (value >> 32) as u32 }
+    }
+}
+
+/// One signal that has come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// From where (`SI_USER`, `SI_QUEUE`, `SI_KERNEL` …).
+    pub code: i32,
+    /// Who has sent it.
+    pub sender: Sender,
+    /// What came with it, if it was queued.
+    pub value: u64,
+}
+
+impl Received {
+    /// Whether it was sent by sigqueue(3), and so carries a value.
+    pub const fn is_queued(&self) -> bool {
+        self.code == libc::SI_QUEUE
+    }
+}
+
+/// A signal with a value, to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Which one.
+    pub signal: Signal,
+    /// In whose name.
+    pub sender: Sender,
+    /// What goes with it.
+    pub value: u64,
+}
+
+/// The kernel's siginfo_t for a queued signal; the `libc` crate does not show these fields.
+#[repr(C)]
+struct QueuedInfo {
+    signo: c_int,
+    errno: c_int,
+    code: c_int,
+    _pad: [c_int; (size_of::<usize>() - size_of::<c_int>()) / size_of::<c_int>()],
+    pid: u32,
+    uid: u32,
+    value: usize,
+}
+
+impl Queued {
+    pub(super) fn to_siginfo(self) -> libc::siginfo_t {
+        // SAFETY: siginfo_t is integers only; all zero is a value of it.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let head = QueuedInfo {
+            signo: self.signal.raw(),
+            errno: 0,
+            code: libc::SI_QUEUE,
+            _pad: Default::default(),
+            pid: self.sender.pid,
+            uid: self.sender.uid,
+            value: self.value as usize,
+        };
+        const { assert!(size_of::<QueuedInfo>() <= size_of::<libc::siginfo_t>()) };
+        const { assert!(align_of::<QueuedInfo>() <= align_of::<libc::siginfo_t>()) };
+        // SAFETY: `info` has room for `head` and is aligned for it, as asserted above.
+        unsafe { (&raw mut info).cast::<QueuedInfo>().write(head) };
+        info
+    }
+}
+
+/// A descriptor from which blocked signals are read, instead of handlers that interrupt.
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    /// Opens one for the signals of `mask`, which must be blocked; not blocking, close-on-exec.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub fn new(mask: Mask) -> io::Result<Self> {
+        // SAFETY: a set of 8 bytes, which is the size given; it outlives the call.
+        let opened = unsafe {
+            libc::syscall(
+                libc::SYS_signalfd4,
+                -1,
+                &raw const mask.0,
+                size_of::<u64>(),
+                libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+            )
+        };
+        let opened = check_long(opened)?;
+        // SAFETY: the kernel has just handed us `opened`; nothing else owns it yet.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(opened) }))
+    }
+
+    /// Takes one signal; `None` if none is pending.
+    ///
+    /// # Errors
+    /// None that can happen here.
+    pub fn next(&self) -> io::Result<Option<Received>> {
+        let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        match fd::read(self.as_fd(), &mut record) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        // SAFETY: the record is integers only, any bytes are a value of it, and the read fills
+        // the whole of it or fails; `read_unaligned`, because bytes have no alignment.
+        let info = unsafe { record.as_ptr().cast::<libc::signalfd_siginfo>().read_unaligned() };
+        Ok(i32::try_from(info.ssi_signo).ok().and_then(Signal::new).map(|signal| Received {
+            signal,
+            code: info.ssi_code,
+            sender: Sender { pid: info.ssi_pid, uid: info.ssi_uid },
+            value: info.ssi_ptr,
+        }))
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for SignalFd {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+fn check_long(returned: c_long) -> io::Result<c_int> {
+    check(c_int::try_from(returned).map_err(io::Error::other)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_is_found_again_by_what_it_is_called() {
+        for signal in
+            Signal::all().filter(|signal| signal.name().is_some() || signal.is_real_time())
+        {
+            let shown = signal.to_string();
+            assert_eq!(Signal::parse(&shown), Some(signal), "{shown}");
+            assert_eq!(Signal::parse(&shown.to_lowercase()[3..]), Some(signal), "{shown}");
+            assert_eq!(Signal::parse(&signal.get().to_string()), Some(signal));
+        }
+        assert_eq!((1..=31).find(|&it| Signal::new(it).unwrap().name().is_none()), None);
+        assert_eq!(Signal::parse("RTMAX-1"), Signal::new(63));
+    }
+
+    #[test]
+    fn what_is_no_signal_is_refused() {
+        for text in [
+            "",
+            "SIG",
+            "0",
+            "65",
+            "-1",
+            "4294967297",
+            "TER",
+            "RTMIN+31",
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMINx",
+        ] {
+            assert_eq!(Signal::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_blocked_signal_is_read_with_its_sender_and_value() {
+        // In a child: masks are per thread, and the process gets the signal.
+        let child = crate::sys::process::fork(|| {
+            let told = (|| {
+                let old = block_all()?;
+                let inbox = SignalFd::new(Mask::ALL)?;
+                let own = crate::sys::pidfd::open(
+                    crate::sys::process::Pid::new(i32::try_from(std::process::id()).unwrap())
+                        .unwrap(),
+                )?;
+                let sender = Sender { pid: 4242, uid: u32::MAX };
+                let signal = Signal::new(33).unwrap();
+                let queued = Queued { signal, sender, value: sender.to_value() };
+                crate::sys::pidfd::send_queued(own.as_fd(), &queued)?;
+                let got = inbox.next()?.unwrap();
+                assert_eq!((got.signal, got.sender, got.is_queued()), (signal, sender, true));
+                assert_eq!(Sender::from_value(got.value), sender);
+                assert_eq!(inbox.next()?, None);
+                assert_eq!(set_mask(old)?, Mask::ALL.without(Signal::KILL).without(Signal::STOP));
+                io::Result::Ok(())
+            })();
+            u8::from(told.is_err())
+        })
+        .unwrap();
+        let handle = crate::sys::pidfd::open(child).unwrap();
+        fd::wait_readable([handle.as_fd()], None).unwrap();
+        let ended = crate::sys::pidfd::wait(handle.as_fd(), crate::sys::process::Reap::Take);
+        assert_eq!(ended.unwrap(), Some(crate::sys::process::Ended::Exited(0)));
+    }
+
+    #[test]
+    fn a_set_of_signals_holds_what_was_put_in() {
+        let mask = Mask::NONE.with(Signal::TERM).with(Signal::new(64).unwrap());
+        assert!(mask.has(Signal::TERM) && mask.has(Signal::new(64).unwrap()));
+        assert!(!mask.without(Signal::TERM).has(Signal::TERM) && !mask.has(Signal::HUP));
+    }
+}
