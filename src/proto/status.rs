@@ -4,7 +4,16 @@
 //! vassal's listening sockets attached. The stage answers with one verdict; end-of-file after it means
 //! that the program was exec'd, a failure after it that it was not. The child between fork and exec uses
 //! the same socket, so a failure can also come without a verdict.
+//!
+//! A packet is a version byte, a kind byte, and the fields in the order of the struct: integers little
+//! endian, a text as 16 bit length and bytes, a list as 8 bit count and items, a duration as 64 bit
+//! milliseconds with all ones for none. The stage of a tenant is hostile: whatever it sends, decoding
+//! gives a value within the limits named here, or an error, and never panics. Texts are not escaped
+//! here; who prints them does that.
 
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 /// Names the descriptor of the status socket in the stage's environment.
@@ -13,8 +22,67 @@ pub const FD_VARIABLE: &str = "LIEGE_STATUS_FD";
 /// Most listening sockets that one vassal can leave in custody.
 pub const MAX_LISTENERS: usize = 16;
 
+/// Most descriptors that one packet carries: the listeners and the on-demand or notify socket.
+pub const MAX_DESCRIPTORS: usize = MAX_LISTENERS + 1;
+
 /// Longest packet, both ways.
-pub const MAX_PACKET: usize = 8192;
+pub const MAX_PACKET: usize = 16 * 1024;
+
+/// Longest duration; a longer one is taken for this. An instant plus this much does not overflow.
+pub const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// Most warnings in a verdict, and most further faults in an error.
+pub const MAX_LINES: usize = 19;
+
+const MAX_NAME: usize = 4096;
+const MAX_ARGV0: usize = 255;
+const MAX_STEP: usize = 32;
+const MAX_ORIGIN: usize = 1024;
+const MAX_MESSAGE: usize = 2048;
+const MAX_LINE: usize = 480;
+
+const VERSION: u8 = 1;
+const CUSTODY: u8 = b'C';
+const EXEC: u8 = b'X';
+const ERROR: u8 = b'E';
+const FAILED: u8 = b'F';
+const NO_DURATION: u64 = u64::MAX;
+
+/// What the emperor wants from a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Start the program.
+    #[default]
+    Start,
+    /// Read and give the verdict, then exit 0: nothing is bound, written or started.
+    Check,
+}
+
+/// The vassal file as the emperor saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+}
+
+/// The first packet, from the emperor: sent before the stage is exec'd, so the stage never waits for it.
+///
+/// Attached: the on-demand listener if there is one, then `listeners` listening sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Custody {
+    /// The vassal's name.
+    pub name: OsString,
+    /// What the emperor saw under that name; `None` if it is no file.
+    pub file: Option<FileId>,
+    /// Start, or only check.
+    pub purpose: Purpose,
+    /// The first attached descriptor is the on-demand listener.
+    pub on_demand: bool,
+    /// How many listening sockets in custody are attached, at most [`MAX_LISTENERS`].
+    pub listeners: u8,
+}
 
 /// When a vassal that has ended is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +97,11 @@ pub enum Restart {
 }
 
 /// What a vassal file says about the running of its program; all of it concerns this vassal only.
+///
+/// Attached: `listeners` listening sockets, then the notify socket if `notify` is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecSettings {
-    /// Sent to the process group for a stop; 0 = the default (TERM).
+    /// Sent to the process group for a stop; 0 = the default (TERM), else 1 to 64.
     pub stop_signal: u8,
     /// Sent for a reload; 0 = none, the vassal is replaced.
     pub reload_signal: u8,
@@ -39,7 +109,7 @@ pub struct ExecSettings {
     pub graceful_signal: u8,
     /// Whether it comes back when it ends.
     pub restart: Restart,
-    /// It announces readiness on a notify socket.
+    /// It announces readiness on a notify socket, which is the last attached descriptor.
     pub notify: bool,
     /// Without traffic for this long it goes back to waiting.
     pub idle: Option<Duration>,
@@ -55,17 +125,28 @@ pub struct ExecSettings {
     pub listeners: u8,
     /// The program, for the log.
     pub argv0: String,
+    /// What the administrator should know of this start, at most [`MAX_LINES`].
+    pub warnings: Vec<String>,
+}
+
+impl ExecSettings {
+    /// How many descriptors come with this verdict.
+    pub fn descriptors(&self) -> usize {
+        usize::from(self.listeners) + usize::from(self.notify)
+    }
 }
 
 /// A fault found by the stage: one step of the start, the place in the configuration, the sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
-    /// The named point of the start (`style.md`, *Words*).
+    /// The named point of the start (`spawn::step::Step::name`).
     pub step: String,
     /// `file:line option`, or empty.
     pub origin: String,
     /// What is wrong, and the remedy.
     pub message: String,
+    /// Further faults of the same file, each a whole line, at most [`MAX_LINES`].
+    pub more: Vec<String>,
 }
 
 /// One packet from the child or the stage.
@@ -82,4 +163,437 @@ pub enum FromStage {
         /// The reason.
         errno: i32,
     },
+}
+
+/// Why a packet was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(&'static str);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "malformed status packet: {}", self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Builds the packet `Failed` without memory from the heap: for the child between fork and exec.
+pub const fn failed_packet(step: u8, errno: i32) -> [u8; 7] {
+    let [a, b, c, d] = errno.to_le_bytes();
+    [VERSION, FAILED, step, a, b, c, d]
+}
+
+impl Custody {
+    /// The packet; a name longer than any path is cut.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new(CUSTODY);
+        let name = self.name.as_bytes();
+        out.bytes(name.get(..MAX_NAME).unwrap_or(name));
+        out.byte(u8::from(self.file.is_some()));
+        let file = self.file.unwrap_or(FileId { dev: 0, ino: 0 });
+        out.long(file.dev);
+        out.long(file.ino);
+        out.byte(match self.purpose {
+            Purpose::Start => 0,
+            Purpose::Check => 1,
+        });
+        out.byte(u8::from(self.on_demand));
+        out.byte(self.listeners);
+        out.0
+    }
+
+    /// Reads the packet.
+    ///
+    /// # Errors
+    /// Anything that [`Custody::encode`] does not write.
+    pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Reader(packet);
+        if fields.header()? != CUSTODY {
+            return Err(Malformed("custody expected"));
+        }
+        let name = fields.bytes()?;
+        if name.len() > MAX_NAME {
+            return Err(Malformed("name too long"));
+        }
+        let name = OsString::from_vec(name.to_vec());
+        let known = fields.flag()?;
+        let file = FileId { dev: fields.long()?, ino: fields.long()? };
+        let purpose = match fields.byte()? {
+            0 => Purpose::Start,
+            1 => Purpose::Check,
+            _ => return Err(Malformed("unknown purpose")),
+        };
+        let on_demand = fields.flag()?;
+        let listeners = fields.listeners()?;
+        fields.end()?;
+        Ok(Self { name, file: known.then_some(file), purpose, on_demand, listeners })
+    }
+
+    /// How many descriptors come with this packet.
+    pub fn descriptors(&self) -> usize {
+        usize::from(self.listeners) + usize::from(self.on_demand)
+    }
+}
+
+impl FromStage {
+    /// The packet; texts and lists beyond the limits are cut.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Exec(settings) => encode_exec(settings),
+            Self::Error(fault) => {
+                let mut out = Writer::new(ERROR);
+                out.text(&fault.step, MAX_STEP);
+                out.text(&fault.origin, MAX_ORIGIN);
+                out.text(&fault.message, MAX_MESSAGE);
+                out.lines(&fault.more);
+                out.0
+            }
+            Self::Failed { step, errno } => failed_packet(*step, *errno).to_vec(),
+        }
+    }
+
+    /// Reads one packet from a stage that may lie: texts are cut, durations clamped, no invalid UTF-8.
+    ///
+    /// # Errors
+    /// A packet of another version or kind, too short, too long, or with a number out of its range.
+    pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
+        if packet.len() > MAX_PACKET {
+            return Err(Malformed("too long"));
+        }
+        let mut fields = Reader(packet);
+        let message = match fields.header()? {
+            EXEC => Self::Exec(decode_exec(&mut fields)?),
+            ERROR => Self::Error(Fault {
+                step: fields.text(MAX_STEP)?,
+                origin: fields.text(MAX_ORIGIN)?,
+                message: fields.text(MAX_MESSAGE)?,
+                more: fields.lines()?,
+            }),
+            FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
+            _ => return Err(Malformed("unknown kind")),
+        };
+        fields.end()?;
+        Ok(message)
+    }
+}
+
+fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
+    let mut out = Writer::new(EXEC);
+    out.byte(settings.stop_signal);
+    out.byte(settings.reload_signal);
+    out.byte(settings.graceful_signal);
+    out.byte(match settings.restart {
+        Restart::Always => 0,
+        Restart::OnFailure => 1,
+        Restart::Never => 2,
+    });
+    out.byte(u8::from(settings.notify));
+    out.duration(settings.idle);
+    out.duration(settings.heartbeat);
+    out.duration(settings.loyal_after);
+    out.duration(settings.ready_after);
+    out.duration(settings.start_timeout);
+    out.byte(settings.listeners);
+    out.text(&settings.argv0, MAX_ARGV0);
+    out.lines(&settings.warnings);
+    out.0
+}
+
+fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecSettings, Malformed> {
+    Ok(ExecSettings {
+        stop_signal: fields.signal()?,
+        reload_signal: fields.signal()?,
+        graceful_signal: fields.signal()?,
+        restart: match fields.byte()? {
+            0 => Restart::Always,
+            1 => Restart::OnFailure,
+            2 => Restart::Never,
+            _ => return Err(Malformed("unknown restart rule")),
+        },
+        notify: fields.flag()?,
+        idle: fields.duration()?,
+        heartbeat: fields.duration()?,
+        loyal_after: fields.duration()?,
+        ready_after: fields.duration()?,
+        start_timeout: fields.duration()?,
+        listeners: fields.listeners()?,
+        argv0: fields.text(MAX_ARGV0)?,
+        warnings: fields.lines()?,
+    })
+}
+
+/// The beginning of `text` that fits into `limit` bytes, cut between two characters.
+fn cut(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(kind: u8) -> Self {
+        let mut packet = Vec::with_capacity(256);
+        packet.extend([VERSION, kind]);
+        Self(packet)
+    }
+
+    fn byte(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn long(&mut self, value: u64) {
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn duration(&mut self, value: Option<Duration>) {
+        self.long(value.map_or(NO_DURATION, |duration| {
+            u64::try_from(duration.min(MAX_DURATION).as_millis()).unwrap_or(NO_DURATION)
+        }));
+    }
+
+    /// The caller has cut `value` to one of the limits above, all far below 64 KiB.
+    fn bytes(&mut self, value: &[u8]) {
+        self.0.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
+        self.0.extend(value);
+    }
+
+    fn text(&mut self, value: &str, limit: usize) {
+        self.bytes(cut(value, limit).as_bytes());
+    }
+
+    fn lines(&mut self, lines: &[String]) {
+        let count = lines.len().min(MAX_LINES);
+        self.byte(u8::try_from(count).unwrap_or(u8::MAX));
+        for line in lines.iter().take(count) {
+            self.text(line, MAX_LINE);
+        }
+    }
+}
+
+/// What has not been read yet.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(Malformed("too short"))?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn header(&mut self) -> Result<u8, Malformed> {
+        let [version, kind] = self.take()?;
+        if version == VERSION { Ok(kind) } else { Err(Malformed("another version")) }
+    }
+
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let [byte] = self.take()?;
+        Ok(byte)
+    }
+
+    fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("a flag that is neither 0 nor 1")),
+        }
+    }
+
+    fn errno(&mut self) -> Result<i32, Malformed> {
+        let errno = i32::from_le_bytes(self.take()?);
+        // MAX_ERRNO of the kernel; the number ends up in a sentence, not in an index.
+        if (0..=4095).contains(&errno) { Ok(errno) } else { Err(Malformed("no errno")) }
+    }
+
+    fn long(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_le_bytes(self.take()?))
+    }
+
+    fn signal(&mut self) -> Result<u8, Malformed> {
+        let signal = self.byte()?;
+        if signal <= 64 { Ok(signal) } else { Err(Malformed("no signal")) }
+    }
+
+    fn listeners(&mut self) -> Result<u8, Malformed> {
+        let count = self.byte()?;
+        if usize::from(count) <= MAX_LISTENERS {
+            Ok(count)
+        } else {
+            Err(Malformed("too many sockets"))
+        }
+    }
+
+    fn duration(&mut self) -> Result<Option<Duration>, Malformed> {
+        let millis = self.long()?;
+        Ok((millis != NO_DURATION).then(|| Duration::from_millis(millis).min(MAX_DURATION)))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = usize::from(u16::from_le_bytes(self.take()?));
+        let (head, rest) = self.0.split_at_checked(length).ok_or(Malformed("too short"))?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn text(&mut self, limit: usize) -> Result<String, Malformed> {
+        let text = String::from_utf8_lossy(self.bytes()?);
+        Ok(cut(&text, limit).to_owned())
+    }
+
+    fn lines(&mut self) -> Result<Vec<String>, Malformed> {
+        let count = usize::from(self.byte()?);
+        if count > MAX_LINES {
+            return Err(Malformed("too many lines"));
+        }
+        (0..count).map(|_| self.text(MAX_LINE)).collect()
+    }
+
+    fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("bytes left over")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn duration() -> impl Strategy<Value = Option<Duration>> {
+        let longest = MAX_DURATION.as_millis() as u64;
+        prop::option::of((0..=longest).prop_map(Duration::from_millis))
+    }
+
+    fn settings() -> impl Strategy<Value = ExecSettings> {
+        let restart =
+            prop::sample::select(vec![Restart::Always, Restart::OnFailure, Restart::Never]);
+        let durations = (duration(), duration(), duration(), duration(), duration());
+        let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
+        (
+            prop::array::uniform3(0u8..=64),
+            restart,
+            any::<bool>(),
+            durations,
+            0u8..=16,
+            "\\PC{0,60}",
+            lines,
+        )
+            .prop_map(
+                |(signals, restart, notify, durations, listeners, argv0, warnings)| ExecSettings {
+                    stop_signal: signals[0],
+                    reload_signal: signals[1],
+                    graceful_signal: signals[2],
+                    restart,
+                    notify,
+                    idle: durations.0,
+                    heartbeat: durations.1,
+                    loyal_after: durations.2,
+                    ready_after: durations.3,
+                    start_timeout: durations.4,
+                    listeners,
+                    argv0,
+                    warnings,
+                },
+            )
+    }
+
+    fn from_stage() -> impl Strategy<Value = FromStage> {
+        let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
+        let fault = ("[a-z]{0,8}", "\\PC{0,60}", "\\PC{0,60}", lines)
+            .prop_map(|(step, origin, message, more)| Fault { step, origin, message, more });
+        prop_oneof![
+            settings().prop_map(FromStage::Exec),
+            fault.prop_map(FromStage::Error),
+            (any::<u8>(), 0i32..4096).prop_map(|(step, errno)| FromStage::Failed { step, errno }),
+        ]
+    }
+
+    fn custody() -> impl Strategy<Value = Custody> {
+        let name = prop::collection::vec(any::<u8>(), 0..300).prop_map(OsString::from_vec);
+        let file = prop::option::of(any::<(u64, u64)>());
+        let purpose = prop::sample::select(vec![Purpose::Start, Purpose::Check]);
+        (name, file, purpose, any::<bool>(), 0u8..=16).prop_map(
+            |(name, file, purpose, on_demand, listeners)| Custody {
+                name,
+                file: file.map(|(dev, ino)| FileId { dev, ino }),
+                purpose,
+                on_demand,
+                listeners,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_stage_says_arrives_as_it_was_said(message in from_stage()) {
+            prop_assert_eq!(FromStage::decode(&message.encode()), Ok(message));
+        }
+
+        #[test]
+        fn custody_arrives_as_it_was_given(custody in custody()) {
+            prop_assert_eq!(Custody::decode(&custody.encode()), Ok(custody));
+        }
+
+        #[test]
+        fn no_bytes_can_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0usize..4) {
+            let mut packet = vec![VERSION, [CUSTODY, EXEC, ERROR, FAILED][kind]];
+            packet.extend(bytes);
+            let _ = Custody::decode(&packet);
+            if let Ok(FromStage::Exec(settings)) = FromStage::decode(&packet) {
+                prop_assert!(settings.stop_signal <= 64 && settings.descriptors() <= MAX_DESCRIPTORS);
+                prop_assert!(settings.idle.is_none_or(|idle| idle <= MAX_DURATION));
+            }
+        }
+
+        #[test]
+        fn a_shortened_or_lengthened_packet_is_refused(message in from_stage(), at in any::<prop::sample::Index>()) {
+            let mut packet = message.encode();
+            prop_assert!(FromStage::decode(&packet[..at.index(packet.len())]).is_err());
+            packet.push(0);
+            prop_assert!(FromStage::decode(&packet).is_err());
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters_and_always_fit_a_packet() {
+        let long = "ä".repeat(5000) + "x";
+        let fault = Fault {
+            step: long.clone(),
+            origin: long.clone(),
+            message: long.clone(),
+            more: vec![long.clone(); 200],
+        };
+        let packet = FromStage::Error(fault).encode();
+        assert!(packet.len() <= MAX_PACKET);
+        let Ok(FromStage::Error(read)) = FromStage::decode(&packet) else { panic!("not read") };
+        assert_eq!(read.message, "ä".repeat(MAX_MESSAGE / 2));
+        assert_eq!(read.more.len(), MAX_LINES);
+        let settings =
+            ExecSettings { argv0: long.clone(), warnings: vec![long; 50], ..Default::default() };
+        assert!(FromStage::Exec(settings).encode().len() <= MAX_PACKET);
+    }
+
+    #[test]
+    fn a_lying_stage_cannot_exceed_the_limits() {
+        let good = ExecSettings::default();
+        let mut packet = FromStage::Exec(good.clone()).encode();
+        packet[2] = 65; // the stop signal
+        assert_eq!(FromStage::decode(&packet), Err(Malformed("no signal")));
+        packet[2] = 9;
+        packet[7..15].copy_from_slice(&(u64::MAX - 1).to_le_bytes()); // idle
+        let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
+        assert_eq!(read.idle, Some(MAX_DURATION));
+        packet[47] = 17; // listeners
+        assert_eq!(FromStage::decode(&packet), Err(Malformed("too many sockets")));
+        let settings = ExecSettings { argv0: "x".into(), ..good };
+        let mut packet = FromStage::Exec(settings).encode();
+        packet[50] = 0xff; // the x
+        let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
+        assert_eq!(read.argv0, "\u{fffd}");
+    }
+
+    #[test]
+    fn the_child_needs_no_memory_to_say_what_failed() {
+        let said = FromStage::Failed { step: 3, errno: 13 };
+        assert_eq!(failed_packet(3, 13).as_slice(), said.encode());
+        assert_eq!(FromStage::decode(&failed_packet(3, 13)), Ok(said));
+        assert!(FromStage::decode(&failed_packet(3, -1)).is_err());
+    }
 }
