@@ -1,1 +1,3 @@
-//! Under construction.
+//! From plan to fork to exec.
+
+pub mod step;
