@@ -1,1 +1,736 @@
 //! Sockets: bind, listen, accept, connect, ask.
+//!
+//! Everything is close-on-exec at birth. An address is built and read as the bytes of the kernel's structs
+//! (ip(7), ipv6(7), unix(7)), so the only unsafe part of each call is the call itself.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use libc::c_int;
+
+use super::{check, retry};
+
+/// Longest path of a unix socket that can be bound (`sun_path` with its final zero).
+pub const MAX_PATH: usize = 107;
+
+/// A place where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4 or IPv6.
+    Tcp(SocketAddr),
+    /// A unix socket with a name in the file system.
+    Path(PathBuf),
+    /// A unix socket with a name of its own, without the leading zero byte.
+    Abstract(Vec<u8>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+        }
+    }
+}
+
+/// Whether `accept` on a listener waits; it is a property that all who share the listener see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accept {
+    /// At once, with `EAGAIN`: for listeners that we accept on.
+    #[default]
+    Returns,
+    /// Until a client comes: for listeners that are passed to a program.
+    Waits,
+}
+
+/// Who owns the name of a unix socket; `None` leaves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
+}
+
+/// How to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// How many connections wait; the kernel cuts it to `net.core.somaxconn` ([`somaxconn`]).
+    pub backlog: u32,
+    /// Mode of a unix socket's file; `None` leaves what the umask made of 0777.
+    pub mode: Option<u32>,
+    /// Owner of a unix socket's file.
+    pub owner: Owner,
+    /// Let other sockets listen at the same TCP address (`SO_REUSEPORT`).
+    pub reuse_port: bool,
+    /// Whether `accept` waits.
+    pub accept: Accept,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            backlog: 100,
+            mode: None,
+            owner: Owner::default(),
+            reuse_port: false,
+            accept: Accept::Returns,
+        }
+    }
+}
+
+/// A call that failed while a socket was made.
+#[derive(Debug)]
+pub struct SocketError {
+    /// The call.
+    pub call: &'static str,
+    /// Its errno.
+    pub source: io::Error,
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.call, self.source)
+    }
+}
+
+impl std::error::Error for SocketError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Gives a failure the name of its call.
+fn failed(call: &'static str) -> impl FnOnce(io::Error) -> SocketError {
+    move |source| SocketError { call, source }
+}
+
+/// The bytes of a `sockaddr_in`, `sockaddr_in6` or `sockaddr_un`.
+struct Raw {
+    bytes: [u8; 128],
+    length: usize,
+}
+
+impl Raw {
+    fn new(parts: &[&[u8]]) -> Option<Self> {
+        let mut raw = Self { bytes: [0; 128], length: 0 };
+        for part in parts {
+            let end = raw.length + part.len();
+            raw.bytes.get_mut(raw.length..end)?.copy_from_slice(part);
+            raw.length = end;
+        }
+        Some(raw)
+    }
+
+    fn of(address: &Address) -> io::Result<Self> {
+        let too_long = || io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+        let family = |number: c_int| u16::try_from(number).unwrap_or(0).to_ne_bytes();
+        let raw = match address {
+            Address::Tcp(SocketAddr::V4(v4)) => Self::new(&[
+                &family(libc::AF_INET),
+                &v4.port().to_be_bytes(),
+                &v4.ip().octets(),
+                &[0; 8],
+            ]),
+            Address::Tcp(SocketAddr::V6(v6)) => Self::new(&[
+                &family(libc::AF_INET6),
+                &v6.port().to_be_bytes(),
+                &v6.flowinfo().to_be_bytes(),
+                &v6.ip().octets(),
+                &v6.scope_id().to_ne_bytes(),
+            ]),
+            Address::Path(path) => {
+                let path = path.as_os_str().as_bytes();
+                if path.len() > MAX_PATH {
+                    return Err(too_long());
+                }
+                // An empty path would ask for an automatic abstract name, an inner zero would end it.
+                if path.is_empty() || path.contains(&0) {
+                    return Err(io::Error::from_raw_os_error(libc::EINVAL));
+                }
+                Self::new(&[&family(libc::AF_UNIX), path, &[0]])
+            }
+            Address::Abstract(name) if name.len() > MAX_PATH => return Err(too_long()),
+            Address::Abstract(name) => Self::new(&[&family(libc::AF_UNIX), &[0], name]),
+        };
+        raw.ok_or_else(too_long)
+    }
+
+    fn family(&self) -> c_int {
+        let [a, b, ..] = self.bytes;
+        c_int::from(u16::from_ne_bytes([a, b]))
+    }
+
+    /// What the kernel wrote; `None` for a unix socket without a name and for other families.
+    fn address(&self) -> Option<Address> {
+        let used = self.bytes.get(..self.length.min(self.bytes.len()))?;
+        let (_, rest) = used.split_first_chunk::<2>()?;
+        if self.family() == libc::AF_UNIX {
+            return match rest {
+                [] => None,
+                [0, name @ ..] => Some(Address::Abstract(name.to_vec())),
+                path => {
+                    let path = path.split(|&byte| byte == 0).next().unwrap_or(path);
+                    Some(Address::Path(std::ffi::OsString::from_vec(path.to_vec()).into()))
+                }
+            };
+        }
+        let (port, rest) = rest.split_first_chunk::<2>()?;
+        let port = u16::from_be_bytes(*port);
+        if self.family() == libc::AF_INET {
+            let (ip, _) = rest.split_first_chunk::<4>()?;
+            return Some(Address::Tcp((IpAddr::V4(Ipv4Addr::from(*ip)), port).into()));
+        }
+        if self.family() != libc::AF_INET6 {
+            return None;
+        }
+        let (flow, rest) = rest.split_first_chunk::<4>()?;
+        let (ip, rest) = rest.split_first_chunk::<16>()?;
+        let (scope, _) = rest.split_first_chunk::<4>()?;
+        let (flow, scope) = (u32::from_be_bytes(*flow), u32::from_ne_bytes(*scope));
+        Some(Address::Tcp(SocketAddrV6::new(Ipv6Addr::from(*ip), port, flow, scope).into()))
+    }
+
+    fn socklen(&self) -> libc::socklen_t {
+        libc::socklen_t::try_from(self.length).unwrap_or(0)
+    }
+}
+
+/// socket(2), close-on-exec.
+fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: three integers go in, an integer comes out; no memory of ours is touched.
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just handed us `fd`; nothing else owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn bind(socket: BorrowedFd<'_>, address: &Raw) -> io::Result<()> {
+    // SAFETY: pointer and length describe the initialized bytes of `address`, which outlive the call;
+    // the kernel copies them byte by byte, so their alignment does not matter.
+    check(unsafe {
+        libc::bind(socket.as_raw_fd(), address.bytes.as_ptr().cast(), address.socklen())
+    })?;
+    Ok(())
+}
+
+/// connect(2) as it is: for a non-blocking socket `EINPROGRESS` and `EAGAIN` are ordinary answers.
+fn connect_raw(socket: BorrowedFd<'_>, address: &Raw) -> io::Result<()> {
+    // SAFETY: as in `bind`.
+    check(unsafe {
+        libc::connect(socket.as_raw_fd(), address.bytes.as_ptr().cast(), address.socklen())
+    })?;
+    Ok(())
+}
+
+fn set_option(socket: BorrowedFd<'_>, option: c_int, value: &[c_int]) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(value)).unwrap_or(0);
+    // SAFETY: pointer and length describe `value`, whole and initialized, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value.as_ptr().cast(),
+            length,
+        )
+    })?;
+    Ok(())
+}
+
+fn option<const N: usize>(socket: BorrowedFd<'_>, option: c_int) -> io::Result<[c_int; N]> {
+    let mut value = [0; N];
+    let mut length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `value`; any bytes are a
+    // valid integer.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(value)
+}
+
+/// Binds and listens.
+///
+/// A unix socket that is left over (connecting to it is refused) is removed first; anything else with
+/// that name is never removed. Mode and owner are set between bind and listen, so nobody can connect
+/// before they hold, and on the very file that was made, so nobody can swap another in.
+///
+/// # Errors
+/// Which call failed and why; `EADDRINUSE` also where a file that is no left-over socket is in the way.
+pub fn listen(address: &Address, options: &ListenOptions) -> Result<OwnedFd, SocketError> {
+    let raw = Raw::of(address).map_err(failed("bind"))?;
+    let wait = match options.accept {
+        Accept::Returns => libc::SOCK_NONBLOCK,
+        Accept::Waits => 0,
+    };
+    let socket = socket(raw.family(), libc::SOCK_STREAM | wait).map_err(failed("socket"))?;
+    if matches!(address, Address::Tcp(_)) {
+        set_option(socket.as_fd(), libc::SO_REUSEADDR, &[1]).map_err(failed("setsockopt"))?;
+        if options.reuse_port {
+            set_option(socket.as_fd(), libc::SO_REUSEPORT, &[1]).map_err(failed("setsockopt"))?;
+        }
+    }
+    match (bind(socket.as_fd(), &raw), address) {
+        (Err(error), Address::Path(path)) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+            remove_stale(path, &raw)?;
+            bind(socket.as_fd(), &raw).map_err(failed("bind"))?;
+        }
+        (bound, _) => bound.map_err(failed("bind"))?,
+    }
+    if let Address::Path(path) = address {
+        set_attributes(path, options.mode, options.owner)?;
+    }
+    set_backlog(socket.as_fd(), options.backlog).map_err(failed("listen"))?;
+    Ok(socket)
+}
+
+/// listen(2); on a socket that listens already only the length of the queue changes.
+///
+/// # Errors
+/// `EADDRINUSE` if another socket listens there, `EINVAL` if it is not bound.
+pub fn set_backlog(socket: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
+    let backlog = c_int::try_from(backlog).unwrap_or(c_int::MAX);
+    // SAFETY: two integers; no memory of ours is touched.
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    Ok(())
+}
+
+/// Removes the socket at `path` if nobody listens there any more.
+fn remove_stale(path: &Path, raw: &Raw) -> Result<(), SocketError> {
+    let in_use = || failed("bind")(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    let meta = std::fs::symlink_metadata(path).map_err(failed("lstat"))?;
+    if !meta.file_type().is_socket() {
+        return Err(in_use());
+    }
+    let probe = socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK);
+    let probe = probe.map_err(failed("socket"))?;
+    match connect_raw(probe.as_fd(), raw) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed("unlink"))
+        }
+        _ => Err(in_use()),
+    }
+}
+
+/// Sets mode and owner of the unix socket at `path`.
+///
+/// The file is opened without following a link and looked at before anything is changed, so a name that
+/// somebody has swapped meanwhile is left alone. The mode goes through `/proc`, as chmod(2) of an
+/// `O_PATH` descriptor must before Linux 6.6.
+///
+/// # Errors
+/// `EADDRINUSE` if it is no socket; `EPERM` if the owner may not be changed.
+pub fn set_attributes(path: &Path, mode: Option<u32>, owner: Owner) -> Result<(), SocketError> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    if mode.is_none() && owner == Owner::default() {
+        return Ok(());
+    }
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(failed("open"))?;
+    if !file.metadata().map_err(failed("fstat"))?.file_type().is_socket() {
+        return Err(failed("chmod")(io::Error::from_raw_os_error(libc::EADDRINUSE)));
+    }
+    let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+    if owner != Owner::default() {
+        std::os::unix::fs::chown(&file, owner.uid, owner.gid).map_err(failed("chown"))?;
+    }
+    if let Some(mode) = mode {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&file, mode).map_err(failed("chmod"))?;
+    }
+    Ok(())
+}
+
+/// Longest queue of connections that the kernel grants (`net.core.somaxconn`).
+///
+/// # Errors
+/// Those of reading `/proc`, and `EINVAL` if it holds no number.
+pub fn somaxconn() -> io::Result<u32> {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn")?;
+    text.trim().parse().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Takes the next connection, non-blocking.
+///
+/// # Errors
+/// `EAGAIN` if there is none, `EMFILE`, `ENFILE` and those of the connection itself (accept(2)).
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let (address, length) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let fd = retry(|| {
+        // SAFETY: null for address and length asks for neither; nothing of ours is written.
+        check(unsafe { libc::accept4(listener.as_raw_fd(), address, length, flags) })
+    })?;
+    // SAFETY: the kernel has just handed us `fd`; nothing else owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// How far a connect has come.
+#[derive(Debug)]
+pub enum Connecting {
+    /// Connected.
+    Done(OwnedFd),
+    /// The socket turns writable when it is decided; then ask [`pending_error`].
+    Pending(OwnedFd),
+}
+
+/// Begins a connection on a new non-blocking stream socket.
+///
+/// # Errors
+/// Those of connect(2): `ENOENT`, `ECONNREFUSED`; `EAGAIN` if a unix listener's queue is full.
+pub fn connect(address: &Address) -> io::Result<Connecting> {
+    let raw = Raw::of(address)?;
+    let socket = socket(raw.family(), libc::SOCK_STREAM | libc::SOCK_NONBLOCK)?;
+    match connect_raw(socket.as_fd(), &raw) {
+        Ok(()) => Ok(Connecting::Done(socket)),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+            Ok(Connecting::Pending(socket))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The error that waits on a socket (`SO_ERROR`), which is thereby cleared.
+///
+/// # Errors
+/// That error; or `ENOTSOCK`.
+pub fn pending_error(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let [errno] = option(socket, libc::SO_ERROR)?;
+    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+}
+
+/// Where a socket is bound; `None` if nowhere, or in a family that we do not know.
+///
+/// # Errors
+/// `ENOTSOCK`, `EBADF`.
+pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<Option<Address>> {
+    let mut raw = Raw { bytes: [0; 128], length: 0 };
+    let mut length = libc::socklen_t::try_from(raw.bytes.len()).unwrap_or(0);
+    let bytes = raw.bytes.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of the buffer.
+    check(unsafe { libc::getsockname(socket.as_raw_fd(), bytes, &raw mut length) })?;
+    // The kernel tells the length it would have needed, which may be more than the buffer.
+    raw.length = usize::try_from(length).unwrap_or(0);
+    Ok(raw.address())
+}
+
+/// Whether this is a stream socket that listens.
+pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
+    matches!(option(fd, libc::SO_ACCEPTCONN), Ok([1]))
+        && matches!(option(fd, libc::SO_TYPE), Ok([libc::SOCK_STREAM]))
+}
+
+/// Who was at the other end when the connection or pair was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// Process; 0 if it is in a namespace that we cannot see.
+    pub pid: i32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+}
+
+/// The other end of a unix stream socket (`SO_PEERCRED`).
+///
+/// # Errors
+/// `ENOTSOCK`, `ENOPROTOOPT`.
+pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
+    let [pid, uid, gid] = option(socket, libc::SO_PEERCRED)?;
+    Ok(PeerCredentials { pid, uid: uid.cast_unsigned(), gid: gid.cast_unsigned() })
+}
+
+/// A pair of connected byte streams, blocking.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pair(libc::SOCK_STREAM)
+}
+
+/// A pair of connected sockets that keep the borders of packets, blocking.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pair(libc::SOCK_SEQPACKET)
+}
+
+fn pair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds: [RawFd; 2] = [-1; 2];
+    // SAFETY: the kernel writes two integers, for which there is room.
+    check(unsafe {
+        libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
+    })?;
+    // SAFETY: the kernel has just handed us both; nothing else owns them yet.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into())
+}
+
+/// A datagram socket with an abstract name chosen by the kernel, on which every message says who sent it.
+///
+/// Credentials are asked for before the bind: from the first datagram on none can come without them.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn notify_socket() -> io::Result<(OwnedFd, Address)> {
+    let socket = socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK)?;
+    set_option(socket.as_fd(), libc::SO_PASSCRED, &[1])?;
+    let family = u16::try_from(libc::AF_UNIX).unwrap_or(0).to_ne_bytes();
+    let unnamed = Raw::new(&[&family]).ok_or(io::ErrorKind::InvalidInput)?;
+    bind(socket.as_fd(), &unnamed)?;
+    let name = local_address(socket.as_fd())?.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok((socket, name))
+}
+
+/// Switches lingering off, so that closing the last copy of the socket never waits.
+///
+/// # Errors
+/// `ENOTSOCK`.
+pub fn linger_off(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(socket, libc::SO_LINGER, &[0, 0])
+}
+
+/// Makes the kernel refuse descriptors that somebody wants to send here, where it can (Linux 6.16);
+/// older kernels ignore it, and the receiver must be ready for them.
+///
+/// # Errors
+/// `ENOTSOCK`, `EOPNOTSUPP` for a socket that is not a unix socket.
+pub fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // asm-generic/socket.h; the libc crate does not know it yet.
+    const SO_PASSRIGHTS: c_int = 83;
+    match set_option(socket, SO_PASSRIGHTS, &[0]) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        result => result,
+    }
+}
+
+/// Sends what fits now; never waits, never raises SIGPIPE.
+///
+/// # Errors
+/// `EAGAIN` if nothing fits, `EPIPE` if the other end is gone.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let sent = retry(|| {
+        // SAFETY: pointer and length describe `bytes`, which outlives the call and is only read.
+        let sent =
+            unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+        if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(sent) }
+    })?;
+    Ok(sent.cast_unsigned())
+}
+
+/// Receives what is there now; never waits. 0 is the end.
+///
+/// # Errors
+/// `EAGAIN` if there is nothing, `ECONNRESET`.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let received = retry(|| {
+        // SAFETY: pointer and length describe `buffer`, which we alone hold during the call.
+        let received = unsafe {
+            libc::recv(
+                socket.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
+        if received == -1 { Err(io::Error::last_os_error()) } else { Ok(received) }
+    })?;
+    Ok(received.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::UnixListener;
+
+    fn loopback() -> Address {
+        Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn errno(result: Result<OwnedFd, SocketError>) -> Option<i32> {
+        result.err().and_then(|error| error.source.raw_os_error())
+    }
+
+    #[test]
+    fn every_kind_of_address_is_bound_and_told_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let unique = format!("liege-test-{}", std::process::id()).into_bytes();
+        let addresses = [
+            loopback(),
+            Address::Tcp(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))),
+            Address::Path(dir.path().join("a.sock")),
+            Address::Abstract(unique),
+        ];
+        for address in addresses {
+            let listener = match listen(&address, &ListenOptions::default()) {
+                Err(error) if error.source.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+                    println!("skipped: no {address} here");
+                    continue;
+                }
+                listener => listener.unwrap(),
+            };
+            assert!(is_listening(listener.as_fd()));
+            let told = local_address(listener.as_fd()).unwrap().unwrap();
+            match (&address, &told) {
+                (Address::Tcp(asked), Address::Tcp(told)) => {
+                    assert_eq!(asked.ip(), told.ip());
+                    assert_ne!(told.port(), 0);
+                }
+                _ => assert_eq!(address, told),
+            }
+            assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let client = match connect(&told).unwrap() {
+                Connecting::Done(client) | Connecting::Pending(client) => client,
+            };
+            let served = loop {
+                match accept(listener.as_fd()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    served => break served.unwrap(),
+                }
+            };
+            pending_error(client.as_fd()).unwrap();
+            assert!(!is_listening(client.as_fd()));
+            drop(served);
+        }
+    }
+
+    #[test]
+    fn a_left_over_socket_is_replaced_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let address = Address::Path(path.clone());
+        drop(UnixListener::bind(&path).unwrap());
+        let living = listen(&address, &ListenOptions::default()).unwrap();
+        assert!(is_listening(living.as_fd()));
+        let again = listen(&address, &ListenOptions::default());
+        assert_eq!(errno(again), Some(libc::EADDRINUSE));
+        assert!(matches!(connect(&address), Ok(Connecting::Done(_))));
+    }
+
+    #[test]
+    fn a_living_socket_with_a_full_queue_is_not_taken_for_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::Path(dir.path().join("a.sock"));
+        let options = ListenOptions { backlog: 0, ..Default::default() };
+        let _listener = listen(&address, &options).unwrap();
+        let mut clients = Vec::new();
+        while let Ok(Connecting::Done(client)) = connect(&address) {
+            clients.push(client);
+        }
+        assert_eq!(errno(listen(&address, &options)), Some(libc::EADDRINUSE));
+    }
+
+    #[test]
+    fn a_file_or_a_link_in_the_way_of_a_socket_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("precious");
+        std::fs::write(&file, "data").unwrap();
+        let link = dir.path().join("link");
+        let stale = dir.path().join("stale");
+        drop(UnixListener::bind(&stale).unwrap());
+        std::os::unix::fs::symlink(&stale, &link).unwrap();
+        for path in [&file, &link] {
+            let refused = listen(&Address::Path(path.clone()), &ListenOptions::default());
+            assert_eq!(errno(refused), Some(libc::EADDRINUSE));
+            assert!(std::fs::symlink_metadata(path).is_ok());
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"data");
+    }
+
+    #[test]
+    fn mode_of_a_socket_is_the_one_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        for mode in [0o600, 0o666, 0o660] {
+            let options = ListenOptions { mode: Some(mode), ..Default::default() };
+            drop(listen(&Address::Path(path.clone()), &options).unwrap());
+            assert_eq!(std::fs::symlink_metadata(&path).unwrap().mode() & 0o7777, mode);
+        }
+    }
+
+    #[test]
+    fn attributes_are_never_set_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let before = std::fs::metadata(&file).unwrap().mode();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&file, &link] {
+            assert!(set_attributes(path, Some(0o777), Owner::default()).is_err());
+        }
+        assert_eq!(std::fs::metadata(&file).unwrap().mode(), before);
+    }
+
+    #[test]
+    fn impossible_names_are_refused() {
+        let options = ListenOptions::default();
+        let refused = |address| errno(listen(&address, &options));
+        assert_eq!(refused(Address::Path("".into())), Some(libc::EINVAL));
+        assert_eq!(refused(Address::Path("a\0b".into())), Some(libc::EINVAL));
+        assert_eq!(refused(Address::Path("x".repeat(108).into())), Some(libc::ENAMETOOLONG));
+        assert_eq!(refused(Address::Abstract(vec![b'x'; 108])), Some(libc::ENAMETOOLONG));
+        assert_eq!(refused(Address::Path("/no/such/dir/s".into())), Some(libc::ENOENT));
+    }
+
+    #[test]
+    fn two_listen_at_one_address_only_by_consent() {
+        let first = ListenOptions { reuse_port: true, ..Default::default() };
+        let holder = listen(&loopback(), &first).unwrap();
+        let address = local_address(holder.as_fd()).unwrap().unwrap();
+        assert_eq!(errno(listen(&address, &ListenOptions::default())), Some(libc::EADDRINUSE));
+        listen(&address, &first).unwrap();
+    }
+
+    #[test]
+    fn a_notify_socket_has_a_name_that_a_client_can_reach() {
+        let (socket, name) = notify_socket().unwrap();
+        let Address::Abstract(name) = name else { panic!("not abstract: {name}") };
+        assert!(!name.is_empty());
+        use std::os::linux::net::SocketAddrExt;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        client.send_to_addr(b"READY=1", &address).unwrap();
+        let mut buffer = [0; 32];
+        assert_eq!(receive(socket.as_fd(), &mut buffer).unwrap(), 7);
+    }
+
+    #[test]
+    fn pairs_send_receive_and_end_without_waiting() {
+        let (ours, theirs) = packet_pair().unwrap();
+        let mut buffer = [0; 8];
+        let nothing = receive(ours.as_fd(), &mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(send(theirs.as_fd(), b"one").unwrap(), 3);
+        assert_eq!(send(theirs.as_fd(), b"two").unwrap(), 3);
+        assert_eq!(receive(ours.as_fd(), &mut buffer).unwrap(), 3);
+        let peer = peer_credentials(ours.as_fd()).unwrap();
+        assert_eq!(peer.pid.unsigned_abs(), std::process::id());
+        drop(theirs);
+        assert_eq!(receive(ours.as_fd(), &mut buffer).unwrap(), 3);
+        assert_eq!(receive(ours.as_fd(), &mut buffer).unwrap(), 0);
+        assert_eq!(send(ours.as_fd(), b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        let (ours, theirs) = stream_pair().unwrap();
+        refuse_descriptors(ours.as_fd()).unwrap();
+        linger_off(ours.as_fd()).unwrap();
+        assert_eq!(send(theirs.as_fd(), b"abc").unwrap(), 3);
+        assert_eq!(receive(ours.as_fd(), &mut buffer[..1]).unwrap(), 1);
+        assert!(somaxconn().unwrap() > 0);
+    }
+}
