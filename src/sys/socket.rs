@@ -1,43 +1,19 @@
 //! Sockets: bind, listen, accept, connect, ask.
 //!
-//! Everything is close-on-exec at birth. An address is built and read as the bytes of the kernel's structs
-//! (ip(7), ipv6(7), unix(7)), so the only unsafe part of each call is the call itself.
+//! Everything is close-on-exec at birth. Addresses are plain bytes ([`super::address`]), so the only unsafe
+//! part of each call is the call itself.
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libc::c_int;
 
+use super::address::Raw;
+pub use super::address::{Address, MAX_PATH};
 use super::{check, retry};
-
-/// Longest path of a unix socket that can be bound (`sun_path` with its final zero).
-pub const MAX_PATH: usize = 107;
-
-/// A place where clients connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// IPv4 or IPv6.
-    Tcp(SocketAddr),
-    /// A unix socket with a name in the file system.
-    Path(PathBuf),
-    /// A unix socket with a name of its own, without the leading zero byte.
-    Abstract(Vec<u8>),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Path(path) => path.display().fmt(f),
-            Self::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
-        }
-    }
-}
 
 /// Whether `accept` on a listener waits; it is a property that all who share the listener see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,97 +85,6 @@ impl std::error::Error for SocketError {
 /// Gives a failure the name of its call.
 fn failed(call: &'static str) -> impl FnOnce(io::Error) -> SocketError {
     move |source| SocketError { call, source }
-}
-
-/// The bytes of a `sockaddr_in`, `sockaddr_in6` or `sockaddr_un`.
-struct Raw {
-    bytes: [u8; 128],
-    length: usize,
-}
-
-impl Raw {
-    fn new(parts: &[&[u8]]) -> Option<Self> {
-        let mut raw = Self { bytes: [0; 128], length: 0 };
-        for part in parts {
-            let end = raw.length + part.len();
-            raw.bytes.get_mut(raw.length..end)?.copy_from_slice(part);
-            raw.length = end;
-        }
-        Some(raw)
-    }
-
-    fn of(address: &Address) -> io::Result<Self> {
-        let too_long = || io::Error::from_raw_os_error(libc::ENAMETOOLONG);
-        let family = |number: c_int| u16::try_from(number).unwrap_or(0).to_ne_bytes();
-        let raw = match address {
-            Address::Tcp(SocketAddr::V4(v4)) => Self::new(&[
-                &family(libc::AF_INET),
-                &v4.port().to_be_bytes(),
-                &v4.ip().octets(),
-                &[0; 8],
-            ]),
-            Address::Tcp(SocketAddr::V6(v6)) => Self::new(&[
-                &family(libc::AF_INET6),
-                &v6.port().to_be_bytes(),
-                &v6.flowinfo().to_be_bytes(),
-                &v6.ip().octets(),
-                &v6.scope_id().to_ne_bytes(),
-            ]),
-            Address::Path(path) => {
-                let path = path.as_os_str().as_bytes();
-                if path.len() > MAX_PATH {
-                    return Err(too_long());
-                }
-                // An empty path would ask for an automatic abstract name, an inner zero would end it.
-                if path.is_empty() || path.contains(&0) {
-                    return Err(io::Error::from_raw_os_error(libc::EINVAL));
-                }
-                Self::new(&[&family(libc::AF_UNIX), path, &[0]])
-            }
-            Address::Abstract(name) if name.len() > MAX_PATH => return Err(too_long()),
-            Address::Abstract(name) => Self::new(&[&family(libc::AF_UNIX), &[0], name]),
-        };
-        raw.ok_or_else(too_long)
-    }
-
-    fn family(&self) -> c_int {
-        let [a, b, ..] = self.bytes;
-        c_int::from(u16::from_ne_bytes([a, b]))
-    }
-
-    /// What the kernel wrote; `None` for a unix socket without a name and for other families.
-    fn address(&self) -> Option<Address> {
-        let used = self.bytes.get(..self.length.min(self.bytes.len()))?;
-        let (_, rest) = used.split_first_chunk::<2>()?;
-        if self.family() == libc::AF_UNIX {
-            return match rest {
-                [] => None,
-                [0, name @ ..] => Some(Address::Abstract(name.to_vec())),
-                path => {
-                    let path = path.split(|&byte| byte == 0).next().unwrap_or(path);
-                    Some(Address::Path(std::ffi::OsString::from_vec(path.to_vec()).into()))
-                }
-            };
-        }
-        let (port, rest) = rest.split_first_chunk::<2>()?;
-        let port = u16::from_be_bytes(*port);
-        if self.family() == libc::AF_INET {
-            let (ip, _) = rest.split_first_chunk::<4>()?;
-            return Some(Address::Tcp((IpAddr::V4(Ipv4Addr::from(*ip)), port).into()));
-        }
-        if self.family() != libc::AF_INET6 {
-            return None;
-        }
-        let (flow, rest) = rest.split_first_chunk::<4>()?;
-        let (ip, rest) = rest.split_first_chunk::<16>()?;
-        let (scope, _) = rest.split_first_chunk::<4>()?;
-        let (flow, scope) = (u32::from_be_bytes(*flow), u32::from_ne_bytes(*scope));
-        Some(Address::Tcp(SocketAddrV6::new(Ipv6Addr::from(*ip), port, flow, scope).into()))
-    }
-
-    fn socklen(&self) -> libc::socklen_t {
-        libc::socklen_t::try_from(self.length).unwrap_or(0)
-    }
 }
 
 /// socket(2), close-on-exec.
@@ -418,7 +303,7 @@ pub fn pending_error(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// `ENOTSOCK`, `EBADF`.
 pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<Option<Address>> {
-    let mut raw = Raw { bytes: [0; 128], length: 0 };
+    let mut raw = Raw::empty();
     let mut length = libc::socklen_t::try_from(raw.bytes.len()).unwrap_or(0);
     let bytes = raw.bytes.as_mut_ptr().cast();
     // SAFETY: the kernel writes at most `length` bytes, which is the size of the buffer.
@@ -489,9 +374,7 @@ fn pair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn notify_socket() -> io::Result<(OwnedFd, Address)> {
     let socket = socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK)?;
     set_option(socket.as_fd(), libc::SO_PASSCRED, &[1])?;
-    let family = u16::try_from(libc::AF_UNIX).unwrap_or(0).to_ne_bytes();
-    let unnamed = Raw::new(&[&family]).ok_or(io::ErrorKind::InvalidInput)?;
-    bind(socket.as_fd(), &unnamed)?;
+    bind(socket.as_fd(), &Raw::unnamed())?;
     let name = local_address(socket.as_fd())?.ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok((socket, name))
 }
@@ -556,6 +439,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv6Addr, SocketAddr};
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixListener;
 
