@@ -14,6 +14,7 @@ pub mod process;
 pub mod scm;
 pub mod signal;
 pub mod socket;
+pub mod write;
 
 use std::io;
 
