@@ -1,1 +1,204 @@
-//! Under construction.
+//! One `poll(2)`: who is waited for, and who is ready, by token.
+//!
+//! It owns no descriptor and knows no vassal. Descriptors that are ready at most wake-ups are entries of
+//! the poll array. The many that are quiet at most wake-ups (a pipe and a pidfd for each life) live in an
+//! epoll set, which is one entry of that array: a wake-up then costs what is ready, not what there is
+//! (1 µs instead of 0.7 ms at 10,000 descriptors). Nothing else knows.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Instant;
+
+pub use crate::sys::poll::Interest;
+use crate::sys::poll::{Epoll, PollSet};
+
+/// Most quiet descriptors that are served in one wake-up; the rest comes in the next.
+const BATCH: usize = 512;
+
+/// Names what is waited for; never used again for something else, so an event that is left over from
+/// something that is gone finds nobody.
+pub trait Token: Copy + Eq + Hash {
+    /// The order within one wake-up, lowest first.
+    fn rank(self) -> u8;
+}
+
+/// How often a descriptor is expected to be ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is one of a few, or it will not stay for long.
+    Busy,
+    /// It is one of many; only [`Interest::Read`].
+    Quiet,
+}
+
+/// The poll set.
+#[derive(Debug)]
+pub struct Reactor<T> {
+    busy: PollSet,
+    /// Token and number of each entry of `busy`; the first entry is the epoll set, which has none.
+    busy_tokens: Vec<Option<T>>,
+    quiet: Epoll,
+    quiet_tokens: HashMap<u64, T>,
+    places: HashMap<T, Place>,
+    last_key: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Busy,
+    Quiet { descriptor: RawFd, key: u64 },
+}
+
+impl<T: Token> Reactor<T> {
+    /// Waits for nothing yet.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub fn new() -> io::Result<Self> {
+        let quiet = Epoll::new(BATCH)?;
+        let mut busy = PollSet::default();
+        busy.push(quiet.as_fd(), Interest::Read);
+        Ok(Self {
+            busy,
+            busy_tokens: vec![None],
+            quiet,
+            quiet_tokens: HashMap::new(),
+            places: HashMap::new(),
+            last_key: 0,
+        })
+    }
+
+    /// Waits for this descriptor under this token. The caller owns it, and must [`Reactor::remove`]
+    /// the token before it closes it.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ENOSPC` from epoll_ctl(2).
+    pub fn add(
+        &mut self,
+        descriptor: BorrowedFd<'_>,
+        token: T,
+        interest: Interest,
+        kind: Kind,
+    ) -> io::Result<()> {
+        self.remove(token);
+        if kind == Kind::Busy || interest != Interest::Read {
+            self.busy.push(descriptor, interest);
+            self.busy_tokens.push(Some(token));
+            self.places.insert(token, Place::Busy);
+            return Ok(());
+        }
+        self.last_key += 1;
+        let key = self.last_key;
+        self.quiet.add(descriptor, key)?;
+        self.quiet_tokens.insert(key, token);
+        self.places.insert(token, Place::Quiet { descriptor: descriptor.as_raw_fd(), key });
+        Ok(())
+    }
+
+    /// Waits for it no more.
+    pub fn remove(&mut self, token: T) {
+        match self.places.remove(&token) {
+            None => {}
+            Some(Place::Quiet { descriptor, key }) => {
+                self.quiet_tokens.remove(&key);
+                // Whatever is wrong with it, it is in the set no more.
+                let _ = self.quiet.remove(descriptor);
+            }
+            Some(Place::Busy) => {
+                if let Some(index) = self.busy_tokens.iter().position(|t| *t == Some(token)) {
+                    self.busy.swap_remove(index);
+                    self.busy_tokens.swap_remove(index);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until somebody is ready or the deadline has passed; fills `ready` in the order in which
+    /// it is to be served, and gives the time of the wake-up, the only one that this wake-up knows.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EINVAL` if there are more descriptors than the limit allows.
+    pub fn wait(&mut self, deadline: Option<Instant>, ready: &mut Vec<T>) -> io::Result<Instant> {
+        ready.clear();
+        let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        self.busy.wait(limit)?;
+        let now = Instant::now();
+        let mut quiet_is_ready = false;
+        for index in self.busy.ready() {
+            match self.busy_tokens.get(index) {
+                Some(Some(token)) => ready.push(*token),
+                Some(None) => quiet_is_ready = true,
+                None => {}
+            }
+        }
+        if quiet_is_ready {
+            let tokens = &self.quiet_tokens;
+            ready.extend(self.quiet.ready()?.filter_map(|key| tokens.get(&key).copied()));
+        }
+        ready.sort_by_key(|token| token.rank());
+        Ok(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    struct Name(u8);
+
+    impl Token for Name {
+        fn rank(self) -> u8 {
+            self.0
+        }
+    }
+
+    fn now_ready(reactor: &mut Reactor<Name>) -> Vec<u8> {
+        let mut ready = Vec::new();
+        let soon = Instant::now() + Duration::from_millis(1);
+        reactor.wait(Some(soon), &mut ready).unwrap();
+        ready.into_iter().map(|name| name.0).collect()
+    }
+
+    #[test]
+    fn who_is_ready_is_served_by_rank_wherever_it_is_kept() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut pairs: Vec<_> = (0..6).map(|_| UnixStream::pair().unwrap()).collect();
+        for (index, (near, _)) in pairs.iter().enumerate() {
+            let kind = if index % 2 == 0 { Kind::Busy } else { Kind::Quiet };
+            let name = Name(u8::try_from(5 - index).unwrap());
+            reactor.add(near.as_fd(), name, Interest::Read, kind).unwrap();
+        }
+        assert!(now_ready(&mut reactor).is_empty());
+        for (_, far) in &mut pairs {
+            far.write_all(b"x").unwrap();
+        }
+        assert_eq!(now_ready(&mut reactor), [0, 1, 2, 3, 4, 5]);
+        for gone in [0, 3] {
+            reactor.remove(Name(gone));
+        }
+        assert_eq!(now_ready(&mut reactor), [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn a_hang_up_counts_as_readable() {
+        let mut reactor = Reactor::new().unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        reactor.add(near.as_fd(), Name(7), Interest::Read, Kind::Quiet).unwrap();
+        drop(far);
+        assert_eq!(now_ready(&mut reactor), [7]);
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_does_not_sleep() {
+        let mut reactor = Reactor::<Name>::new().unwrap();
+        let before = Instant::now();
+        let now = reactor.wait(Some(before), &mut Vec::new()).unwrap();
+        assert!(now >= before);
+    }
+}

@@ -1,3 +1,6 @@
-//! From plan to fork to exec.
+//! From plan to fork to exec. Everything that can be prepared is prepared before the fork.
 
+pub mod child;
+pub mod environment;
+pub mod plan;
 pub mod step;

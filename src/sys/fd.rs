@@ -93,7 +93,7 @@ pub fn is_writable(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(set.iter().any(|entry| entry.revents & libc::POLLOUT != 0))
 }
 
-fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<()> {
+pub(super) fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<()> {
     // Rounded up: to wake a moment early would mean to spin until the moment has come.
     let millis = limit.map_or(-1, |limit| {
         c_int::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)

@@ -1,0 +1,64 @@
+//! After the fork, before the exec: prepared data and system calls, nothing else. No allocation, no
+//! lock, no log; a failure is one packet on the status socket.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::unix::process::parent_id;
+
+use crate::proto::status;
+use crate::sys::signal::{Mask, Signal, set_default, set_mask};
+use crate::sys::{fd, prctl, process};
+
+use super::plan::Plan;
+use super::step::Step;
+
+/// Exit status when a step has failed; the reason has gone by the status socket.
+const FAILED: u8 = 126;
+
+/// Prepares this process and execs the program; comes back only with the status to end with.
+pub(super) fn run(plan: &Plan<'_>) -> u8 {
+    let (step, error) = match prepare(plan) {
+        Ok(()) => (Step::Exec, exec(plan)),
+        Err((step, error)) => (step, error),
+    };
+    let packet = status::failed_packet(step as u8, error.raw_os_error().unwrap_or(0));
+    // If the emperor is gone nobody is left to tell; the exit status remains.
+    let _ = fd::write(plan.start.status, &packet);
+    FAILED
+}
+
+fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
+    let at = |step| move |error| (step, error);
+    for signal in plan.template.reset() {
+        set_default(*signal).map_err(at(Step::Signals))?;
+    }
+    process::setsid().map_err(at(Step::Session))?;
+    fd::set_stdio(0, plan.start.input).map_err(at(Step::Fds))?;
+    fd::clear_cloexec(plan.start.pipe).map_err(at(Step::Fds))?;
+    if plan.template.stage {
+        fd::clear_cloexec(plan.start.status).map_err(at(Step::Fds))?;
+    }
+    process::set_descriptor_limit(plan.template.descriptor_limit).map_err(at(Step::Limits))?;
+    process::chdir(plan.start.directory).map_err(at(Step::Cwd))?;
+    prctl::set_parent_death(Signal::new(libc::SIGKILL)).map_err(at(Step::ParentDeath))?;
+    // The emperor may have died before the signal was armed; nobody would send it then.
+    if i32::try_from(parent_id()).ok() != Some(plan.parent) {
+        return Err((Step::ParentDeath, io::Error::from_raw_os_error(libc::ESRCH)));
+    }
+    set_mask(Mask::NONE).map_err(at(Step::Signals))?;
+    Ok(())
+}
+
+/// Tries each program in turn; gives the error of the last one.
+fn exec(plan: &Plan<'_>) -> io::Error {
+    let mut error = io::Error::from_raw_os_error(libc::ENOENT);
+    for program in &plan.template.programs {
+        // SAFETY: the strings and the two arrays live in the plan, each array ends with a null
+        // pointer, and neither is touched by anyone else: this process has one thread.
+        unsafe {
+            libc::execvpe(program.as_ptr(), plan.argv.as_ptr(), plan.environment.as_ptr());
+        }
+        error = io::Error::last_os_error();
+    }
+    error
+}

@@ -1,0 +1,156 @@
+//! The plan of one start: strings, descriptors and numbers, complete before the fork.
+
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::proto::{emperor, status};
+use crate::sys::process::{self, DescriptorLimit, Pid};
+use crate::sys::signal::{Disposition, Signal, disposition};
+
+use super::child;
+
+/// What all starts have in common.
+#[derive(Debug)]
+pub struct Template {
+    /// Tried in this order: the overrides of the wrapper, the program, its fallbacks.
+    pub programs: Vec<CString>,
+    /// Arguments before the one that names the vassal file.
+    pub before: Vec<CString>,
+    /// Arguments after it.
+    pub after: Vec<CString>,
+    /// Endings that are read as INI, given as `--config NAME`.
+    pub extra_extensions: Vec<String>,
+    /// The environment, but for the descriptors.
+    pub environment: Vec<CString>,
+    /// What the emperor was given, before it raised its own.
+    pub descriptor_limit: DescriptorLimit,
+    /// The program is liege's own stage, and gets the status socket.
+    pub stage: bool,
+    /// Signals that do not have their default action here; the child puts that back.
+    reset: Vec<Signal>,
+}
+
+/// One start.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The vassal, as its program is told.
+    pub name: &'a [u8],
+    /// Where it starts.
+    pub directory: &'a CStr,
+    /// Its standard input: the on-demand listener, or `/dev/null`.
+    pub input: BorrowedFd<'a>,
+    /// Its end of the emperor pipe.
+    pub pipe: BorrowedFd<'a>,
+    /// Its end of the status socket.
+    pub status: BorrowedFd<'a>,
+}
+
+/// A start, ready to be forked.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub(super) start: &'a Start<'a>,
+    pub(super) template: &'a Template,
+    pub(super) argv: Vec<*const c_char>,
+    pub(super) environment: Vec<*const c_char>,
+    pub(super) parent: i32,
+    /// What the pointers point to, beside the template.
+    _own: Vec<CString>,
+}
+
+impl Template {
+    /// Fills in what is found out of the process itself; call it once, before signals are set up.
+    pub fn new(programs: Vec<CString>, environment: Vec<CString>, limit: DescriptorLimit) -> Self {
+        let is_given = |signal: &Signal| matches!(disposition(*signal), Ok(Disposition::Ignored));
+        // SIGPIPE is always among them: Rust's start-up code ignores it, whatever we were given.
+        let reset: Vec<Signal> = Signal::all().filter(is_given).collect();
+        Self {
+            programs,
+            before: Vec::new(),
+            after: Vec::new(),
+            extra_extensions: Vec::new(),
+            environment,
+            descriptor_limit: limit,
+            stage: true,
+            reset,
+        }
+    }
+
+    pub(super) fn reset(&self) -> &[Signal] {
+        &self.reset
+    }
+
+    /// The option that names a vassal file of this name.
+    fn option(&self, name: &[u8]) -> &'static CStr {
+        let ends = |ending: &str| name.ends_with(ending.as_bytes());
+        match () {
+            () if self.extra_extensions.iter().any(|extra| ends(extra)) => c"--config",
+            () if ends(".ini") => c"--ini",
+            () if ends(".xml") => c"--xml",
+            () if ends(".yml") || ends(".yaml") => c"--yaml",
+            () if ends(".js") || ends(".json") => c"--json",
+            () => c"--inherit",
+        }
+    }
+
+    /// Makes the plan of one start.
+    ///
+    /// # Errors
+    /// `EINVAL` for a name with a NUL byte.
+    pub fn plan<'a>(&'a self, start: &'a Start<'a>) -> io::Result<Plan<'a>> {
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let variable = |name: &str, fd: BorrowedFd<'_>| {
+            CString::new(format!("{name}={}", fd.as_raw_fd())).map_err(invalid)
+        };
+        let mut own = vec![
+            CString::new(start.name).map_err(invalid)?,
+            variable(emperor::FD_VARIABLE, start.pipe)?,
+        ];
+        if self.stage {
+            own.push(variable(status::FD_VARIABLE, start.status)?);
+        }
+        let mut own_pointers = own.iter().map(|text| text.as_ptr());
+        let name = own_pointers.next();
+        let program = self.programs.first().map(|program| program.as_ptr());
+        let before = self.before.iter().map(|text| text.as_ptr());
+        let after = self.after.iter().map(|text| text.as_ptr());
+        let named = [self.option(start.name).as_ptr()].into_iter().chain(name);
+        let end = std::iter::once(std::ptr::null());
+        let argv = program.into_iter().chain(before).chain(named).chain(after).chain(end.clone());
+        let argv = argv.collect();
+        let given = self.environment.iter().map(|text| text.as_ptr());
+        let environment = given.chain(own_pointers).chain(end).collect();
+        let parent = i32::try_from(std::process::id()).unwrap_or(0);
+        Ok(Plan { start, template: self, argv, environment, parent, _own: own })
+    }
+}
+
+impl Plan<'_> {
+    /// Forks; a failure between fork and exec, or of the exec, comes by the status socket.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`.
+    pub fn spawn(&self) -> io::Result<Pid> {
+        process::fork(|| child::run(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_that_names_the_file_follows_its_ending() {
+        let limit = process::descriptor_limit().unwrap();
+        let mut template = Template::new(vec![c"/bin/x".into()], Vec::new(), limit);
+        template.extra_extensions = vec![".vassal".to_owned()];
+        let of = |name: &[u8]| template.option(name).to_str().unwrap();
+        assert_eq!(of(b"a.ini"), "--ini");
+        assert_eq!(of(b"a.xml"), "--xml");
+        assert_eq!(of(b"a.yaml"), "--yaml");
+        assert_eq!(of(b"a.yml"), "--yaml");
+        assert_eq!(of(b"a.js"), "--json");
+        assert_eq!(of(b"a.vassal"), "--config");
+        assert_eq!(of(b"a.else"), "--inherit");
+    }
+}
