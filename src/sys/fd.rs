@@ -83,16 +83,6 @@ pub fn wait_readable<const N: usize>(
     Ok(set.map(|entry| entry.revents != 0))
 }
 
-/// Whether a line of up to 4 KiB can be written without waiting.
-///
-/// # Errors
-/// `ENOMEM`.
-pub fn is_writable(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut set = [libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLOUT, revents: 0 }];
-    poll(&mut set, Some(Duration::ZERO))?;
-    Ok(set.iter().any(|entry| entry.revents & libc::POLLOUT != 0))
-}
-
 pub(super) fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<()> {
     // Rounded up: to wake a moment early would mean to spin until the moment has come.
     let millis = limit.map_or(-1, |limit| {
@@ -265,7 +255,6 @@ mod tests {
         assert_eq!(wait_readable([end.as_fd()], None).unwrap(), [true]);
         let mut buffer = [0; 4];
         assert_eq!(read(end.as_fd(), &mut buffer).unwrap(), 1);
-        assert!(is_writable(end.as_fd()).unwrap());
         drop(other);
         assert_eq!(wait_readable([end.as_fd()], None).unwrap(), [true]);
     }

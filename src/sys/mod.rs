@@ -5,6 +5,7 @@
 pub mod address;
 pub mod clock;
 pub mod creds;
+pub mod descendants;
 pub mod fd;
 pub mod inotify;
 pub mod pidfd;
@@ -14,11 +15,12 @@ pub mod process;
 pub mod scm;
 pub mod signal;
 pub mod socket;
+pub mod tty;
 pub mod write;
 
 use std::io;
 
-use libc::c_int;
+use libc::{c_int, c_long};
 
 /// Turns the C convention (-1 and `errno`) into a result.
 ///
@@ -26,6 +28,14 @@ use libc::c_int;
 /// The calling thread's `errno` if `returned` is -1.
 pub(crate) fn check(returned: c_int) -> io::Result<c_int> {
     if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// The same for what `libc::syscall` returns, where the result is a descriptor or another `int`.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_long(returned: c_long) -> io::Result<c_int> {
+    check(c_int::try_from(returned).map_err(io::Error::other)?)
 }
 
 /// Repeats a call that a signal has interrupted.

@@ -2,11 +2,11 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::process::{self, Ended, Pid, Reap};
-use super::signal::{Queued, Signal};
-use super::{check, fd};
+use super::signal::Signal;
+use super::{check, check_long, fd};
 
 /// Who a process is, asked through its handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn open_parent() -> io::Result<OwnedFd> {
 fn open_number(number: c_int) -> io::Result<OwnedFd> {
     // SAFETY: two integers go in, an integer comes out; no memory of ours is touched.
     let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, number, 0) };
-    let opened = check(RawFd::try_from(opened).map_err(io::Error::other)?)?;
+    let opened = check_long(opened)?;
     // SAFETY: the kernel has just handed us `opened`; nothing else owns it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(opened) })
 }
@@ -57,35 +57,25 @@ fn open_number(number: c_int) -> io::Result<OwnedFd> {
 /// # Errors
 /// `ESRCH` if the process is reaped, `EPERM` if it has another identity than ours.
 pub fn send(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
-    send_raw(process, signal.raw(), std::ptr::null())
-}
-
-/// Sends a signal with a value, as sigqueue(3) does, in the name of `queued.sender`.
-///
-/// # Errors
-/// As [`send`]; `EAGAIN` if the receiver has too many queued real-time signals.
-pub fn send_queued(process: BorrowedFd<'_>, queued: &Queued) -> io::Result<()> {
-    let info = queued.to_siginfo();
-    send_raw(process, queued.signal.raw(), &raw const info)
+    send_number(process, signal.raw())
 }
 
 /// Whether the process is there at all: running, stopped or a zombie.
 pub fn is_there(process: BorrowedFd<'_>) -> bool {
-    match send_raw(process, 0, std::ptr::null()) {
+    match send_number(process, 0) {
         Ok(()) => true,
         Err(error) => error.raw_os_error() == Some(libc::EPERM),
     }
 }
 
-fn send_raw(
-    process: BorrowedFd<'_>,
-    signal: c_int,
-    info: *const libc::siginfo_t,
-) -> io::Result<()> {
-    // SAFETY: `info` is null or points to a siginfo_t that outlives the call, which only reads it.
-    let sent =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) };
-    check(c_int::try_from(sent).map_err(io::Error::other)?).map(drop)
+fn send_number(process: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: an open descriptor's number and integers go in, and a null pointer that the kernel
+    // takes for "as kill(2) would fill it in".
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0)
+    };
+    check_long(sent).map(drop)
 }
 
 /// Looks whether this child has ended.

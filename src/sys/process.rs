@@ -10,8 +10,8 @@ use std::num::NonZeroI32;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::signal::Signal;
-use super::{check, fd, retry};
+use super::signal::{Queued, Signal};
+use super::{check, check_long, retry};
 
 /// A process that may be waited for or signalled: above 1, so never "everybody" (-1), "our group"
 /// (0) or the init of the system (1).
@@ -238,6 +238,26 @@ pub fn kill_child(child: Pid, signal: Signal) -> io::Result<()> {
     check(unsafe { libc::kill(child.get(), signal.raw()) }).map(drop)
 }
 
+/// Sends a signal with a value to a child of ours, as sigqueue(3) does, but in the name of
+/// `queued.sender`; proof and reason as for [`kill_child`].
+///
+/// # Errors
+/// As [`kill_child`]; `EAGAIN` if too many real-time signals are queued already.
+pub fn queue_to_child(child: Pid, queued: &Queued) -> io::Result<()> {
+    prove_child(child)?;
+    let info = queued.to_siginfo();
+    let (number, signal) = (child.get(), queued.signal.raw());
+    // SAFETY: `info` outlives the call, which only reads it.
+    let sent = unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, number, signal, &raw const info) };
+    check_long(sent).map(drop)
+}
+
+/// Stops this process until it is sent SIGCONT; does nothing in the init of a PID namespace.
+pub fn stop_self() {
+    // SAFETY: an integer goes in; nothing of ours is touched.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
 /// Sends a signal to the process group that a child of ours leads; the child may have ended, but
 /// must not be reaped. That is the proof that the number is still the group's.
 ///
@@ -314,35 +334,6 @@ fn waitid_raw(kind: libc::idtype_t, id: libc::id_t, options: c_int) -> io::Resul
         check(unsafe { libc::waitid(kind, id, &raw mut info, options) })
     })?;
     Ok(info)
-}
-
-/// Calls `visit` for each child that `/proc` lists, zombies included; returns how many were listed.
-///
-/// A snapshot of a moving thing: children that come and go while it is read may be left out, so
-/// whoever needs all repeats this. Where `/proc` is that of another PID namespace the numbers are
-/// not ours; [`kill_child`] refuses those.
-///
-/// # Errors
-/// `ENOENT` where `/proc` is missing or the kernel has no list of children.
-pub fn each_child(mut visit: impl FnMut(Pid)) -> io::Result<usize> {
-    let list = fd::open_read(c"/proc/thread-self/children")?;
-    let mut chunk = [0_u8; 4096];
-    let mut number: i32 = 0;
-    let mut listed = 0;
-    loop {
-        let length = fd::read(list.as_fd(), &mut chunk)?;
-        if length == 0 {
-            return Ok(listed);
-        }
-        for &byte in chunk.iter().take(length) {
-            if byte.is_ascii_digit() {
-                number = number.saturating_mul(10).saturating_add(i32::from(byte - b'0'));
-            } else if let Some(pid) = Pid::new(std::mem::take(&mut number)) {
-                listed += 1;
-                visit(pid);
-            }
-        }
-    }
 }
 
 /// When a process was started, in clock ticks since boot; with the pid it names one process for
@@ -454,7 +445,7 @@ mod tests {
         })
         .unwrap();
         let mut seen = false;
-        each_child(|pid| seen |= pid == child).unwrap();
+        crate::sys::descendants::each_child(|pid| seen |= pid == child).unwrap();
         assert!(seen);
         kill_child(child, Signal::KILL).unwrap();
         let id = libc::id_t::try_from(child.get()).unwrap();

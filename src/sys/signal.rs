@@ -3,13 +3,14 @@
 //! Masks go to the kernel as it knows them, 64 bits: the C library hides signals 32 and 33 (it wants
 //! them for its threads), and a process that cannot block those dies by them.
 
-use std::ffi::{c_int, c_long};
+use std::ffi::c_int;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use super::{check, fd};
+use super::{check, check_long, fd};
 
 /// A signal that exists: 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -295,7 +296,8 @@ pub struct Queued {
     pub value: u64,
 }
 
-/// The kernel's siginfo_t for a queued signal; the `libc` crate does not show these fields.
+/// The head of the kernel's siginfo_t for a signal that somebody has sent; the `libc` crate does not
+/// let one write these fields.
 #[repr(C)]
 struct QueuedInfo {
     signo: c_int,
@@ -326,6 +328,42 @@ impl Queued {
         unsafe { (&raw mut info).cast::<QueuedInfo>().write(head) };
         info
     }
+}
+
+/// Waits for one of the blocked signals of `mask` and takes it; without a limit, for ever. Needs no
+/// descriptor. `None`: the time is over, or this process was stopped and has been continued.
+///
+/// # Errors
+/// None that can happen here.
+pub fn wait(mask: Mask, limit: Option<Duration>) -> io::Result<Option<Received>> {
+    // SAFETY: siginfo_t is integers only; all zero is a value of it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(limit.subsec_nanos()),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: a set of 8 bytes, which is the size given; `info` and the limit outlive the call.
+    let taken = unsafe {
+        let (set, size) = (&raw const mask.0, size_of::<u64>());
+        libc::syscall(libc::SYS_rt_sigtimedwait, set, &raw mut info, limit, size)
+    };
+    match check_long(taken) {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EINTR) => Ok(None),
+            _ => Err(error),
+        },
+        Ok(number) => Ok(Signal::new(number).map(|signal| received(signal, &info))),
+    }
+}
+
+fn received(signal: Signal, info: &libc::siginfo_t) -> Received {
+    const { assert!(size_of::<QueuedInfo>() <= size_of::<libc::siginfo_t>()) };
+    // SAFETY: integers out of a larger value that the kernel has filled in. Where a signal has no
+    // sender or value these bytes are another field or zero, which `code` tells.
+    let info = unsafe { std::ptr::from_ref(info).cast::<QueuedInfo>().read() };
+    let sender = Sender { pid: info.pid, uid: info.uid };
+    Received { signal, code: info.code, sender, value: info.value as u64 }
 }
 
 /// A descriptor from which blocked signals are read, instead of handlers that interrupt.
@@ -388,10 +426,6 @@ impl AsRawFd for SignalFd {
     }
 }
 
-fn check_long(returned: c_long) -> io::Result<c_int> {
-    check(c_int::try_from(returned).map_err(io::Error::other)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,33 +465,30 @@ mod tests {
 
     #[test]
     fn a_blocked_signal_is_read_with_its_sender_and_value() {
-        // In a child: masks are per thread, and the process gets the signal.
-        let child = crate::sys::process::fork(|| {
-            let told = (|| {
-                let old = block_all()?;
-                let inbox = SignalFd::new(Mask::ALL)?;
-                let own = crate::sys::pidfd::open(
-                    crate::sys::process::Pid::new(i32::try_from(std::process::id()).unwrap())
-                        .unwrap(),
-                )?;
-                let sender = Sender { pid: 4242, uid: u32::MAX };
-                let signal = Signal::new(33).unwrap();
-                let queued = Queued { signal, sender, value: sender.to_value() };
-                crate::sys::pidfd::send_queued(own.as_fd(), &queued)?;
-                let got = inbox.next()?.unwrap();
-                assert_eq!((got.signal, got.sender, got.is_queued()), (signal, sender, true));
-                assert_eq!(Sender::from_value(got.value), sender);
-                assert_eq!(inbox.next()?, None);
-                assert_eq!(set_mask(old)?, Mask::ALL.without(Signal::KILL).without(Signal::STOP));
-                io::Result::Ok(())
-            })();
-            u8::from(told.is_err())
-        })
-        .unwrap();
-        let handle = crate::sys::pidfd::open(child).unwrap();
+        use crate::sys::{pidfd, process};
+        let sender = Sender { pid: 4242, uid: u32::MAX };
+        let signal = Signal::new(33).unwrap();
+        let queued = Queued { signal, sender, value: sender.to_value() };
+        let old = block_all().unwrap();
+        let child = process::fork(|| {
+            let first = wait(Mask::NONE.with(signal), None).unwrap().unwrap();
+            assert_eq!((first.signal, first.sender, first.is_queued()), (signal, sender, true));
+            assert_eq!(Sender::from_value(first.value), sender);
+            let inbox = SignalFd::new(Mask::ALL).unwrap();
+            fd::wait_readable([inbox.as_fd()], None).unwrap();
+            assert_eq!(inbox.next().unwrap().unwrap(), Received { signal: Signal::TERM, ..first });
+            assert_eq!(inbox.next().unwrap(), None);
+            assert_eq!(wait(Mask::ALL, Some(Duration::ZERO)).unwrap(), None);
+            0
+        });
+        assert_eq!(set_mask(old).unwrap(), Mask::ALL.without(Signal::KILL).without(Signal::STOP));
+        let child = child.unwrap();
+        process::queue_to_child(child, &queued).unwrap();
+        process::queue_to_child(child, &Queued { signal: Signal::TERM, ..queued }).unwrap();
+        let handle = pidfd::open(child).unwrap();
         fd::wait_readable([handle.as_fd()], None).unwrap();
-        let ended = crate::sys::pidfd::wait(handle.as_fd(), crate::sys::process::Reap::Take);
-        assert_eq!(ended.unwrap(), Some(crate::sys::process::Ended::Exited(0)));
+        let ended = pidfd::wait(handle.as_fd(), process::Reap::Take).unwrap();
+        assert_eq!(ended, Some(process::Ended::Exited(0)));
     }
 
     #[test]

@@ -1,0 +1,132 @@
+//! Everything below this process: listed, and cleared away.
+//!
+//! Whoever calls this is a subreaper (or the init of its PID namespace), so that each orphan below
+//! becomes its child: killing children until there is none ends all descendants, whatever they did
+//! to their uid, group or session. Neither memory nor many descriptors are needed, since those may
+//! be what is missing at the end.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::fd;
+use super::process::{self, Children, Pid, Reap};
+use super::signal::{self, Mask, Signal};
+
+/// How long [`clear`] goes on without anything coming to its end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it goes on at most: a fork bomb that we lose against ends in an endless chase.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest sleep between two looks; the end of a child wakes earlier.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The highest pid that any 64-bit Linux gives (`PID_MAX_LIMIT`).
+const HIGHEST_PID: i32 = 4 * 1024 * 1024;
+
+/// Whether everything is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleared {
+    /// Nothing is left, and every zombie is reaped.
+    All,
+    /// Something could not be ended in time: it hangs in the kernel, or is not ours to kill.
+    NotAll,
+}
+
+/// Calls `visit` for each child that `/proc` lists, zombies included.
+///
+/// A snapshot of a moving thing: children that come and go while it is read may be left out, so
+/// whoever needs all repeats this. Where `/proc` is that of another PID namespace the numbers are
+/// not ours; [`process::kill_child`] refuses those.
+///
+/// # Errors
+/// `ENOENT` where `/proc` is missing or the kernel has no list of children, `EMFILE`.
+pub fn each_child(mut visit: impl FnMut(Pid)) -> io::Result<()> {
+    // Of the calling thread; it is the only one.
+    let list = fd::open_read(c"/proc/thread-self/children")?;
+    let mut chunk = [0_u8; 4096];
+    let mut number: i32 = 0;
+    loop {
+        let length = fd::read(list.as_fd(), &mut chunk)?;
+        if length == 0 {
+            return Ok(());
+        }
+        for &byte in chunk.iter().take(length) {
+            if byte.is_ascii_digit() {
+                number = number.saturating_mul(10).saturating_add(i32::from(byte - b'0'));
+            } else if let Some(pid) = Pid::new(std::mem::take(&mut number)) {
+                visit(pid);
+            }
+        }
+    }
+}
+
+/// Sends a signal to every child.
+///
+/// Where `/proc` cannot tell who they are, every number there is is tried (half a second or so).
+pub fn signal_children(signal: Signal) {
+    let mut found = false;
+    let _ = each_child(|child| found |= reach(child, signal));
+    if !found {
+        for child in (2..=HIGHEST_PID).filter_map(Pid::new) {
+            reach(child, signal);
+        }
+    }
+}
+
+/// Sends a signal; tells whether there is such a child, be it one that we may not signal.
+fn reach(child: Pid, signal: Signal) -> bool {
+    match process::kill_child(child, signal) {
+        Ok(()) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EPERM),
+    }
+}
+
+/// Kills and reaps everything below this process until nothing is left; children whose exit somebody
+/// still wants to know are reaped as well. SIGCHLD should be blocked, so that it wakes this.
+///
+/// Gives up when nothing has ended for one second, or after ten.
+pub fn clear() -> Cleared {
+    let started = Instant::now();
+    let mut last_end = started;
+    loop {
+        let pause = match reap_some() {
+            Reaped::All => return Cleared::All,
+            Reaped::Nobody => PAUSE,
+            // What has just ended may have left its children to us.
+            Reaped::Some => {
+                last_end = Instant::now();
+                Duration::ZERO
+            }
+        };
+        if last_end.elapsed() > PATIENCE || started.elapsed() > LIMIT {
+            return Cleared::NotAll;
+        }
+        signal_children(Signal::KILL);
+        let _ = signal::wait(Mask::NONE.with(Signal::CHLD), Some(pause));
+    }
+}
+
+/// What one round of reaping has come to.
+enum Reaped {
+    /// There is no child left.
+    All,
+    /// Some had ended.
+    Some,
+    /// All are running.
+    Nobody,
+}
+
+/// A limited round: those who fork as fast as we reap must be killed in between.
+fn reap_some() -> Reaped {
+    for round in 0..256 {
+        match process::wait_any(Reap::Take) {
+            Ok(Children::None) => return Reaped::All,
+            Ok(Children::Ended(..)) => {}
+            Ok(Children::Running) | Err(_) if round == 0 => return Reaped::Nobody,
+            Ok(Children::Running) | Err(_) => return Reaped::Some,
+        }
+    }
+    Reaped::Some
+}
