@@ -1,1 +1,385 @@
-//! Under construction.
+//! `liege init`, and the keeper of the emperor: one command, its signals, its orphans, its end.
+//!
+//! Both are the code of [`run`]. The command is a program ([`Command::Program`], a container's init)
+//! or the emperor, who is a function in the forked child ([`Command::Function`]). This process stays
+//! as the parent, and as the subreaper of everything below:
+//!
+//! - It passes every signal on, but SIGCHLD. All are blocked before the fork and none is unblocked
+//!   but in the command, so none is lost.
+//! - It reaps every orphan.
+//! - At the terminal it steps back: the command has a process group of its own, and the foreground
+//!   if we had it; the two stop and go on together.
+//! - When the command has ended, however, it ends everything that is left below and leaves with the
+//!   command's status.
+//!
+//! It must outlive everything. So it sleeps in one system call (`rt_sigtimedwait`) that needs no
+//! descriptor, holds no descriptor but the standard streams, allocates nothing after the fork, and
+//! treats every failure of a call as "nothing happened".
+
+mod cli;
+mod terminal;
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::parent_id;
+use std::time::{Duration, Instant};
+
+use crate::sys::descendants::{self, Cleared, Reaped};
+use crate::sys::process::{self, CStringArray, Ended, Pid};
+use crate::sys::signal::{self, Disposition, Mask, Queued, Received, Sender, Signal};
+use crate::sys::{fd, prctl, write};
+
+pub use cli::main;
+
+/// The exit status of a function, or of ourselves, that has failed for an inner reason (`EX_SOFTWARE`).
+const SOFTWARE: u8 = 70;
+
+/// What is to be done besides the duties that are always there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duties {
+    /// Whom signals are passed to.
+    pub reach: Reach,
+    /// What goes with a signal that is passed on.
+    pub passing: Passing,
+    /// Passed on when our parent dies.
+    pub parent_death: Option<Signal>,
+    /// What happens to those who outlive the command.
+    pub leftovers: Leftovers,
+    /// Removed at the end, if it still names the command's pid.
+    pub pid_file: Option<CString>,
+}
+
+/// Whom signals are passed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The command alone.
+    Command,
+    /// The command's whole process group.
+    Group,
+}
+
+/// What goes with a signal that is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// What came with it: nothing, or the value that it was queued with.
+    AsSent,
+    /// The sender's pid and uid, as the value of a queued signal ([`Received::original_sender`]).
+    WithSender,
+}
+
+/// What happens to those who outlive the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They are killed at once.
+    Kill,
+    /// They may end by themselves for so long; signals are passed to them; then they are killed.
+    WaitFor(Duration),
+}
+
+/// What is to be run and kept.
+pub enum Command {
+    /// Argument 0 is looked for in `PATH`. It starts with the signal mask and the dispositions that
+    /// we were given.
+    Program(CStringArray),
+    /// Runs in the forked child; what it returns is its exit status. It starts with every signal
+    /// blocked, so that none is lost before it can read them, and SIGCHLD at its default.
+    Function(Box<dyn FnOnce() -> u8>),
+}
+
+/// Runs the command until it has ended and nothing is left below; tells how it ended.
+///
+/// The caller has one thread, owns no descriptor but the standard streams that it wants to keep (all
+/// are closed here, what the command holds is the command's), and has little to do afterwards:
+/// signals stay blocked.
+///
+/// # Errors
+/// That of fork(2); then nothing has been started.
+pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
+    let parent = parent_id();
+    let given = Given::take_over()?;
+    // Refused only by a kernel without it: then orphans go to whoever is above, as without us.
+    let _ = prctl::become_subreaper();
+    watch_parent(duties, parent);
+
+    let mut command = Some(command);
+    let own_group = process::own_group();
+    let forked = process::fork(|| match command.take() {
+        Some(command) => become_command(command, &given, own_group),
+        None => SOFTWARE,
+    });
+    let child = match forked {
+        Ok(child) => child,
+        Err(error) => {
+            given.put_back();
+            return Err(error);
+        }
+    };
+    // Also done by the child; whoever comes first. A refusal means that it has been done.
+    let _ = process::new_group_of(child);
+    let_go(command);
+
+    let keeper = Keeper {
+        duties,
+        command: child,
+        parent,
+        parent_death: duties.parent_death,
+        passed_a_stop: false,
+        is_stopped: false,
+    };
+    let ended = keeper.attend();
+    terminal::take_back(child);
+    end_leftovers(duties.leftovers);
+    remove_pid_file(duties, child);
+    Ok(ended)
+}
+
+/// The signals as we found them, for the command.
+struct Given {
+    mask: Mask,
+    child_signal: Disposition,
+}
+
+impl Given {
+    /// Blocks every signal, and has the kernel keep ended children for us: it reaps them itself,
+    /// and their status is lost, where SIGCHLD is ignored.
+    fn take_over() -> io::Result<Self> {
+        let mask = signal::block_all()?;
+        let child_signal = signal::disposition(Signal::CHLD)?;
+        signal::set_default(Signal::CHLD)?;
+        Ok(Self { mask, child_signal })
+    }
+
+    fn put_back(&self) {
+        if self.child_signal == Disposition::Ignored {
+            let _ = signal::set_ignored(Signal::CHLD);
+        }
+        if signal::given_sigpipe() == Disposition::Default {
+            let _ = signal::set_default(Signal::PIPE);
+        }
+        let _ = signal::set_mask(self.mask);
+    }
+}
+
+/// Has the kernel wake us when the parent dies.
+///
+/// The wake-up is SIGCHLD, and `getppid` tells the rest: so any signal can be asked for, KILL too,
+/// and a thread of the parent that ends (which the kernel takes for the parent) means nothing.
+fn watch_parent(duties: &Duties, parent: u32) {
+    if let Some(wanted) = duties.parent_death {
+        // A parent outside of our PID namespace has no number, before its death or after.
+        let _ = prctl::set_parent_death(Some(if parent == 0 { wanted } else { Signal::CHLD }));
+    }
+}
+
+/// The child's side of the fork.
+fn become_command(command: Command, given: &Given, own_group: i32) -> u8 {
+    let _ = process::new_own_group();
+    terminal::enter_foreground(own_group);
+    match command {
+        Command::Function(function) => function(),
+        Command::Program(argv) => {
+            given.put_back();
+            let Some(program) = argv.strings().first() else { return SOFTWARE };
+            let error = process::execvp(program, &argv);
+            // A reader that is gone must not turn 127 into 141.
+            let _ = signal::set_ignored(Signal::PIPE);
+            let program = program.to_string_lossy();
+            let _ = writeln!(
+                io::stderr(),
+                "liege init: cannot run {}: {error}",
+                program.escape_debug()
+            );
+            match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => 127,
+                _ => 126,
+            }
+        }
+    }
+}
+
+/// Gives up everything that belongs to the command: a pipe or a listening socket that we held open
+/// would not end when the command closes it. Standard error stays, for a last word.
+fn let_go(command: Option<Command>) {
+    fd::close_from(3);
+    // Its descriptors are closed; to drop them would close those numbers again.
+    std::mem::forget(command);
+    if let Ok(null) = fd::open_null() {
+        let _ = fd::set_stdio(0, null.as_fd());
+        let _ = fd::set_stdio(1, null.as_fd());
+    }
+}
+
+/// What is known while the command lives.
+struct Keeper<'a> {
+    duties: &'a Duties,
+    command: Pid,
+    parent: u32,
+    /// Still to be passed on.
+    parent_death: Option<Signal>,
+    /// A stop was asked for through us, and no CONT since.
+    passed_a_stop: bool,
+    /// The command has stopped, and we have stopped with it.
+    is_stopped: bool,
+}
+
+impl Keeper<'_> {
+    /// Reaps and passes on, asleep in between, until the command has ended.
+    fn attend(mut self) -> Ended {
+        loop {
+            let mut over = None;
+            let round = descendants::reap_some(|pid, ended| {
+                if pid == self.command {
+                    over = Some(ended);
+                }
+            });
+            if let Some(ended) = over {
+                return ended;
+            }
+            let limit = match round {
+                // Somebody else has reaped it: a tracer that was no good.
+                Reaped::All => return Ended::Exited(SOFTWARE),
+                Reaped::Some => Some(Duration::ZERO),
+                Reaped::Nobody => None,
+            };
+            self.mind_the_parent();
+            self.mind_a_stop();
+            match signal::wait(Mask::ALL, limit) {
+                Ok(Some(received)) => self.pass_on(received),
+                Ok(None) => {}
+                // A sandbox that forbids the call: look now and then instead of spinning.
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    fn mind_the_parent(&mut self) {
+        if let Some(signal) = self.parent_death.take_if(|_| parent_id() != self.parent) {
+            self.send_plain(signal);
+        }
+    }
+
+    fn pass_on(&mut self, received: Received) {
+        match received.signal {
+            Signal::CHLD => {}
+            // Our own SIGPIPE.
+            _ if received.sender.pid == std::process::id() => {}
+            Signal::CONT => self.go_on(received),
+            Signal::TSTP | Signal::TTIN | Signal::TTOU => {
+                self.passed_a_stop = true;
+                self.send(received);
+            }
+            _ => self.send(received),
+        }
+    }
+
+    /// Stops with the command if the stop came from the terminal or through us; a SIGSTOP from
+    /// somebody else is between him and the command, and we must stay awake for its end.
+    fn mind_a_stop(&mut self) {
+        let Ok(Some(signal)) = process::stopped_by(self.command) else { return };
+        if !self.passed_a_stop {
+            if signal == Signal::TSTP && process::leads_session() {
+                // Above the leader of a session there is no shell that could continue the command:
+                // as for the kernel's orphaned groups, the key for "stop" has no effect.
+                let _ = process::kill_group(self.command, Signal::CONT);
+                return;
+            }
+            if !matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU) {
+                return;
+            }
+        }
+        self.is_stopped = true;
+        terminal::take_back(self.command);
+        process::stop_self();
+    }
+
+    fn go_on(&mut self, received: Received) {
+        self.passed_a_stop = false;
+        terminal::hand_over(self.command);
+        if std::mem::take(&mut self.is_stopped) {
+            let _ = process::kill_group(self.command, Signal::CONT);
+        } else {
+            self.send(received);
+        }
+    }
+
+    fn send(&self, received: Received) {
+        let queued = match (self.duties.reach, self.duties.passing) {
+            (Reach::Command, Passing::WithSender) => Some(Queued {
+                signal: received.signal,
+                sender: Sender::ourselves(),
+                value: received.sender.to_value(),
+            }),
+            (Reach::Command, Passing::AsSent) if received.is_queued() => Some(Queued {
+                signal: received.signal,
+                sender: received.sender,
+                value: received.value,
+            }),
+            _ => None,
+        };
+        let sent = queued.map(|queued| process::queue_to_child(self.command, &queued));
+        // A queue that is full is no reason to lose the signal.
+        if !matches!(sent, Some(Ok(()))) {
+            self.send_plain(received.signal);
+        }
+    }
+
+    fn send_plain(&self, signal: Signal) {
+        // Fails only where there is nobody to be told: the command has ended, and is reaped next.
+        let _ = match self.duties.reach {
+            Reach::Command => process::kill_child(self.command, signal),
+            Reach::Group => process::kill_group(self.command, signal),
+        };
+    }
+}
+
+/// Ends what has outlived the command, at once or after its time.
+fn end_leftovers(leftovers: Leftovers) {
+    if let Leftovers::WaitFor(limit) = leftovers {
+        wait_for_leftovers(limit);
+    }
+    if descendants::clear() == Cleared::NotAll {
+        say("liege init: some processes could not be ended");
+    }
+}
+
+fn wait_for_leftovers(limit: Duration) {
+    let started = Instant::now();
+    loop {
+        let rest = match descendants::reap_some(|_, _| {}) {
+            Reaped::All => return,
+            Reaped::Some => Duration::ZERO,
+            Reaped::Nobody => limit.saturating_sub(started.elapsed()),
+        };
+        if started.elapsed() >= limit {
+            return;
+        }
+        match signal::wait(Mask::ALL, Some(rest)) {
+            Ok(Some(received)) if received.signal != Signal::CHLD => {
+                descendants::signal_children(received.signal);
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Removes the pid file if it names the command; another instance's is left alone.
+fn remove_pid_file(duties: &Duties, command: Pid) {
+    let Some(path) = &duties.pid_file else { return };
+    let mut text = [0_u8; 16];
+    let length = fd::open_read(path).and_then(|file| fd::read(file.as_fd(), &mut text));
+    let text = text.get(..length.unwrap_or(0)).unwrap_or_default();
+    let named = str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
+    if named == Some(command.get()) {
+        let _ = fd::remove(path);
+    }
+}
+
+/// Writes a line to standard error, unless that would have to wait.
+fn say(line: &str) {
+    let stderr = io::stderr();
+    if write::is_writable(stderr.as_fd()).unwrap_or(false) {
+        let _ = writeln!(stderr.lock(), "{line}");
+    }
+}

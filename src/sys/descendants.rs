@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::fd;
-use super::process::{self, Children, Pid, Reap};
+use super::process::{self, Children, Ended, Pid, Reap};
 use super::signal::{self, Mask, Signal};
 
 /// How long [`clear`] goes on without anything coming to its end.
@@ -91,7 +91,7 @@ pub fn clear() -> Cleared {
     let started = Instant::now();
     let mut last_end = started;
     loop {
-        let pause = match reap_some() {
+        let pause = match reap_some(|_, _| {}) {
             Reaped::All => return Cleared::All,
             Reaped::Nobody => PAUSE,
             // What has just ended may have left its children to us.
@@ -109,21 +109,23 @@ pub fn clear() -> Cleared {
 }
 
 /// What one round of reaping has come to.
-enum Reaped {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaped {
     /// There is no child left.
     All,
-    /// Some had ended.
+    /// Some had ended, and maybe more have.
     Some,
     /// All are running.
     Nobody,
 }
 
-/// A limited round: those who fork as fast as we reap must be killed in between.
-fn reap_some() -> Reaped {
+/// Reaps children that have ended, at most 256, and shows each: other things want to be done between
+/// two rounds, such as to kill those who fork as fast as we reap.
+pub fn reap_some(mut each: impl FnMut(Pid, Ended)) -> Reaped {
     for round in 0..256 {
         match process::wait_any(Reap::Take) {
             Ok(Children::None) => return Reaped::All,
-            Ok(Children::Ended(..)) => {}
+            Ok(Children::Ended(pid, ended)) => each(pid, ended),
             Ok(Children::Running) | Err(_) if round == 0 => return Reaped::Nobody,
             Ok(Children::Running) | Err(_) => return Reaped::Some,
         }

@@ -32,6 +32,15 @@ pub fn open_null() -> io::Result<OwnedFd> {
     open_both(c"/dev/null")
 }
 
+/// Removes a name from its directory.
+///
+/// # Errors
+/// As unlink(2).
+pub fn remove(path: &CStr) -> io::Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+}
+
 fn open(path: &CStr, how: c_int) -> io::Result<OwnedFd> {
     let flags = how | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
     // SAFETY: `path` is NUL-terminated and outlives the call.
@@ -187,22 +196,12 @@ pub fn cloexec_from(first: RawFd) -> io::Result<()> {
     close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor from 3 on but those in `keep`. For a process that has just been forked
-/// and is to hold nothing of what its parent gave it.
+/// Closes every descriptor from `first` on. For a process that has just been forked and is to hold
+/// nothing of what its parent gave it. Before Linux 5.9 they stay open.
 ///
-/// Whatever else in this process owns a descriptor from 3 on must be forgotten, not dropped:
-/// dropping would close a number that is another's by then.
-pub fn keep_only<const N: usize>(keep: [Option<BorrowedFd<'_>>; N]) {
-    let mut numbers = keep.map(|kept| kept.map_or(-1, |kept| kept.as_raw_fd()));
-    numbers.sort_unstable();
-    let mut first = 3;
-    for kept in numbers.into_iter().filter(|&number| number >= 3) {
-        if first < kept {
-            // Best effort: before Linux 5.9 they stay open, which harms nobody.
-            let _ = close_range(first, kept - 1, 0);
-        }
-        first = kept + 1;
-    }
+/// Whatever in this process owns one of them must be forgotten, not dropped: dropping would close a
+/// number that is another's by then.
+pub fn close_from(first: RawFd) {
     let _ = close_range(first, RawFd::MAX, 0);
 }
 

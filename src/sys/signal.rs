@@ -259,9 +259,15 @@ impl Sender {
         (self.uid as u64) << 32 | self.pid as u64
     }
 
-    /// Reads such a value back. Believe it only from the keeper: anybody can send one.
+    /// Reads such a value back.
     pub const fn from_value(value: u64) -> Self {
         Self { pid: value as u32, uid: (value >> 32) as u32 }
+    }
+
+    /// This process.
+    pub fn ourselves() -> Self {
+        // SAFETY: no argument, an integer comes back; cannot fail.
+        Self { pid: std::process::id(), uid: unsafe { libc::getuid() } }
     }
 }
 
@@ -282,6 +288,17 @@ impl Received {
     /// Whether it was sent by sigqueue(3), and so carries a value.
     pub const fn is_queued(&self) -> bool {
         self.code == libc::SI_QUEUE
+    }
+
+    /// Who has sent it in the first place: what the keeper passes on carries that in its value,
+    /// which is believed from nobody else. Fit for the log only: whoever may signal us can forge it.
+    pub const fn original_sender(&self, keeper: Option<u32>) -> Sender {
+        match keeper {
+            Some(keeper) if self.is_queued() && self.sender.pid == keeper => {
+                Sender::from_value(self.value)
+            }
+            _ => self.sender,
+        }
     }
 }
 
