@@ -3,12 +3,43 @@
 //! Standard error is shared with whoever started us, so `O_NONBLOCK` must not be set on it: the shell
 //! or a vassal would meet `EAGAIN`. Each call here asks for "not now" by itself instead.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use libc::c_int;
 
 use super::{check, retry};
+
+/// Opens the pipe or terminal behind a descriptor once more, for writing: a description of our own,
+/// with `O_NONBLOCK`, while the shared one stays as it is.
+///
+/// # Errors
+/// `ENOENT` without /proc; `EACCES` for a terminal or pipe of another user; `ENXIO` for a socket, or a
+/// pipe that nobody reads.
+///
+/// # Source
+/// proc_pid_fd(5): the links lead to the file itself, whatever its name has become.
+pub fn open_again(fd: BorrowedFd<'_>) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Opens a log file for appending, creating it with mode 0640 less the umask; `O_NONBLOCK`, so that
+/// neither the open nor a write waits for the reader of a named pipe.
+///
+/// # Errors
+/// Those of open(2); `ENXIO` for a named pipe that nobody reads.
+pub fn open_log(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+}
 
 /// Sends on a socket without waiting and without SIGPIPE.
 ///
@@ -61,6 +92,22 @@ pub fn is_writable(fd: BorrowedFd<'_>) -> io::Result<bool> {
         // SAFETY: one entry is announced and one is passed; it outlives the call, which does not wait.
         check(unsafe { libc::poll(&mut entry, 1, 0) }).map(|ready: c_int| ready > 0)
     })
+}
+
+/// A terminal for tests: its outer end, which a terminal program would hold, and its inner end.
+#[cfg(test)]
+pub(crate) fn terminal() -> (File, File) {
+    use std::os::fd::FromRawFd;
+
+    let (mut outer, mut inner) = (-1, -1);
+    let none = std::ptr::null_mut();
+    // SAFETY: the two numbers are live and written to; the three null pointers are allowed.
+    check(unsafe { libc::openpty(&mut outer, &mut inner, none, none.cast(), none.cast()) })
+        .unwrap();
+    // SAFETY: openpty has just made this descriptor, nothing else owns it.
+    let outer = unsafe { File::from_raw_fd(outer) };
+    // SAFETY: as above.
+    (outer, unsafe { File::from_raw_fd(inner) })
 }
 
 #[cfg(test)]
