@@ -3,11 +3,14 @@
 #![allow(unsafe_code)]
 
 pub mod address;
+pub mod bundle;
 pub mod clock;
 pub mod creds;
 pub mod descendants;
+pub mod dir;
 pub mod fd;
 pub mod inotify;
+pub mod mounts;
 pub mod pidfd;
 pub mod poll;
 pub mod prctl;
