@@ -80,6 +80,9 @@ pub struct Custody {
     pub purpose: Purpose,
     /// The first attached descriptor is the on-demand listener.
     pub on_demand: bool,
+    /// A program is running that uses the attached sockets (a replacement): their flags, which all
+    /// who hold a socket share, are left as it has set them.
+    pub in_use: bool,
     /// How many listening sockets in custody are attached, at most [`MAX_LISTENERS`].
     pub listeners: u8,
 }
@@ -198,6 +201,7 @@ impl Custody {
             Purpose::Check => 1,
         });
         out.byte(u8::from(self.on_demand));
+        out.byte(u8::from(self.in_use));
         out.byte(self.listeners);
         out.0
     }
@@ -223,10 +227,10 @@ impl Custody {
             1 => Purpose::Check,
             _ => return Err(Malformed("unknown purpose")),
         };
-        let on_demand = fields.flag()?;
+        let (on_demand, in_use) = (fields.flag()?, fields.flag()?);
         let listeners = fields.listeners()?;
         fields.end()?;
-        Ok(Self { name, file: known.then_some(file), purpose, on_demand, listeners })
+        Ok(Self { name, file: known.then_some(file), purpose, on_demand, in_use, listeners })
     }
 
     /// How many descriptors come with this packet.
@@ -509,12 +513,13 @@ mod tests {
         let name = prop::collection::vec(any::<u8>(), 0..300).prop_map(OsString::from_vec);
         let file = prop::option::of(any::<(u64, u64)>());
         let purpose = prop::sample::select(vec![Purpose::Start, Purpose::Check]);
-        (name, file, purpose, any::<bool>(), 0u8..=16).prop_map(
-            |(name, file, purpose, on_demand, listeners)| Custody {
+        (name, file, purpose, any::<[bool; 2]>(), 0u8..=16).prop_map(
+            |(name, file, purpose, [on_demand, in_use], listeners)| Custody {
                 name,
                 file: file.map(|(dev, ino)| FileId { dev, ino }),
                 purpose,
                 on_demand,
+                in_use,
                 listeners,
             },
         )

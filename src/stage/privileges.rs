@@ -1,1 +1,390 @@
-//! Under construction.
+//! Who the program runs as: from names in the vassal file to numbers, and the drop.
+//!
+//! All look-ups come before any effect, so an unknown user never leaves a half-started vassal behind. What
+//! is odd is an error and never means "stay root": `uid = -1`, `uid = 0x0`, an empty name.
+
+use std::io;
+
+use crate::config::{Fault, Located, VassalConfig};
+use crate::spawn::step::Step;
+use crate::sys::creds::{self, Accounts, LookupError, User};
+use crate::sys::socket::Owner;
+
+use super::failure::Failure;
+
+/// Who a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Identity {
+    /// Who we are now.
+    ///
+    /// # Errors
+    /// Those of getgroups(2).
+    pub fn current() -> io::Result<Self> {
+        let (uid, gid) = (creds::effective_uid(), creds::effective_gid());
+        Ok(Self { uid, gid, groups: creds::groups()? })
+    }
+}
+
+/// What the vassal file wants, in numbers; `None` leaves what is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// `uid`.
+    pub uid: Option<u32>,
+    /// `gid`, or the primary group of `uid`.
+    pub gid: Option<u32>,
+    /// The whole list of supplementary groups.
+    pub groups: Option<Vec<u32>>,
+    /// Those of `add-gid`, in its order.
+    pub added: Vec<u32>,
+}
+
+/// Looks up what the vassal file names; oddities go to `warnings`.
+///
+/// # Errors
+/// Every user and group that does not exist or could not be looked up.
+pub fn wanted(
+    config: &VassalConfig,
+    accounts: &mut Accounts<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Wanted, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let user = config.uid.as_ref().map(|place| (place, user(place, accounts)));
+    let user = match user {
+        Some((place, Ok(user))) => Some((place, user)),
+        Some((_, Err(fault))) => {
+            faults.push(fault);
+            None
+        }
+        None => None,
+    };
+    let mut noted = |place| group(place, accounts).map_err(|fault| faults.push(fault)).ok();
+    let written_gid = config.gid.as_ref().and_then(&mut noted);
+    let added: Vec<u32> = config.add_gid.iter().filter_map(noted).collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let gid = match (written_gid, &user) {
+        (None, Some((place, user))) => {
+            warnings.push(place.fault(user.without_gid()).to_string());
+            Some(user.gid())
+        }
+        (gid, _) => gid,
+    };
+    let own = match (&user, gid) {
+        _ if config.no_initgroups => Vec::new(),
+        (Some((place, Found::Account(user))), Some(gid)) => accounts
+            .groups_of(user, gid)
+            .map_err(|error| vec![place.fault(format!("its groups: {error}"))])?,
+        (Some((_, Found::Number(_))), Some(gid)) => vec![gid],
+        // As in uWSGI, `gid` without `uid` means no supplementary group.
+        _ => Vec::new(),
+    };
+    let changed = gid.is_some() || !added.is_empty();
+    let groups = changed.then(|| unique(own.iter().chain(&added)));
+    Ok(Wanted { uid: user.map(|(_, user)| user.uid()), gid, groups, added })
+}
+
+/// Without repeats, in the order of the first ones.
+fn unique<'a>(groups: impl Iterator<Item = &'a u32>) -> Vec<u32> {
+    let mut list = Vec::new();
+    for gid in groups {
+        if !list.contains(gid) {
+            list.push(*gid);
+        }
+    }
+    list
+}
+
+/// A user as it was written: an account, or a number that no account has.
+enum Found {
+    Account(User),
+    Number(u32),
+}
+
+impl Found {
+    fn uid(&self) -> u32 {
+        match self {
+            Self::Account(user) => user.uid,
+            Self::Number(uid) => *uid,
+        }
+    }
+
+    fn gid(&self) -> u32 {
+        match self {
+            Self::Account(user) => user.gid,
+            Self::Number(uid) => *uid,
+        }
+    }
+
+    fn without_gid(&self) -> String {
+        match self {
+            Self::Account(user) => {
+                format!(
+                    "no gid is set, so the group is {}, the primary one of {}",
+                    user.gid, user.name
+                )
+            }
+            Self::Number(uid) => {
+                format!(
+                    "no gid is set and no account has this number, so the group is {uid} as well"
+                )
+            }
+        }
+    }
+}
+
+fn user(place: &Located<String>, accounts: &mut Accounts<'_>) -> Result<Found, Fault> {
+    let found = match number(place, "user")? {
+        Some(uid) => match accounts.user_of(uid) {
+            Ok(user) => Ok(Found::Account(user)),
+            Err(LookupError::Unknown) => Ok(Found::Number(uid)),
+            Err(error) => Err(error),
+        },
+        None => accounts.user(&place.value).map(Found::Account),
+    };
+    found.map_err(|error| place.fault(format!("user {:?}: {error}", place.value)))
+}
+
+fn group(place: &Located<String>, accounts: &mut Accounts<'_>) -> Result<u32, Fault> {
+    match number(place, "group")? {
+        Some(gid) => Ok(gid),
+        None => accounts
+            .group(&place.value)
+            .map_err(|error| place.fault(format!("group {:?}: {error}", place.value))),
+    }
+}
+
+/// The number, if it is written as one; whatever else is looked up as a name, `-1` and `0x0` too.
+fn number(place: &Located<String>, what: &str) -> Result<Option<u32>, Fault> {
+    let text = place.value.as_str();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match text.parse() {
+        // -1 means "leave it" to the kernel.
+        Ok(u32::MAX) | Err(_) => Err(place
+            .fault(format!("{text} is no {what} (expected a name, or a number below 4294967295)"))),
+        Ok(number) => Ok(Some(number)),
+    }
+}
+
+/// Looks up the owner of unix sockets.
+///
+/// # Errors
+/// A user or group that does not exist or could not be looked up.
+pub fn socket_owner(
+    place: &Located<(String, Option<String>)>,
+    accounts: &mut Accounts<'_>,
+) -> Result<Owner, Vec<Fault>> {
+    let (user_text, group_text) = &place.value;
+    let uid = user(&place.with(user_text.clone()), accounts).map(|found| Some(found.uid()));
+    let gid =
+        group_text.as_ref().map(|text| group(&place.with(text.clone()), accounts)).transpose();
+    match (uid, gid) {
+        (Ok(uid), Ok(gid)) => Ok(Owner { uid, gid }),
+        (uid, gid) => Err([uid.err(), gid.err()].into_iter().flatten().collect()),
+    }
+}
+
+/// Whether a process that is no superuser already is what is written in the vassal file.
+///
+/// # Errors
+/// What it is not and cannot become.
+pub fn already(config: &VassalConfig, wanted: &Wanted, now: &Identity) -> Result<(), Vec<Fault>> {
+    let fault = |place: &Located<String>, what: &str, id: u32| {
+        place.fault(format!(
+            "cannot become {what} {id}: liege runs as user {} and group {}, not as root; start the emperor as \
+             root, or remove the option",
+            now.uid, now.gid
+        ))
+    };
+    let mut faults = Vec::new();
+    if let (Some(place), Some(uid)) = (&config.uid, wanted.uid)
+        && uid != now.uid
+    {
+        faults.push(fault(place, "user", uid));
+    }
+    if let (Some(place), Some(gid)) = (&config.gid, wanted.gid)
+        && gid != now.gid
+    {
+        faults.push(fault(place, "group", gid));
+    }
+    for (place, &gid) in config.add_gid.iter().zip(&wanted.added) {
+        if gid != now.gid && !now.groups.contains(&gid) {
+            faults.push(fault(place, "group", gid));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// Names the place and the step of a change that the kernel refused.
+fn refused<'a>(
+    step: Step,
+    place: Option<&'a Located<String>>,
+    what: String,
+) -> impl FnOnce(io::Error) -> Failure + 'a {
+    move |error| {
+        let message = format!("cannot set the {what}: {error}");
+        match place {
+            Some(place) => Failure::at(step, place, message),
+            None => Failure::new(step, message),
+        }
+    }
+}
+
+/// Becomes what is wanted: groups, group, user, and proof that there is no way back.
+///
+/// # Errors
+/// The step that the kernel refused.
+pub fn become_wanted(config: &VassalConfig, wanted: &Wanted) -> Result<(), Failure> {
+    let user = config.uid.as_ref();
+    if let Some(groups) = &wanted.groups {
+        let place = config.add_gid.first().or(user).or(config.gid.as_ref());
+        creds::set_groups(groups).map_err(refused(
+            Step::Groups,
+            place,
+            format!("groups {groups:?}"),
+        ))?;
+    }
+    if let Some(gid) = wanted.gid {
+        let place = config.gid.as_ref().or(user);
+        creds::set_gid(gid).map_err(refused(Step::Gid, place, format!("group {gid}")))?;
+    }
+    if let Some(uid) = wanted.uid {
+        let set = creds::set_uid(uid).and_then(|()| creds::verify_uid(uid));
+        set.map_err(refused(Step::Uid, user, format!("user {uid}")))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Origin;
+    use std::path::Path;
+
+    fn at(key: &str, value: &str) -> Located<String> {
+        Located { value: value.into(), key: key.into(), origin: Origin::CommandLine }
+    }
+
+    fn accounts(dir: &Path) -> Accounts<'_> {
+        std::fs::write(
+            dir.join("passwd"),
+            "root:x:0:0::/:\nweb:x:33:34::/srv:\n3proxy:x:7:8::/:\n",
+        )
+        .unwrap();
+        std::fs::write(dir.join("group"), "root:x:0:\nweb:x:34:\nmedia:x:50:web\nlog:x:9:\n")
+            .unwrap();
+        Accounts::new(dir, None)
+    }
+
+    fn config(uid: &str, gid: &str, add: &[&str]) -> VassalConfig {
+        VassalConfig {
+            uid: (!uid.is_empty()).then(|| at("uid", uid)),
+            gid: (!gid.is_empty()).then(|| at("gid", gid)),
+            add_gid: add.iter().map(|text| at("add-gid", text)).collect(),
+            ..Default::default()
+        }
+    }
+
+    /// uid, gid, groups, and whether there was a warning.
+    type Expected<'a> = (Option<u32>, Option<u32>, Option<&'a [u32]>, bool);
+
+    #[test]
+    fn a_vassal_gets_the_user_the_group_and_the_groups_that_its_file_means() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut accounts = accounts(dir.path());
+        #[rustfmt::skip]
+        let table: &[(&str, &str, &[&str], Expected<'_>)] = &[
+            ("", "", &[], (None, None, None, false)),
+            ("web", "web", &[], (Some(33), Some(34), Some(&[34, 50]), false)),
+            ("web", "", &[], (Some(33), Some(34), Some(&[34, 50]), true)),
+            ("33", "9", &[], (Some(33), Some(9), Some(&[9, 50]), false)),
+            ("web", "34", &["log", "50", "7"], (Some(33), Some(34), Some(&[34, 50, 9, 7]), false)),
+            ("1234", "", &[], (Some(1234), Some(1234), Some(&[1234]), true)),
+            ("1234", "0", &["9"], (Some(1234), Some(0), Some(&[0, 9]), false)),
+            ("", "log", &[], (None, Some(9), Some(&[]), false)),
+            ("", "", &["log"], (None, None, Some(&[9]), false)),
+            ("0", "0", &[], (Some(0), Some(0), Some(&[0]), false)),
+            ("3proxy", "web", &[], (Some(7), Some(34), Some(&[34]), false)),
+        ];
+        for (uid, gid, add, expected) in table {
+            let mut warnings = Vec::new();
+            let wanted = wanted(&config(uid, gid, add), &mut accounts, &mut warnings).unwrap();
+            let got = (wanted.uid, wanted.gid, wanted.groups.as_deref(), !warnings.is_empty());
+            assert_eq!(got, *expected, "uid = {uid}, gid = {gid}, add-gid = {add:?}");
+        }
+        let mut own_only = config("web", "web", &["log"]);
+        own_only.no_initgroups = true;
+        let wanted = wanted(&own_only, &mut accounts, &mut Vec::new()).unwrap();
+        assert_eq!(wanted.groups, Some(vec![9]));
+    }
+
+    #[test]
+    fn an_odd_user_is_an_error_and_never_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut accounts = accounts(dir.path());
+        for odd in [
+            "4294967295",
+            "4294967296",
+            "-1",
+            "+0",
+            " 0",
+            "0 ",
+            "0x0",
+            "root ",
+            "Root",
+            "nobody-here",
+            "٣",
+        ] {
+            let mut try_it = |config| wanted(&config, &mut accounts, &mut Vec::new()).is_err();
+            assert!(try_it(config(odd, "", &[])), "uid = {odd:?}");
+            assert!(try_it(config("", odd, &[])), "gid = {odd:?}");
+            assert!(try_it(config("", "", &[odd])), "add-gid = {odd:?}");
+        }
+        let faults = wanted(&config("x", "y", &["z"]), &mut accounts, &mut Vec::new()).unwrap_err();
+        let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(keys, ["uid", "gid", "add-gid"]);
+        let empty = VassalConfig { uid: Some(at("uid", "")), ..Default::default() };
+        assert!(wanted(&empty, &mut accounts, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn an_ordinary_user_may_write_who_it_is_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut accounts = accounts(dir.path());
+        let now = Identity { uid: 33, gid: 34, groups: vec![34, 50] };
+        let mut refused = |config: VassalConfig| {
+            let wanted = wanted(&config, &mut accounts, &mut Vec::new()).unwrap();
+            already(&config, &wanted, &now).map_or_else(|faults| faults.len(), |()| 0)
+        };
+        assert_eq!(refused(config("", "", &[])), 0);
+        assert_eq!(refused(config("web", "", &[])), 0);
+        assert_eq!(refused(config("33", "web", &["media"])), 0);
+        assert_eq!(refused(config("root", "", &[])), 1);
+        assert_eq!(refused(config("root", "log", &["media", "log"])), 3);
+    }
+
+    #[test]
+    fn the_owner_of_a_socket_is_looked_up_like_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut accounts = accounts(dir.path());
+        let place = |user: &str, group: Option<&str>| {
+            at("chown-socket", "").with((user.to_owned(), group.map(str::to_owned)))
+        };
+        let owner = socket_owner(&place("web", None), &mut accounts).unwrap();
+        assert_eq!(owner, Owner { uid: Some(33), gid: None });
+        let owner = socket_owner(&place("5", Some("media")), &mut accounts).unwrap();
+        assert_eq!(owner, Owner { uid: Some(5), gid: Some(50) });
+        assert_eq!(socket_owner(&place("x", Some("y")), &mut accounts).unwrap_err().len(), 2);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::{check, retry};
@@ -171,6 +171,48 @@ pub fn duplicate(descriptor: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedF
         check(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
     // SAFETY: the kernel has just handed us `copy`; nothing else owns it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Duplicates a descriptor that our parent left open under this number, close-on-exec; the number itself
+/// stays as it is.
+///
+/// # Errors
+/// `EBADF` if nothing is open there, `EMFILE`.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: integers go in; a number that is not open, or not ours to know, only gives an error or a
+    // second descriptor of the same file. Nothing is closed.
+    let copy = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the kernel has just handed us `copy`; nothing else owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Moves a descriptor to a number from `lowest` on, unless it is there already.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn lift(descriptor: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
+    if descriptor.as_raw_fd() >= lowest {
+        Ok(descriptor)
+    } else {
+        duplicate(descriptor.as_fd(), lowest)
+    }
+}
+
+/// Puts copies at the numbers from 3 on, in order, to stay open over the exec that comes next. What was
+/// open there is closed: whoever owns a descriptor below `3 + descriptors.len()` has to [`lift`] it first.
+///
+/// # Errors
+/// `EBADF` if one of `descriptors` is in the way itself.
+pub fn place_from_three(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let above = c_int::try_from(descriptors.len()).map_err(io::Error::other)?.saturating_add(3);
+    if descriptors.iter().any(|descriptor| descriptor.as_raw_fd() < above) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    for (number, descriptor) in (3..).zip(descriptors) {
+        // SAFETY: integers go in. That nobody owns what is replaced is the caller's promise.
+        retry(|| check(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }))?;
+    }
+    Ok(())
 }
 
 /// Makes standard stream `number` (0, 1, 2) a copy of `descriptor` that stays open over an exec.

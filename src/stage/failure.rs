@@ -1,0 +1,69 @@
+//! What goes wrong in a stage: the step, the place in the configuration, the sentence.
+
+use std::fmt;
+
+use crate::config::{Faults, Located};
+use crate::proto::status::Fault;
+use crate::spawn::step::Step;
+
+/// Why the program is not started.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Where in the start.
+    pub step: Step,
+    /// `file:line option`, or empty.
+    pub origin: String,
+    /// What is wrong, and the remedy.
+    pub message: String,
+    /// Further faults, each a whole line.
+    pub more: Vec<String>,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl Failure {
+    /// A failure that no line of the configuration is to blame for.
+    pub fn new(step: Step, message: impl Into<String>) -> Self {
+        let (origin, more) = (String::new(), Vec::new());
+        Self { step, origin, message: message.into(), more, status: 1 }
+    }
+
+    /// A failure of what is written at `place`.
+    pub fn at<T>(step: Step, place: &Located<T>, message: impl Into<String>) -> Self {
+        Self { origin: place.to_string(), ..Self::new(step, message) }
+    }
+
+    /// What the reader or the checker of the configuration has found.
+    pub fn of_faults(faults: &Faults) -> Self {
+        let mut lines = faults.0.iter();
+        let Some(first) = lines.next() else {
+            return Self::new(Step::Read, "the configuration is refused");
+        };
+        let place = Located { value: (), key: first.key.clone(), origin: first.origin.clone() };
+        let origin =
+            if first.key.is_empty() { first.origin.to_string() } else { place.to_string() };
+        Self {
+            step: Step::Read,
+            origin,
+            message: format!("{}{}", first.message, first.origin.chain()),
+            more: lines.map(ToString::to_string).collect(),
+            status: faults.status(),
+        }
+    }
+
+    /// As the verdict says it.
+    pub fn into_fault(self) -> Fault {
+        let step = self.step.name().to_owned();
+        Fault { step, origin: self.origin, message: self.message, more: self.more }
+    }
+}
+
+/// As it is printed where nobody takes a verdict: `file:line option: what is wrong`.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.origin.is_empty() {
+            write!(f, "{}: ", self.origin)?;
+        }
+        f.write_str(&self.message)
+    }
+}
