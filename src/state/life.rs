@@ -16,6 +16,8 @@ pub enum Phase {
     Running(Watch),
     /// Told to stop, or to be killed.
     Cursed {
+        /// Since then.
+        since: Instant,
         /// SIGKILL then, and again each curse tolerance.
         kill_at: Instant,
     },
@@ -99,6 +101,8 @@ pub struct Life {
     pub marks: Marks,
     /// Reloads in place.
     pub reloads: u32,
+    /// The last of them.
+    pub reloaded: Option<Instant>,
     stopped_by: Option<i32>,
 }
 
@@ -120,6 +124,7 @@ impl Life {
             loyal: false,
             marks: Marks::default(),
             reloads: 0,
+            reloaded: None,
             stopped_by: None,
         }
     }
@@ -188,10 +193,16 @@ impl Life {
     }
 
     /// It was told to reload in place: it says again when it is ready.
-    pub fn reload(&mut self) {
-        self.reloads = self.reloads.saturating_add(1);
+    pub fn reload(&mut self, now: Instant) {
+        self.count_reload(now);
         self.ready = false;
         self.accepting = false;
+    }
+
+    /// It was told to reload in place.
+    pub fn count_reload(&mut self, now: Instant) {
+        self.reloads = self.reloads.saturating_add(1);
+        self.reloaded = Some(now);
     }
 
     /// Its heartbeat is missing: gives it the curse tolerance for any word.
@@ -216,7 +227,7 @@ impl Life {
                     self.stopped_by = Some(signal);
                     out.push(Effect::Signal(self.id, signal));
                 }
-                self.phase = Phase::Cursed { kill_at: now + rules.curse_tolerance };
+                self.curse(now, rules);
             }
             Phase::Cursed { .. } => {}
         }
@@ -224,15 +235,17 @@ impl Life {
 
     /// Its pipe is gone, so it cannot be told: the curse alone.
     pub fn curse(&mut self, now: Instant, rules: &Rules) {
-        if !self.is_cursed() {
-            self.phase = Phase::Cursed { kill_at: now + rules.curse_tolerance };
-        }
+        let since = match self.phase {
+            Phase::Cursed { since, .. } => since,
+            Phase::Starting { .. } | Phase::Running(_) => now,
+        };
+        self.phase = Phase::Cursed { since, kill_at: now + rules.curse_tolerance };
     }
 
     /// Kills it without a further word, and again each curse tolerance.
     pub fn kill(&mut self, now: Instant, rules: &Rules, out: &mut Vec<Effect>) {
         out.push(Effect::Kill(self.id));
-        self.phase = Phase::Cursed { kill_at: now + rules.curse_tolerance };
+        self.curse(now, rules);
     }
 
     /// Whether this end is what it was told, or a good one by itself.
@@ -247,7 +260,7 @@ impl Life {
     pub fn deadline(&self) -> Option<(Instant, Overdue)> {
         match &self.phase {
             Phase::Starting { deadline } => Some((*deadline, Overdue::Start)),
-            Phase::Cursed { kill_at } => Some((*kill_at, Overdue::Kill)),
+            Phase::Cursed { kill_at, .. } => Some((*kill_at, Overdue::Kill)),
             Phase::Running(watch) => [
                 (watch.accepting_at, Overdue::Accepting),
                 (watch.loyal_at, Overdue::Loyal),

@@ -255,12 +255,21 @@ pub enum Event {
         /// What is known of it now.
         file: File,
     },
+    /// A vassal file is the same, but belongs to somebody else.
+    Chowned {
+        /// Its name.
+        key: Key,
+        /// What is known of it now.
+        file: File,
+    },
     /// A vassal file is there no more.
     Lost(Key),
     /// The on-demand address is bound.
     ListenerBound(VassalId),
     /// It is not, for this reason.
     ListenerRefused(VassalId, String),
+    /// The on-demand listener is of no use any more, for this reason.
+    ListenerLost(VassalId, String),
     /// Somebody has connected to a waiting vassal.
     Connection(VassalId),
     /// Of one process.

@@ -70,10 +70,17 @@ impl Realm {
             Event::Changed { key, file } => {
                 self.named(&key, &mut sink, |vassal, turn| vassal.changed(file, turn));
             }
+            // Only a tyrant minds; statistics show it.
+            Event::Chowned { key, file } => {
+                self.named(&key, &mut sink, |vassal, _| vassal.file = file);
+            }
             Event::Lost(key) => self.named(&key, &mut sink, Vassal::lost),
             Event::ListenerBound(id) => self.with(id, &mut sink, Vassal::listener_bound),
             Event::ListenerRefused(id, why) => {
                 self.with(id, &mut sink, |vassal, turn| vassal.listener_refused(why, turn));
+            }
+            Event::ListenerLost(id, why) => {
+                self.with(id, &mut sink, |vassal, turn| vassal.listener_lost(why, turn));
             }
             Event::Connection(id) => self.with(id, &mut sink, Vassal::connection),
             Event::Life(id, event) => self.life(id, event, &mut sink),

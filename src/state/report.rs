@@ -1,1 +1,153 @@
-//! What statistics show; being written.
+//! What statistics show: plain data, filled by the emperor, rendered elsewhere.
+//!
+//! Bytes from outside (names, paths) stay bytes here; who prints them escapes them. Times are seconds of
+//! the wall clock since 1970, and 0 where the thing has not happened yet, as in uWSGI.
+
+use super::Exit;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Of liege.
+    pub version: String,
+    /// The emperor, not its keeper.
+    pub pid: i32,
+    /// Whom the emperor runs as.
+    pub uid: u32,
+    /// Whom the emperor runs as.
+    pub gid: u32,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// The sources without scheme: the real path of a directory, a glob as written.
+    pub emperor: Vec<Vec<u8>>,
+    /// Vassals run as the owners of their files.
+    pub emperor_tyrant: bool,
+    /// Current level of the throttle, milliseconds.
+    pub throttle_level: u64,
+    /// All vassals, also those that do not run.
+    pub vassals: Vec<VassalReport>,
+    /// Those with a penalty.
+    pub blacklist: Vec<BlacklistEntry>,
+    /// `governing`, `ragnarok`; ours, like all that follows.
+    pub state: &'static str,
+    /// What makes the vassals die with the emperor: `parent-death`, `keeper` …
+    pub guards: Vec<&'static str>,
+    /// The keeper, if there is one.
+    pub keeper_pid: Option<i32>,
+    /// Since when the emperor runs.
+    pub started: i64,
+    /// Vassals whose program runs.
+    pub running: usize,
+    /// Vassals that have a `last_error`.
+    pub failing: usize,
+    /// Lives between fork and verdict.
+    pub starting: usize,
+    /// How many vassals the limit of descriptors allows.
+    pub max_vassals: usize,
+    /// Turns of the loop that were lost by a fault in liege.
+    pub lost_turns: u64,
+    /// Lines of the log that were lost.
+    pub lost_log_lines: u64,
+    /// Files that are no vassals by the rules.
+    pub refused: Vec<Refused>,
+}
+
+/// One vassal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VassalReport {
+    /// Its name.
+    pub id: Vec<u8>,
+    /// Its process; uWSGI's -1 where there is none.
+    pub pid: Option<i32>,
+    /// Modification time of its file when it was found.
+    pub born: i64,
+    /// Modification time of its file.
+    pub last_mod: i64,
+    /// Last byte 26, or `WATCHDOG=1`.
+    pub last_heartbeat: i64,
+    /// It has served a request, or has lived long enough.
+    pub loyal: bool,
+    /// It has started.
+    pub ready: bool,
+    /// It takes requests.
+    pub accepting: bool,
+    /// When it became so.
+    pub last_loyal: i64,
+    /// When it became so.
+    pub last_ready: i64,
+    /// When it became so.
+    pub last_accepting: i64,
+    /// Start of its first life.
+    pub first_run: i64,
+    /// Start or reload of its last life.
+    pub last_run: i64,
+    /// When it was told to stop, or lost its pipe.
+    pub cursed: i64,
+    /// A reinforcement of another vassal.
+    pub zerg: bool,
+    /// The address it waits at, or nothing.
+    pub on_demand: Vec<u8>,
+    /// Not started before somebody asks for it.
+    pub suspended: bool,
+    /// Forked by a fork server, not by the emperor.
+    pub adopted: bool,
+    /// Owner of its file under tyrant; else 0, as in uWSGI.
+    pub uid: u32,
+    /// Group of its file under tyrant; else 0.
+    pub gid: u32,
+    /// The source it was found in, as in [`Report::emperor`].
+    pub monitor: Vec<u8>,
+    /// Attributes, in the order of the file.
+    pub attrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Reloads and new lives.
+    pub respawns: u64,
+    /// Name of its phase: `held`, `waiting`, `starting`, `running`, `replacing`, `retiring`,
+    /// `stopping`; ours, like all that follows.
+    pub state: &'static str,
+    /// Why it does not run, or what it waits for; empty where the state says all.
+    pub reason: String,
+    /// Time to its next start, milliseconds, where one is due.
+    pub next_start_ms: Option<u64>,
+    /// How its last life ended.
+    pub last_exit: Option<Exit>,
+    /// What went wrong last, with step and place; gone when it runs again.
+    pub last_error: Option<String>,
+    /// The base it was, or is to be, forked from.
+    pub base: Option<Vec<u8>>,
+    /// Of the code that the base holds.
+    pub generation: u64,
+    /// Resident memory of its process, bytes, where it was measured.
+    pub memory: Option<u64>,
+    /// Lives that were started.
+    pub starts: u64,
+    /// Of them, those that ended though nobody had asked for it.
+    pub deaths: u64,
+    /// Its second process: the replacement under way, or the one that leaves.
+    pub other_pid: Option<i32>,
+}
+
+/// A vassal that pays for its deaths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlacklistEntry {
+    /// Its name.
+    pub id: Vec<u8>,
+    /// The penalty, milliseconds.
+    pub throttle_level: u64,
+    /// Deaths after the first, as uWSGI counts.
+    pub attempt: u64,
+    /// Its first death since it was forgiven.
+    pub first_attempt: i64,
+    /// Its last death.
+    pub last_attempt: i64,
+}
+
+/// A file that is no vassal by the rules (tyrant, kind of file, name).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name.
+    pub id: Vec<u8>,
+    /// The source it was found in.
+    pub monitor: Vec<u8>,
+    /// The rule.
+    pub reason: String,
+}

@@ -161,6 +161,26 @@ impl Vassal {
         };
     }
 
+    /// Its listener is of no use any more: it is bound anew, at once if it is waited at.
+    pub fn listener_lost(&mut self, why: String, turn: &mut Turn<'_>) {
+        let Some(demand) = self.demand.as_mut().filter(|demand| demand.bound) else { return };
+        demand.bound = false;
+        turn.out.push(Effect::Unbind(self.id));
+        self.note(Note::Held { why, wait: None }, turn);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Waiting => {
+                turn.out.push(Effect::Unwatch(self.id));
+                self.begin(Lane::Budget, turn)
+            }
+            same @ (Phase::Held(_)
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
     /// Somebody has connected.
     pub fn connection(&mut self, turn: &mut Turn<'_>) {
         let earliest = self.history.last_run.map(|last| last + PACE);

@@ -187,6 +187,8 @@ pub struct Vassal {
     pub key: Key,
     /// What the monitor knows of its file.
     pub file: File,
+    /// Modification time of the file when it was found.
+    pub born: i64,
     /// Where it is.
     pub phase: Phase,
     /// What its deaths have earned.
@@ -205,6 +207,7 @@ impl Vassal {
             id,
             key,
             demand: demand_of(&file),
+            born: file.modified,
             file,
             phase: Phase::default(),
             penalty: Penalty::default(),
@@ -342,11 +345,11 @@ impl Vassal {
     pub(super) fn reload_in_place(&self, current: &mut Life, turn: &mut Turn<'_>) {
         if current.spoke {
             turn.out.push(Effect::Tell(current.id, Order::Reload));
-            current.reload();
+            current.reload(turn.now);
             self.note(Note::Reloading { by: ReloadWay::Byte }, turn);
         } else if let Some(signal) = current.settings.reload_signal {
             turn.out.push(Effect::Signal(current.id, signal));
-            current.reloads = current.reloads.saturating_add(1);
+            current.count_reload(turn.now);
             self.note(Note::Reloading { by: ReloadWay::Signal(signal) }, turn);
         }
     }
