@@ -134,6 +134,11 @@ impl Life {
         matches!(self.phase, Phase::Cursed { .. })
     }
 
+    /// Its program runs, and nobody has told it to stop.
+    pub fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running(_))
+    }
+
     /// Its program does not run yet.
     pub fn is_starting(&self) -> bool {
         matches!(self.phase, Phase::Starting { .. })

@@ -343,7 +343,7 @@ impl Vassal {
         if matches!(&self.phase, Phase::Stopping { .. }) {
             return;
         }
-        let Some(life) = self.life_mut(id).filter(|life| !life.is_cursed()) else { return };
+        let Some(life) = self.life_mut(id).filter(|life| life.is_running()) else { return };
         let news = life.hear(turn.now, said, channel, turn.rules);
         let announced = channel == Channel::Notify && said == Said::Ready;
         if announced {
