@@ -358,10 +358,11 @@ impl Vassal {
         }
         if said == Said::Accepting || announced {
             self.accepting(id, turn);
-        } else if said == Said::GoIdle {
-            self.go_idle(id, turn);
         } else {
             self.next_must_accept(id, turn);
+        }
+        if said == Said::GoIdle {
+            self.go_idle(id, turn);
         }
     }
 
