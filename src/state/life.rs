@@ -202,6 +202,10 @@ impl Life {
         self.count_reload(now);
         self.ready = false;
         self.accepting = false;
+        // Nobody beats while he loads; the first beat after it starts the watch anew.
+        if let Phase::Running(watch) = &mut self.phase {
+            watch.beat_by = None;
+        }
     }
 
     /// It was told to reload in place.
