@@ -484,13 +484,13 @@ impl Vassal {
                 }
             }
             Phase::Stopping { life, other, then } => {
-                let (gone, left) = match other {
-                    Some(other) if life.id == id => (life, Some(other)),
-                    Some(other) => (other, Some(life)),
-                    None => (life, None),
-                };
-                let then = self.conclude(&gone, then, exit, turn);
-                match left {
+                if let Some(other) = other.as_ref().filter(|other| other.id == id) {
+                    self.stopped(other, exit, turn);
+                    self.phase = Phase::Stopping { life, other: None, then };
+                    return;
+                }
+                let then = self.conclude(&life, then, exit, turn);
+                match other {
                     Some(life) => Phase::Stopping { life, other: None, then },
                     None => self.after(then, turn),
                 }
@@ -499,7 +499,7 @@ impl Vassal {
         };
     }
 
-    /// Of two lives that both stop the first is gone, or the only one is: what its end means.
+    /// The life that stands for the vassal has stopped: what its end means.
     fn conclude(&mut self, life: &Life, then: Then, exit: Exit, turn: &mut Turn<'_>) -> Then {
         match then {
             Then::Judge => self.judge(life, exit, turn),
