@@ -212,6 +212,8 @@ impl Realm {
     fn begin_ragnarok(&mut self, mercy: Duration, sink: &mut Sink<'_>) {
         let kill_at = sink.now + mercy;
         match &mut self.ragnarok {
+            // After the kill the deadline is that of leaving, which nobody can hurry.
+            Some(end) if end.killed => {}
             Some(end) => end.kill_at = end.kill_at.min(kill_at),
             None => self.ragnarok = Some(Ragnarok { kill_at, killed: false, left: false }),
         }
