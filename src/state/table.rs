@@ -253,7 +253,9 @@ impl Vassal {
     fn spawn_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
         let wait = self.resource_retry;
         self.resource_retry = (wait * 2).min(LAST_RESOURCE_RETRY);
-        self.history.starts = self.history.starts.saturating_sub(1);
+        if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
+            self.history.starts = self.history.starts.saturating_sub(1);
+        }
         self.history.last_error = Some(why.clone());
         self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
         let hold = Hold::until(Why::Resource(why), turn.now + wait);
