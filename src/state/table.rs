@@ -350,7 +350,9 @@ impl Vassal {
         let announced = channel == Channel::Notify && said == Said::Ready;
         if announced {
             life.believe_accepting(turn.now);
-            life.believe_loyal(turn.now);
+            if !life.spoke {
+                life.believe_loyal(turn.now);
+            }
         }
         if life.loyal {
             self.penalty.forgive();
