@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::life::Life;
 use super::throttle::Ticket;
 use super::vassal::{
-    FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn, Vassal, Why, running,
+    FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn, Vassal, Why, lane_after,
+    running,
 };
 use super::{Channel, Effect, Exit, File, LifeEvent, LifeId, Note, Role, Said, Settings};
 
@@ -414,7 +415,8 @@ impl Vassal {
     }
 
     fn go_idle(&mut self, id: LifeId, turn: &mut Turn<'_>) {
-        let then = Then::Begin(Lane::Budget);
+        let lane = self.life_mut(id).map_or(Lane::Budget, |life| lane_after(life, turn.now));
+        let then = Then::Begin(lane);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due: _ } => self.stop(current, None, then, turn),
             Phase::Replacing { current, next, again } => {

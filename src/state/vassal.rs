@@ -417,10 +417,7 @@ impl Vassal {
         };
         let attempt = self.penalty.deaths();
         self.note(Note::Died { exit, lived, loyal: life.loyal, wait, attempt }, turn);
-        let lane = match lived < SHORT_LIFE && !life.loyal {
-            true => Lane::Throttle,
-            false => Lane::Budget,
-        };
+        let lane = lane_after(life, turn.now);
         if wait.is_zero() {
             return Then::Begin(lane);
         }
@@ -472,6 +469,14 @@ impl Vassal {
 
     pub(super) fn note(&self, note: Note, turn: &mut Turn<'_>) {
         turn.out.push(Effect::Note(self.id, note));
+    }
+}
+
+/// The queue in which the successor of a life that ends by its own will has to wait.
+pub(super) fn lane_after(life: &Life, now: Instant) -> Lane {
+    match life.age(now) < SHORT_LIFE && !life.loyal {
+        true => Lane::Throttle,
+        false => Lane::Budget,
     }
 }
 
