@@ -492,13 +492,13 @@ impl Vassal {
             Phase::Stopping { life, other, then } => {
                 if let Some(other) = other.as_ref().filter(|other| other.id == id) {
                     self.stopped(other, exit, turn);
-                    self.phase = Phase::Stopping { life, other: None, then };
-                    return;
-                }
-                let then = self.conclude(&life, then, exit, turn);
-                match other {
-                    Some(life) => Phase::Stopping { life, other: None, then },
-                    None => self.after(then, turn),
+                    Phase::Stopping { life, other: None, then }
+                } else {
+                    let then = self.conclude(&life, then, exit, turn);
+                    match other {
+                        Some(life) => Phase::Stopping { life, other: None, then },
+                        None => self.after(then, turn),
+                    }
                 }
             }
             same @ (Phase::Held(_) | Phase::Waiting) => same,
