@@ -44,10 +44,11 @@ impl Throttle {
 
     /// Takes the head of the queue if its time has come.
     pub fn pop(&mut self, now: Instant, rules: &Rules) -> Option<(VassalId, Ticket)> {
-        let (at, level) = self.head.filter(|(at, _)| *at <= now)?;
+        let (_, level) = self.head.filter(|(at, _)| *at <= now)?;
         let start = self.queue.pop_front()?;
         self.level = level;
-        self.recent.push_back(at);
+        // The time at which it really goes, or a late wake-up would let two go at once.
+        self.recent.push_back(now);
         while self.recent.len() > rules.throttle_burst.max(1) {
             self.recent.pop_front();
         }
