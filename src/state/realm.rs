@@ -248,7 +248,9 @@ impl Realm {
         let now = sink.now;
         loop {
             self.take_wants(sink);
-            while let Some(start) = self.throttle.pop(now, &self.rules) {
+            let vassals = &self.vassals;
+            let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
+            while let Some(start) = self.throttle.pop(now, &self.rules, waits) {
                 self.budget.push_back(start);
             }
             while self.slots.front().is_some_and(|(until, _)| *until <= now) {

@@ -42,10 +42,21 @@ impl Throttle {
         self.plan(now, rules);
     }
 
-    /// Takes the head of the queue if its time has come.
-    pub fn pop(&mut self, now: Instant, rules: &Rules) -> Option<(VassalId, Ticket)> {
+    /// Takes the first of the queue that still waits, if the time of the head has come.
+    pub fn pop(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        waits: impl Fn(VassalId, Ticket) -> bool,
+    ) -> Option<(VassalId, Ticket)> {
         let (_, level) = self.head.filter(|(at, _)| *at <= now)?;
-        let start = self.queue.pop_front()?;
+        let gone =
+            self.queue.iter().take_while(|(vassal, ticket)| !waits(*vassal, *ticket)).count();
+        self.queue.drain(..gone);
+        let Some(start) = self.queue.pop_front() else {
+            self.head = None;
+            return None;
+        };
         self.level = level;
         // The time at which it really goes, or a late wake-up would let two go at once.
         self.recent.push_back(now);
@@ -118,7 +129,7 @@ mod tests {
                 arrivals.next();
                 throttle.push(now, (VassalId(0), Ticket(0)), rules);
             }
-            while throttle.pop(now, rules).is_some() {
+            while throttle.pop(now, rules, |_, _| true).is_some() {
                 starts.push(u64::try_from((now - zero).as_millis()).unwrap());
             }
         }
@@ -169,11 +180,41 @@ mod tests {
         for id in 0..4 {
             throttle.push(zero, (VassalId(id), Ticket(0)), &rules);
         }
-        assert_eq!(throttle.pop(zero, &rules), Some((VassalId(0), Ticket(0))));
+        assert_eq!(throttle.pop(zero, &rules, |_, _| true), Some((VassalId(0), Ticket(0))));
         throttle.retain(zero, &rules, |vassal, _| vassal.0 == 3);
         let at = throttle.deadline().unwrap();
         assert_eq!(at, zero + Duration::from_secs(1));
-        assert_eq!(throttle.pop(at, &rules), Some((VassalId(3), Ticket(0))));
+        assert_eq!(throttle.pop(at, &rules, |_, _| true), Some((VassalId(3), Ticket(0))));
         assert_eq!(throttle.deadline(), None);
+    }
+
+    #[test]
+    fn who_has_lost_interest_is_passed_over_when_the_turn_comes() {
+        let zero = Instant::now();
+        let rules = rules(1000);
+        let mut throttle = Throttle::default();
+        for id in 0..3 {
+            throttle.push(zero, (VassalId(id), Ticket(0)), &rules);
+        }
+        let last_alone = |vassal: VassalId, _| vassal.0 == 2;
+        assert_eq!(throttle.pop(zero, &rules, last_alone), Some((VassalId(2), Ticket(0))));
+        assert_eq!(throttle.deadline(), None);
+        throttle.push(zero, (VassalId(1), Ticket(0)), &rules);
+        assert_eq!(throttle.pop(zero + Duration::from_secs(1), &rules, last_alone), None);
+        assert_eq!(throttle.deadline(), None);
+    }
+
+    #[test]
+    fn a_late_wake_up_does_not_let_two_go_at_once() {
+        let zero = Instant::now();
+        let late = zero + Duration::from_secs(20);
+        let rules = rules(1000);
+        let mut throttle = Throttle::default();
+        for id in 0..3 {
+            throttle.push(zero, (VassalId(id), Ticket(0)), &rules);
+        }
+        assert!(throttle.pop(zero, &rules, |_, _| true).is_some());
+        assert!(throttle.pop(late, &rules, |_, _| true).is_some());
+        assert_eq!(throttle.pop(late, &rules, |_, _| true), None);
     }
 }
