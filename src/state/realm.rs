@@ -283,6 +283,13 @@ impl Realm {
                 }
             }
         }
+        // A vassal that asks anew leaves its old places behind.
+        if self.budget.len() > 2 * self.vassals.len() {
+            let vassals = &self.vassals;
+            self.budget.retain(|(id, ticket)| {
+                vassals.get(id).is_some_and(|vassal| vassal.waits_with(*ticket))
+            });
+        }
         if forgotten {
             let vassals = &self.vassals;
             let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
