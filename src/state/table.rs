@@ -536,6 +536,7 @@ impl Vassal {
         }
         turn.out.push(Effect::TakeCustody(self.id, next.id));
         self.note(Note::Replaced { pid: next.pid.unwrap_or(-1) }, turn);
+        next.replaces_nobody();
         running(next)
     }
 
