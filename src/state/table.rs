@@ -446,7 +446,9 @@ impl Vassal {
             return;
         }
         life.curse(turn.now, turn.rules);
-        self.note(Note::Stopping { why: "it has closed its emperor pipe" }, turn);
+        let why = "it has closed its emperor pipe";
+        self.history.last_error = Some(why.to_owned());
+        self.note(Note::Stopping { why }, turn);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due: _ } => {
                 Phase::Stopping { life: current, other: None, then: Then::Judge }
