@@ -30,6 +30,8 @@ pub struct Watch {
     accepting_at: Option<Instant>,
     /// Counts as loyal then, as it speaks no protocol.
     loyal_at: Option<Instant>,
+    /// The start timeout after its program began.
+    announce_by: Option<Instant>,
     /// Must have announced its readiness by then.
     ready_by: Option<Instant>,
     /// The next heartbeat must have come by then.
@@ -153,6 +155,7 @@ impl Life {
         self.phase = Phase::Running(Watch {
             accepting_at: silent.then(|| now + settings.ready_after.unwrap_or(rules.ready_after)),
             loyal_at: silent.then(|| now + settings.loyal_after.unwrap_or(rules.loyal_after)),
+            announce_by: Some(now + start_timeout),
             ready_by: settings.notify.then(|| now + start_timeout),
             beat_by: watchdog.map(|period| now + period + rules.required_heartbeat),
             word_by: None,
@@ -190,10 +193,9 @@ impl Life {
     }
 
     /// A speaker that is to replace another must say that it is accepting.
-    pub fn expect_accepting(&mut self, now: Instant, rules: &Rules) {
-        let limit = self.settings.start_timeout.unwrap_or(rules.start_timeout);
+    pub fn expect_accepting(&mut self) {
         if let Phase::Running(watch) = &mut self.phase {
-            watch.ready_by.get_or_insert(now + limit);
+            watch.ready_by = watch.ready_by.or(watch.announce_by);
         }
     }
 

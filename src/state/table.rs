@@ -364,7 +364,7 @@ impl Vassal {
         if said == Said::Accepting || announced {
             self.accepting(id, turn);
         } else {
-            self.next_must_accept(id, turn);
+            self.next_must_accept(id);
         }
         if said == Said::GoIdle {
             self.go_idle(id, turn);
@@ -372,13 +372,13 @@ impl Vassal {
     }
 
     /// A speaker that replaces another has until its start timeout to say that it is accepting.
-    fn next_must_accept(&mut self, id: LifeId, turn: &Turn<'_>) {
+    fn next_must_accept(&mut self, id: LifeId) {
         if let Phase::Replacing { next, .. } = &mut self.phase
             && next.id == id
             && next.spoke
             && !next.accepting
         {
-            next.expect_accepting(turn.now, turn.rules);
+            next.expect_accepting();
         }
     }
 
