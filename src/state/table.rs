@@ -27,9 +27,10 @@ impl Vassal {
         self.resource_retry = FIRST_RESOURCE_RETRY;
         let moved = self.renew(file, turn);
         let anew = Then::Begin(Lane::Budget);
+        let stays = !moved && !self.has_fault();
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) => match hold.why {
-                Why::Throttle | Why::Budget if !moved => Phase::Held(hold),
+                Why::Throttle | Why::Budget if stays => Phase::Held(hold),
                 Why::Throttle
                 | Why::Budget
                 | Why::Penalty
@@ -38,8 +39,14 @@ impl Vassal {
                 | Why::Pace
                 | Why::Finished(_) => self.begin(Lane::Budget, turn),
             },
-            Phase::Waiting if moved => self.begin(Lane::Budget, turn),
-            Phase::Waiting => Phase::Waiting,
+            Phase::Waiting if stays => Phase::Waiting,
+            Phase::Waiting => {
+                // A listener that has moved is closed already, and was polled until then.
+                if !moved {
+                    turn.out.push(Effect::Unwatch(self.id));
+                }
+                self.begin(Lane::Budget, turn)
+            }
             Phase::Starting(mut life) => {
                 life.kill(turn.now, turn.rules, turn.out);
                 Phase::Stopping { life, other: None, then: anew }

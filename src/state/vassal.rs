@@ -329,6 +329,13 @@ impl Vassal {
             self.reload_in_place(&mut current, turn);
             return running(current);
         }
+        // Where it is to listen cannot be read: what runs is better than what could not start.
+        if let OnDemand::Fault(why) = &self.file.on_demand {
+            let why = why.clone();
+            self.history.last_error = Some(why.clone());
+            self.note(Note::ReplacementFailed { why }, turn);
+            return running(current);
+        }
         if !turn.rules.stage && !self.has_custody(&current) {
             self.note(Note::Reloading { by: ReloadWay::Restart }, turn);
             return self.stop(current, None, Then::Begin(Lane::Budget), turn);
@@ -435,10 +442,15 @@ impl Vassal {
         self.history.reloads = self.history.reloads.saturating_add(life.reloads);
     }
 
-    /// Takes over what the monitor knows; true if the address is another.
+    /// Takes over what the monitor knows; true if it is to listen somewhere else.
     pub(super) fn renew(&mut self, file: File, turn: &mut Turn<'_>) -> bool {
-        let moved = file.on_demand != self.file.on_demand;
         self.file = file;
+        let moved = match &self.file.on_demand {
+            OnDemand::No => self.demand.is_some(),
+            OnDemand::Address(address) => self.address() != Some(address),
+            // An address that cannot be read says nothing: the listener and its clients stay.
+            OnDemand::Fault(_) => false,
+        };
         if moved {
             if self.demand.as_ref().is_some_and(|demand| demand.bound) {
                 if matches!(self.phase, Phase::Waiting) {
@@ -449,6 +461,11 @@ impl Vassal {
             self.demand = demand_of(&self.file);
         }
         moved
+    }
+
+    /// Its file names an address that cannot be read, so it must not start.
+    pub(super) fn has_fault(&self) -> bool {
+        matches!(self.file.on_demand, OnDemand::Fault(_))
     }
 
     /// Whether a second life could serve the same listeners.
