@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::address::Address;
-use super::setting::{Fault, Located};
+use crate::opts::{Emperor as E, Opt, Section, Vassal as V};
+
+use super::Resolved;
+use super::address::{self, Address};
+use super::check::{Check, Role, located, number};
+use super::setting::{Fault, Faults, Located, Setting};
+use super::values;
 
 /// Whether the emperor runs under a keeper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,5 +151,144 @@ impl Default for EmperorConfig {
             force_config_pipe: false,
             warnings: Vec::new(),
         }
+    }
+}
+
+/// Turns the list into the settings of the emperor.
+///
+/// # Errors
+/// All faults: texts that are wrong for their option, options that are refused or not supported, nothing
+/// to govern.
+pub fn check(resolved: &Resolved) -> Result<EmperorConfig, Faults> {
+    let mut config = EmperorConfig::default();
+    let mut check = Check::new(Role::Emperor);
+    for (setting, opt) in check.settings(resolved) {
+        if let Some(key) = opt.emperor_key() {
+            config.set(key, setting, &mut check);
+        } else {
+            elsewhere(&opt, setting, &mut check);
+        }
+    }
+    if config.emperors.is_empty() {
+        check.fault_of_all("nothing to govern: say --emperor DIR");
+    }
+    config.warnings = check.finish(resolved)?;
+    Ok(config)
+}
+
+/// An option of vassals.
+fn elsewhere(opt: &Opt, setting: &Setting, check: &mut Check) {
+    let Some(key) = opt.vassal_key() else { return };
+    match (opt.section, key) {
+        (Section::Sockets, _) => check.fault(
+            setting,
+            "the emperor serves nothing itself: write it into a vassal file, or say --vassals-set",
+        ),
+        (Section::Identity, _) | (_, V::Umask | V::Chdir | V::Env | V::Unenv) => check.fault(
+            setting,
+            "is not supported for the emperor itself by this version: set it by what starts liege, or in \
+             the vassal files",
+        ),
+        (_, V::Daemonize) => {
+            check.fault(setting, "the emperor stays in the foreground: use logto, or a service manager");
+        }
+        (
+            _,
+            V::PrivilegedPath
+            | V::PrivilegedCommand
+            | V::UnprivilegedPath
+            | V::UnprivilegedCommand
+            | V::ForkServerUse,
+        ) => check.fault(setting, "belongs into a vassal file"),
+        _ => check.warn(setting, "has no effect on the emperor: it belongs into a vassal file"),
+    }
+}
+
+impl EmperorConfig {
+    /// Obeys one setting, whose text is right for its kind.
+    fn set(&mut self, key: E, setting: &Setting, check: &mut Check) {
+        let flag = || values::flag(&setting.value);
+        let text = || located(setting, setting.value.clone());
+        let word = || setting.value.clone();
+        let seconds = || values::seconds(&setting.value).unwrap_or_default();
+        let millis = || values::millis(&setting.value).unwrap_or_default();
+        let address = || address::parse(&setting.value).ok().map(|at| located(setting, at));
+        match key {
+            E::Emperor => self.add_source(setting, check),
+            E::Freq => self.freq = seconds(),
+            E::NoFollow => self.nofollow = flag(),
+            E::ExtraExtension => self.extra_extensions.push(word()),
+            E::BinaryPath => self.binary_path = Some(text()),
+            E::Throttle => self.throttle = millis(),
+            E::MaxThrottle => self.max_throttle = millis(),
+            E::ThrottleBurst => self.throttle_burst = number(setting),
+            E::MaxStarting => self.max_starting = Some(number(setting).max(1)),
+            E::NoBlacklist => self.no_blacklist = flag(),
+            E::RequiredHeartbeat => self.required_heartbeat = seconds(),
+            E::CurseTolerance => self.curse_tolerance = seconds(),
+            E::ReloadMercy => self.reload_mercy = seconds(),
+            E::LoyalAfter => self.loyal_after = seconds(),
+            E::StageTimeout => self.stage_timeout = seconds(),
+            E::StartTimeout => self.start_timeout = seconds(),
+            E::ReadyAfter => self.ready_after = seconds(),
+            E::GracefulShutdown => self.graceful_shutdown = flag(),
+            E::OnDemandExtension => self.on_demand_extension = Some(word()),
+            E::Listen => self.listen = number(setting),
+            E::ChmodSocket => self.chmod_socket = values::mode(&setting.value).ok(),
+            E::Stats => self.stats.extend(address()),
+            E::StatsHttp => self.stats_http = flag(),
+            E::Keeper => self.keeper = keeper(&setting.value),
+            E::Pidfile => self.pidfile = Some(text()),
+            E::Logto => self.logto = Some(text()),
+            E::VassalsSet => self.vassals_set.push(word()),
+            E::VassalsInclude => self.vassals_include.push(word()),
+            E::VassalsInherit => self.vassals_inherit.push(word()),
+            E::VassalsIncludeBefore => self.vassals_include_before.push(word()),
+            E::VassalsInheritBefore => self.vassals_inherit_before.push(word()),
+            E::UseForkServer => self.use_fork_server = address(),
+            E::ForkBase => self.fork_bases.push(text()),
+            E::Wrapper => self.wrapper = Some(text()),
+            E::WrapperOverride => self.wrapper_override.push(text()),
+            E::WrapperFallback => self.wrapper_fallback.push(text()),
+            E::StartHook => self.start_hook = Some(text()),
+            E::StopHook => self.stop_hook = Some(text()),
+            E::ForceConfigPipe => self.force_config_pipe = flag(),
+        }
+    }
+
+    /// A directory, or what this version does not govern yet.
+    fn add_source(&mut self, setting: &Setting, check: &mut Check) {
+        let text = &setting.value;
+        match text.split_once("://") {
+            Some(("dir", path)) if !path.is_empty() => {}
+            Some(("dir", _)) => {
+                check.fault(setting, "names no directory (expected dir://DIR)");
+                return;
+            }
+            Some((scheme, _)) => {
+                let message = format!(
+                    "'{scheme}://' is not supported by this version of liege (expected a directory, or dir://DIR)"
+                );
+                check.fault(setting, message);
+                return;
+            }
+            None if text.contains(['*', '?', '[']) => {
+                check.fault(
+                    setting,
+                    "patterns are not supported by this version of liege: name each directory",
+                );
+                return;
+            }
+            None => {}
+        }
+        self.emperors.push(located(setting, text.clone()));
+    }
+}
+
+fn keeper(text: &str) -> Keeper {
+    match text {
+        "on" => Keeper::On,
+        "off" => Keeper::Off,
+        _ => Keeper::Auto,
     }
 }

@@ -4,16 +4,31 @@
 //! `emperor::check`; to act is the affair of others. Nothing here reads the globals of the process: all
 //! that counts comes in with an [`Invocation`].
 
+pub mod accounts;
 pub mod address;
+mod arithmetic;
+mod block;
+mod check;
 pub mod emperor;
+mod expand;
+mod file;
+mod ini;
+mod magic;
+mod read;
 pub mod setting;
+mod text;
+pub mod values;
 pub mod vassal;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
+
+use crate::opts::cli::Said;
+use crate::opts::key::Steer;
+use crate::opts::{self, Class};
 
 pub use address::Address;
 pub use emperor::EmperorConfig;
@@ -57,6 +72,35 @@ impl Invocation {
             descriptor: |number| File::open(format!("/proc/self/fd/{number}")),
         }
     }
+
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        let found = self.env.iter().find(|(variable, _)| variable.to_str() == Some(name));
+        found.map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// What a command line asks the program to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Its work.
+    #[default]
+    Run,
+    /// Print the list.
+    ShowConfig,
+    /// Print the list as JSON.
+    ShowConfigJson,
+    /// Print the first value of this name.
+    Get(String),
+    /// Check, and leave.
+    Check,
+    /// Print the version.
+    Version,
+    /// Print the usual options.
+    Help,
+    /// Print all options.
+    HelpAll,
+    /// Print this page of the manual.
+    Man(String),
 }
 
 /// The one ordered list, read and expanded.
@@ -66,4 +110,78 @@ pub struct Resolved {
     pub settings: Vec<Setting>,
     /// What is odd but no fault.
     pub warnings: Vec<Fault>,
+    /// What the command line asks for.
+    pub mode: Mode,
+}
+
+impl Resolved {
+    /// The lines that the configuration wants in the log.
+    pub fn messages(&self) -> impl Iterator<Item = &str> {
+        let is_print =
+            |key: &str| opts::find(key).is_some_and(|opt| opt.class == Class::Steer(Steer::Print));
+        self.settings.iter().filter(move |s| is_print(&s.key)).map(|s| s.value.as_str())
+    }
+
+    /// Faults of single texts: wrong for their option, whoever reads it.
+    #[must_use]
+    pub fn text_faults(&self) -> Faults {
+        Faults(check::texts(self))
+    }
+
+    /// The first text of a name.
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.settings.iter().find(|setting| setting.key == name).map(|s| s.value.as_str())
+    }
+}
+
+/// Reads and expands: everything the invocation names, to one ordered list.
+///
+/// A command line that asks for help, version or manual is not read further.
+///
+/// # Errors
+/// All faults that were found, the first of them where the reading had to end.
+pub fn load(call: &Invocation) -> Result<Resolved, Faults> {
+    let said = opts::cli::read(&call.args);
+    let mode = mode(&said);
+    if matches!(mode, Mode::Version | Mode::Help | Mode::HelpAll | Mode::Man(_)) {
+        return Ok(Resolved { mode, ..Resolved::default() });
+    }
+    let mut reader = read::Reader::new(call);
+    let read = reader
+        .environment()
+        .and_then(|()| reader.command_line(said))
+        .and_then(|()| {
+            reader.environment_magic();
+            reader.expand()
+        })
+        .and_then(|()| reader.inherit());
+    if read.is_err() || !reader.faults.is_empty() {
+        return Err(Faults(reader.faults));
+    }
+    reader.unknown();
+    let settings = reader.list.into_iter().map(|entry| entry.setting).collect();
+    Ok(Resolved { settings, warnings: reader.warnings, mode })
+}
+
+/// The last word on what the program is to do.
+fn mode(said: &[Said]) -> Mode {
+    let mut mode = Mode::Run;
+    for one in said {
+        let Said::Option { opt, value, .. } = one else { continue };
+        let Class::Steer(steer) = opt.class else { continue };
+        let text = || value.to_string_lossy().into_owned();
+        mode = match steer {
+            Steer::ShowConfig => Mode::ShowConfig,
+            Steer::ShowConfigJson => Mode::ShowConfigJson,
+            Steer::Get => Mode::Get(text()),
+            Steer::Check => Mode::Check,
+            Steer::Version => Mode::Version,
+            Steer::Help => Mode::Help,
+            Steer::HelpAll => Mode::HelpAll,
+            Steer::Man => Mode::Man(text()),
+            _ => continue,
+        };
+    }
+    mode
 }

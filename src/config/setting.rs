@@ -38,6 +38,8 @@ pub struct Source {
     pub path: PathBuf,
     /// The place that named it.
     pub named_at: Option<Origin>,
+    /// The same for everything that is the same section of the same file.
+    pub(super) identity: String,
 }
 
 impl Origin {

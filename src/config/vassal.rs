@@ -1,9 +1,15 @@
 //! The settings of a vassal, checked.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::address::Address;
-use super::setting::{Fault, Located};
+use crate::opts::{Emperor as E, Opt, Vassal as V};
+
+use super::Resolved;
+use super::address::{self, Address};
+use super::check::{Check, Role, located, number, signal};
+use super::setting::{Fault, Faults, Located, Setting};
+use super::values;
 
 /// The program that a vassal runs, and whether it keeps the privileges of the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub struct VassalConfig {
     pub binsh: Vec<String>,
     /// All sockets in configuration order; the key gives the name for `LISTEN_FDNAMES`.
     pub sockets: Vec<Located<Address>>,
+    /// Which of them are shared sockets, that `Address::Shared` counts: indices of `sockets`.
+    pub shared: Vec<usize>,
     /// Mode of unix sockets.
     pub chmod_socket: Option<u32>,
     /// Owner, and group if given, of unix sockets: names or numbers.
@@ -126,4 +134,180 @@ pub struct VassalConfig {
     pub fork_server_use: Option<Located<ForkServerUse>>,
     /// What is odd but does not stop the start, one per line of the log.
     pub warnings: Vec<Fault>,
+}
+
+/// Turns the list into the settings of a vassal.
+///
+/// # Errors
+/// All faults: texts that are wrong for their option, options that are refused or not supported, no
+/// program to run.
+pub fn check(resolved: &Resolved) -> Result<VassalConfig, Faults> {
+    let mut config = VassalConfig { listen: 100, ..VassalConfig::default() };
+    let mut check = Check::new(Role::Vassal);
+    for (setting, opt) in check.settings(resolved) {
+        if let Some(key) = opt.vassal_key() {
+            config.set(key, setting, &mut check);
+        } else {
+            elsewhere(&opt, setting, &mut check);
+        }
+    }
+    config.whole(&mut check);
+    config.warnings = check.finish(resolved)?;
+    Ok(config)
+}
+
+/// An option of the emperor.
+fn elsewhere(opt: &Opt, setting: &Setting, check: &mut Check) {
+    match opt.emperor_key() {
+        Some(E::Emperor) => check.fault(
+            setting,
+            "an emperor inside a vassal is not supported by this version; start it as a service of its own",
+        ),
+        Some(_) => check.warn(setting, "is an option of the emperor and has no effect in a vassal"),
+        None => {}
+    }
+}
+
+impl VassalConfig {
+    /// Obeys one setting, whose text is right for its kind.
+    fn set(&mut self, key: V, setting: &Setting, check: &mut Check) {
+        let flag = || values::flag(&setting.value);
+        let text = || located(setting, setting.value.clone());
+        let seconds = || values::seconds(&setting.value).ok();
+        match key {
+            V::PrivilegedPath
+            | V::PrivilegedCommand
+            | V::UnprivilegedPath
+            | V::UnprivilegedCommand => self.set_patch(key, setting, check),
+            V::Binsh => self.binsh.push(setting.value.clone()),
+            V::Socket | V::SharedSocket => {
+                if key == V::SharedSocket {
+                    self.shared.push(self.sockets.len());
+                }
+                self.sockets.extend(address::parse(&setting.value).map(|at| located(setting, at)));
+            }
+            V::ChmodSocket => self.chmod_socket = values::mode(&setting.value).ok(),
+            V::ChownSocket => self.chown_socket = Some(located(setting, owner(&setting.value))),
+            V::Listen => self.listen = number(setting),
+            V::ReusePort => self.reuse_port = flag(),
+            V::HonourStdin => self.honour_stdin = flag(),
+            V::SkipZero => self.skip_zero = flag(),
+            V::Vacuum => self.vacuum = flag(),
+            V::AbstractSocket => self.abstract_socket = flag(),
+            V::Chdir => self.chdir = Some(text()),
+            V::Env => self.env.extend(change(setting)),
+            V::Unenv => {
+                self.env.push(located(setting, EnvChange::Unset(setting.value.clone())));
+            }
+            V::Umask => self.umask = values::umask(&setting.value).ok(),
+            V::Uid => self.uid = Some(text()),
+            V::Gid => self.gid = Some(text()),
+            V::AddGid => self.add_gid.push(text()),
+            V::NoInitgroups => self.no_initgroups = flag(),
+            V::Logto => self.logto = Some(text()),
+            V::Daemonize => {
+                check.warn(setting, "a vassal stays in the foreground: taken as logto");
+                self.logto = Some(text());
+            }
+            V::Pidfile => self.pidfile = Some(text()),
+            V::Processes => self.processes = Some(number(setting)),
+            V::Threads => self.threads = Some(number(setting)),
+            V::Heartbeat => self.heartbeat = seconds().filter(|time| !time.is_zero()),
+            V::Idle => self.idle = seconds().filter(|time| !time.is_zero()),
+            V::StopSignal => self.stop_signal = signal(setting),
+            V::ReloadSignal => self.reload_signal = signal(setting),
+            V::GracefulSignal => self.graceful_signal = signal(setting),
+            V::Restart => self.restart = Some(restart(&setting.value)),
+            V::Notify => self.notify = flag(),
+            V::LoyalAfter => self.loyal_after = seconds(),
+            V::ReadyAfter => self.ready_after = seconds(),
+            V::StartTimeout => self.start_timeout = seconds(),
+            V::StageTimeout => self.stage_timeout = seconds(),
+            V::ForkServerUse => {
+                let server =
+                    address::parse(&setting.value).map_or(ForkServerUse::None, ForkServerUse::At);
+                let server = if setting.value == "none" { ForkServerUse::None } else { server };
+                self.fork_server_use = Some(located(setting, server));
+            }
+        }
+    }
+
+    /// One program; the same option may come twice (a template and the file), two different ones may not.
+    fn set_patch(&mut self, key: V, setting: &Setting, check: &mut Check) {
+        let privileged = matches!(key, V::PrivilegedPath | V::PrivilegedCommand);
+        let run = if matches!(key, V::PrivilegedPath | V::UnprivilegedPath) {
+            Run::Path(setting.value.clone())
+        } else {
+            Run::Command(setting.value.clone())
+        };
+        if let Some(other) = self.patch.as_ref().filter(|patch| patch.key != setting.key) {
+            let message = format!("{other} names the program already; keep one of the two");
+            check.fault(setting, message);
+            return;
+        }
+        self.patch = Some(located(setting, Patch { privileged, run }));
+    }
+
+    /// What only the whole can tell.
+    fn whole(&mut self, check: &mut Check) {
+        if self.patch.is_none() {
+            check.fault_of_all(
+                "nothing to run: set privileged-binary-patch-arg or unprivileged-binary-patch-arg to the \
+                 command line of the program",
+            );
+        }
+        if self.patch.as_ref().is_some_and(|patch| patch.value.privileged) {
+            for identity in [&self.uid, &self.gid].into_iter().flatten().chain(&self.add_gid) {
+                check.warn_at(identity, "has no effect on a program that is run privileged");
+            }
+        } else if let (Some(uid), None) = (&self.uid, &self.gid) {
+            check.warn_at(uid, "is set without gid: the user's own groups are used");
+        }
+        if self.heartbeat.is_some() && !self.notify {
+            check.warn_of_all(
+                "heartbeat without notify: that the program is alive is all that can be known",
+            );
+        }
+        let shared = self.shared.len();
+        for socket in &mut self.sockets {
+            match &socket.value {
+                Address::Shared(index) if *index >= shared => {
+                    let message =
+                        format!("there is no shared-socket number {index} (they count from 0)");
+                    check.fault_at(socket, message);
+                }
+                Address::Unix(path) if self.abstract_socket => {
+                    socket.value = Address::Abstract(bytes(path));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_encoded_bytes().to_vec()
+}
+
+fn owner(text: &str) -> (String, Option<String>) {
+    match text.split_once(':') {
+        Some((user, group)) => (user.to_owned(), Some(group.to_owned())),
+        None => (text.to_owned(), None),
+    }
+}
+
+fn change(setting: &Setting) -> Option<Located<EnvChange>> {
+    let change = match values::variable(&setting.value).ok()? {
+        (name, Some(text)) => EnvChange::Set(name.to_owned(), text.to_owned()),
+        (name, None) => EnvChange::Unset(name.to_owned()),
+    };
+    Some(located(setting, change))
+}
+
+fn restart(text: &str) -> RestartRule {
+    match text {
+        "never" => RestartRule::Never,
+        "on-failure" => RestartRule::OnFailure,
+        _ => RestartRule::Always,
+    }
 }

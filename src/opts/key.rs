@@ -107,6 +107,7 @@ pub enum Vassal {
     UnprivilegedCommand,
     Binsh,
     Socket,
+    SharedSocket,
     ChmodSocket,
     ChownSocket,
     Listen,

@@ -4,6 +4,7 @@
 //! nothing else spells an option's name. The rows stand in [`table`] (obeyed), [`later`] (known, not yet
 //! obeyed) and [`foreign`] (names of uWSGI's embedded server and its plugins).
 
+pub mod cli;
 pub mod foreign;
 pub mod key;
 pub mod later;
@@ -176,6 +177,12 @@ impl Section {
         }
     }
 
+    /// Whether it describes what concerns the emperor alone.
+    #[must_use]
+    pub const fn is_emperors(self) -> bool {
+        matches!(self, Self::Sources | Self::Start | Self::Life | Self::OnDemand)
+    }
+
     /// Whether it describes what stands in vassal files.
     #[must_use]
     pub const fn is_vassals(self) -> bool {
@@ -321,6 +328,24 @@ impl Opt {
             self.class,
             Class::Steer(_) | Class::Vassal(_) | Class::Emperor(_) | Class::Both(..)
         )
+    }
+
+    /// What it is in a vassal.
+    #[must_use]
+    pub const fn vassal_key(&self) -> Option<Vassal> {
+        match self.class {
+            Class::Vassal(key) | Class::Both(key, _) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// What it is to the emperor.
+    #[must_use]
+    pub const fn emperor_key(&self) -> Option<Emperor> {
+        match self.class {
+            Class::Emperor(key) | Class::Both(_, key) => Some(key),
+            _ => None,
+        }
     }
 
     /// The text that a bare command line option stands for.

@@ -193,7 +193,7 @@ pub static OPTIONS: &[Opt] = &[
     socket("fastcgi-socket", BIND).also(&["fastcgi-nph-socket"]),
     socket("scgi-socket", BIND).also(&["scgi-nph-socket"]),
     socket("raw-socket", BIND).also(&["puwsgi-socket"]),
-    socket("shared-socket", "bind this address; =N in another socket option means the N-th of these").also(&["undeferred-shared-socket"]),
+    vassal("shared-socket", V::SharedSocket, Kind::Socket, Section::Sockets).also(&["undeferred-shared-socket"]).many().help("bind this address; =N in another socket option means the N-th of these"),
     vassal("abstract-socket", V::AbstractSocket, Kind::Flag, Section::Sockets).short('a').help("unix sockets are made in the abstract name space"),
     vassal("chown-socket", V::ChownSocket, Kind::Owner, Section::Sockets).help("owner of unix sockets"),
     vassal("reuse-port", V::ReusePort, Kind::Flag, Section::Sockets).help("set SO_REUSEPORT"),

@@ -1,0 +1,170 @@
+//! Blocks: a test or a loop, the lines under it, and what `%(_)` means in them.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::rc::Rc;
+
+use crate::opts::key::{Block, Test};
+
+use super::magic::hostname;
+use super::read::Reader;
+use super::setting::Origin;
+
+/// Most repetitions of a line.
+const MAX_WORDS: usize = 10_000;
+
+/// An open block.
+pub(super) struct Open {
+    pub(super) key: String,
+    pub(super) origin: Origin,
+    /// Once for each element, with the text of `%(_)`; `None`: it has none and stays as it is.
+    words: Rc<[Option<String>]>,
+    /// A test that may still meet its `else`; holds what the lines after it get.
+    other: Option<Rc<[Option<String>]>>,
+}
+
+impl Open {
+    pub(super) fn words(&self) -> Rc<[Option<String>]> {
+        Rc::clone(&self.words)
+    }
+
+    /// The other half of a test; false if there is none.
+    pub(super) fn turn(&mut self) -> bool {
+        let Some(other) = self.other.take() else { return false };
+        self.words = other;
+        true
+    }
+}
+
+impl Reader<'_> {
+    /// Opens a block; a test that cannot be made opens one that takes no line, so that the rest of the
+    /// file is still read as it was meant.
+    pub(super) fn open_block(&mut self, block: Block, key: &str, value: &str, at: &Origin) {
+        let words = match block {
+            Block::For => Ok(each(value.split_ascii_whitespace().map(str::to_owned))),
+            Block::ForTimes => times(value),
+            Block::ForGlob => self.names(value),
+            Block::ForReadline => self.lines_of(value),
+            Block::If(test, not) => {
+                let is_true = self.test(test, value);
+                Ok(if not { negated(test, value, is_true) } else { is_true.into_iter().collect() })
+            }
+        };
+        let words: Rc<[Option<String>]> = match words {
+            Ok(words) if words.len() <= MAX_WORDS => words.into(),
+            Ok(_) => {
+                self.fault(at, key, format!("repeats its lines more than {MAX_WORDS} times"));
+                Rc::default()
+            }
+            Err(message) => {
+                self.fault(at, key, message);
+                Rc::default()
+            }
+        };
+        let other: Option<Rc<[Option<String>]>> = matches!(block, Block::If(..))
+            .then(|| if words.is_empty() { [None].into() } else { Rc::default() });
+        self.block = Some(Open { key: key.to_owned(), origin: at.clone(), words, other });
+    }
+
+    /// `Some` if the test is true, with the text that `%(_)` then has.
+    fn test(&mut self, test: Test, text: &str) -> Option<Option<String>> {
+        let text = text.trim();
+        let path = || self.call.cwd.join(text);
+        let is_true = match test {
+            Test::Env => {
+                let (name, wanted) = split(text);
+                let value = self.call.variable(name).map(OsStr::to_string_lossy)?;
+                let equal = wanted.is_none_or(|wanted| value == wanted);
+                return equal.then(|| Some(value.into_owned()));
+            }
+            Test::Opt => {
+                let (name, wanted) = split(text);
+                self.used.insert(name.to_owned());
+                let found = self.list.iter().find(|entry| entry.setting.key == name)?;
+                let value = &found.setting.value;
+                let equal = wanted.is_none_or(|wanted| value == wanted);
+                return equal.then(|| Some(value.clone()));
+            }
+            Test::Exists => is_readable(&path()),
+            Test::File => path().is_file(),
+            Test::Dir => path().is_dir(),
+            Test::Hostname => hostname() == text,
+            // Nothing is re-exec'd in place, and there are no plugins.
+            Test::Reload | Test::Plugin => false,
+        };
+        is_true.then(|| Some(text.to_owned()))
+    }
+
+    fn names(&self, pattern: &str) -> Result<Vec<Option<String>>, String> {
+        let escaped = glob::Pattern::escape(&self.call.cwd.to_string_lossy());
+        let whole = if pattern.starts_with('/') {
+            pattern.to_owned()
+        } else {
+            format!("{escaped}/{pattern}")
+        };
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+            ..glob::MatchOptions::default()
+        };
+        let found = glob::glob_with(&whole, options)
+            .map_err(|error| format!("'{pattern}' is no pattern: {}", error.msg))?;
+        let names: Vec<String> = found
+            .filter_map(Result::ok)
+            .take(MAX_WORDS + 1)
+            .map(|path| {
+                let name = if pattern.starts_with('/') {
+                    path.as_path()
+                } else {
+                    path.strip_prefix(&self.call.cwd).unwrap_or(&path)
+                };
+                name.to_string_lossy().into_owned()
+            })
+            .collect();
+        // As the shell does: a pattern that nothing matches stands for itself.
+        let names = if names.is_empty() { vec![pattern.to_owned()] } else { names };
+        Ok(each(names.into_iter()))
+    }
+
+    fn lines_of(&self, name: &str) -> Result<Vec<Option<String>>, String> {
+        let bytes = super::file::resource(self.call, name)
+            .map_err(|message| format!("{name}: {message}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{name}: is not UTF-8"))?;
+        Ok(each(text.lines().map(str::to_owned)))
+    }
+}
+
+/// In the *not* forms of tests on values there is no value, and `%(_)` stays; a name that is not there
+/// is still a name.
+fn negated(test: Test, text: &str, is_true: Option<Option<String>>) -> Vec<Option<String>> {
+    if is_true.is_some() {
+        return Vec::new();
+    }
+    match test {
+        Test::Exists | Test::File | Test::Dir | Test::Hostname => {
+            vec![Some(text.trim().to_owned())]
+        }
+        Test::Env | Test::Opt | Test::Reload | Test::Plugin => vec![None],
+    }
+}
+
+fn each(words: impl Iterator<Item = String>) -> Vec<Option<String>> {
+    words.map(Some).collect()
+}
+
+fn times(text: &str) -> Result<Vec<Option<String>>, String> {
+    let count: usize = text.trim().parse().map_err(|_| format!("'{text}' is no number"))?;
+    Ok(each((1..=count.min(MAX_WORDS + 1)).map(|number| number.to_string())))
+}
+
+fn split(text: &str) -> (&str, Option<&str>) {
+    text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)))
+}
+
+fn is_readable(path: &std::path::Path) -> bool {
+    let opened =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    // A socket cannot be opened, but it is there.
+    opened.map_or_else(|error| error.raw_os_error() == Some(libc::ENXIO), |_| true)
+}

@@ -1,0 +1,180 @@
+//! What the checks of vassal and emperor have in common: texts by kind, options by class.
+
+use crate::opts::{self, Class, Kind, Missing, Opt};
+
+use super::setting::{Fault, Faults, Located, Origin, Setting};
+use super::{Resolved, values};
+
+/// Most names in the one warning about ignored options.
+const MAX_IGNORED: usize = 40;
+
+/// Whose configuration is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Vassal,
+    Emperor,
+}
+
+/// A check in progress.
+pub(super) struct Check {
+    role: Role,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+}
+
+/// Faults of single texts: what is wrong whoever reads them.
+pub(super) fn texts(resolved: &Resolved) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for setting in &resolved.settings {
+        let Some(opt) = opts::find(&setting.key) else { continue };
+        faults.extend(text(setting, &opt));
+    }
+    faults
+}
+
+fn text(setting: &Setting, opt: &Opt) -> Option<Fault> {
+    if matches!(opt.class, Class::Steer(_)) {
+        return None;
+    }
+    let message = values::check(opt.kind, &setting.value).err()?;
+    Some(Fault::new(&setting.origin, &setting.key, message))
+}
+
+impl Check {
+    pub(super) fn new(role: Role) -> Self {
+        Self { role, faults: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The settings that this version obeys, in order; all others are judged here.
+    pub(super) fn settings<'r>(&mut self, resolved: &'r Resolved) -> Vec<(&'r Setting, Opt)> {
+        let mut obeyed = Vec::with_capacity(resolved.settings.len());
+        let mut ignored = Vec::new();
+        for setting in &resolved.settings {
+            let Some(opt) = opts::find(&setting.key) else { continue };
+            if let Some(fault) = text(setting, &opt) {
+                self.faults.push(fault);
+                continue;
+            }
+            match opt.class {
+                Class::Vassal(_) | Class::Emperor(_) | Class::Both(..) => {
+                    if opt.kind == Kind::Flag && !values::is_usual_flag(&setting.value) {
+                        let message =
+                            format!("'{}' means true (false is written false)", setting.value);
+                        self.warn(setting, message);
+                    }
+                    obeyed.push((setting, opt));
+                }
+                Class::Later(missing) => self.later(setting, &opt, missing),
+                Class::Refused(reason) => self.fault(setting, format!("is refused: it {reason}")),
+                Class::Ignored => ignored.push(setting),
+                Class::Steer(_) | Class::Always => {}
+            }
+        }
+        self.ignored(&ignored);
+        obeyed
+    }
+
+    fn later(&mut self, setting: &Setting, opt: &Opt, missing: Missing) {
+        let help = opt.help;
+        if self.role == Role::Vassal && opt.section.is_emperors() {
+            self.warn(setting, "is an option of the emperor and has no effect in a vassal");
+            return;
+        }
+        match missing {
+            Missing::Fault => {
+                let message =
+                    format!("is not supported by this version of liege ({help}); remove it");
+                self.fault(setting, message);
+            }
+            Missing::Warning => {
+                let message =
+                    format!("is not supported by this version of liege and has no effect ({help})");
+                self.warn(setting, message);
+            }
+        }
+    }
+
+    fn ignored(&mut self, settings: &[&Setting]) {
+        let Some(first) = settings.first() else { return };
+        let mut names: Vec<&str> = settings.iter().map(|setting| setting.key.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let more = if names.len() > MAX_IGNORED { " …" } else { "" };
+        names.truncate(MAX_IGNORED);
+        let message = format!(
+            "ignored, because only uWSGI's own application server knows what to do with it: {}{more}",
+            names.join(", ")
+        );
+        self.warnings.push(Fault::new(&first.origin, "", message));
+    }
+
+    pub(super) fn fault(&mut self, setting: &Setting, message: impl Into<String>) {
+        self.faults.push(Fault::new(&setting.origin, &setting.key, message));
+    }
+
+    pub(super) fn warn(&mut self, setting: &Setting, message: impl Into<String>) {
+        self.warnings.push(Fault::new(&setting.origin, &setting.key, message));
+    }
+
+    pub(super) fn fault_at<T>(&mut self, place: &Located<T>, message: impl Into<String>) {
+        self.faults.push(place.fault(message));
+    }
+
+    pub(super) fn warn_at<T>(&mut self, place: &Located<T>, message: impl Into<String>) {
+        self.warnings.push(place.fault(message));
+    }
+
+    /// A fault of the configuration as a whole.
+    pub(super) fn fault_of_all(&mut self, message: &str) {
+        self.faults.push(Fault::new(&Origin::CommandLine, "", message));
+    }
+
+    /// A warning about the configuration as a whole.
+    pub(super) fn warn_of_all(&mut self, message: &str) {
+        self.warnings.push(Fault::new(&Origin::CommandLine, "", message));
+    }
+
+    /// The warnings, those of the reading first, or the faults.
+    pub(super) fn finish(self, resolved: &Resolved) -> Result<Vec<Fault>, Faults> {
+        let Self { mut faults, mut warnings, .. } = self;
+        // What concerns the whole is said at the vassal's own file.
+        let own = own_file(resolved);
+        for said in faults.iter_mut().chain(&mut warnings) {
+            if said.origin == Origin::CommandLine && said.key.is_empty() {
+                said.origin = own.clone();
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        let mut all = resolved.warnings.clone();
+        all.append(&mut warnings);
+        Ok(all)
+    }
+}
+
+/// The first file in the list that no other file has named, as a whole.
+fn own_file(resolved: &Resolved) -> Origin {
+    let named_outside = |origin: &Origin| match origin {
+        Origin::File { file, .. } if !matches!(file.named_at, Some(Origin::File { .. })) => {
+            Some(Origin::File { file: file.clone(), line: 0 })
+        }
+        _ => None,
+    };
+    let origins = resolved.settings.iter().map(|setting| &setting.origin);
+    origins.filter_map(named_outside).next().unwrap_or(Origin::CommandLine)
+}
+
+pub(super) fn located<T>(setting: &Setting, value: T) -> Located<T> {
+    Located { value, key: setting.key.clone(), origin: setting.origin.clone() }
+}
+
+/// The number of a setting whose text has been checked.
+pub(super) fn number(setting: &Setting) -> u32 {
+    values::number(&setting.value).unwrap_or_default()
+}
+
+/// The signal of a setting whose text has been checked.
+pub(super) fn signal(setting: &Setting) -> Option<u8> {
+    values::signal(&setting.value).ok()
+}

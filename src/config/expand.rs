@@ -1,0 +1,297 @@
+//! Expansion: `$(ENV)`, then `@(resource)`, then `%(placeholder)`, each once over the whole list.
+//!
+//! What a pass has put in is looked at again in the same pass only.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use crate::opts::key::Steer;
+use crate::opts::{self, Class};
+
+use super::read::{Entry, MAX_TEXT, Reader, Stop};
+use super::setting::{Fault, Origin};
+use super::{arithmetic, file};
+
+/// Deepest nesting of what stands for what.
+const MAX_DEPTH: usize = 64;
+
+/// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
+type Failed = String;
+
+impl Reader<'_> {
+    /// Expands every value that is not literal.
+    pub(super) fn expand(&mut self) -> Result<(), Stop> {
+        let mut list = std::mem::take(&mut self.list);
+        self.pass(&mut list, "$(", |reader, text, depth| reader.variables(text, depth));
+        self.pass(&mut list, "@(", |reader, text, depth| reader.resources(text, depth));
+        self.placeholders(&mut list);
+        let total: usize = list.iter().map(|entry| entry.setting.value.len()).sum();
+        self.list = list;
+        if total > MAX_TEXT {
+            let origin = Origin::CommandLine;
+            self.fault(&origin, "", "the configuration is longer than 1 MiB when it is expanded");
+            return Err(Stop);
+        }
+        if self.faults.is_empty() { Ok(()) } else { Err(Stop) }
+    }
+
+    fn pass(
+        &mut self,
+        list: &mut [Entry],
+        mark: &str,
+        with: impl Fn(&mut Self, &str, usize) -> Result<String, Failed>,
+    ) {
+        for entry in list {
+            if !entry.setting.value.contains(mark) || is_raw(entry) {
+                continue;
+            }
+            match with(self, &entry.setting.value, 0) {
+                Ok(text) => entry.setting.value = text,
+                Err(message) => {
+                    self.faults.push(Fault::new(
+                        &entry.setting.origin,
+                        &entry.setting.key,
+                        message,
+                    ));
+                }
+            }
+        }
+    }
+
+    fn variables(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
+        marks(text, "$(", |name| {
+            let (name, default) = match name.find('-') {
+                Some(at) => {
+                    let (name, rest) = name.split_at(at);
+                    let default = rest.strip_prefix('-');
+                    match name.strip_suffix(':') {
+                        Some(name) => (name, default.map(|text| (text, true))),
+                        None => (name, default.map(|text| (text, false))),
+                    }
+                }
+                None => (name, None),
+            };
+            let value = self.call.variable(name).map(|value| value.to_string_lossy().into_owned());
+            let value = match (value, default) {
+                (Some(value), Some((text, true))) if value.is_empty() => text.to_owned(),
+                (Some(value), _) => value,
+                (None, Some((text, _))) => text.to_owned(),
+                (None, None) => return Ok(None),
+            };
+            if depth >= MAX_DEPTH {
+                return Err(format!("$({name}) leads back to itself"));
+            }
+            self.variables(&value, depth + 1).map(Some)
+        })
+    }
+
+    fn resources(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
+        marks(text, "@(", |name| {
+            if depth >= MAX_DEPTH {
+                return Err(format!("@({name}) leads back to itself"));
+            }
+            let bytes = file::resource(self.call, name)
+                .map_err(|message| format!("@({name}): {message}"))?;
+            let content = String::from_utf8(bytes)
+                .map_err(|_| format!("@({name}): is not UTF-8; save the file in that encoding"))?;
+            if content.contains('\0') {
+                return Err(format!("@({name}): contains a zero byte"));
+            }
+            self.resources(&content, depth + 1).map(Some)
+        })
+    }
+
+    fn placeholders(&mut self, list: &mut [Entry]) {
+        if !list.iter().any(|entry| entry.setting.value.contains("%(")) {
+            return;
+        }
+        let mut places = HashMap::with_capacity(list.len());
+        for (place, entry) in list.iter().enumerate() {
+            places.entry(entry.setting.key.clone()).or_insert(place);
+        }
+        let text = list.iter().map(|_| Text::Raw).collect();
+        let mut pass = Placeholders { list, places, text, chain: Vec::new(), total: 0 };
+        for place in 0..pass.list.len() {
+            let Some(entry) = pass.list.get(place) else { break };
+            if is_raw(entry) || !entry.setting.value.contains("%(") {
+                continue;
+            }
+            let result = pass.text_of(place, &mut self.used);
+            let Some(entry) = pass.list.get(place) else { break };
+            match result {
+                Ok(_) => {}
+                Err(None) => pass.chain.clear(),
+                Err(Some(message)) => {
+                    self.faults.push(Fault::new(
+                        &entry.setting.origin,
+                        &entry.setting.key,
+                        message,
+                    ));
+                    for place in std::mem::take(&mut pass.chain) {
+                        pass.set(place, Text::Bad);
+                    }
+                }
+            }
+            if pass.total > MAX_TEXT {
+                break;
+            }
+        }
+        let Placeholders { list, text, .. } = pass;
+        for (entry, text) in list.iter_mut().zip(text) {
+            if let Text::Done(text) = text
+                && !is_raw(entry)
+            {
+                entry.setting.value = text.to_string();
+            }
+        }
+    }
+}
+
+enum Text {
+    Raw,
+    Done(Rc<str>),
+    /// Told already; not told again for each text that uses it.
+    Bad,
+}
+
+struct Placeholders<'l> {
+    list: &'l mut [Entry],
+    /// The first place of each name.
+    places: HashMap<String, usize>,
+    /// What each place's text became.
+    text: Vec<Text>,
+    /// The places whose texts are being expanded.
+    chain: Vec<usize>,
+    total: usize,
+}
+
+impl Placeholders<'_> {
+    fn set(&mut self, place: usize, text: Text) {
+        if let Some(slot) = self.text.get_mut(place) {
+            *slot = text;
+        }
+    }
+
+    /// The expanded text of a place; `Err(None)`: what is wrong has been told.
+    fn text_of(
+        &mut self,
+        place: usize,
+        used: &mut HashSet<String>,
+    ) -> Result<Rc<str>, Option<Failed>> {
+        match self.text.get(place) {
+            Some(Text::Done(text)) => return Ok(Rc::clone(text)),
+            Some(Text::Bad) => return Err(None),
+            _ => {}
+        }
+        if self.chain.contains(&place) {
+            return Err(Some(format!("a placeholder leads back to itself: {}", self.path(place))));
+        }
+        if self.chain.len() >= MAX_DEPTH {
+            return Err(Some(format!(
+                "placeholders stand for placeholders more than {MAX_DEPTH} deep"
+            )));
+        }
+        self.chain.push(place);
+        let raw = self.list.get(place).map(|entry| entry.setting.value.clone()).unwrap_or_default();
+        let text = marks(&raw, "%(", |name| self.placeholder(name, used))?;
+        self.chain.pop();
+        self.total += text.len();
+        if self.total > MAX_TEXT {
+            return Err(Some("placeholders make the configuration longer than 1 MiB".to_owned()));
+        }
+        let text: Rc<str> = text.into();
+        self.set(place, Text::Done(Rc::clone(&text)));
+        Ok(text)
+    }
+
+    fn placeholder(
+        &mut self,
+        text: &str,
+        used: &mut HashSet<String>,
+    ) -> Result<Option<String>, Option<Failed>> {
+        let text = text.trim();
+        let mut named = |name: &str| match self.places.get(name).copied() {
+            Some(place) => {
+                used.insert(name.to_owned());
+                self.text_of(place, used).map(|text| Some(text.to_string()))
+            }
+            None => Ok(None),
+        };
+        match named(text)? {
+            None if text.contains([' ', '\t']) => arithmetic::evaluate(text, named),
+            value => Ok(value),
+        }
+    }
+
+    fn path(&self, back_to: usize) -> String {
+        let inside = self.chain.iter().skip_while(|place| **place != back_to);
+        let places = inside.chain([&back_to]).filter_map(|place| self.list.get(*place));
+        let shown: Vec<String> = places
+            .map(|entry| format!("%({}) at {}", entry.setting.key, entry.setting.origin))
+            .collect();
+        shown.join(" → ")
+    }
+}
+
+/// Replaces each `mark…)` by what `with` gives for its inside; where that is nothing, the mark stays and
+/// the inside is looked at on its own. Parentheses inside must be in pairs.
+fn marks<E>(
+    text: &str,
+    mark: &str,
+    mut with: impl FnMut(&str) -> Result<Option<String>, E>,
+) -> Result<String, E> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(mark) {
+        out.push_str(before);
+        let inside = closing(after).and_then(|at| after.split_at_checked(at));
+        match inside {
+            Some((inside, behind)) => match with(inside)? {
+                Some(value) => {
+                    out.push_str(&value);
+                    rest = behind.strip_prefix(')').unwrap_or(behind);
+                }
+                None => {
+                    out.push_str(mark);
+                    rest = after;
+                }
+            },
+            None => {
+                out.push_str(mark);
+                rest = after;
+            }
+        }
+        if out.len() > 2 * MAX_TEXT {
+            // The limit of the list is told by the caller; here it is enough not to grow.
+            break;
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Where the parenthesis is closed that stands just before this text.
+fn closing(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'(' => open += 1,
+            b')' if open == 0 => return Some(at),
+            b')' => open -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Values that have acted already, or that are placeholders by word of their maker.
+fn is_raw(entry: &Entry) -> bool {
+    if entry.literal {
+        return true;
+    }
+    match opts::find(&entry.setting.key).map(|opt| opt.class) {
+        Some(Class::Steer(Steer::Inherit | Steer::Print)) | None => false,
+        Some(Class::Steer(_)) => true,
+        Some(_) => false,
+    }
+}

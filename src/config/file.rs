@@ -1,0 +1,288 @@
+//! Where text comes from: names with sections and schemes, opened once and read with a bound.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::opts::key::Format;
+
+use super::Invocation;
+
+/// Largest file, command output or pushed text that is read.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// Announces a pushed configuration on the config pipe (uwsgi packet header).
+const CONFIG_MODIFIER: u8 = 115;
+
+/// The name of a configuration, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    /// What to read.
+    pub(super) what: What,
+    /// As given, without the section.
+    pub(super) given: OsString,
+    /// The section after the last colon.
+    pub(super) section: Option<String>,
+}
+
+/// What a name means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// A file; absolute path.
+    Path(PathBuf),
+    /// A descriptor, read to its end.
+    Descriptor(i32),
+    /// The output of a shell command.
+    Command(String),
+    /// What the emperor pushes.
+    Pushed,
+}
+
+/// What was read.
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    /// Device and inode, of a file.
+    pub(super) id: Option<(u64, u64)>,
+}
+
+/// Takes a name apart. `last` is the file that was opened last, for names that are only `:section`.
+///
+/// # Errors
+/// A scheme that is not read here, or a descriptor that is no number.
+pub(super) fn name(call: &Invocation, text: &OsStr, last: Option<&Name>) -> Result<Name, String> {
+    let bytes = text.as_bytes();
+    if let Some((scheme, rest)) = scheme(bytes) {
+        return schemed(text, scheme, rest);
+    }
+    if bytes == b"-" {
+        return Ok(Name { what: What::Descriptor(0), given: text.to_owned(), section: None });
+    }
+    let (path, section) = match bytes.iter().rposition(|byte| *byte == b':') {
+        Some(at) if at == 0 || !exists(&call.cwd.join(text)) => {
+            (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..))
+        }
+        _ => (bytes, None),
+    };
+    let section = section.map(|name| String::from_utf8_lossy(name).into_owned());
+    if path.is_empty() {
+        let Some(last) = last else {
+            return Err("names a section of the file opened last, but none was opened".to_owned());
+        };
+        return Ok(Name { section, ..last.clone() });
+    }
+    let given = OsString::from_vec(path.to_vec());
+    Ok(Name { what: What::Path(call.cwd.join(&given)), given, section })
+}
+
+fn exists(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
+fn scheme(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.windows(3).position(|three| three == b"://")?;
+    Some((bytes.get(..at)?, bytes.get(at + 3..)?))
+}
+
+fn schemed(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<Name, String> {
+    let rest_text = String::from_utf8_lossy(rest).into_owned();
+    let what = match scheme {
+        b"exec" => What::Command(rest_text),
+        b"fd" => What::Descriptor(
+            rest_text
+                .parse()
+                .ok()
+                .filter(|fd| *fd >= 0)
+                .ok_or_else(|| format!("'{rest_text}' is no descriptor (expected fd://N)"))?,
+        ),
+        b"emperor" => What::Pushed,
+        b"http" | b"https" => {
+            return Err(
+                "configuration is not fetched over the network; use exec://curl …".to_owned()
+            );
+        }
+        b"data" => {
+            return Err(
+                "nothing is appended to the liege program; put the text in a file".to_owned()
+            );
+        }
+        b"sym" | b"section" | b"call" | b"callint" => {
+            return Err("names a symbol of the uWSGI program; put the text in a file".to_owned());
+        }
+        other => {
+            let other = String::from_utf8_lossy(other);
+            return Err(format!("scheme '{other}' is not known (expected exec, fd or emperor)"));
+        }
+    };
+    Ok(Name { what, given: text.to_owned(), section: None })
+}
+
+impl Name {
+    /// The format that the ending tells.
+    pub(super) fn format(&self) -> Option<Format> {
+        let bytes = self.given.as_bytes();
+        let ending = bytes.rsplit(|byte| *byte == b'.').next().filter(|e| e.len() < bytes.len())?;
+        match ending {
+            b"ini" => Some(Format::Ini),
+            b"json" | b"js" => Some(Format::Json),
+            b"yaml" | b"yml" => Some(Format::Yaml),
+            b"xml" => Some(Format::Xml),
+            _ => None,
+        }
+    }
+}
+
+/// Reads what a name means.
+///
+/// # Errors
+/// What is wrong, and the way out.
+pub(super) fn read(call: &Invocation, name: &Name) -> Result<Content, String> {
+    match &name.what {
+        What::Path(path) => match &call.opened {
+            Some((given, file)) if *given == name.given => read_file(file),
+            _ => read_file(&open(path)?),
+        },
+        What::Descriptor(number) => descriptor(call, *number)
+            .and_then(|file| bounded(file, "the input"))
+            .map(|bytes| Content { bytes, id: None }),
+        What::Command(command) => output(call, command).map(|bytes| Content { bytes, id: None }),
+        What::Pushed => pushed(call).map(|bytes| Content { bytes, id: None }),
+    }
+}
+
+/// Opens without waiting for a writer, without becoming the owner of a terminal.
+fn open(path: &Path) -> Result<File, String> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| format!("cannot open {}: {}", path.display(), reason(&error)))
+}
+
+fn read_file(file: &File) -> Result<Content, String> {
+    let meta = file.metadata().map_err(|error| format!("cannot look at it: {error}"))?;
+    let kind = meta.file_type();
+    let odd = if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "a device"
+    } else {
+        ""
+    };
+    if !odd.is_empty() {
+        return Err(format!("is {odd} (expected a regular file)"));
+    }
+    // A file that says it is empty may have content all the same (/proc), one that says it is small may
+    // grow: the size is a hint, the bound counts.
+    let hint = usize::try_from(meta.len()).unwrap_or(usize::MAX).min(MAX_BYTES);
+    let mut bytes = vec![0; hint + 1];
+    let mut used = 0;
+    loop {
+        if used == bytes.len() {
+            bytes.resize((used * 2).clamp(4096, MAX_BYTES + 1), 0);
+        }
+        let room = bytes.get_mut(used..).unwrap_or_default();
+        match file.read_at(room, used as u64) {
+            Ok(0) => break,
+            Ok(count) => used += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("cannot be read: {error}")),
+        }
+        if used > MAX_BYTES {
+            return Err(too_long("the file"));
+        }
+    }
+    bytes.truncate(used);
+    Ok(Content { bytes, id: Some((meta.dev(), meta.ino())) })
+}
+
+fn too_long(what: &str) -> String {
+    format!("{what} is longer than 1 MiB (the limit of one configuration)")
+}
+
+fn bounded(from: impl Read, what: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    from.take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("{what} cannot be read: {error}"))?;
+    if bytes.len() > MAX_BYTES { Err(too_long(what)) } else { Ok(bytes) }
+}
+
+fn descriptor(call: &Invocation, number: i32) -> Result<File, String> {
+    (call.descriptor)(number).map_err(|error| format!("descriptor {number}: {error}"))
+}
+
+/// The text that the emperor pushes: a header of four bytes, then as many as it says.
+fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
+    let number = call
+        .variable("UWSGI_EMPEROR_FD_CONFIG")
+        .and_then(|text| text.to_str()?.parse().ok())
+        .ok_or("no emperor has given this process a configuration pipe")?;
+    let mut pipe = descriptor(call, number)?;
+    let broken = |error: io::Error| format!("the configuration pipe: {error}");
+    let mut header = [0; 4];
+    pipe.read_exact(&mut header).map_err(broken)?;
+    let [modifier, low, high, _] = header;
+    if modifier != CONFIG_MODIFIER {
+        return Err(format!("the configuration pipe: packet of kind {modifier} (expected 115)"));
+    }
+    let mut text = vec![0; usize::from(u16::from_le_bytes([low, high]))];
+    pipe.read_exact(&mut text).map_err(broken)?;
+    Ok(text)
+}
+
+/// What a shell command prints.
+fn output(call: &Invocation, command: &str) -> Result<Vec<u8>, String> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .current_dir(&call.cwd)
+        .env_clear()
+        .envs(call.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("/bin/sh: {error}"))?;
+    let text = child.stdout.take().map_or(Ok(Vec::new()), |out| bounded(out, "the output"));
+    if text.is_err() {
+        // It still writes; nobody will read.
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|error| format!("the command: {error}"))?;
+    let text = text?;
+    if status.success() { Ok(text) } else { Err(format!("the command failed ({status})")) }
+}
+
+/// The content that `@(name)` stands for: without one final line end.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn resource(call: &Invocation, text: &str) -> Result<Vec<u8>, String> {
+    let name = match scheme(text.as_bytes()) {
+        Some((scheme, rest)) => schemed(OsStr::new(text), scheme, rest)?,
+        None => Name { what: What::Path(call.cwd.join(text)), given: text.into(), section: None },
+    };
+    let mut bytes = read(call, &name)?.bytes;
+    if matches!(bytes.last(), Some(b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+/// The reason without the number.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ if error.raw_os_error() == Some(libc::ENXIO) => {
+            "it is a socket (expected a regular file)".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,212 @@
+//! Magic variables: `%n`, `%d` and the like, replaced in the raw bytes of a file before it is parsed.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::file::{Name, What};
+use super::{Invocation, accounts};
+
+/// The names that the variables of one file stand for; looked up when one of them is used.
+#[derive(Clone, Debug)]
+pub(super) struct FileNames {
+    given: Vec<u8>,
+    section: Option<String>,
+    path: Option<PathBuf>,
+    shown: OnceCell<Vec<u8>>,
+}
+
+impl FileNames {
+    /// The names of a file; those of something that is no file keep what `before` had, but for `%o`.
+    pub(super) fn new(name: &Name, before: Option<&Self>) -> Self {
+        let given = name.given.as_bytes().to_vec();
+        match &name.what {
+            What::Path(path) => Self {
+                given,
+                section: name.section.clone(),
+                path: Some(path.clone()),
+                shown: OnceCell::new(),
+            },
+            _ => match before {
+                Some(before) => Self { given, ..before.clone() },
+                None => Self { given, section: None, path: None, shown: OnceCell::new() },
+            },
+        }
+    }
+
+    /// `%p`: the real path of a file; a link keeps its own name, as given.
+    fn shown(&self, cwd: &Path) -> &[u8] {
+        self.shown.get_or_init(|| {
+            let Some(path) = &self.path else { return Vec::new() };
+            let is_link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+            if is_link {
+                if self.given.starts_with(b"/") {
+                    return self.given.clone();
+                }
+                return [cwd.as_os_str().as_bytes(), b"/", &self.given].concat();
+            }
+            let real = std::fs::canonicalize(path);
+            real.as_deref().unwrap_or(path).as_os_str().as_bytes().to_vec()
+        })
+    }
+
+    fn inode(&self) -> u64 {
+        let path = self.path.as_deref().unwrap_or_else(|| Path::new(""));
+        std::fs::symlink_metadata(path).map_or(0, |meta| meta.ino())
+    }
+}
+
+/// A `%` that has no meaning: its line, and the character after it.
+pub(super) type Odd = (u32, char);
+
+/// What a text became.
+pub(super) struct Replaced<'a> {
+    pub(super) bytes: Cow<'a, [u8]>,
+    pub(super) odd: Vec<Odd>,
+}
+
+/// The variables of one file, in one process.
+pub(super) struct Magic<'a> {
+    pub(super) call: &'a Invocation,
+    /// The file that is read.
+    pub(super) now: Option<&'a FileNames>,
+    /// The first file that is not a template, for the upper-case names.
+    pub(super) first: Option<&'a FileNames>,
+}
+
+impl Magic<'_> {
+    /// Replaces every variable in a text.
+    ///
+    /// # Errors
+    /// The line, and what is wrong there: a name with a control character would forge lines.
+    pub(super) fn replace<'t>(&self, text: &'t [u8]) -> Result<Replaced<'t>, (u32, String)> {
+        let mut odd = Vec::new();
+        let Some(mut at) = text.iter().position(|byte| *byte == b'%') else {
+            return Ok(Replaced { bytes: Cow::Borrowed(text), odd });
+        };
+        let mut out = Vec::with_capacity(text.len() + 256);
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_at_checked(at) {
+            out.extend_from_slice(before);
+            let letter = after.get(1).copied().unwrap_or(b'\n');
+            match self.value(letter) {
+                Some(value) => {
+                    // ESC, and nothing else that is not printed, is asked for by name.
+                    if letter != b'[' && value.iter().any(u8::is_ascii_control) {
+                        let line = super::text::line_of(text, text.len() - after.len());
+                        let letter = char::from(letter);
+                        return Err((
+                            line,
+                            format!(
+                                "%{letter} stands for a name with a control character; rename the file"
+                            ),
+                        ));
+                    }
+                    out.extend_from_slice(&value);
+                    rest = after.get(2..).unwrap_or_default();
+                }
+                None => {
+                    if letter == b'%' {
+                        out.push(b'%');
+                        rest = after.get(2..).unwrap_or_default();
+                    } else {
+                        if letter != b'(' {
+                            let line = super::text::line_of(text, text.len() - after.len());
+                            odd.push((line, char::from(letter)));
+                        }
+                        out.push(b'%');
+                        rest = after.get(1..).unwrap_or_default();
+                    }
+                }
+            }
+            if out.len() > super::file::MAX_BYTES {
+                return Err((
+                    0,
+                    "becomes longer than 1 MiB when its variables are replaced".to_owned(),
+                ));
+            }
+            match rest.iter().position(|byte| *byte == b'%') {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        out.extend_from_slice(rest);
+        Ok(Replaced { bytes: Cow::Owned(out), odd })
+    }
+
+    fn value(&self, letter: u8) -> Option<Cow<'_, [u8]>> {
+        let of_file = |letter: u8| {
+            matches!(letter, b'o' | b'p' | b's' | b'd' | b'c' | b'n' | b'e' | b'x' | b'i' | b'j')
+        };
+        if letter.is_ascii_digit() || of_file(letter) {
+            return Some(self.now.map_or(Cow::Borrowed(b""), |names| self.of(names, letter)));
+        }
+        let lower = letter.to_ascii_lowercase();
+        if letter.is_ascii_uppercase() && of_file(lower) {
+            return Some(self.first.map_or(Cow::Borrowed(b""), |names| self.of(names, lower)));
+        }
+        let since = || self.call.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let owned = |text: String| Some(Cow::Owned(text.into_bytes()));
+        match letter {
+            b'v' => Some(Cow::Borrowed(self.call.cwd.as_os_str().as_bytes())),
+            b'V' => Some(Cow::Borrowed(env!("CARGO_PKG_VERSION").as_bytes())),
+            b'h' => owned(hostname()),
+            b'k' => owned(std::thread::available_parallelism().map_or(1, usize::from).to_string()),
+            b't' => owned(since().as_secs().to_string()),
+            b'T' => owned(since().as_micros().to_string()),
+            b'u' => owned(self.call.uid.to_string()),
+            b'g' => owned(self.call.gid.to_string()),
+            b'U' => owned(accounts::user_name(self.call.uid)),
+            b'G' => owned(accounts::group_name(self.call.gid)),
+            b'b' => {
+                let path = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+                Some(Cow::Owned(path.as_os_str().as_bytes().to_vec()))
+            }
+            b'[' => Some(Cow::Borrowed(b"\x1b")),
+            _ => None,
+        }
+    }
+
+    fn of<'n>(&self, names: &'n FileNames, letter: u8) -> Cow<'n, [u8]> {
+        let path = || names.shown(&self.call.cwd);
+        let dir_end = || path().iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let dir = || path().get(..dir_end()).unwrap_or_default();
+        let base = || path().get(dir_end()..).unwrap_or_default();
+        let dot = || base().iter().rposition(|byte| *byte == b'.');
+        match letter {
+            b'o' => Cow::Borrowed(&names.given),
+            b'p' => Cow::Borrowed(path()),
+            b's' => Cow::Borrowed(base()),
+            b'd' => Cow::Borrowed(dir()),
+            b'c' => Cow::Borrowed(parts(dir()).last().unwrap_or_default()),
+            b'n' => Cow::Borrowed(base().get(..dot().unwrap_or(base().len())).unwrap_or_default()),
+            b'e' => Cow::Borrowed(dot().and_then(|dot| base().get(dot + 1..)).unwrap_or_default()),
+            b'x' => Cow::Borrowed(names.section.as_deref().unwrap_or_default().as_bytes()),
+            b'i' => Cow::Owned(names.inode().to_string().into_bytes()),
+            b'j' => Cow::Owned(djb33x(path()).into_bytes()),
+            digit => {
+                let number = usize::from(digit.saturating_sub(b'0'));
+                Cow::Borrowed(parts(dir()).nth(number).unwrap_or_default())
+            }
+        }
+    }
+}
+
+fn parts(dir: &[u8]) -> impl Iterator<Item = &[u8]> {
+    dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+}
+
+/// A hash of 32 bits as uWSGI prints it: hexadecimal, low byte first.
+fn djb33x(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(*byte));
+    format!("{:08X}", hash.swap_bytes())
+}
+
+/// The name of this host.
+pub(super) fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim_end().to_owned()
+}

@@ -1,0 +1,550 @@
+//! Reading: environment, command line and files to one ordered list.
+//!
+//! Options that steer act at once, in the order in which they are met; everything else is appended. A
+//! fault of one line does not end the reading, so that all faults are told; one that would make the
+//! rest meaningless, or the reading endless, does.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use crate::opts::cli::Said;
+use crate::opts::key::{Format, Steer};
+use crate::opts::{self, Class};
+
+use super::block::Open;
+use super::file::{self, Name, What};
+use super::magic::{FileNames, Magic, Odd};
+use super::setting::{Fault, Origin, Setting, Source};
+use super::text::Parsed;
+use super::{Invocation, ini, values};
+
+/// Deepest nesting of files that name files.
+const MAX_DEPTH: usize = 64;
+/// Longest list.
+const MAX_SETTINGS: usize = 10_000;
+/// Longest list, in bytes of names and texts.
+pub(super) const MAX_TEXT: usize = 1 << 20;
+
+/// Ends the reading; the fault has been noted.
+pub(super) struct Stop;
+
+/// One place of the list.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) setting: Setting,
+    /// Never expanded.
+    pub(super) literal: bool,
+    /// Made by `set`: known not to be a slip of the pen.
+    pub(super) made: bool,
+}
+
+/// Which file is wanted, and how it is to be taken.
+struct Wanted<'a> {
+    name: &'a OsStr,
+    format: Option<Format>,
+    /// The vassal's own, not a template: the upper-case magic variables speak of the first such file.
+    own: bool,
+    /// An unknown ending is INI.
+    any_ending: bool,
+}
+
+/// The list, and what must be known to lengthen it.
+pub(super) struct Reader<'a> {
+    pub(super) call: &'a Invocation,
+    pub(super) list: Vec<Entry>,
+    pub(super) warnings: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
+    /// Names that some `%( )` or `if-opt` has asked for.
+    pub(super) used: HashSet<String>,
+    pub(super) block: Option<Open>,
+    first: Option<FileNames>,
+    now: Option<FileNames>,
+    last: Option<Name>,
+    strict: bool,
+    literal: bool,
+    text: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(call: &'a Invocation) -> Self {
+        Self {
+            call,
+            list: Vec::with_capacity(64),
+            warnings: Vec::new(),
+            faults: Vec::new(),
+            used: HashSet::new(),
+            block: None,
+            first: None,
+            now: None,
+            last: None,
+            strict: false,
+            literal: false,
+            text: 0,
+        }
+    }
+
+    pub(super) fn fault(&mut self, origin: &Origin, key: &str, message: impl Into<String>) {
+        self.faults.push(Fault::new(origin, key, message));
+    }
+
+    pub(super) fn warn(&mut self, origin: &Origin, key: &str, message: impl Into<String>) {
+        self.warnings.push(Fault::new(origin, key, message));
+    }
+
+    /// `UWSGI_NAME=text`, in the order of the environment.
+    pub(super) fn environment(&mut self) -> Result<(), Stop> {
+        let mut seen = HashSet::new();
+        for (variable, value) in &self.call.env {
+            let Some(name) = variable.to_str().and_then(|name| name.strip_prefix("UWSGI_")) else {
+                continue;
+            };
+            if name.is_empty() || is_protocols(name) || !seen.insert(name) {
+                continue;
+            }
+            let origin = Origin::Environment(format!("UWSGI_{name}"));
+            let key = name.to_ascii_lowercase().replace('_', "-");
+            match value.to_str() {
+                Some(value) => self.add(&key, value, &origin)?,
+                None => self.fault(&origin, &key, "is not UTF-8"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Options from left to right, then the files that stand alone.
+    pub(super) fn command_line(&mut self, said: Vec<Said>) -> Result<(), Stop> {
+        let origin = Origin::CommandLine;
+        let mut files = Vec::new();
+        for one in said {
+            match one {
+                Said::File(name) => files.push(name),
+                Said::Bad(name, reason) => self.fault(&origin, &name, reason),
+                Said::Option { opt, .. } if opt.section == opts::Section::Mode => {}
+                Said::Option { name, opt, value } => self.option(name, &opt, &value)?,
+            }
+        }
+        for name in files.iter().filter(|name| !name.as_bytes().starts_with(b"[")) {
+            let wanted = Wanted { name, format: None, own: true, any_ending: false };
+            self.file(&wanted, &origin, "")?;
+        }
+        self.closed(&origin);
+        Ok(())
+    }
+
+    /// A file's name may be any bytes; every other value must be text.
+    fn option(&mut self, name: &str, opt: &opts::Opt, value: &OsStr) -> Result<(), Stop> {
+        let origin = Origin::CommandLine;
+        if let Some(text) = value.to_str() {
+            return self.add(name, text, &origin);
+        }
+        let Class::Steer(steer) = opt.class else {
+            self.fault(&origin, name, "is not UTF-8");
+            return Ok(());
+        };
+        self.push(name, value.to_string_lossy().into_owned(), &origin, false)?;
+        match wanted(steer, value) {
+            Some(wanted) => self.file(&wanted, &origin, name),
+            None => {
+                self.fault(&origin, name, "is not UTF-8");
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes one line: inside a block it is tested or repeated.
+    pub(super) fn add(&mut self, key: &str, value: &str, origin: &Origin) -> Result<(), Stop> {
+        let class = opts::find(key).map(|opt| opt.class);
+        let words = match (&self.block, class) {
+            (None, _) => return self.line(key, value, origin, class),
+            (_, Some(Class::Steer(Steer::Close))) => {
+                self.block = None;
+                return self.push(key, value.to_owned(), origin, false);
+            }
+            (_, Some(Class::Steer(Steer::Else))) => return self.line(key, value, origin, class),
+            (Some(block), Some(Class::Steer(Steer::Open(_)))) => {
+                let message = format!(
+                    "recursive logic in options is not supported: the block {} at {} is still open; \
+                     close it with endif or endfor first",
+                    block.key, block.origin
+                );
+                self.fault(origin, key, message);
+                return Ok(());
+            }
+            (Some(block), _) => block.words(),
+        };
+        for word in words.iter() {
+            match word {
+                Some(word) => self.line(key, &value.replace("%(_)", word), origin, class)?,
+                None => self.line(key, value, origin, class)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends one line, and obeys it if it steers.
+    fn line(
+        &mut self,
+        key: &str,
+        value: &str,
+        origin: &Origin,
+        class: Option<Class>,
+    ) -> Result<(), Stop> {
+        if class.is_none() && self.strict && matches!(origin, Origin::File { .. }) {
+            let hint = opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)"));
+            let message = format!("unknown option, and strict is set{}", hint.unwrap_or_default());
+            self.fault(origin, key, message);
+        }
+        self.push(key, value.to_owned(), origin, false)?;
+        match class {
+            Some(Class::Steer(steer)) => self.steer(steer, key, value, origin),
+            _ => Ok(()),
+        }
+    }
+
+    fn push(&mut self, key: &str, value: String, origin: &Origin, made: bool) -> Result<(), Stop> {
+        self.text += key.len() + value.len();
+        if self.list.len() >= MAX_SETTINGS || self.text > MAX_TEXT {
+            let message = format!(
+                "more than {MAX_SETTINGS} settings or 1 MiB of text (the limit of one configuration)"
+            );
+            self.fault(origin, key, message);
+            return Err(Stop);
+        }
+        let setting = Setting { key: key.to_owned(), value, origin: origin.clone() };
+        self.list.push(Entry { setting, literal: self.literal, made });
+        Ok(())
+    }
+
+    fn steer(&mut self, steer: Steer, key: &str, value: &str, at: &Origin) -> Result<(), Stop> {
+        match steer {
+            Steer::Read(_) | Steer::Include | Steer::Config => {
+                match wanted(steer, value.as_ref()) {
+                    Some(wanted) => self.file(&wanted, at, key),
+                    None => Ok(()),
+                }
+            }
+            Steer::Set => self.set(key, value, at, false),
+            Steer::SetPlaceholder => self.set(key, value, at, true),
+            Steer::Strict => {
+                self.strict = values::flag(value);
+                Ok(())
+            }
+            Steer::Exit => self.exit(key, value, at),
+            Steer::Open(block) => {
+                self.open_block(block, key, value, at);
+                Ok(())
+            }
+            Steer::Else => {
+                if !self.block.as_mut().is_some_and(Open::turn) {
+                    self.fault(at, key, "stands in no block that an if- has opened");
+                }
+                Ok(())
+            }
+            Steer::Close => {
+                self.warn(at, key, "closes no block");
+                Ok(())
+            }
+            Steer::NotYet => {
+                let help = opts::find(key).map_or("", |opt| opt.help);
+                self.fault(at, key, format!("is not supported ({help})"));
+                Ok(())
+            }
+            Steer::ShowConfig
+            | Steer::ShowConfigJson
+            | Steer::Get
+            | Steer::Check
+            | Steer::Version
+            | Steer::Help
+            | Steer::HelpAll
+            | Steer::Man => {
+                self.warn(at, key, "has an effect on the command line only");
+                Ok(())
+            }
+            // Later: inherit when all is expanded, print when the configuration is obeyed.
+            Steer::Inherit | Steer::Print => Ok(()),
+        }
+    }
+
+    fn set(&mut self, key: &str, text: &str, at: &Origin, placeholder: bool) -> Result<(), Stop> {
+        let Some((name, value)) = text.split_once('=') else {
+            self.fault(at, key, format!("'{text}' has no '=' (expected NAME=TEXT)"));
+            return Ok(());
+        };
+        let class = opts::find(name).map(|opt| opt.class);
+        if placeholder && class.is_some() {
+            let message = format!("'{name}' is an option, not a placeholder; write set = {text}");
+            self.fault(at, key, message);
+            return Ok(());
+        }
+        self.push(name, value.to_owned(), at, true)?;
+        if let Some(entry) = self.list.last_mut() {
+            entry.literal |= placeholder;
+        }
+        match class {
+            Some(Class::Steer(Steer::Open(_) | Steer::Else | Steer::Close)) => {
+                self.fault(at, key, format!("'{name}' cannot be made by set; write it as a line"));
+                Ok(())
+            }
+            Some(Class::Steer(steer)) => self.steer(steer, name, value, at),
+            _ => Ok(()),
+        }
+    }
+
+    fn exit(&mut self, key: &str, value: &str, at: &Origin) -> Result<(), Stop> {
+        let status = match value.trim() {
+            "" | "true" => Ok(1),
+            text => text.parse::<u8>(),
+        };
+        let mut fault = match status {
+            Ok(status) => {
+                Fault::new(at, key, format!("the configuration ends here, status {status}"))
+            }
+            Err(_) => Fault::new(at, key, format!("'{value}' is no status (expected 0 to 255)")),
+        };
+        fault.status = status.unwrap_or(1);
+        self.faults.insert(0, fault);
+        Err(Stop)
+    }
+
+    /// A block must end where it began.
+    fn closed(&mut self, at: &Origin) {
+        if let Some(open) = self.block.take() {
+            let message = format!("this block is not closed before the end of {}", end_of(at));
+            self.fault(&open.origin, &open.key, message);
+        }
+    }
+
+    /// Reads a file, and takes its lines at this place.
+    fn file(&mut self, wanted: &Wanted<'_>, at: &Origin, key: &str) -> Result<(), Stop> {
+        let name = match file::name(self.call, wanted.name, self.last.as_ref()) {
+            Ok(name) => name,
+            Err(message) => return self.unread(at, key, wanted, message),
+        };
+        let format = match wanted.format.or_else(|| name.format()) {
+            Some(format) => format,
+            None if wanted.any_ending || !matches!(name.what, What::Path(_)) => Format::Ini,
+            None => {
+                let message = "unable to load configuration from it: its ending is not known (expected \
+                               .ini .json .js .yml .yaml .xml; --config reads any as INI)";
+                return self.unread(at, key, wanted, message.to_owned());
+            }
+        };
+        let content = match file::read(self.call, &name) {
+            Ok(content) => content,
+            Err(message) => return self.unread(at, key, wanted, message + raw_hint(wanted.name)),
+        };
+        let source = Source {
+            path: name.given.clone().into(),
+            named_at: Some(at.clone()),
+            identity: identity(&name, content.id),
+        };
+        self.chain(&source, at, key)?;
+        let names = FileNames::new(&name, self.now.as_ref());
+        if wanted.own && self.first.is_none() {
+            self.first = Some(names.clone());
+        }
+        let parsed = self.parse(&content.bytes, &name, format, &names);
+        self.last = Some(name);
+        self.now = Some(names);
+        self.lines(parsed, source)
+    }
+
+    fn unread(
+        &mut self,
+        at: &Origin,
+        key: &str,
+        wanted: &Wanted<'_>,
+        message: String,
+    ) -> Result<(), Stop> {
+        self.fault(at, key, format!("{}: {message}", wanted.name.display()));
+        // Without a vassal's own file nothing that follows means what it should.
+        if wanted.own { Err(Stop) } else { Ok(()) }
+    }
+
+    /// A file that is being read must not be read again inside itself, nor may files nest for ever.
+    fn chain(&mut self, source: &Source, at: &Origin, key: &str) -> Result<(), Stop> {
+        let mut path = vec![source.path.display().to_string()];
+        let mut here = at;
+        while let Origin::File { file, line } = here {
+            path.push(format!("{}:{line}", file.path.display()));
+            if file.identity == source.identity {
+                path.reverse();
+                let message = format!(
+                    "{} is already being read; the files name each other: {}",
+                    source.path.display(),
+                    path.join(" → ")
+                );
+                self.fault(at, key, message);
+                return Err(Stop);
+            }
+            let Some(up) = &file.named_at else { break };
+            here = up;
+        }
+        if path.len() > MAX_DEPTH {
+            self.fault(at, key, format!("files name files more than {MAX_DEPTH} deep"));
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    fn parse(
+        &self,
+        bytes: &[u8],
+        name: &Name,
+        format: Format,
+        names: &FileNames,
+    ) -> (Parsed, Vec<Odd>) {
+        let first = self.first.as_ref();
+        let magic = Magic { call: self.call, now: Some(names), first };
+        let replaced = match magic.replace(bytes) {
+            Ok(replaced) => replaced,
+            Err((line, message)) => return (Parsed::fault(line, "", message), Vec::new()),
+        };
+        let parsed = parse(format, &replaced.bytes, name.section.as_deref());
+        (parsed, replaced.odd)
+    }
+
+    fn lines(&mut self, (parsed, odd): (Parsed, Vec<Odd>), source: Source) -> Result<(), Stop> {
+        let file = Arc::new(source);
+        let at = |line: u32| Origin::File { file: Arc::clone(&file), line };
+        for (line, letter) in odd {
+            // In a comment, or a section that is not read, it is nobody's affair.
+            if parsed.pairs.iter().any(|pair| pair.line == line) {
+                let shown = letter.escape_default();
+                let message = format!("% before '{shown}' has no meaning, write %%");
+                self.warn(&at(line), "", message);
+            }
+        }
+        let is_bad = !parsed.bad.is_empty();
+        for bad in parsed.bad {
+            self.fault(&at(bad.line), &bad.key, bad.message);
+        }
+        let outside = self.block.take();
+        for pair in &parsed.pairs {
+            self.add(&pair.key, &pair.value, &at(pair.line))?;
+        }
+        if is_bad {
+            // The line that closes the block may be among those that could not be read.
+            self.block = None;
+        }
+        self.closed(&at(0));
+        self.block = outside;
+        Ok(())
+    }
+
+    /// Magic variables in values from the environment are those of the vassal's file.
+    pub(super) fn environment_magic(&mut self) {
+        let Some(first) = self.first.clone() else { return };
+        let magic = Magic { call: self.call, now: Some(&first), first: Some(&first) };
+        for entry in &mut self.list {
+            let Origin::Environment(_) = entry.setting.origin else { continue };
+            let text = &mut entry.setting.value;
+            let replaced =
+                magic.replace(text.as_bytes()).map(|replaced| replaced.bytes.into_owned());
+            match replaced.map(String::from_utf8) {
+                Ok(Ok(value)) => *text = value,
+                Ok(Err(_)) | Err(_) => {
+                    let message = "its magic variables stand for a name that is no plain text";
+                    self.faults.push(Fault::new(
+                        &entry.setting.origin,
+                        &entry.setting.key,
+                        message,
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Names that are no option, and that nothing has asked for, are slips of the pen more often than not.
+    pub(super) fn unknown(&mut self) {
+        for entry in &self.list {
+            let Setting { key, origin, .. } = &entry.setting;
+            let is_file = matches!(origin, Origin::File { .. });
+            if entry.made || !is_file || self.used.contains(key) || opts::find(key).is_some() {
+                continue;
+            }
+            let hint = opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)"));
+            let message = format!("unknown option \"{key}\"{}", hint.unwrap_or_default());
+            self.warnings.push(Fault::new(origin, "", message));
+        }
+    }
+
+    /// Reads the files that `inherit` names, each at the end of the list, and those that they name.
+    pub(super) fn inherit(&mut self) -> Result<(), Stop> {
+        self.literal = true;
+        let mut next = 0;
+        while let Some(entry) = self.list.get(next) {
+            next += 1;
+            let steer = opts::find(&entry.setting.key).map(|opt| opt.class);
+            if steer != Some(Class::Steer(Steer::Inherit)) {
+                continue;
+            }
+            let Setting { key, value, origin } = entry.setting.clone();
+            let name = OsStr::new(&value);
+            let wanted = Wanted { name, format: None, own: false, any_ending: false };
+            self.file(&wanted, &origin, &key)?;
+        }
+        Ok(())
+    }
+}
+
+fn wanted(steer: Steer, name: &OsStr) -> Option<Wanted<'_>> {
+    match steer {
+        Steer::Read(format) => {
+            Some(Wanted { name, format: Some(format), own: true, any_ending: false })
+        }
+        Steer::Config => Some(Wanted { name, format: None, own: true, any_ending: true }),
+        Steer::Include => Some(Wanted { name, format: None, own: false, any_ending: false }),
+        _ => None,
+    }
+}
+
+fn parse(format: Format, bytes: &[u8], section: Option<&str>) -> Parsed {
+    match format {
+        Format::Ini => ini::parse(bytes, section),
+        Format::Json | Format::Yaml | Format::Xml => {
+            Parsed::fault(0, "", "only INI files can be read by this version")
+        }
+    }
+}
+
+fn raw_hint(name: &OsStr) -> &'static str {
+    let has = |mark: &[u8]| name.as_bytes().windows(2).any(|two| two == mark);
+    if has(b"%(") || has(b"$(") || has(b"@(") {
+        "; placeholders are not replaced in the name of an included file (inherit replaces them)"
+    } else {
+        ""
+    }
+}
+
+fn identity(name: &Name, id: Option<(u64, u64)>) -> String {
+    let section = name.section.as_deref().unwrap_or_default();
+    match id {
+        Some((device, inode)) => format!("{device}:{inode}:{section}"),
+        None => name.given.to_string_lossy().into_owned(),
+    }
+}
+
+fn end_of(at: &Origin) -> String {
+    match at {
+        Origin::File { file, .. } => file.path.display().to_string(),
+        other => format!("the {other}"),
+    }
+}
+
+/// Variables of the protocol between emperor and vassal, which are no options.
+fn is_protocols(name: &str) -> bool {
+    const PROTOCOL: [&str; 8] = [
+        "RELOADS",
+        "VASSALS_DIR",
+        "EMPEROR_FD",
+        "EMPEROR_FD_CONFIG",
+        "EMPEROR_PROXY",
+        "BROODLORD_NUM",
+        "JAIL_PID",
+        "ORIGINAL_PROC_NAME",
+    ];
+    name.starts_with("VASSAL_") || PROTOCOL.contains(&name)
+}

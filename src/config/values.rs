@@ -1,0 +1,312 @@
+//! The meaning of single texts, by kind of option.
+
+use std::time::Duration;
+
+use crate::opts::Kind;
+
+use super::address;
+
+/// Whether a flag's text is true: everything is, but for `false`, `off`, `no` and `0`.
+#[must_use]
+pub fn flag(text: &str) -> bool {
+    !["false", "off", "no"].iter().any(|word| text.eq_ignore_ascii_case(word)) && text != "0"
+}
+
+/// Whether a flag's text is one that people write.
+#[must_use]
+pub fn is_usual_flag(text: &str) -> bool {
+    let words = ["", "true", "on", "yes", "1", "false", "off", "no", "0"];
+    words.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// A number from 0 to 2^31 - 1.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn number(text: &str) -> Result<u32, String> {
+    let digits = text.trim();
+    let number = digits.parse::<u32>().ok().filter(|number| i32::try_from(*number).is_ok());
+    match number {
+        Some(number) if !digits.starts_with('+') => Ok(number),
+        _ => Err(format!("'{text}' is no number (expected 0 to 2147483647)")),
+    }
+}
+
+/// A number with a sign.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn signed(text: &str) -> Result<i32, String> {
+    text.trim().parse().map_err(|_| format!("'{text}' is no number (expected for example 5 or -5)"))
+}
+
+/// A number of mebibytes, as bytes.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn megabytes(text: &str) -> Result<u64, String> {
+    number(text)
+        .map(|number| u64::from(number) << 20)
+        .map_err(|_| format!("'{text}' is no number of megabytes (expected digits, no suffix)"))
+}
+
+/// A number of seconds.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    number(text)
+        .map(|number| Duration::from_secs(number.into()))
+        .map_err(|reason| reason + " of seconds")
+}
+
+/// A number of milliseconds.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn millis(text: &str) -> Result<Duration, String> {
+    number(text)
+        .map(|number| Duration::from_millis(number.into()))
+        .map_err(|reason| reason + " of milliseconds")
+}
+
+/// The mode of a socket: three octal digits, or 1 for 666.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn mode(text: &str) -> Result<u32, String> {
+    if text == "1" {
+        return Ok(0o666);
+    }
+    octal(text, 3)
+        .ok_or_else(|| format!("'{text}' is no mode (expected three octal digits, such as 660)"))
+}
+
+/// A file creation mask: three octal digits, or four of which the first does not count.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn umask(text: &str) -> Result<u32, String> {
+    octal(text, 3)
+        .or_else(|| octal(text, 4).map(|mode| mode & 0o777))
+        .ok_or_else(|| format!("'{text}' is no umask (expected three octal digits, such as 022)"))
+}
+
+fn octal(text: &str, digits: usize) -> Option<u32> {
+    let all = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    all.then(|| u32::from_str_radix(text, 8).ok()).flatten()
+}
+
+/// Namespaces by the kernel's short names, each once.
+///
+/// # Errors
+/// The word that is none.
+pub fn namespaces(text: &str) -> Result<Vec<&'static str>, String> {
+    const NAMES: [(&str, &str); 13] = [
+        ("files", "files"),
+        ("ipc", "ipc"),
+        ("net", "net"),
+        ("io", "io"),
+        ("parent", "parent"),
+        ("pid", "pid"),
+        ("ns", "ns"),
+        ("fs", "ns"),
+        ("mount", "ns"),
+        ("mnt", "ns"),
+        ("sysvsem", "sysvsem"),
+        ("uts", "uts"),
+        ("user", "user"),
+    ];
+    let mut found = Vec::new();
+    for word in text.split(',') {
+        let Some((_, name)) = NAMES.iter().find(|entry| entry.0 == word) else {
+            return Err(format!(
+                "'{word}' is no namespace (expected a comma list without blanks of ipc net pid ns uts user …)"
+            ));
+        };
+        if !found.contains(name) {
+            found.push(*name);
+        }
+    }
+    Ok(found)
+}
+
+/// Capabilities by name, each once.
+///
+/// # Errors
+/// The word that is none.
+pub fn capabilities(text: &str) -> Result<Vec<&'static str>, String> {
+    // capabilities(7), in the order of their numbers.
+    const NAMES: [&str; 41] = [
+        "chown",
+        "dac_override",
+        "dac_read_search",
+        "fowner",
+        "fsetid",
+        "kill",
+        "setgid",
+        "setuid",
+        "setpcap",
+        "linux_immutable",
+        "net_bind_service",
+        "net_broadcast",
+        "net_admin",
+        "net_raw",
+        "ipc_lock",
+        "ipc_owner",
+        "sys_module",
+        "sys_rawio",
+        "sys_chroot",
+        "sys_ptrace",
+        "sys_pacct",
+        "sys_admin",
+        "sys_boot",
+        "sys_nice",
+        "sys_resource",
+        "sys_time",
+        "sys_tty_config",
+        "mknod",
+        "lease",
+        "audit_write",
+        "audit_control",
+        "setfcap",
+        "mac_override",
+        "mac_admin",
+        "syslog",
+        "wake_alarm",
+        "block_suspend",
+        "audit_read",
+        "perfmon",
+        "bpf",
+        "checkpoint_restore",
+    ];
+    let mut found = Vec::new();
+    for word in text.split(',') {
+        let by_number = word.parse().ok().and_then(|number: usize| NAMES.get(number));
+        let Some(name) = by_number.or_else(|| NAMES.iter().find(|name| **name == word)) else {
+            return Err(format!(
+                "'{word}' is no capability (expected a comma list of lower-case names without cap_, or numbers)"
+            ));
+        };
+        if !found.contains(name) {
+            found.push(*name);
+        }
+    }
+    Ok(found)
+}
+
+/// The number of a signal.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn signal(text: &str) -> Result<u8, String> {
+    let name = text.trim();
+    let by_number = name.parse::<u8>().ok().filter(|number| (1..=64).contains(number));
+    let bare = name.strip_prefix("SIG").unwrap_or(name);
+    let by_name = SIGNALS.iter().find(|entry| entry.0 == bare).map(|entry| entry.1);
+    by_number
+        .or(by_name)
+        .ok_or_else(|| format!("'{text}' is no signal (expected a name such as TERM, or 1 to 64)"))
+}
+
+#[rustfmt::skip] // a table
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // numbers from 1 to 31
+const SIGNALS: [(&str, u8); 24] = [
+    ("HUP", libc::SIGHUP as u8), ("INT", libc::SIGINT as u8), ("QUIT", libc::SIGQUIT as u8),
+    ("ABRT", libc::SIGABRT as u8), ("KILL", libc::SIGKILL as u8), ("USR1", libc::SIGUSR1 as u8),
+    ("USR2", libc::SIGUSR2 as u8), ("PIPE", libc::SIGPIPE as u8), ("ALRM", libc::SIGALRM as u8),
+    ("TERM", libc::SIGTERM as u8), ("CHLD", libc::SIGCHLD as u8), ("CONT", libc::SIGCONT as u8),
+    ("STOP", libc::SIGSTOP as u8), ("TSTP", libc::SIGTSTP as u8), ("TTIN", libc::SIGTTIN as u8),
+    ("TTOU", libc::SIGTTOU as u8), ("URG", libc::SIGURG as u8), ("XCPU", libc::SIGXCPU as u8),
+    ("XFSZ", libc::SIGXFSZ as u8), ("VTALRM", libc::SIGVTALRM as u8), ("PROF", libc::SIGPROF as u8),
+    ("WINCH", libc::SIGWINCH as u8), ("IO", libc::SIGIO as u8), ("PWR", libc::SIGPWR as u8),
+];
+
+/// A hook: its action and the text for it.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn hook(text: &str) -> Result<(&str, &str), String> {
+    #[rustfmt::skip] // a list of words
+    const ACTIONS: [&str; 28] = [
+        "append", "appendn", "cd", "chdir", "chmod", "chown", "chown2", "creat", "create", "exec", "exit",
+        "hostname", "log", "mkdir", "mount", "print", "putenv", "safeexec", "sticky", "umount", "unlink",
+        "wait_for_dir", "wait_for_file", "wait_for_fs", "wait_for_socket", "write", "writefifo", "writen",
+    ];
+    let silent = text.strip_prefix('!').unwrap_or(text);
+    let Some((action, rest)) = silent.split_once(':') else {
+        return Err(format!("'{text}' is no hook (expected ACTION:TEXT)"));
+    };
+    if ACTIONS.contains(&action) {
+        Ok((action, rest))
+    } else {
+        Err(format!("'{action}' is no action of hooks (expected exec, mkdir, write, mount …)"))
+    }
+}
+
+/// A change of the environment: the name, and the text if it is set.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn variable(text: &str) -> Result<(&str, Option<&str>), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    if name.is_empty() {
+        return Err(format!("'{text}' has no name before '=' (expected NAME=TEXT)"));
+    }
+    Ok((name, value))
+}
+
+/// A user or group: a number that can be one, or a name.
+///
+/// # Errors
+/// A number that the kernel takes for "none", or a text that can be no name.
+pub fn account(text: &str) -> Result<&str, String> {
+    let odd = text.is_empty() || text.contains([':', '/', ' ', '\t', '\n']);
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let too_large = is_number && text.parse::<u32>().ok().is_none_or(|number| number == u32::MAX);
+    if odd || too_large || text.starts_with(['-', '+']) {
+        return Err(format!(
+            "'{text}' is no account (expected a name, or a number up to 4294967294)"
+        ));
+    }
+    Ok(text)
+}
+
+/// Whether a text is right for an option of this kind.
+///
+/// # Errors
+/// What is wrong with it, and what was expected.
+pub fn check(kind: Kind, text: &str) -> Result<(), String> {
+    match kind {
+        Kind::Flag | Kind::Text => Ok(()),
+        Kind::Number => number(text).map(drop),
+        Kind::Signed => signed(text).map(drop),
+        Kind::Megabytes => megabytes(text).map(drop),
+        Kind::Seconds => seconds(text).map(drop),
+        Kind::Millis => millis(text).map(drop),
+        Kind::Word if text.is_empty() => Err("is empty (expected a text)".to_owned()),
+        Kind::Word => Ok(()),
+        Kind::User | Kind::Group => account(text).map(drop),
+        Kind::Owner => {
+            let (user, group) = text.split_once(':').unwrap_or((text, "0"));
+            account(user).and(account(group)).map(drop)
+        }
+        Kind::Mode => mode(text).map(drop),
+        Kind::Umask => umask(text).map(drop),
+        Kind::Namespaces => namespaces(text).map(drop),
+        Kind::Capabilities => capabilities(text).map(drop),
+        Kind::Hook => hook(text).map(drop),
+        Kind::Socket => address::parse(text).map(drop),
+        Kind::SocketOrNone if text == "none" => Ok(()),
+        Kind::SocketOrNone => address::parse(text).map(drop),
+        Kind::Signal => signal(text).map(drop),
+        Kind::Variable => variable(text).map(drop),
+        Kind::Pair if text.contains('=') => Ok(()),
+        Kind::Pair => Err(format!("'{text}' has no '=' (expected NAME=TEXT)")),
+        Kind::Choice(words) if words.contains(&text) => Ok(()),
+        Kind::Choice(words) => Err(format!("'{text}' is none of {}", words.join(", "))),
+    }
+}

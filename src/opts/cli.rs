@@ -1,0 +1,159 @@
+//! Tokens of a command line to options and file names.
+//!
+//! The table says which option takes a value; any beginning of a name that only one option has will do.
+
+use std::ffi::OsString;
+
+use lexopt::{Arg as Token, Parser};
+
+use super::{Arg, Opt, lookup};
+
+/// One thing said on a command line.
+#[derive(Debug)]
+pub enum Said {
+    /// An option, with its full name and its value.
+    Option {
+        /// The full name, or alias, that was meant.
+        name: &'static str,
+        /// Its row.
+        opt: Opt,
+        /// Its value; for a bare option the text that stands for it.
+        value: OsString,
+    },
+    /// A name without an option in front: a configuration file.
+    File(OsString),
+    /// What cannot be understood: the name, and the reason.
+    Bad(String, String),
+}
+
+/// Reads the arguments, without the program's name, from left to right.
+#[must_use]
+pub fn read(args: &[OsString]) -> Vec<Said> {
+    let mut parser = Parser::from_args(args);
+    let mut said = Vec::with_capacity(args.len());
+    loop {
+        match parser.next() {
+            Ok(Some(Token::Value(value))) => said.push(Said::File(value)),
+            Ok(Some(Token::Long(name))) => {
+                let found = long(name);
+                option(&mut parser, found, &mut said);
+            }
+            Ok(Some(Token::Short(letter))) => {
+                let found = lookup::letter(letter)
+                    .map(|opt| (opt.name, opt))
+                    .ok_or_else(|| (letter.to_string(), "is no letter of an option".to_owned()));
+                option(&mut parser, found, &mut said);
+            }
+            Ok(None) => return said,
+            Err(error) => {
+                said.push(Said::Bad(String::new(), error.to_string()));
+                return said;
+            }
+        }
+    }
+}
+
+fn long(text: &str) -> Result<(&'static str, Opt), (String, String)> {
+    lookup::prefix(text).map_err(|candidates| {
+        let reason = if candidates.is_empty() {
+            let hint = lookup::nearest(text).map(|name| format!(" (did you mean --{name}?)"));
+            format!("is no option{}", hint.unwrap_or_default())
+        } else {
+            let shown: Vec<String> = candidates.iter().take(8).map(|n| format!("--{n}")).collect();
+            let more = if candidates.len() > 8 { " …" } else { "" };
+            format!("is ambiguous: {}{more}", shown.join(" "))
+        };
+        (text.to_owned(), reason)
+    })
+}
+
+fn option(
+    parser: &mut Parser,
+    found: Result<(&'static str, Opt), (String, String)>,
+    said: &mut Vec<Said>,
+) {
+    let (name, opt) = match found {
+        Ok(found) => found,
+        Err((name, reason)) => {
+            let _ = parser.optional_value();
+            said.push(Said::Bad(name, reason));
+            return;
+        }
+    };
+    let value = match opt.arg {
+        Arg::Required => parser.value().map_err(|_| "needs a value".to_owned()),
+        Arg::Optional => Ok(parser.optional_value().unwrap_or_else(|| opt.bare_value().into())),
+        Arg::None => match parser.optional_value() {
+            None => Ok(opt.bare_value().into()),
+            Some(value) => {
+                let value = value.to_string_lossy();
+                Err(format!(
+                    "is a flag and takes no value here ('{value}'); leave it out, or set it in a file"
+                ))
+            }
+        },
+    };
+    said.push(match value {
+        Ok(value) => Said::Option { name, opt, value },
+        Err(reason) => Said::Bad(name.to_owned(), reason),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(args: &[&str]) -> Vec<String> {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        let show = |said: &Said| match said {
+            Said::Option { name, value, .. } => format!("{name}={}", value.to_string_lossy()),
+            Said::File(name) => name.to_string_lossy().into_owned(),
+            Said::Bad(name, reason) => format!("!{name} {reason}"),
+        };
+        read(&args).iter().map(show).collect()
+    }
+
+    #[test]
+    fn options_are_read_in_every_form() {
+        assert_eq!(
+            said(&[
+                "-s",
+                "/a",
+                "-p4",
+                "--processes",
+                "-5",
+                "--procname=x=y",
+                "-M",
+                "a.ini",
+                "--chmod-socket"
+            ]),
+            [
+                "socket=/a",
+                "processes=4",
+                "processes=-5",
+                "procname=x=y",
+                "master=true",
+                "a.ini",
+                "chmod-socket=1"
+            ]
+        );
+        assert_eq!(said(&["--", "--ini"]), ["--ini"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_rest_is_still_read() {
+        let said = said(&[
+            "--zork=1",
+            "--master=false",
+            "--emperor-on-demand-=x",
+            "--http-sokket=:1",
+            "-M",
+            "--ini",
+        ]);
+        assert_eq!(said[0], "!zork is no option");
+        assert!(said[1].starts_with("!master is a flag"));
+        assert!(said[2].contains("ambiguous: --emperor-on-demand-dir"));
+        assert!(said[3].contains("did you mean --http-socket?"));
+        assert_eq!(said[4..], ["master=true", "!ini needs a value"]);
+    }
+}
