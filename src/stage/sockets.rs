@@ -1,1 +1,518 @@
-//! Under construction.
+//! The listening sockets of a vassal: taken from custody, bound, and put where the program finds them.
+//!
+//! The program gets them blocking and in configuration order from descriptor 3 on, the on-demand listener
+//! first; a single one also as descriptor 0. Behind them comes the emperor pipe. The emperor gets copies of
+//! those that were bound here, so they outlive the program.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use crate::config::{self, Located, VassalConfig};
+use crate::proto::status::MAX_LISTENERS;
+use crate::spawn::step::Step;
+use crate::sys::fd;
+use crate::sys::socket::{self, Accept, Address, ListenOptions, Owner, SocketError};
+
+use super::failure::Failure;
+
+/// The queue that every kernel grants unless the administrator has lowered it.
+const USUAL_BACKLOG: u32 = 128;
+
+/// What the stage was given.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The on-demand listener.
+    pub on_demand: Option<OwnedFd>,
+    /// Listeners of the same vassal's last program.
+    pub listeners: Vec<OwnedFd>,
+    /// A running program uses them; their flags are left alone.
+    pub in_use: bool,
+}
+
+/// One socket for the program.
+#[derive(Debug)]
+pub struct Socket {
+    /// The socket itself, close-on-exec.
+    pub fd: OwnedFd,
+    /// For `LISTEN_FDNAMES`: the option, with an index from its second socket on; or `on-demand`.
+    pub name: String,
+    /// Where it listens.
+    pub address: Option<Address>,
+    /// It goes into custody.
+    custody: bool,
+}
+
+#[cfg(test)]
+impl Socket {
+    /// A socket that somebody else has made.
+    pub fn for_test(fd: OwnedFd, name: &str, address: Option<Address>) -> Self {
+        Self { fd, name: name.into(), address, custody: false }
+    }
+}
+
+/// All sockets of a vassal, in the order in which the program gets them.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    list: Vec<Socket>,
+    on_demand: bool,
+}
+
+/// Takes, binds and checks the sockets of the configuration; what is not wanted any more is closed.
+///
+/// # Errors
+/// The first socket that cannot be had.
+pub fn open(
+    config: &VassalConfig,
+    owner: Owner,
+    held: Held,
+    warnings: &mut Vec<String>,
+) -> Result<Sockets, Failure> {
+    let mut sockets = Sockets::default();
+    let in_use = held.in_use;
+    if let Some(fd) = on_demand(config, held.on_demand)? {
+        let address = socket::local_address(fd.as_fd()).unwrap_or_default();
+        unblock(fd.as_fd(), in_use)?;
+        sockets.list.push(Socket { fd, name: "on-demand".into(), address, custody: false });
+        sockets.on_demand = true;
+    }
+    let held = held.listeners.into_iter().filter_map(|fd| {
+        let address = socket::local_address(fd.as_fd()).ok().flatten()?;
+        Some((fd, address))
+    });
+    let mut claimed = claim(config, held.collect());
+    let options = ListenOptions {
+        backlog: config.listen,
+        mode: config.chmod_socket,
+        owner,
+        reuse_port: config.reuse_port,
+        accept: Accept::Waits,
+    };
+    for (index, place) in config.sockets.iter().enumerate() {
+        let claimed = claimed.get_mut(index).and_then(Option::take);
+        sockets.add(config, place, claimed.map(|fd| (fd, in_use)), &options)?;
+    }
+    warn_of_backlog(config, warnings);
+    Ok(sockets)
+}
+
+/// The on-demand listener: handed over by our emperor, or on descriptor 0, where a foreign one puts it.
+fn on_demand(config: &VassalConfig, given: Option<OwnedFd>) -> Result<Option<OwnedFd>, Failure> {
+    if given.is_some() {
+        return Ok(given);
+    }
+    let stdin = io::stdin();
+    if config.skip_zero || !socket::is_listening(stdin.as_fd()) {
+        return Ok(None);
+    }
+    stdin.as_fd().try_clone_to_owned().map(Some).map_err(descriptors)
+}
+
+/// A failure to move descriptors about.
+pub fn descriptors(error: io::Error) -> Failure {
+    Failure::new(Step::Fds, format!("cannot arrange the descriptors: {error}"))
+}
+
+/// Programs expect an `accept` that waits. While another program uses the socket it stays as that one has
+/// set it: an event loop whose `accept` suddenly waits stands still.
+fn unblock(fd: BorrowedFd<'_>, in_use: bool) -> Result<(), Failure> {
+    if in_use { Ok(()) } else { fd::clear_nonblocking(fd).map_err(descriptors) }
+}
+
+/// Where a configured socket is to be bound; `None` for one that is open already.
+fn bind_address(config: &VassalConfig, address: &config::Address) -> Option<Address> {
+    use std::os::unix::ffi::OsStrExt;
+    Some(match address {
+        config::Address::Tcp(address) => Address::Tcp(*address),
+        config::Address::Unix(path) if config.abstract_socket => {
+            Address::Abstract(path.as_os_str().as_bytes().to_vec())
+        }
+        config::Address::Unix(path) => Address::Path(path.clone()),
+        config::Address::Abstract(name) => Address::Abstract(name.clone()),
+        config::Address::Fd(_) | config::Address::Shared(_) | config::Address::Stdin => {
+            return None;
+        }
+    })
+}
+
+/// Gives every configured socket the listener in custody with its address; the rest is closed.
+///
+/// Exact addresses come first, so that "any free port" only gets what nobody else asked for.
+fn claim(config: &VassalConfig, mut held: Vec<(OwnedFd, Address)>) -> Vec<Option<OwnedFd>> {
+    let mut claimed: Vec<Option<OwnedFd>> = Vec::new();
+    claimed.resize_with(config.sockets.len(), || None);
+    for fits in [same as fn(&Address, &Address) -> bool, some_port] {
+        for (slot, place) in claimed.iter_mut().zip(&config.sockets) {
+            let wanted = bind_address(config, &place.value).filter(|_| slot.is_none());
+            let found =
+                wanted.and_then(|wanted| held.iter().position(|(_, have)| fits(&wanted, have)));
+            if let Some(at) = found {
+                *slot = Some(held.swap_remove(at).0);
+            }
+        }
+    }
+    claimed
+}
+
+/// The same address; a unix socket whose file is gone or replaced cannot be reached, so it is no match.
+fn same(wanted: &Address, have: &Address) -> bool {
+    let reachable = |path: &Path| {
+        std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+    };
+    wanted == have && if let Address::Path(path) = have { reachable(path) } else { true }
+}
+
+/// Port 0, and a listener that got its port that way.
+fn some_port(wanted: &Address, have: &Address) -> bool {
+    match (wanted, have) {
+        (Address::Tcp(wanted), Address::Tcp(have)) => {
+            wanted.port() == 0 && wanted.ip() == have.ip()
+        }
+        _ => false,
+    }
+}
+
+impl Sockets {
+    fn add(
+        &mut self,
+        config: &VassalConfig,
+        place: &Located<config::Address>,
+        claimed: Option<(OwnedFd, bool)>,
+        options: &ListenOptions,
+    ) -> Result<(), Failure> {
+        let (fd, custody) = match &place.value {
+            config::Address::Stdin if self.on_demand => return Ok(()),
+            config::Address::Stdin => {
+                return Err(Failure::at(Step::Bind, place, "descriptor 0 is no listening socket"));
+            }
+            config::Address::Shared(number) => return shared(config, place, *number),
+            config::Address::Fd(number) => (inherited(place, *number)?, false),
+            address => {
+                let Some(address) = bind_address(config, address) else { return Ok(()) };
+                // As in uWSGI, the listener that is there already serves the line that names it.
+                if self
+                    .list
+                    .first()
+                    .is_some_and(|s| self.on_demand && s.address.as_ref() == Some(&address))
+                {
+                    return Ok(());
+                }
+                (bound(place, &address, claimed, options)?, true)
+            }
+        };
+        if self.list.iter().filter(|socket| socket.custody).count() >= MAX_LISTENERS && custody {
+            let message = format!("too many sockets: a vassal can have {MAX_LISTENERS}");
+            return Err(Failure::at(Step::Bind, place, message));
+        }
+        let name = self.name(&place.key);
+        let address = socket::local_address(fd.as_fd()).unwrap_or_default();
+        self.list.push(Socket { fd, name, address, custody });
+        Ok(())
+    }
+
+    /// `http-socket` for the first socket of this option, then `http-socket.1`.
+    fn name(&self, key: &str) -> String {
+        let is_same = |socket: &&Socket| socket.name.split('.').next() == Some(key);
+        match self.list.iter().filter(is_same).count() {
+            0 => key.to_owned(),
+            count => format!("{key}.{count}"),
+        }
+    }
+
+    /// The sockets, in the order of their descriptors from 3 on.
+    pub fn list(&self) -> &[Socket] {
+        &self.list
+    }
+
+    /// Those that go into custody.
+    pub fn custody(&self) -> Vec<BorrowedFd<'_>> {
+        self.list.iter().filter(|socket| socket.custody).map(|socket| socket.fd.as_fd()).collect()
+    }
+
+    /// Gives descriptor 0 to the on-demand listener or the only socket; without either to `/dev/null`,
+    /// unless the vassal file says that it stays, or it is there already (`null_there`).
+    ///
+    /// # Errors
+    /// `EMFILE`; no `/dev/null`.
+    pub fn place_stdin(&self, config: &VassalConfig, null_there: bool) -> io::Result<()> {
+        let only = match self.list.as_slice() {
+            [first, ..] if self.on_demand => Some(first),
+            _ if config.honour_stdin || config.skip_zero => return Ok(()),
+            [only] => Some(only),
+            _ => None,
+        };
+        match only {
+            Some(socket) => fd::set_stdio(0, socket.fd.as_fd()),
+            None if null_there => Ok(()),
+            None => {
+                let null = fd::open_null()?;
+                fd::clear_nonblocking(null.as_fd())?;
+                fd::set_stdio(0, null.as_fd())
+            }
+        }
+    }
+
+    /// How many descriptors from 3 on the program gets, with this emperor pipe; lifts the sockets above
+    /// them. Whatever else the stage still needs must be lifted too.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn make_room(&mut self, emperor: Option<&OwnedFd>) -> io::Result<RawFd> {
+        let count = self.list.len() + usize::from(emperor.is_some());
+        let lowest = RawFd::try_from(count).map_err(io::Error::other)?.saturating_add(3);
+        for socket in std::mem::take(&mut self.list) {
+            let fd = fd::lift(socket.fd, lowest)?;
+            self.list.push(Socket { fd, ..socket });
+        }
+        Ok(lowest)
+    }
+
+    /// Puts the sockets, and the emperor pipe behind them, in their places; tells the pipe's number.
+    ///
+    /// # Errors
+    /// `EBADF` if [`Sockets::make_room`] was forgotten.
+    pub fn place(&self, emperor: Option<&OwnedFd>) -> io::Result<Option<RawFd>> {
+        let sockets = self.list.iter().map(|socket| socket.fd.as_fd());
+        let all: Vec<_> = sockets.chain(emperor.map(AsFd::as_fd)).collect();
+        fd::place_from_three(&all)?;
+        let number = RawFd::try_from(self.list.len()).map_err(io::Error::other)?.saturating_add(3);
+        Ok(emperor.map(|_| number))
+    }
+}
+
+/// `=N` names a shared socket, which the program has at its own place.
+fn shared(
+    config: &VassalConfig,
+    place: &Located<config::Address>,
+    number: usize,
+) -> Result<(), Failure> {
+    let is_shared = |socket: &&Located<config::Address>| socket.key.ends_with("shared-socket");
+    if config.sockets.iter().filter(is_shared).nth(number).is_some() {
+        return Ok(());
+    }
+    Err(Failure::at(
+        Step::Bind,
+        place,
+        format!("there is no shared-socket {number} (they count from 0)"),
+    ))
+}
+
+/// `fd://N`: a listening socket that our parent left open.
+fn inherited(place: &Located<config::Address>, number: RawFd) -> Result<OwnedFd, Failure> {
+    let failed = |message| Failure::at(Step::Bind, place, message);
+    let fd =
+        fd::inherited(number).map_err(|error| failed(format!("descriptor {number}: {error}")))?;
+    if !socket::is_listening(fd.as_fd()) {
+        return Err(failed(format!("descriptor {number} is no listening socket")));
+    }
+    unblock(fd.as_fd(), false)?;
+    Ok(fd)
+}
+
+/// Binds a socket, or renews the settings of the one from custody.
+fn bound(
+    place: &Located<config::Address>,
+    address: &Address,
+    claimed: Option<(OwnedFd, bool)>,
+    options: &ListenOptions,
+) -> Result<OwnedFd, Failure> {
+    let failed = |error: &SocketError| {
+        let message = format!("cannot bind {address}: {error}{}", advice(address, error));
+        Failure::at(Step::Bind, place, message)
+    };
+    let Some((fd, in_use)) = claimed else {
+        return socket::listen(address, options).map_err(|error| failed(&error));
+    };
+    unblock(fd.as_fd(), in_use)?;
+    if let Address::Path(path) = address {
+        socket::set_attributes(path, options.mode, options.owner)
+            .map_err(|error| failed(&error))?;
+    }
+    socket::set_backlog(fd.as_fd(), options.backlog)
+        .map_err(|source| failed(&SocketError { call: "listen", source }))?;
+    Ok(fd)
+}
+
+/// The way out, where one is known.
+fn advice(address: &Address, error: &SocketError) -> String {
+    use io::ErrorKind as Kind;
+    match (error.source.kind(), address) {
+        (Kind::NotFound, Address::Path(path)) => match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => format!("; create {} first", dir.display()),
+            _ => String::new(),
+        },
+        (Kind::AddrInUse, Address::Path(_)) => {
+            "; somebody listens there, or the file is no socket: it is not removed".into()
+        }
+        (Kind::AddrInUse, _) => "; somebody listens there already".into(),
+        (Kind::AddrNotAvailable, _) => "; no interface of this machine has that address".into(),
+        (Kind::PermissionDenied, Address::Tcp(tcp)) if tcp.port() != 0 && tcp.port() < 1024 => {
+            "; ports below 1024 are root's: use an on-demand address, or lower the sysctl \
+             net.ipv4.ip_unprivileged_port_start"
+                .into()
+        }
+        (Kind::PermissionDenied, Address::Path(_)) if error.call == "chown" => {
+            "; only root may give a socket away".into()
+        }
+        _ => String::new(),
+    }
+}
+
+fn warn_of_backlog(config: &VassalConfig, warnings: &mut Vec<String>) {
+    if config.listen <= USUAL_BACKLOG || config.sockets.is_empty() {
+        return;
+    }
+    if let Ok(most) = socket::somaxconn()
+        && most < config.listen
+    {
+        let listen = config.listen;
+        warnings.push(format!(
+            "listen = {listen} is more than the kernel grants: {most} (sysctl net.core.somaxconn)"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Origin, address};
+
+    fn config(sockets: &[(&str, &str)]) -> VassalConfig {
+        let at = |&(key, text): &(&str, &str)| Located {
+            value: address::parse(text).unwrap(),
+            key: key.into(),
+            origin: Origin::CommandLine,
+        };
+        VassalConfig {
+            sockets: sockets.iter().map(at).collect(),
+            listen: 100,
+            ..Default::default()
+        }
+    }
+
+    fn opened(config: &VassalConfig, held: Held) -> Result<Sockets, Failure> {
+        open(config, Owner::default(), held, &mut Vec::new())
+    }
+
+    fn addresses(sockets: &Sockets) -> Vec<String> {
+        sockets.list.iter().map(|s| s.address.as_ref().unwrap().to_string()).collect()
+    }
+
+    fn names(sockets: &Sockets) -> Vec<&str> {
+        sockets.list.iter().map(|s| s.name.as_str()).collect()
+    }
+
+    fn custody(sockets: Sockets) -> Held {
+        let listeners = sockets.list.into_iter().filter(|s| s.custody).map(|s| s.fd).collect();
+        Held { listeners, ..Default::default() }
+    }
+
+    #[test]
+    fn sockets_keep_the_order_of_the_file_and_are_named_by_their_option() {
+        let local = "127.0.0.1:0";
+        let config = config(&[("http-socket", local), ("socket", local), ("http-socket", local)]);
+        let sockets = opened(&config, Held::default()).unwrap();
+        assert_eq!(names(&sockets), ["http-socket", "socket", "http-socket.1"]);
+        assert_eq!(sockets.custody().len(), 3);
+    }
+
+    #[test]
+    fn a_restart_finds_its_sockets_in_custody_and_closes_what_is_gone() {
+        let first = config(&[
+            ("socket", "127.0.0.1:0"),
+            ("socket", "127.0.0.1:0"),
+            ("socket", "127.0.0.1:0"),
+        ]);
+        let before = opened(&first, Held::default()).unwrap();
+        let old = addresses(&before);
+        let second = config(&[("socket", &old[2]), ("socket", "127.0.0.1:0"), ("socket", &old[0])]);
+        let after = opened(&second, custody(before)).unwrap();
+        // "Any free port" gets what no other line asks for.
+        assert_eq!(addresses(&after), [&*old[2], &old[1], &old[0]]);
+        let third = config(&[("socket", &old[0])]);
+        let last = opened(&third, custody(after)).unwrap();
+        assert_eq!(addresses(&last), [&*old[0]]);
+        std::net::TcpListener::bind(&old[1]).expect("what is gone is free again");
+    }
+
+    #[test]
+    fn a_unix_socket_without_its_file_is_bound_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let config = config(&[("socket", path.to_str().unwrap())]);
+        let first = opened(&config, Held::default()).unwrap();
+        let again = opened(&config, custody(first)).unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let anew = opened(&config, custody(again)).unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        drop(anew);
+    }
+
+    #[test]
+    fn an_on_demand_listener_comes_first_and_serves_the_line_that_names_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let config =
+            config(&[("http-socket", "127.0.0.1:0"), ("socket", &address), ("socket", "::")]);
+        let held = Held { on_demand: Some(listener.into()), ..Default::default() };
+        let sockets = opened(&config, held).unwrap();
+        assert_eq!(names(&sockets), ["on-demand", "http-socket"]);
+        assert_eq!(addresses(&sockets)[0], address);
+        assert_eq!(sockets.custody().len(), 1);
+    }
+
+    #[test]
+    fn flags_of_a_socket_in_use_are_left_alone() {
+        let is_nonblocking = |sockets: &Sockets| {
+            let fd = sockets.list[0].fd.try_clone().unwrap();
+            let listener = std::net::TcpListener::from(fd);
+            // A client makes sure that an accept that waits comes back.
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            listener.accept().unwrap();
+            let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&listener));
+            let info = std::fs::read_to_string(path).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            i32::from_str_radix(flags.trim(), 8).unwrap() & 0o4000 != 0
+        };
+        let config = config(&[("socket", "127.0.0.1:0")]);
+        let first = opened(&config, Held::default()).unwrap();
+        assert!(!is_nonblocking(&first));
+        fd::set_nonblocking(first.list[0].fd.as_fd()).unwrap();
+        let next = opened(&config, Held { in_use: true, ..custody(first) }).unwrap();
+        assert!(is_nonblocking(&next));
+        let restarted = opened(&config, custody(next)).unwrap();
+        assert!(!is_nonblocking(&restarted));
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_had_names_the_line_the_call_and_the_way_out() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap().to_string();
+        let many = vec![("socket", "127.0.0.1:0"); MAX_LISTENERS + 1];
+        let table: &[(&[(&str, &str)], &str)] = &[
+            (&[("socket", &taken)], "Address already in use (os error 98); somebody listens there"),
+            (&[("socket", "/no/such/dir/a.sock")], "create /no/such/dir first"),
+            (&[("socket", "192.0.2.1:0")], "no interface"),
+            (&[("socket", "=0")], "no shared-socket 0"),
+            (&[("shared-socket", "127.0.0.1:0"), ("socket", "=1")], "no shared-socket 1"),
+            (&[("socket", "fd://999")], "descriptor 999: Bad file descriptor"),
+            (&[("socket", "fd://1")], "descriptor 1 is no listening socket"),
+            (&[("socket", "::")], "descriptor 0 is no listening socket"),
+            (&many, "too many sockets"),
+        ];
+        for (sockets, expected) in table {
+            let failure = opened(&config(sockets), Held::default()).unwrap_err();
+            assert_eq!((failure.step, failure.status), (Step::Bind, 1));
+            assert!(failure.origin.ends_with("socket"), "{failure}");
+            assert!(failure.message.contains(expected), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_shared_socket_is_passed_once() {
+        let config = config(&[("shared-socket", "127.0.0.1:0"), ("http-socket", "=0")]);
+        assert_eq!(names(&opened(&config, Held::default()).unwrap()), ["shared-socket"]);
+    }
+}

@@ -1,0 +1,203 @@
+//! The environment of the program: what was inherited, what it is told of its start, and the words of the
+//! vassal file, which come last and win.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Located;
+use crate::config::vassal::EnvChange;
+use crate::proto::emperor;
+use crate::sys::socket::Address;
+
+use super::sockets::Socket;
+
+/// One variable.
+pub type Variable = (OsString, OsString);
+
+/// What speaks of another process than the program: of this stage, or of the service that liege itself is.
+const NEVER_INHERITED: &[&str] = &[
+    crate::proto::status::FD_VARIABLE,
+    emperor::FD_VARIABLE,
+    "UWSGI_EMPEROR_FD_CONFIG",
+    "UWSGI_RELOADS",
+    "UWSGI_ORIGINAL_PROC_NAME",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "SERVER_STARTER_PORT",
+    "SERVER_STARTER_GENERATION",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
+/// What the program is told of its start.
+#[derive(Debug, Default)]
+pub struct Told<'a> {
+    /// Its pid.
+    pub pid: u32,
+    /// Its sockets, from descriptor 3 on.
+    pub sockets: &'a [Socket],
+    /// Where relative paths of sockets count from.
+    pub cwd: PathBuf,
+    /// The descriptor of the emperor pipe.
+    pub emperor: Option<RawFd>,
+    /// Where it announces that it is ready.
+    pub notify: Option<&'a Address>,
+    /// How often it has promised a sign of life.
+    pub watchdog: Option<Duration>,
+    /// `processes`.
+    pub processes: Option<u32>,
+    /// `threads`.
+    pub threads: Option<u32>,
+}
+
+/// Puts the environment together.
+pub fn build(
+    mut env: Vec<Variable>,
+    told: &Told<'_>,
+    changes: &[Located<EnvChange>],
+) -> Vec<Variable> {
+    env.retain(|(name, _)| !NEVER_INHERITED.iter().any(|never| name == never));
+    let mut set = |name: &str, value: String| put(&mut env, name.as_ref(), value.into());
+    if let Some(number) = told.emperor {
+        set(emperor::FD_VARIABLE, number.to_string());
+    }
+    if !told.sockets.is_empty() {
+        let names: Vec<_> = told.sockets.iter().map(|socket| socket.name.as_str()).collect();
+        set("LISTEN_FDS", told.sockets.len().to_string());
+        set("LISTEN_PID", told.pid.to_string());
+        set("LISTEN_FDNAMES", names.join(":"));
+    }
+    if let Some(count) = told.processes {
+        set("WEB_CONCURRENCY", count.to_string());
+        set("LIEGE_PROCESSES", count.to_string());
+    }
+    if let Some(count) = told.threads {
+        set("LIEGE_THREADS", count.to_string());
+    }
+    if let Some(address) = told.notify {
+        set("NOTIFY_SOCKET", address.to_string());
+    }
+    if let Some(period) = told.watchdog {
+        set("WATCHDOG_USEC", period.as_micros().to_string());
+    }
+    let starter = server_starter(told);
+    if !starter.is_empty() {
+        put(&mut env, OsStr::new("SERVER_STARTER_PORT"), starter);
+    }
+    for change in changes {
+        match &change.value {
+            EnvChange::Set(name, value) => put(&mut env, name.as_ref(), value.into()),
+            EnvChange::Unset(name) => env.retain(|(known, _)| known != name.as_str()),
+        }
+    }
+    env
+}
+
+fn put(env: &mut Vec<Variable>, name: &OsStr, value: OsString) {
+    match env.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value,
+        None => env.push((name.to_owned(), value)),
+    }
+}
+
+/// `host:port=fd;/path=fd`, for the Server::Starter family; it has no form for abstract names.
+fn server_starter(told: &Told<'_>) -> OsString {
+    let mut text = OsString::new();
+    for (number, socket) in (3..).zip(told.sockets) {
+        let place = match &socket.address {
+            Some(Address::Tcp(address)) => address.to_string().into(),
+            Some(Address::Path(path)) => told.cwd.join(path).into_os_string(),
+            Some(Address::Abstract(_)) | None => continue,
+        };
+        if !text.is_empty() {
+            text.push(";");
+        }
+        text.push(place);
+        text.push(format!("={number}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Origin;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<Variable> {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    fn changes(list: Vec<EnvChange>) -> Vec<Located<EnvChange>> {
+        let at = |value| Located { value, key: "env".into(), origin: Origin::CommandLine };
+        list.into_iter().map(at).collect()
+    }
+
+    fn set(name: &str, value: &str) -> EnvChange {
+        EnvChange::Set(name.into(), value.into())
+    }
+
+    #[test]
+    fn nothing_that_was_meant_for_liege_itself_reaches_the_program() {
+        let mut poison: Vec<_> = NEVER_INHERITED.iter().map(|name| (*name, "poison")).collect();
+        poison.push(("HOME", "/srv"));
+        assert_eq!(build(env(&poison), &Told::default(), &[]), env(&[("HOME", "/srv")]));
+    }
+
+    #[test]
+    fn the_words_of_the_vassal_file_act_in_order_and_win() {
+        let told = Told { processes: Some(4), threads: Some(2), ..Default::default() };
+        let list = changes(vec![
+            set("A", "1"),
+            set("A", "2"),
+            EnvChange::Unset("B".into()),
+            set("C", "x=y"),
+            EnvChange::Unset("C".into()),
+            set("C", ""),
+            set("WEB_CONCURRENCY", "9"),
+            EnvChange::Unset("LIEGE_THREADS".into()),
+        ]);
+        let built = build(env(&[("A", "0"), ("B", "0")]), &told, &list);
+        let expected = [("A", "2"), ("WEB_CONCURRENCY", "9"), ("LIEGE_PROCESSES", "4"), ("C", "")];
+        assert_eq!(built, env(&expected));
+    }
+
+    #[test]
+    fn sockets_are_told_in_every_dialect() {
+        let socket = |address, name: &str| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            Socket::for_test(listener.into(), name, address)
+        };
+        let sockets = [
+            socket(Some(Address::Tcp(([127, 0, 0, 1], 80).into())), "on-demand"),
+            socket(Some(Address::Abstract(b"x".to_vec())), "socket"),
+            socket(Some(Address::Path("run/a.sock".into())), "socket.1"),
+            socket(Some(Address::Path("/run/b.sock".into())), "http-socket"),
+            socket(None, "raw-socket"),
+        ];
+        let notify = Address::Abstract(b"0a1b2".to_vec());
+        let told = Told {
+            pid: 77,
+            sockets: &sockets,
+            cwd: "/srv/vassals".into(),
+            emperor: Some(8),
+            notify: Some(&notify),
+            watchdog: Some(Duration::from_secs(30)),
+            ..Default::default()
+        };
+        let expected = [
+            ("UWSGI_EMPEROR_FD", "8"),
+            ("LISTEN_FDS", "5"),
+            ("LISTEN_PID", "77"),
+            ("LISTEN_FDNAMES", "on-demand:socket:socket.1:http-socket:raw-socket"),
+            ("NOTIFY_SOCKET", "@0a1b2"),
+            ("WATCHDOG_USEC", "30000000"),
+            ("SERVER_STARTER_PORT", "127.0.0.1:80=3;/srv/vassals/run/a.sock=5;/run/b.sock=6"),
+        ];
+        assert_eq!(build(Vec::new(), &told, &[]), env(&expected));
+    }
+}
