@@ -217,15 +217,12 @@ impl Life {
         if let Phase::Running(watch) = &mut self.phase {
             watch.beat_by = None;
         }
-<<<<<<< HEAD
     }
 
     /// It was told to reload in place.
     pub fn count_reload(&mut self, now: Instant) {
         self.reloads = self.reloads.saturating_add(1);
         self.reloaded = Some(now);
-=======
->>>>>>> 418e046 (state: clear the heartbeat when a speaker is told to reload)
     }
 
     /// Its heartbeat is missing: gives it the curse tolerance for any word.
