@@ -81,11 +81,13 @@ impl Vassal {
     /// A life has missed a deadline for good: it is killed, and what it was decides the rest.
     fn too_late(&mut self, id: LifeId, why: &'static str, turn: &mut Turn<'_>) {
         let Some(life) = self.life_mut(id) else { return };
+        // A stage that has told its reason, and then hangs, has told the better one.
+        let told = life.failed.clone();
         if life.is_starting() {
             life.failed.get_or_insert_with(|| why.to_owned());
         }
         life.kill(turn.now, turn.rules, turn.out);
-        self.history.last_error = Some(why.to_owned());
+        self.history.last_error = told.or_else(|| Some(why.to_owned()));
         self.note(Note::Killed { why }, turn);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(life) | Phase::Running { current: life, due: _ } => {
