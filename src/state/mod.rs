@@ -16,6 +16,9 @@ pub mod throttle;
 pub mod timers;
 pub mod vassal;
 
+#[cfg(test)]
+mod tests;
+
 /// One spawn of one vassal; never reused, so a late event finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LifeId(pub u64);

@@ -1,0 +1,221 @@
+//! Rows of one life: verdict, status, spawn, exit.
+
+use super::*;
+
+// verdict `exec`, status EOF
+
+#[test]
+fn a_verdict_is_noted_and_the_end_of_the_status_socket_means_running() {
+    let mut scene = Scene::starting();
+    scene.verdict(1, Settings { stop_signal: 3, ..custody() });
+    scene.is("starting 1", &[]);
+    assert_eq!(scene.current().settings.stop_signal, 3);
+    scene.status_closes(1);
+    scene.is("running 1", &["custody 1"]);
+}
+
+#[test]
+fn without_a_stage_the_end_of_the_status_socket_alone_means_running() {
+    let mut scene = Scene::new(Rules { stage: false, ..Rules::default() });
+    scene.find(OnDemand::No);
+    scene.status_closes(1);
+    scene.is("running 1", &["spawn 1", "custody 1"]);
+}
+
+#[test]
+fn a_verdict_and_the_end_of_the_status_socket_mean_nothing_later() {
+    let phases = ["held", "waiting", "running", "retiring", "stopping"];
+    means_nothing(&phases, |scene| {
+        for life in [1, 2] {
+            scene.verdict(life, notifying());
+            scene.status_closes(life);
+            scene.fails(life);
+        }
+    });
+}
+
+// verdict `error`, errno of an exec, EOF without verdict
+
+#[test]
+fn a_failed_start_keeps_its_reason_and_is_one_death() {
+    let mut scene = Scene::starting();
+    scene.fails(1);
+    scene.status_closes(1);
+    scene.is("starting 1", &[]);
+    scene.exits(1, Exit::Code(1));
+    scene.is("held: penalty 1000", &[]);
+    assert_eq!((scene.error(), scene.deaths()), (Some("line 3: no such option"), 1));
+}
+
+#[test]
+fn an_exec_that_fails_after_the_verdict_is_one_death() {
+    let mut scene = Scene::starting();
+    scene.verdict(1, custody());
+    scene.fails(1);
+    scene.status_closes(1);
+    scene.is("starting 1", &[]);
+    scene.exits(1, Exit::Code(0));
+    scene.is("held: penalty 1000", &[]);
+}
+
+#[test]
+fn a_stage_that_ends_without_a_verdict_has_failed() {
+    let mut scene = Scene::starting();
+    scene.status_closes(1);
+    scene.exits(1, Exit::Code(0));
+    scene.is("held: penalty 1000", &[]);
+    assert_eq!(scene.error(), Some("the stage has ended without a verdict"));
+}
+
+#[test]
+fn a_failed_start_of_an_on_demand_vassal_is_a_death_even_with_status_0() {
+    let mut scene = Scene::waiting();
+    scene.connect();
+    scene.fails(1);
+    scene.exits(1, Exit::Code(0));
+    scene.is("held: penalty 1000", &["unwatch", "spawn 1"]);
+}
+
+#[test]
+fn a_program_that_runs_clears_the_last_error() {
+    let mut scene = Scene::held();
+    scene.change();
+    scene.fails(2);
+    scene.exits(2, Exit::Code(1));
+    scene.wait(1000);
+    scene.runs(3, custody());
+    assert_eq!((scene.phase().as_str(), scene.error()), ("running 3", None));
+}
+
+// spawn failed
+
+#[test]
+fn a_fork_that_fails_is_tried_again_with_longer_pauses_and_nobody_is_blamed() {
+    let mut scene = Scene::new(Rules::default());
+    scene.forks = false;
+    scene.find(OnDemand::No);
+    for (life, pause) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
+        let pause = pause * 1000;
+        scene.is(&format!("held: resource {pause}"), &[&format!("spawn {}", life + 1)]);
+        assert_eq!((scene.deaths(), scene.blog().unwrap().history.starts), (0, 0));
+        scene.wait(pause);
+    }
+    scene.done.clear();
+    scene.forks = true;
+    scene.wait(30_000);
+    scene.runs(9, custody());
+    scene.is("running 9", &["spawn 9", "custody 9"]);
+    scene.forks = false;
+    scene.change();
+    scene.is("running 9, due: resource 1000", &["spawn 10"]);
+}
+
+#[test]
+fn a_replacement_that_cannot_fork_is_due_again_after_the_same_pauses() {
+    for (mut scene, what) in [(Scene::running(), "spawn"), (Scene::alone(), "check")] {
+        scene.forks = false;
+        scene.change();
+        scene.is("running 1, due: resource 1000", &[&format!("{what} 2")]);
+        scene.wait(1000);
+        scene.is("running 1, due: resource 2000", &[&format!("{what} 3")]);
+        assert_eq!(scene.blog().unwrap().history.starts, 1);
+    }
+}
+
+#[test]
+fn an_on_demand_vassal_that_cannot_fork_keeps_its_connection_waiting() {
+    let mut scene = Scene::waiting();
+    scene.forks = false;
+    scene.connect();
+    scene.is("held: resource 1000", &["unwatch", "spawn 1"]);
+    scene.wait(1000);
+    scene.is("waiting", &["watch"]);
+}
+
+// exit
+
+#[test]
+fn an_exit_in_a_start_is_a_death() {
+    let mut scene = Scene::starting();
+    scene.exits(1, Exit::Signal(11));
+    scene.is("held: penalty 1000", &[]);
+}
+
+#[test]
+fn an_exit_is_a_death_whatever_the_status() {
+    let mut scene = Scene::running();
+    scene.wait(1500);
+    scene.exits(1, Exit::Code(0));
+    scene.is("held: penalty 1000", &[]);
+    assert_eq!(scene.blog().unwrap().history.last_exit, Some(Exit::Code(0)));
+}
+
+#[test]
+fn an_on_demand_vassal_that_exits_with_0_waits_again() {
+    let mut scene = Scene::woken();
+    scene.exits(1, Exit::Code(0));
+    scene.is("waiting", &["watch"]);
+    assert_eq!(scene.deaths(), 0);
+}
+
+#[test]
+fn a_loyal_life_comes_back_at_once() {
+    let mut scene = Scene::running();
+    scene.says(1, Said::Loyal);
+    scene.exits(1, Exit::Signal(9));
+    scene.is("starting 2", &["spawn 2"]);
+}
+
+#[test]
+fn what_is_not_to_come_back_is_held_until_its_file_changes() {
+    use crate::state::Restart::{Never, OnFailure};
+    for (restart, exit) in
+        [(Never, Exit::Code(1)), (Never, Exit::Code(0)), (OnFailure, Exit::Code(0))]
+    {
+        let mut scene = Scene::running_with(Settings { restart, ..custody() });
+        scene.exits(1, exit);
+        scene.wait(1_000_000);
+        scene.is("held: finished", &[]);
+        scene.change();
+        scene.is("starting 2", &["spawn 2"]);
+    }
+}
+
+#[test]
+fn what_comes_back_on_failure_comes_back_on_failure() {
+    let restart = crate::state::Restart::OnFailure;
+    let mut scene = Scene::running_with(Settings { restart, ..custody() });
+    scene.wait(1500);
+    scene.exits(1, Exit::Signal(11));
+    scene.is("held: penalty 1000", &[]);
+}
+
+#[test]
+fn a_start_that_fails_is_tried_again_whatever_the_restart_setting() {
+    let mut scene = Scene::starting();
+    scene.verdict(1, Settings { restart: crate::state::Restart::Never, ..custody() });
+    scene.fails(1);
+    scene.exits(1, Exit::Code(0));
+    scene.is("held: penalty 1000", &[]);
+}
+
+#[test]
+fn an_event_of_a_dead_life_finds_nobody() {
+    means_nothing(&PHASES, |scene| {
+        for life in [0, 99] {
+            scene.verdict(life, notifying());
+            scene.status_closes(life);
+            scene.fails(life);
+            scene.says(life, Said::Loyal);
+            scene.says(life, Said::GoIdle);
+            scene.closes_pipe(life);
+            scene.exits(life, KILLED);
+            scene.life(life, LifeEvent::SpawnFailed("EAGAIN".to_owned()));
+        }
+    });
+    let mut scene = Scene::held();
+    scene.exits(1, KILLED);
+    scene.says(1, Said::Loyal);
+    scene.is("held: penalty 1000", &[]);
+    assert_eq!(scene.deaths(), 1);
+}

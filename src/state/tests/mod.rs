@@ -1,0 +1,419 @@
+//! The event table of the design, cell by cell, and its rules, in virtual time.
+//!
+//! A [`Scene`] is a realm with one vassal in view. Its phase and what it wants done are compared as short
+//! strings: `"replacing 1 by 2"`, `"kill 2"`. Forks and binds succeed unless the scene says otherwise.
+
+use std::time::{Duration, Instant};
+
+use super::life::Life;
+use super::realm::Realm;
+use super::vassal::{Hold, Phase, Then, Vassal, Why};
+use super::{
+    Channel, Effect, Event, Exit, File, Key, LifeEvent, LifeId, Note, OnDemand, Role, Rules, Said,
+    Settings, SourceId, VassalId,
+};
+
+mod files;
+mod listeners;
+mod lives;
+mod replacement;
+mod rules;
+mod time;
+mod words;
+
+const BLOG: &str = "blog.ini";
+const SOCKET: &str = "/run/blog.sock";
+const KILLED: Exit = Exit::Signal(9);
+const TERMINATED: Exit = Exit::Signal(15);
+
+/// Every phase that the table has a column for.
+const PHASES: [&str; 7] =
+    ["held", "waiting", "starting", "running", "replacing", "retiring", "stopping"];
+
+struct Scene {
+    realm: Realm,
+    now: Instant,
+    zero: Instant,
+    forks: bool,
+    binds: bool,
+    done: Vec<String>,
+    notes: Vec<Note>,
+}
+
+impl Scene {
+    fn new(rules: Rules) -> Self {
+        let now = Instant::now();
+        let (done, notes) = (Vec::new(), Vec::new());
+        Self { realm: Realm::new(rules), now, zero: now, forks: true, binds: true, done, notes }
+    }
+
+    // The seven phases. Life 1 is the first; listeners are in custody, so that a reload replaces.
+
+    fn starting() -> Self {
+        let mut scene = Self::new(Rules::default());
+        scene.find(OnDemand::No);
+        scene.is("starting 1", &["spawn 1"]);
+        scene
+    }
+
+    fn running_with(settings: Settings) -> Self {
+        let mut scene = Self::starting();
+        scene.runs(1, settings);
+        scene.is("running 1", &["custody 1"]);
+        scene
+    }
+
+    fn running() -> Self {
+        Self::running_with(custody())
+    }
+
+    /// It has nothing that a second life could share.
+    fn alone() -> Self {
+        Self::running_with(Settings::default())
+    }
+
+    /// A program that speaks the Emperor protocol.
+    fn speaker() -> Self {
+        let mut scene = Self::running();
+        scene.says(1, Said::Ready);
+        scene.is("running 1", &[]);
+        scene
+    }
+
+    fn held() -> Self {
+        let mut scene = Self::running();
+        scene.wait(2000);
+        scene.exits(1, Exit::Code(1));
+        scene.is("held: penalty 1000", &[]);
+        scene
+    }
+
+    fn waiting() -> Self {
+        let mut scene = Self::new(Rules::default());
+        scene.find(on_demand());
+        scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+        scene
+    }
+
+    fn woken() -> Self {
+        let mut scene = Self::waiting();
+        scene.connect();
+        scene.runs(1, Settings::default());
+        scene.is("running 1", &["unwatch", "spawn 1", "custody 1"]);
+        scene
+    }
+
+    fn replacing() -> Self {
+        let mut scene = Self::running();
+        scene.change();
+        scene.is("replacing 1 by 2", &["spawn 2"]);
+        scene
+    }
+
+    /// Both programs run; the second does not accept yet.
+    fn handover() -> Self {
+        let mut scene = Self::replacing();
+        scene.runs(2, custody());
+        scene.is("replacing 1 by 2", &[]);
+        scene
+    }
+
+    fn checking() -> Self {
+        let mut scene = Self::alone();
+        scene.change();
+        scene.is("replacing 1 by 2", &["check 2"]);
+        scene
+    }
+
+    fn retiring() -> Self {
+        let mut scene = Self::handover();
+        scene.says(2, Said::Accepting);
+        scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+        scene
+    }
+
+    fn stopping() -> Self {
+        let mut scene = Self::running();
+        scene.lose();
+        scene.is("stopping 1, then gone", &["tell 1 Stop", "signal 1 15"]);
+        scene
+    }
+
+    fn in_phase(name: &str) -> Self {
+        match name {
+            "held" => Self::held(),
+            "waiting" => Self::waiting(),
+            "starting" => Self::starting(),
+            "running" => Self::running(),
+            "replacing" => Self::handover(),
+            "retiring" => Self::retiring(),
+            "stopping" => Self::stopping(),
+            _ => panic!("no phase {name}"),
+        }
+    }
+
+    // What happens.
+
+    /// One turn: the event, then the answers to what it has caused.
+    fn send(&mut self, event: Event) {
+        let mut events = vec![event];
+        for _ in 0..64 {
+            let mut out = Vec::new();
+            for event in events.drain(..) {
+                self.realm.step(self.now, event, &mut out);
+            }
+            for effect in out {
+                events.extend(self.act(effect));
+            }
+            if events.is_empty() {
+                return;
+            }
+        }
+        panic!("the turn does not end");
+    }
+
+    fn act(&mut self, effect: Effect) -> Option<Event> {
+        let (line, answer) = match effect {
+            Effect::Bind(id, address) if self.binds => {
+                (format!("bind {address}"), Some(Event::ListenerBound(id)))
+            }
+            Effect::Bind(id, address) => (
+                format!("bind {address}"),
+                Some(Event::ListenerRefused(id, "address in use".to_owned())),
+            ),
+            Effect::Spawn(_, life, role) => {
+                let answer = match self.forks {
+                    true => LifeEvent::Spawned(i32::try_from(life.0).unwrap()),
+                    false => LifeEvent::SpawnFailed("EAGAIN".to_owned()),
+                };
+                let verb = if role == Role::Check { "check" } else { "spawn" };
+                (format!("{verb} {}", life.0), Some(Event::Life(life, answer)))
+            }
+            Effect::Note(_, note) => {
+                self.notes.push(note);
+                return None;
+            }
+            Effect::Unbind(_) => ("unbind".to_owned(), None),
+            Effect::Watch(_) => ("watch".to_owned(), None),
+            Effect::Unwatch(_) => ("unwatch".to_owned(), None),
+            Effect::Tell(life, order) => (format!("tell {} {order:?}", life.0), None),
+            Effect::Signal(life, signal) => (format!("signal {} {signal}", life.0), None),
+            Effect::Kill(life) => (format!("kill {}", life.0), None),
+            Effect::TakeCustody(_, life) => (format!("custody {}", life.0), None),
+            Effect::Forget(_) => ("forget".to_owned(), None),
+            Effect::Leave(status) => (format!("leave {status}"), None),
+        };
+        self.done.push(line);
+        answer
+    }
+
+    /// Lets time pass; every deadline on the way is served when it comes.
+    fn wait(&mut self, millis: u64) {
+        let end = self.now + Duration::from_millis(millis);
+        while let Some(at) = self.realm.deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.send(Event::Time);
+            let next = self.realm.deadline();
+            assert!(next.is_none_or(|next| next > self.now), "a deadline is not served");
+        }
+        self.now = end;
+    }
+
+    /// Lets time pass unserved, as for a stopped emperor, then serves all at once.
+    fn jump(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        self.send(Event::Time);
+    }
+
+    fn find(&mut self, on_demand: OnDemand) {
+        self.find_as(BLOG, on_demand, true);
+    }
+
+    fn find_as(&mut self, name: &str, on_demand: OnDemand, boot: bool) {
+        self.send(Event::Found { key: key(name), file: file(on_demand), boot });
+    }
+
+    fn change(&mut self) {
+        let on_demand = self.blog().map_or(OnDemand::No, |vassal| vassal.file.on_demand.clone());
+        self.change_to(on_demand);
+    }
+
+    fn change_to(&mut self, on_demand: OnDemand) {
+        self.send(Event::Changed { key: key(BLOG), file: file(on_demand) });
+    }
+
+    fn lose(&mut self) {
+        self.send(Event::Lost(key(BLOG)));
+    }
+
+    fn connect(&mut self) {
+        self.send(Event::Connection(VassalId(1)));
+    }
+
+    fn life(&mut self, life: u64, event: LifeEvent) {
+        self.send(Event::Life(LifeId(life), event));
+    }
+
+    fn verdict(&mut self, life: u64, settings: Settings) {
+        self.life(life, LifeEvent::Verdict(settings));
+    }
+
+    fn status_closes(&mut self, life: u64) {
+        self.life(life, LifeEvent::StatusClosed);
+    }
+
+    fn fails(&mut self, life: u64) {
+        self.life(life, LifeEvent::StartFailed("line 3: no such option".to_owned()));
+    }
+
+    fn runs(&mut self, life: u64, settings: Settings) {
+        self.verdict(life, settings);
+        self.status_closes(life);
+    }
+
+    fn says(&mut self, life: u64, said: Said) {
+        self.life(life, LifeEvent::Said(said, Channel::Pipe));
+    }
+
+    fn notifies(&mut self, life: u64, said: Said) {
+        self.life(life, LifeEvent::Said(said, Channel::Notify));
+    }
+
+    fn closes_pipe(&mut self, life: u64) {
+        self.life(life, LifeEvent::PipeClosed);
+    }
+
+    fn exits(&mut self, life: u64, exit: Exit) {
+        self.life(life, LifeEvent::Exited(exit));
+    }
+
+    // What is seen.
+
+    /// The phase now, and what was done since the last look.
+    #[track_caller]
+    fn is(&mut self, phase: &str, done: &[&str]) {
+        let did = std::mem::take(&mut self.done);
+        assert_eq!(
+            (self.phase().as_str(), did),
+            (phase, done.iter().map(|s| (*s).into()).collect())
+        );
+    }
+
+    fn phase(&self) -> String {
+        self.phase_of(BLOG)
+    }
+
+    fn phase_of(&self, name: &str) -> String {
+        match self.named(name) {
+            Some(vassal) => describe(&vassal.phase, self.now),
+            None => "gone".to_owned(),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&Vassal> {
+        self.realm.named_id(&key(name)).and_then(|id| self.realm.vassal(id))
+    }
+
+    fn blog(&self) -> Option<&Vassal> {
+        self.named(BLOG)
+    }
+
+    fn current(&self) -> &Life {
+        self.blog().and_then(Vassal::current).expect("a life")
+    }
+
+    fn deaths(&self) -> u32 {
+        self.blog().map_or(0, |vassal| vassal.penalty.deaths())
+    }
+
+    fn error(&self) -> Option<&str> {
+        self.blog().and_then(|vassal| vassal.history.last_error.as_deref())
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from((self.now - self.zero).as_millis()).unwrap()
+    }
+}
+
+fn describe(phase: &Phase, now: Instant) -> String {
+    let hold = |hold: &Hold| {
+        let why = match &hold.why {
+            Why::Throttle => "throttle",
+            Why::Budget => "budget",
+            Why::Penalty => "penalty",
+            Why::Resource(_) => "resource",
+            Why::Address(_) => "address",
+            Why::Pace => "pace",
+            Why::Finished(_) => "finished",
+        };
+        match hold.until {
+            Some(until) => format!("{why} {}", until.saturating_duration_since(now).as_millis()),
+            None => why.to_owned(),
+        }
+    };
+    match phase {
+        Phase::Held(held) => format!("held: {}", hold(held)),
+        Phase::Waiting => "waiting".to_owned(),
+        Phase::Starting(life) => format!("starting {}", life.id.0),
+        Phase::Running { current, due: None } => format!("running {}", current.id.0),
+        Phase::Running { current, due: Some(due) } => {
+            format!("running {}, due: {}", current.id.0, hold(due))
+        }
+        Phase::Replacing { current, next, again } => {
+            let again = if *again { ", again" } else { "" };
+            format!("replacing {} by {}{again}", current.id.0, next.id.0)
+        }
+        Phase::Retiring { current, old, reload } => {
+            let reload = if *reload { ", then reload" } else { "" };
+            format!("retiring {} for {}{reload}", old.id.0, current.id.0)
+        }
+        Phase::Stopping { life, other, then } => {
+            let other = other.as_ref().map(|o| format!(" and {}", o.id.0)).unwrap_or_default();
+            let then = match then {
+                Then::Gone => "gone".to_owned(),
+                Then::Begin(_) => "begin".to_owned(),
+                Then::Hold(held) => hold(held),
+                Then::Judge => "judge".to_owned(),
+            };
+            format!("stopping {}{other}, then {then}", life.id.0)
+        }
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key { source: SourceId(0), name: name.as_bytes().to_vec() }
+}
+
+fn file(on_demand: OnDemand) -> File {
+    File { modified: 0, uid: 0, gid: 0, on_demand }
+}
+
+fn on_demand() -> OnDemand {
+    OnDemand::Address(SOCKET.to_owned())
+}
+
+fn fault() -> OnDemand {
+    OnDemand::Fault("blog.ini.socket: permission denied".to_owned())
+}
+
+fn custody() -> Settings {
+    Settings { listeners: 1, ..Settings::default() }
+}
+
+fn notifying() -> Settings {
+    Settings { notify: true, ..custody() }
+}
+
+/// Sends one event to a vassal in each of these phases: nothing may change, and nothing be done.
+#[track_caller]
+fn means_nothing(phases: &[&str], event: impl Fn(&mut Scene)) {
+    for name in phases {
+        let mut scene = Scene::in_phase(name);
+        let before = scene.phase();
+        let penalty = scene.blog().map(|vassal| vassal.penalty.clone());
+        event(&mut scene);
+        assert_eq!(scene.phase(), before, "in {name}");
+        assert_eq!(scene.done, [""; 0], "in {name}");
+        assert_eq!(scene.blog().map(|vassal| vassal.penalty.clone()), penalty, "in {name}");
+    }
+}
