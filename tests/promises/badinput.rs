@@ -1,0 +1,442 @@
+//! Bad input: a clear line (file, line, setting, remedy), nobody else disturbed, healed by itself.
+
+use crate::skip;
+use crate::support::{Liege, code, full_pipe, is_root, proc, program, reachable_by_all};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
+/// An emperor with a good vassal, to see that it is not disturbed; `bad` prepares the rest.
+fn beside_a_good_one(bad: impl FnOnce(crate::support::Setup) -> crate::support::Setup) -> Liege {
+    let setup =
+        Liege::in_temp_dir().option("--emperor-throttle", "100").app("good.ini", "do=ready,loyal");
+    let emperor = bad(setup).start();
+    emperor.running("good.ini");
+    emperor
+}
+
+/// The good one was never started again nor told anything.
+fn undisturbed(emperor: &Liege) {
+    assert_eq!(emperor.lives("good.ini"), 1);
+    assert!(emperor.events("good.ini", "byte").is_empty());
+    assert!(emperor.pid("good.ini").is_some_and(proc::lives));
+}
+
+fn error_of(emperor: &Liege, name: &str, parts: &[&str]) {
+    emperor.wait_until(&format!("{name} shows a fault with {parts:?}"), || {
+        let stats = emperor.stats();
+        let Some(vassal) = stats.find(name) else { return false };
+        let error = vassal.0["last_error"].as_str().unwrap_or_default();
+        parts.iter().all(|part| error.contains(part))
+    });
+    let log = emperor.log();
+    let logged =
+        log.lines().any(|line| line.contains(name) && parts.iter().all(|part| line.contains(part)));
+    assert!(logged, "{parts:?} in one line of\n{log}");
+}
+
+#[test]
+fn an_unknown_option_is_refused_with_the_nearest_name() {
+    let (status, log) = Liege::in_temp_dir()
+        .only_args(&["--emperor", "$DIR/vassals", "--emperor-trottle", "5"])
+        .run();
+    assert_eq!(code(status), 1, "{log}");
+    assert!(log.contains("emperor-trottle") && log.contains("emperor-throttle"), "{log}");
+}
+
+#[test]
+fn an_option_with_a_bad_value_is_refused_with_its_name() {
+    let args = ["--emperor", "$DIR/vassals", "--emperor-throttle", "soon"];
+    let (status, log) = Liege::in_temp_dir().only_args(&args).run();
+    assert_eq!(code(status), 1, "{log}");
+    assert!(log.contains("emperor-throttle") && log.contains("soon"), "{log}");
+}
+
+#[test]
+fn a_missing_directory_is_waited_for() {
+    let args = ["--emperor", "$DIR/later", "--emperor-stats", "$DIR/stats.sock"];
+    let emperor = Liege::in_temp_dir().only_args(&args).start();
+    emperor.logged("later");
+    fs::create_dir(emperor.path("later")).unwrap();
+    fs::write(emperor.path("later/one.ini"), program("/bin/sleep 1000")).unwrap();
+    emperor.running("one.ini");
+}
+
+#[test]
+fn an_unreadable_directory_is_named_and_read_when_it_can_be() {
+    if !is_root() || !reachable_by_all() {
+        skip!("needs root, to start the emperor as a user for whom the directory is closed");
+    }
+    let setup = Liege::in_temp_dir().user(65534).vassal("one.ini", &program("/bin/sleep 1000"));
+    let dir = setup.path("vassals");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    let emperor = setup.start();
+    emperor.logged("ermission denied");
+    assert!(emperor.stats().vassals().is_empty());
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    emperor.running("one.ini");
+}
+
+#[test]
+fn what_is_no_regular_file_is_no_vassal_and_blocks_nobody() {
+    let emperor = beside_a_good_one(|setup| {
+        let dir = setup.path("vassals");
+        proc::make_fifo(&dir.join("fifo.ini"));
+        fs::create_dir(dir.join("dir.ini")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.join("device.ini")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", dir.join("dangling.ini")).unwrap();
+        drop(UnixListener::bind(dir.join("socket.ini")).unwrap());
+        setup
+    });
+    emperor.put_app("last.ini", "do=ready");
+    emperor.running("last.ini");
+    for name in ["fifo.ini", "dir.ini", "device.ini", "dangling.ini", "socket.ini"] {
+        assert!(emperor.stats().find(name).is_none_or(|vassal| vassal.pid().is_none()), "{name}");
+    }
+    fs::remove_file(emperor.file("fifo.ini")).unwrap();
+    emperor.put_app("fifo.ini", "do=ready");
+    emperor.running("fifo.ini");
+    undisturbed(&emperor);
+}
+
+#[test]
+fn a_fifo_as_an_address_file_blocks_nobody() {
+    let emperor = beside_a_good_one(|setup| {
+        let setup =
+            setup.option("--emperor-on-demand-extension", ".socket").app("one.ini", "do=ready");
+        proc::make_fifo(&setup.path("vassals/one.ini.socket"));
+        setup
+    });
+    emperor.put_app("last.ini", "do=ready");
+    emperor.running("last.ini");
+    assert_eq!(emperor.lives("one.ini"), 0, "never started without the socket it asked for");
+    undisturbed(&emperor);
+}
+
+#[test]
+fn an_empty_file_and_one_without_a_program_say_what_is_missing() {
+    let emperor = beside_a_good_one(|setup| {
+        setup.vassal("empty.ini", "").vassal("idle.ini", "[uwsgi]\nchdir = /\n")
+    });
+    error_of(&emperor, "empty.ini", &["empty.ini"]);
+    error_of(&emperor, "idle.ini", &["nothing to run"]);
+    for name in ["empty.ini", "idle.ini"] {
+        emperor.put_app(name, "do=ready");
+        emperor.running(name);
+    }
+    undisturbed(&emperor);
+}
+
+#[test]
+fn ten_mebibytes_of_noise_are_refused_and_cost_no_memory() {
+    let emperor = beside_a_good_one(|setup| {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let noise: Vec<u8> = (0..10 * 1024 * 1024)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 32) as u8
+            })
+            .collect();
+        fs::write(setup.path("vassals/noise.ini"), noise).unwrap();
+        setup
+    });
+    error_of(&emperor, "noise.ini", &["noise.ini"]);
+    let rss = proc::status(emperor.emperor_pid(), "VmHWM").unwrap();
+    assert!(rss.trim_end_matches(" kB").parse::<u64>().unwrap() < 30_000, "{rss}");
+    emperor.put_app("noise.ini", "do=ready");
+    emperor.running("noise.ini");
+    undisturbed(&emperor);
+}
+
+#[test]
+fn invalid_utf8_is_refused_or_passed_on_but_never_fatal() {
+    let emperor = beside_a_good_one(|setup| {
+        let text =
+            b"[uwsgi]\nenv = WORD=\xff\xfe\nunprivileged-binary-patch-arg = /bin/sleep 1000\n";
+        fs::write(setup.path("vassals/bytes.ini"), text).unwrap();
+        setup
+    });
+    emperor.wait_until("it runs, or its fault is shown", || {
+        let stats = emperor.stats();
+        let vassal = stats.vassal("bytes.ini");
+        vassal.pid().is_some() || !vassal.0["last_error"].as_str().unwrap_or_default().is_empty()
+    });
+    emperor.put_app("bytes.ini", "do=ready");
+    emperor.running("bytes.ini");
+    undisturbed(&emperor);
+}
+
+#[test]
+fn odd_names_are_vassals_and_control_characters_are_not() {
+    let odd =
+        ["qu\"ote.ini", "blank name.ini", "per%cent.ini", "-dash.ini", "it's.ini", "col:on.ini"];
+    let emperor = beside_a_good_one(|mut setup| {
+        for name in odd.iter().chain(&["new\nline.ini", "bell\u{7}.ini"]) {
+            setup = setup.vassal(name, &program("/bin/sleep 1000"));
+        }
+        setup
+    });
+    for name in odd {
+        emperor.running(name);
+    }
+    assert_eq!(emperor.stats().up(), odd.len() + 1, "names with control characters are refused");
+    for line in emperor.log().lines() {
+        assert!(!line.starts_with("line.ini"), "a name forges a log line: {line}");
+        assert!(!line.contains('\u{7}'), "{line:?}");
+    }
+    assert!(emperor.log().contains("new\\nline.ini"), "{}", emperor.log());
+    for name in odd {
+        emperor.remove(name);
+    }
+    emperor.wait_until("they are gone", || emperor.stats().up() == 1);
+    undisturbed(&emperor);
+}
+
+#[test]
+fn a_name_that_is_too_long_is_ignored_or_runs_but_disturbs_nobody() {
+    let emperor = beside_a_good_one(|setup| {
+        let name = format!("{}.ini", "x".repeat(251));
+        setup.vassal(&name, &program("/bin/sleep 1000"))
+    });
+    emperor.put_app("last.ini", "do=ready");
+    emperor.running("last.ini");
+    undisturbed(&emperor);
+}
+
+#[test]
+fn a_program_that_is_missing_or_not_executable_is_named_with_file_and_line() {
+    let emperor = beside_a_good_one(|setup| {
+        fs::write(setup.path("text"), "no program").unwrap();
+        fs::write(setup.path("script"), "#!/nowhere/interpreter\n").unwrap();
+        fs::set_permissions(setup.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+        setup
+            .vassal("missing.ini", &program("$DIR/missing one two"))
+            .vassal("text.ini", &program("$DIR/text"))
+            .vassal("script.ini", &program("$DIR/script"))
+    });
+    error_of(&emperor, "missing.ini", &["missing.ini:2", "/missing", "No such file"]);
+    error_of(&emperor, "text.ini", &["text.ini:2", "/text", "ermission denied"]);
+    error_of(&emperor, "script.ini", &["script.ini:2", "/script", "No such file"]);
+    // It heals when the cause goes, at the latest with the next attempt.
+    std::os::unix::fs::symlink("/bin/true", emperor.path("missing")).unwrap();
+    fs::remove_file(emperor.path("missing")).unwrap();
+    let sleeper = "#!/bin/sh\nexec sleep 1000\n";
+    for name in ["missing", "text", "script"] {
+        fs::write(emperor.path(name), sleeper).unwrap();
+        fs::set_permissions(emperor.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        emperor.running(&format!("{name}.ini"));
+    }
+    undisturbed(&emperor);
+}
+
+#[test]
+fn a_directory_that_cannot_be_entered_names_the_setting() {
+    let emperor = beside_a_good_one(|setup| {
+        let text =
+            "[uwsgi]\n\nchdir = $DIR/nowhere\nunprivileged-binary-patch-arg = /bin/sleep 1000\n";
+        setup.vassal("bad.ini", text)
+    });
+    error_of(&emperor, "bad.ini", &["bad.ini:3", "chdir", "nowhere"]);
+    fs::create_dir(emperor.path("nowhere")).unwrap();
+    emperor.running("bad.ini");
+    undisturbed(&emperor);
+}
+
+#[test]
+fn an_unknown_user_is_an_error_and_never_means_root() {
+    let names = ["nobody-of-that-name", "-1", "4294967295", "0x0", "1e3"];
+    let emperor = beside_a_good_one(|mut setup| {
+        for (number, user) in names.iter().enumerate() {
+            let words = format!("uid = {user}");
+            setup = setup.app_with(&format!("{number}.ini"), &words, "do=ready");
+        }
+        setup
+    });
+    for number in 0..names.len() {
+        error_of(&emperor, &format!("{number}.ini"), &[&format!("{number}.ini:2"), "uid"]);
+        assert_eq!(emperor.lives(&format!("{number}.ini")), 0);
+    }
+    undisturbed(&emperor);
+}
+
+#[test]
+fn an_address_in_use_names_the_setting_and_heals() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let emperor = beside_a_good_one(|setup| {
+        setup.app_with("bad.ini", &format!("http-socket = 127.0.0.1:{port}"), "do=ready")
+    });
+    error_of(&emperor, "bad.ini", &["bad.ini:2", &port.to_string(), "in use"]);
+    drop(listener);
+    emperor.running("bad.ini");
+    undisturbed(&emperor);
+}
+
+#[test]
+fn a_stats_address_in_use_is_named() {
+    let setup = Liege::in_temp_dir().app("good.ini", "do=ready");
+    let listener = UnixListener::bind(setup.path("stats.sock")).unwrap();
+    let mut emperor = setup.spawn();
+    emperor.logged("stats.sock");
+    assert!(emperor.log().contains("in use"), "{}", emperor.log());
+    drop(listener);
+    if emperor.has_ended() {
+        assert_eq!(emperor.lives("good.ini"), 0, "refused at the start: before anything runs");
+    } else {
+        emperor.running("good.ini");
+    }
+}
+
+#[test]
+fn an_unwritable_socket_directory_is_named_and_heals() {
+    let emperor = beside_a_good_one(|setup| {
+        setup.app("bad.ini", "do=serve").on_demand("bad.ini", "later/bad.sock")
+    });
+    emperor.state("bad.ini", "held");
+    let stats = emperor.stats().vassal("bad.ini").0.to_string();
+    assert!(stats.contains("later/bad.sock") || stats.contains("No such file"), "{stats}");
+    fs::create_dir(emperor.path("later")).unwrap();
+    emperor.state("bad.ini", "waiting");
+    assert!(emperor.ask("later/bad.sock").ends_with(" 1\n"));
+    undisturbed(&emperor);
+}
+
+#[test]
+fn too_few_descriptors_lose_no_vassal_and_blame_none() {
+    let mut setup = Liege::in_temp_dir().shell("ulimit -n 64");
+    for number in 0..60 {
+        setup = setup.app(&format!("{number:02}.ini"), "do=ready,accepting,loyal");
+    }
+    let emperor = setup.start();
+    let pid = emperor.emperor_pid();
+    emperor.wait_until("some run, all are known", || {
+        let stats = emperor.stats();
+        stats.up() >= 10 && stats.vassals().len() == 60
+    });
+    assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
+    if !is_root() {
+        skip!("raising the limit needs root");
+    }
+    proc::limit_files(pid, 1024);
+    emperor.wait_until("all run", || emperor.stats().up() == 60);
+    assert_eq!(emperor.emperor_pid(), pid);
+    assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_limit_that_sinks_while_it_runs_is_survived() {
+    let mut setup = Liege::in_temp_dir();
+    for number in 0..10 {
+        setup = setup.app(&format!("{number}.ini"), "do=ready,accepting,loyal");
+    }
+    let emperor = setup.start();
+    emperor.wait_until("all run", || emperor.stats().up() == 10);
+    let pid = emperor.emperor_pid();
+    proc::limit_files(pid, 8);
+    emperor.put_app("late.ini", "do=ready");
+    proc::kill(emperor.life("3.ini", 1)["pid"].as_i64().unwrap() as i32, libc::SIGKILL);
+    emperor.stays("it lives, and so do the others", || {
+        proc::lives(pid)
+            && (4..10).all(|number| {
+                proc::lives(
+                    emperor.life(&format!("{number}.ini"), 1)["pid"].as_i64().unwrap() as i32
+                )
+            })
+    });
+    proc::limit_files(pid, 1024);
+    emperor.wait_until("all run, the late one too", || {
+        emperor.try_stats().is_some_and(|stats| stats.up() == 11)
+    });
+    assert!(emperor.stats().blacklisted("late.ini").is_none());
+}
+
+#[test]
+fn a_refused_fork_blames_nobody_and_heals() {
+    if !is_root() || !reachable_by_all() {
+        skip!("needs root, to start the emperor as a user with a limit of processes");
+    }
+    // A uid of its own, so that no other test's processes count. The children of one session end it.
+    let uid = 60000 + std::process::id() % 5000;
+    let mut setup = Liege::in_temp_dir().user(uid).shell("ulimit -u 6");
+    for number in 0..10 {
+        setup = setup.app(&format!("{number}.ini"), "do=ready,accepting,loyal");
+    }
+    let emperor = setup.start();
+    let pid = emperor.emperor_pid();
+    emperor.wait_until("some are held for want of a process", || {
+        let stats = emperor.stats();
+        stats.vassals().iter().filter(|vassal| vassal["state"] == "held").count() >= 4
+    });
+    assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
+    proc::limit_processes(pid, 1000);
+    emperor.wait_until("all run", || emperor.stats().up() == 10);
+    assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_stops_nothing() {
+    let (reader, writer) = full_pipe();
+    let setup =
+        Liege::in_temp_dir().stderr(writer.into()).app("one.ini", "do=ready,accepting,loyal");
+    let emperor = setup.option("--emperor-throttle", "1").start();
+    let pid = emperor.running("one.ini");
+    for _ in 0..200 {
+        emperor.signal(libc::SIGUSR1);
+    }
+    emperor.touch("one.ini");
+    emperor.wait_until("it is reloaded", || emperor.events("one.ini", "byte").len() == 1);
+    proc::kill(pid, libc::SIGKILL);
+    emperor.running_anew("one.ini", pid);
+    assert_eq!(emperor.end().code(), Some(0));
+    drop(reader);
+}
+
+#[test]
+fn a_standard_error_without_a_reader_or_none_at_all_kills_nobody() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let emperor = Liege::in_temp_dir().stderr(writer.into()).app("one.ini", "do=ready").start();
+    emperor.running("one.ini");
+    emperor.signal(libc::SIGUSR1);
+    assert_eq!(emperor.end().code(), Some(0));
+
+    let emperor =
+        Liege::in_temp_dir().shell("exec 0<&- 1>&- 2>&-").app("one.ini", "do=ready").start();
+    emperor.running("one.ini");
+    let fds = &emperor.life("one.ini", 1)["fds"];
+    for standard in ["0", "1", "2"] {
+        assert!(!fds[standard].as_str().unwrap_or_default().starts_with("socket:"), "{fds}");
+    }
+    assert_eq!(emperor.end().code(), Some(0));
+}
+
+#[test]
+fn a_vassal_that_floods_its_pipe_costs_the_others_nothing() {
+    let emperor = beside_a_good_one(|setup| {
+        setup
+            .app("flood.ini", "do=ready,loyal,flood:20000,jump:2")
+            .option("--emperor-curse-tolerance", "1")
+    });
+    let before = emperor.log().len();
+    emperor.touch("good.ini");
+    emperor
+        .wait_until("the good one is reloaded", || emperor.events("good.ini", "byte").len() == 1);
+    emperor.stays("it answers", || emperor.try_stats().is_some());
+    assert!(emperor.log().len() < before + 20_000, "a log line for each byte?");
+}
+
+#[test]
+fn a_program_that_dies_at_once_for_any_reason_is_reported_with_it() {
+    let emperor = beside_a_good_one(|setup| {
+        setup.app("segv.ini", "do=die:segv").app("exit.ini", "do=exit:99")
+    });
+    emperor.wait_until("both reasons are shown", || {
+        let stats = emperor.stats();
+        let exit = |name: &str| stats.vassal(name).0["last_exit"].to_string().to_lowercase();
+        (exit("segv.ini").contains("segv") || exit("segv.ini").contains("11"))
+            && exit("exit.ini").contains("99")
+    });
+    undisturbed(&emperor);
+}

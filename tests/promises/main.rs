@@ -1,0 +1,24 @@
+//! What the manual promises, tried with the real binary: one module for each of its chapters.
+//!
+//! One program for all of them, so that tests that mostly wait can wait at the same time
+//! (`cargo test --test promises ondemand::`).
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod badinput;
+mod binary_path;
+mod blacklist;
+mod heartbeat;
+mod keeper;
+mod life;
+mod monitor_dir;
+mod ondemand;
+mod ragnarok;
+mod reload;
+mod signals;
+mod spawn;
+mod stats;
+mod stop;
+mod throttle;

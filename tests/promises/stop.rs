@@ -1,0 +1,161 @@
+//! Stopping: a removed file, politely first, and not for ever.
+
+use crate::support::{Liege, proc};
+
+fn gone(emperor: &Liege, name: &str) {
+    emperor.wait_until(&format!("{name} is gone"), || emperor.stats().find(name).is_none());
+}
+
+fn stray(emperor: &Liege, name: &str) -> i32 {
+    emperor.wait_for("the stray", || emperor.events(name, "stray").first()?["pid"].as_i64()) as i32
+}
+
+#[test]
+fn a_removed_file_is_a_stop_by_byte() {
+    let emperor =
+        Liege::in_temp_dir().app("one.ini", "do=ready").app("two.ini", "do=ready").start();
+    emperor.wait_until("it has spoken", || emperor.stats().vassal("one.ini").number("ready") == 1);
+    let (pid, other) = (emperor.running("one.ini"), emperor.running("two.ini"));
+    emperor.remove("one.ini");
+    gone(&emperor, "one.ini");
+    assert!(!proc::lives(pid));
+    assert_eq!(emperor.events("one.ini", "byte")[0]["value"], 0);
+    assert_eq!(emperor.events("one.ini", "term").len(), 0);
+    assert_eq!(emperor.pid("two.ini"), Some(other));
+    assert!(emperor.stats().blacklisted("one.ini").is_none());
+}
+
+#[test]
+fn a_file_that_is_moved_away_is_a_stop_too() {
+    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready").start();
+    let pid = emperor.running("one.ini");
+    std::fs::rename(emperor.file("one.ini"), emperor.path("elsewhere.ini")).unwrap();
+    gone(&emperor, "one.ini");
+    assert!(!proc::lives(pid));
+    std::fs::rename(emperor.path("elsewhere.ini"), emperor.file("one.ini")).unwrap();
+    emperor.running("one.ini");
+}
+
+#[test]
+fn a_renamed_file_is_one_vassal_less_and_one_more() {
+    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready").start();
+    let pid = emperor.running("one.ini");
+    std::fs::rename(emperor.file("one.ini"), emperor.file("two.ini")).unwrap();
+    gone(&emperor, "one.ini");
+    assert_ne!(emperor.running("two.ini"), pid);
+}
+
+#[test]
+fn a_silent_program_is_stopped_by_sigterm() {
+    let emperor = Liege::in_temp_dir().app("one.ini", "on=stop: on=term:exit:0").start();
+    emperor.running("one.ini");
+    emperor.life("one.ini", 1);
+    emperor.remove("one.ini");
+    gone(&emperor, "one.ini");
+    assert_eq!(emperor.events("one.ini", "term").len(), 1);
+}
+
+#[test]
+fn a_stop_signal_of_its_own_is_sent_instead() {
+    let words = "on=stop: on=term: on=int:exit:0";
+    let emperor = Liege::in_temp_dir().app_with("one.ini", "stop-signal = INT", words).start();
+    emperor.running("one.ini");
+    emperor.life("one.ini", 1);
+    emperor.remove("one.ini");
+    gone(&emperor, "one.ini");
+    assert_eq!(emperor.events("one.ini", "int").len(), 1);
+    assert_eq!(emperor.events("one.ini", "term").len(), 0);
+}
+
+#[test]
+fn what_does_not_stop_is_killed_when_the_curse_tolerance_is_over() {
+    let setup = Liege::in_temp_dir().option("--emperor-curse-tolerance", "2");
+    let emperor = setup.app("one.ini", "do=ready,ignore:term on=stop:").start();
+    let pid = emperor.running("one.ini");
+    emperor.wait_until("it has spoken", || emperor.stats().vassal("one.ini").number("ready") == 1);
+    emperor.remove("one.ini");
+    emperor.state("one.ini", "stopping");
+    assert!(emperor.stats().vassal("one.ini").number("cursed") > 1_600_000_000);
+    let told = emperor.wait_for("the byte", || {
+        emperor.events("one.ini", "byte").first().map(|byte| byte["at_ms"].as_i64().unwrap())
+    });
+    gone(&emperor, "one.ini");
+    assert!(!proc::lives(pid));
+    assert!(clock_ms() - told >= 1900, "not before the time is over");
+}
+
+#[test]
+fn a_stopped_process_is_killed_as_well() {
+    let setup = Liege::in_temp_dir().option("--emperor-curse-tolerance", "1");
+    let emperor = setup.app("one.ini", "do=ready").start();
+    let pid = emperor.running("one.ini");
+    proc::kill(pid, libc::SIGSTOP);
+    emperor.remove("one.ini");
+    gone(&emperor, "one.ini");
+    assert!(!proc::lives(pid));
+}
+
+#[test]
+fn a_graceful_shutdown_says_byte_two() {
+    let setup = Liege::in_temp_dir().flag("--emperor-graceful-shutdown");
+    let emperor = setup.app("one.ini", "do=ready").start();
+    emperor.wait_until("it has spoken", || emperor.stats().vassal("one.ini").number("ready") == 1);
+    emperor.remove("one.ini");
+    gone(&emperor, "one.ini");
+    assert_eq!(emperor.events("one.ini", "byte")[0]["value"], 2);
+}
+
+#[test]
+fn the_whole_process_group_of_a_vassal_goes_with_it() {
+    let emperor = Liege::in_temp_dir()
+        .app("one.ini", "do=stray:plain,ready")
+        .app("deaf.ini", "do=stray:deaf,ready")
+        .start();
+    for name in ["one.ini", "deaf.ini"] {
+        emperor.running(name);
+        let stray = stray(&emperor, name);
+        emperor.remove(name);
+        gone(&emperor, name);
+        emperor.wait_until("its child is gone", || !proc::lives(stray));
+    }
+}
+
+#[test]
+fn a_group_of_its_own_in_the_session_of_the_vassal_goes_too() {
+    // An interactive shell puts each of its jobs in a group of its own.
+    let text = "[uwsgi]\nunprivileged-binary-patch-arg = /bin/sh -c \"set -m; sleep 1000 & echo $! > $DIR/job; exec sleep 1000\"\n";
+    let emperor = Liege::in_temp_dir().vassal("one.ini", text).start();
+    emperor.running("one.ini");
+    let job = emperor.wait_for("the job", || {
+        std::fs::read_to_string(emperor.path("job")).ok()?.trim().parse::<i32>().ok()
+    });
+    emperor.remove("one.ini");
+    gone(&emperor, "one.ini");
+    emperor.wait_until("the job is gone", || !proc::lives(job));
+}
+
+#[test]
+fn a_file_that_comes_back_while_its_vassal_stops_is_started_afterwards() {
+    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready on=stop:wait:500+exit:0").start();
+    emperor.wait_until("it has spoken", || emperor.stats().vassal("one.ini").number("ready") == 1);
+    let pid = emperor.running("one.ini");
+    emperor.remove("one.ini");
+    emperor.put_app("one.ini", "do=ready");
+    emperor.running_anew("one.ini", pid);
+    assert!(!proc::lives(pid), "never two lives of one vassal");
+    assert_eq!(emperor.lives("one.ini"), 2);
+}
+
+#[test]
+fn byte_22_of_a_vassal_that_is_not_on_demand_is_a_stop_and_a_start() {
+    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready,loyal,until:1:idle").start();
+    emperor.life("one.ini", 2);
+    assert_eq!(emperor.events("one.ini", "byte")[0]["value"], 0);
+    emperor.running("one.ini");
+}
+
+fn clock_ms() -> i64 {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let seconds: f64 = uptime.split_whitespace().next().unwrap().parse().unwrap();
+    (seconds * 1000.0) as i64
+}

@@ -1,0 +1,84 @@
+//! The throttle: files that come all at once start one after the other.
+
+use crate::support::Liege;
+
+/// When each of these vassals was started, in milliseconds after the first, in order.
+fn starts(emperor: &Liege, names: &[String]) -> Vec<i64> {
+    let mut at: Vec<i64> =
+        names.iter().map(|name| emperor.life(name, 1)["at_ms"].as_i64().unwrap()).collect();
+    at.sort_unstable();
+    let first = at[0];
+    at.iter().map(|time| time - first).collect()
+}
+
+fn bring(emperor: &Liege, count: usize) -> Vec<String> {
+    let names: Vec<String> = (0..count).map(|number| format!("new{number}.ini")).collect();
+    for name in &names {
+        emperor.put_app(name, "do=ready");
+    }
+    names
+}
+
+#[test]
+fn files_copied_at_once_start_with_growing_pauses_up_to_about_one_per_second() {
+    let emperor = Liege::in_temp_dir().option("--emperor-throttle", "600").start();
+    let names = bring(&emperor, 4);
+    let starts = starts(&emperor, &names);
+    for (start, promised) in starts.iter().zip([0, 600, 1800, 3000]) {
+        assert!((promised - 20..promised + 900).contains(start), "{starts:?}");
+    }
+}
+
+#[test]
+fn one_new_file_starts_at_once() {
+    let emperor = Liege::in_temp_dir().option("--emperor-throttle", "20000").start();
+    let names = bring(&emperor, 1);
+    emperor.running(&names[0]);
+}
+
+#[test]
+fn what_is_there_at_the_start_is_not_throttled() {
+    let mut setup = Liege::in_temp_dir().option("--emperor-throttle", "20000");
+    for number in 0..20 {
+        setup = setup.app(&format!("{number}.ini"), "do=ready");
+    }
+    let emperor = setup.start();
+    emperor.wait_until("all run", || emperor.stats().up() == 20);
+}
+
+#[test]
+fn a_burst_is_free_for_those_who_deploy_hundreds() {
+    let setup = Liege::in_temp_dir().option("--emperor-throttle", "20000");
+    let emperor = setup.option("--emperor-throttle-burst", "30").start();
+    let names = bring(&emperor, 30);
+    starts(&emperor, &names);
+}
+
+#[test]
+fn who_waits_in_the_throttle_is_shown_with_the_time() {
+    let emperor = Liege::in_temp_dir().option("--emperor-throttle", "20000").start();
+    let names = bring(&emperor, 3);
+    emperor.wait_until("two of three are held, with the time", || {
+        let stats = emperor.stats();
+        let held = |name: &String| {
+            stats.find(name).is_some_and(|vassal| {
+                vassal.text("state") == "held" && vassal.0["next_start_ms"].as_i64() > Some(0)
+            })
+        };
+        stats.vassals().len() == 3 && names.iter().filter(|name| held(name)).count() == 2
+    });
+    assert!(emperor.stats().top("throttle_level").as_i64() > Some(0));
+    // A removed one has nothing left to wait for.
+    for name in &names {
+        emperor.remove(name);
+    }
+    emperor.wait_until("all are gone", || emperor.stats().vassals().is_empty());
+}
+
+#[test]
+fn an_on_demand_vassal_is_not_throttled() {
+    let setup = Liege::in_temp_dir().option("--emperor-throttle", "20000");
+    let emperor = setup.app("one.ini", "do=serve").on_demand("one.ini", "one.sock").start();
+    bring(&emperor, 3);
+    assert!(emperor.ask("one.sock").ends_with(" 1\n"));
+}

@@ -1,0 +1,117 @@
+//! What the kernel says about processes.
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::os::fd::AsRawFd;
+
+/// Sends a signal to a process; one that is gone is no fault.
+pub fn kill(pid: i32, signal: i32) {
+    assert!(pid > 1, "a pid of one process, not {pid}");
+    // SAFETY: two integers go in; the assertion keeps it from meaning a group or everybody.
+    unsafe { libc::kill(pid, signal) };
+}
+
+pub fn uid() -> u32 {
+    // SAFETY: no argument, cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// Lives, and is not a zombie.
+pub fn lives(pid: i32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// The letter of `/proc/PID/stat`.
+pub fn state(pid: i32) -> Option<char> {
+    stat(pid)?.first()?.chars().next()
+}
+
+pub fn parent(pid: i32) -> Option<i32> {
+    stat(pid)?.get(1)?.parse().ok()
+}
+
+pub fn group(pid: i32) -> Option<i32> {
+    stat(pid)?.get(2)?.parse().ok()
+}
+
+pub fn session(pid: i32) -> Option<i32> {
+    stat(pid)?.get(3)?.parse().ok()
+}
+
+/// The fields of `/proc/PID/stat` behind the name, from the state on.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Children of a process that are dead and not reaped.
+pub fn zombies_of(pid: i32) -> Vec<i32> {
+    all().filter(|&it| parent(it) == Some(pid) && state(it) == Some('Z')).collect()
+}
+
+/// A line of `/proc/PID/status`.
+pub fn status(pid: i32, field: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.map(|value| value.trim().to_owned())
+}
+
+/// How often a process has gone to sleep: as long as this stands still, it made no system call.
+pub fn sleeps(pid: i32) -> Option<u64> {
+    status(pid, "voluntary_ctxt_switches")?.parse().ok()
+}
+
+/// What its open descriptors lead to.
+pub fn descriptors(pid: i32) -> Vec<String> {
+    let Ok(listing) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let targets = listing.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets.map(|target| target.to_string_lossy().into_owned()).collect()
+}
+
+/// Every living process that has this text (`NAME=value`) in its environment.
+pub fn marked(variable: &str) -> Vec<i32> {
+    let has_it = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry == variable.as_bytes())
+    };
+    all().filter(has_it).filter(|&pid| lives(pid)).collect()
+}
+
+pub fn set_nonblocking(fd: &impl AsRawFd, on: bool) {
+    // SAFETY: reads the flags of a descriptor that is borrowed for the call.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    let flags = if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+    // SAFETY: sets them on the same descriptor.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) };
+}
+
+/// A FIFO in the place of a file.
+pub fn make_fifo(path: &std::path::Path) {
+    let path =
+        std::ffi::CString::new(path.to_str().expect("paths of tests are text")).expect("no NUL");
+    // SAFETY: a NUL-terminated path that outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o644) }, 0, "mkfifo");
+}
+
+/// Limits a resource of a running process (prlimit(2)).
+pub fn limit_files(pid: i32, limit: u64) {
+    let wanted = libc::rlimit { rlim_cur: limit, rlim_max: 4096 };
+    // SAFETY: reads one struct, writes none.
+    let done =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const wanted, std::ptr::null_mut()) };
+    assert_eq!(done, 0, "prlimit");
+}
+
+pub fn limit_processes(pid: i32, limit: u64) {
+    let wanted = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: reads one struct, writes none.
+    let done =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const wanted, std::ptr::null_mut()) };
+    assert_eq!(done, 0, "prlimit");
+}
+
+fn all() -> impl Iterator<Item = i32> {
+    let listing = fs::read_dir("/proc").into_iter().flatten();
+    listing.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
