@@ -1,0 +1,255 @@
+//! The direction of imports and the places of `unsafe`, as `src/lib.rs` and the guide for contributors draw them.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which modules of this crate a module may name. What is not listed here may name none.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("state", &[]),
+    ("proto", &[]),
+    ("sys", &[]),
+    ("opts", &[]),
+    ("log", &["sys"]),
+    ("reactor", &["sys"]),
+    ("config", &["opts"]),
+    ("monitor", &["sys", "log"]),
+    ("spawn", &["proto", "sys", "log"]),
+    // It is another process: it never sees the state or the loop. Of `spawn` it names the steps only.
+    ("stage", &["config", "opts", "proto", "sys", "log", "spawn::step"]),
+    // The smallest part: it must outlive everything.
+    ("init", &["sys", "log"]),
+    ("emperor", &["state", "proto", "monitor", "spawn", "reactor", "log", "sys", "config", "init"]),
+];
+
+/// What a pure module must not ask the world for; time comes in as an argument.
+const IMPURE: &[&str] = &[
+    "Instant::now",
+    "SystemTime",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::io::std",
+    "use libc",
+    "use nix",
+];
+
+fn sources() -> Vec<PathBuf> {
+    fn collect(dir: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, into);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                into.push(path);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    collect(&source_dir(), &mut all);
+    all.sort();
+    assert!(all.len() > 10, "the sources were not found");
+    all
+}
+
+fn source_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// `src/emperor/act.rs` as `emperor/act.rs`.
+fn short(path: &Path) -> String {
+    path.strip_prefix(source_dir()).unwrap().to_str().unwrap().to_owned()
+}
+
+/// The module of a file, as the table names it.
+fn module(path: &Path) -> String {
+    let name = short(path);
+    name.split('/').next().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// The text without comments.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let without = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+    text.lines().map(without).collect::<Vec<_>>().join("\n")
+}
+
+/// Every path that follows `prefix` in a text, with two components where it has them; groups are opened.
+fn paths_after(prefix: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(prefix) {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|sign| sign.is_alphanumeric() || sign == '_' || sign == '$') {
+            continue;
+        }
+        let rest = &text[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            None => found.push(two_components(rest)),
+            Some(group) => {
+                let mut depth = 1;
+                let mut item = String::new();
+                for sign in group.chars() {
+                    depth += i32::from(sign == '{') - i32::from(sign == '}');
+                    if depth == 0 || (depth == 1 && sign == ',') {
+                        found.push(two_components(item.trim()));
+                        item.clear();
+                        if depth == 0 {
+                            break;
+                        }
+                    } else {
+                        item.push(sign);
+                    }
+                }
+            }
+        }
+    }
+    found.retain(|path| !path.is_empty());
+    found
+}
+
+fn two_components(text: &str) -> String {
+    let word = |text: &str| -> String {
+        text.chars().take_while(|sign| sign.is_alphanumeric() || *sign == '_').collect()
+    };
+    let first = word(text);
+    match text[first.len()..].strip_prefix("::").map(word) {
+        Some(second) if !second.is_empty() => format!("{first}::{second}"),
+        _ => first,
+    }
+}
+
+fn allowed(list: &[&str], path: &str) -> bool {
+    let covers = |entry: &&str| path == *entry || path.starts_with(&format!("{entry}::"));
+    list.iter().any(|entry| covers(&entry))
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut faults = Vec::new();
+    for path in sources() {
+        let (name, module) = (short(&path), module(&path));
+        if name == "main.rs" || name == "lib.rs" {
+            continue;
+        }
+        let Some((_, list)) = MAY_USE.iter().find(|(known, _)| *known == module) else {
+            faults.push(format!("{name}: the module {module} is not in the table"));
+            continue;
+        };
+        for used in paths_after("crate::", &code(&path)) {
+            let own = used == module || used.starts_with(&format!("{module}::"));
+            // A macro of the crate has no module in its path.
+            if !own && !allowed(list, &used) {
+                faults.push(format!("{name}: crate::{used}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "against the direction of imports:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn main_leaves_state_and_kernel_to_the_others() {
+    let text = code(&source_dir().join("main.rs"));
+    let used = paths_after("liege::", &text);
+    let wrong: Vec<_> =
+        used.iter().filter(|path| allowed(&["state", "sys", "reactor"], path)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn what_is_pure_asks_the_world_for_nothing() {
+    let mut faults = Vec::new();
+    for path in sources() {
+        if !["state", "proto"].contains(&module(&path).as_str()) {
+            continue;
+        }
+        let text = code(&path);
+        // Tests of a pure module may read the clock once to have a start.
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        for impure in IMPURE.iter().filter(|word| text.contains(**word)) {
+            faults.push(format!("{}: {impure}", short(&path)));
+        }
+    }
+    assert!(faults.is_empty(), "not pure:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_loop_never_sleeps_and_reads_the_clock_in_one_place() {
+    let mut faults = Vec::new();
+    for path in sources() {
+        if !["emperor", "monitor", "reactor"].contains(&module(&path).as_str()) {
+            continue;
+        }
+        let text = code(&path);
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        if text.contains("thread::sleep") {
+            faults.push(format!("{}: sleeps", short(&path)));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn unsafe_is_in_sys_and_in_the_child_only() {
+    let mut faults = Vec::new();
+    for path in sources() {
+        let name = short(&path);
+        if name.starts_with("sys/") || name == "spawn/child.rs" {
+            continue;
+        }
+        let text = code(&path);
+        for word in ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "allow(unsafe_code"] {
+            if text.contains(word) {
+                faults.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "unsafe outside sys and spawn/child.rs:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    let mut faults = Vec::new();
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            if !line.contains("unsafe {") || line.trim_start().starts_with("//") {
+                continue;
+            }
+            let above = &lines[number.saturating_sub(6)..number];
+            if !above.iter().any(|line| line.contains("SAFETY:")) {
+                faults.push(format!("{}:{}", short(&path), number + 1));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "no SAFETY comment:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn no_file_has_grown_too_long() {
+    let mut faults = Vec::new();
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.split("#[cfg(test)]").next().unwrap().lines().count();
+        // A list of names, one row each, is no code.
+        if lines > 600 && short(&path) != "opts/foreign.rs" {
+            faults.push(format!("{}: {lines} lines without tests", short(&path)));
+        }
+    }
+    assert!(faults.is_empty(), "split by reason to change:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_reader_of_imports_reads_all_their_forms() {
+    let text = "use crate::sys::fd; use crate::{log, state::{Life, Vassal}, proto::emperor::X};\n\
+                let x = crate::config::load(); mycrate::no; $crate::no;";
+    let found = paths_after("crate::", text);
+    assert_eq!(
+        found,
+        ["sys::fd", "log", "state::_", "proto::emperor", "config::load"]
+            .map(|path| { if path == "state::_" { "state".to_owned() } else { path.to_owned() } })
+    );
+    assert!(allowed(&["spawn::step"], "spawn::step") && !allowed(&["spawn::step"], "spawn::plan"));
+}
