@@ -78,6 +78,12 @@ pub fn marked(variable: &str) -> Vec<i32> {
     all().filter(has_it).filter(|&pid| lives(pid)).collect()
 }
 
+/// Leaves a descriptor open in programs that are started from now on.
+pub fn inherit(fd: &impl AsRawFd) {
+    // SAFETY: sets a flag of a descriptor that is borrowed for the call.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) };
+}
+
 pub fn set_nonblocking(fd: &impl AsRawFd, on: bool) {
     // SAFETY: reads the flags of a descriptor that is borrowed for the call.
     let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
