@@ -46,6 +46,7 @@ pub struct Setup {
     env: Vec<(String, String)>,
     stderr: Option<Stdio>,
     shell: String,
+    before: Vec<String>,
     user: Option<u32>,
     direct: bool,
 }
@@ -76,6 +77,7 @@ impl Liege {
             env: Vec::new(),
             stderr: None,
             shell: String::new(),
+            before: Vec::new(),
             user: None,
             direct: false,
         }
@@ -154,6 +156,12 @@ impl Setup {
         self
     }
 
+    /// A program, with its arguments, that starts the emperor: strace(1).
+    pub fn before(mut self, words: &[&str]) -> Self {
+        self.before = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts it as another user; needs root.
     pub fn user(mut self, uid: u32) -> Self {
         self.user = Some(uid);
@@ -186,13 +194,15 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_liege"));
+        let mut words = self.before.clone();
+        words.push(env!("CARGO_BIN_EXE_liege").to_owned());
         if !self.shell.is_empty() {
-            command = Command::new("/bin/sh");
-            let line = fill(&self.shell, self.dir.path(), "");
-            command.args(["-c", &format!("{line} exec \"$0\" \"$@\"")]);
-            command.arg(env!("CARGO_BIN_EXE_liege"));
+            let line = format!("{} exec \"$0\" \"$@\"", self.shell);
+            words.splice(0..0, ["/bin/sh".to_owned(), "-c".to_owned(), line]);
         }
+        let mut words = words.iter().map(|word| fill(word, self.dir.path(), ""));
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         command.args(self.args.iter().map(|arg| fill(arg, self.dir.path(), "")));
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.env("LIEGE_TEST_ID", &self.id).envs(self.env.iter().map(|(k, v)| (k, v)));
