@@ -208,15 +208,6 @@ impl Life {
         }
     }
 
-    /// The life that it was to replace is gone: only what it has promised is asked of it.
-    pub fn replaces_nobody(&mut self) {
-        if let Phase::Running(watch) = &mut self.phase
-            && !self.settings.notify
-        {
-            watch.ready_by = None;
-        }
-    }
-
     /// It was told to reload in place: it says again when it is ready.
     pub fn reload(&mut self, now: Instant) {
         self.count_reload(now);
