@@ -13,12 +13,15 @@ pub mod emperor;
 mod expand;
 mod file;
 mod ini;
+mod json;
 mod magic;
 mod read;
 pub mod setting;
 mod text;
 pub mod values;
 pub mod vassal;
+mod xml;
+mod yaml;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -18,7 +18,7 @@ use super::file::{self, Name, What};
 use super::magic::{FileNames, Magic, Odd};
 use super::setting::{Fault, Origin, Setting, Source};
 use super::text::Parsed;
-use super::{Invocation, ini, values};
+use super::{Invocation, ini, json, values, xml, yaml};
 
 /// Deepest nesting of files that name files.
 const MAX_DEPTH: usize = 64;
@@ -220,6 +220,9 @@ impl<'a> Reader<'a> {
     fn steer(&mut self, steer: Steer, key: &str, value: &str, at: &Origin) -> Result<(), Stop> {
         match steer {
             Steer::Read(_) | Steer::Include | Steer::Config => {
+                if matches!(steer, Steer::Read(Format::Json | Format::Xml)) {
+                    self.cut_section();
+                }
                 match wanted(steer, value.as_ref()) {
                     Some(wanted) => self.file(&wanted, at, key),
                     None => Ok(()),
@@ -264,6 +267,16 @@ impl<'a> Reader<'a> {
             }
             // Later: inherit when all is expanded, print when the configuration is obeyed.
             Steer::Inherit | Steer::Print => Ok(()),
+        }
+    }
+
+    /// uWSGI shows the names of JSON and XML files without their section, and only those.
+    fn cut_section(&mut self) {
+        let Some(entry) = self.list.last_mut() else { return };
+        let value = &mut entry.setting.value;
+        let name = file::name(self.call, OsStr::new(value.as_str()), self.last.as_ref());
+        if let Ok(Name { what: What::Path(_), section: Some(section), .. }) = name {
+            value.truncate(value.len().saturating_sub(section.len() + 1));
         }
     }
 
@@ -504,9 +517,9 @@ fn wanted(steer: Steer, name: &OsStr) -> Option<Wanted<'_>> {
 fn parse(format: Format, bytes: &[u8], section: Option<&str>) -> Parsed {
     match format {
         Format::Ini => ini::parse(bytes, section),
-        Format::Json | Format::Yaml | Format::Xml => {
-            Parsed::fault(0, "", "only INI files can be read by this version")
-        }
+        Format::Json => json::parse(bytes, section),
+        Format::Yaml => yaml::parse(bytes, section),
+        Format::Xml => xml::parse(bytes, section),
     }
 }
 

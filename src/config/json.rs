@@ -1,0 +1,186 @@
+//! JSON: text to pairs. Order and repeats are kept, numbers keep the text they were written with.
+
+use std::fmt;
+
+use serde_core::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::text::{Bad, Pair, Parsed, line_of, utf8};
+
+/// An object as it was written: every name with the raw text of its value.
+struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<String, &RawValue>()? {
+                    if members.len() > 100_000 {
+                        return Err(M::Error::custom("too many names"));
+                    }
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        from.deserialize_map(Collect)
+    }
+}
+
+/// Reads the object of this name: `uwsgi` and `liege` if none was asked for.
+pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut bad = Vec::new();
+    let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
+    let all = match serde_json::from_str::<Members>(text) {
+        Ok(Members(all)) => all,
+        Err(error) => return Parsed { pairs: Vec::new(), bad: vec![fault(&error, 0)] },
+    };
+    let is_wanted = |name: &str| match section {
+        Some(wanted) => name == wanted,
+        None => name == "uwsgi" || name == "liege",
+    };
+    let mut reading = Reading { text, parsed: Parsed::default() };
+    let mut found = false;
+    for (name, value) in &all {
+        if is_wanted(name) {
+            found = true;
+            reading.object(name, value);
+        }
+    }
+    if !found {
+        let wanted = section.unwrap_or("uwsgi");
+        reading.bad(
+            0,
+            "",
+            format!("has no object \"{wanted}\" (expected {{\"{wanted}\": {{…}}}})"),
+        );
+    }
+    reading.parsed
+}
+
+fn fault(error: &serde_json::Error, lines_before: u32) -> Bad {
+    let line = u32::try_from(error.line()).unwrap_or(0);
+    let told = error.to_string();
+    // The place stands in front of the message already.
+    let told = told.split(" at line ").next().unwrap_or_default();
+    Bad::new(
+        line + lines_before,
+        "",
+        format!("JSON: {told} (comments and trailing commas are not JSON)"),
+    )
+}
+
+struct Reading<'t> {
+    text: &'t str,
+    parsed: Parsed,
+}
+
+impl<'t> Reading<'t> {
+    fn bad(&mut self, line: u32, key: &str, message: impl Into<String>) {
+        self.parsed.bad.push(Bad::new(line, key, message));
+    }
+
+    /// The line on which a value begins: its text is a part of the whole.
+    fn line(&self, value: &RawValue) -> u32 {
+        let offset = (value.get().as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        line_of(self.text.as_bytes(), offset.min(self.text.len()))
+    }
+
+    fn object(&mut self, name: &str, object: &'t RawValue) {
+        match serde_json::from_str::<Members>(object.get()) {
+            Ok(Members(members)) => {
+                for (key, value) in members {
+                    self.member(&key, value);
+                }
+            }
+            Err(_) => {
+                let line = self.line(object);
+                self.bad(
+                    line,
+                    "",
+                    format!("\"{name}\" is no object (expected {{NAME: VALUE, …}})"),
+                );
+            }
+        }
+    }
+
+    fn member(&mut self, key: &str, value: &'t RawValue) {
+        if !value.get().starts_with('[') {
+            return self.scalar(key, value);
+        }
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(elements) => elements.into_iter().for_each(|element| self.scalar(key, element)),
+            Err(error) => {
+                let line = self.line(value);
+                self.parsed.bad.push(fault(&error, line.saturating_sub(1)));
+            }
+        }
+    }
+
+    fn scalar(&mut self, key: &str, value: &RawValue) {
+        let line = self.line(value);
+        let raw = value.get();
+        let text = match raw.as_bytes().first() {
+            Some(b'"') => match serde_json::from_str::<String>(raw) {
+                Ok(text) => text,
+                Err(error) => {
+                    return self.bad(line, key, format!("JSON: {error}"));
+                }
+            },
+            Some(b't') => "1".to_owned(),
+            Some(b'f' | b'n') => "0".to_owned(),
+            Some(b'{' | b'[') => {
+                return self.bad(
+                    line,
+                    key,
+                    "is nested (expected a text, a number, or a list of these)",
+                );
+            }
+            _ => raw.to_owned(),
+        };
+        if text.contains('\0') || key.contains('\0') {
+            return self.bad(line, key, "contains a zero byte; remove it");
+        }
+        self.parsed.pairs.push(Pair { key: key.to_owned(), value: text, line });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_know_their_lines_and_keep_their_texts() {
+        let text = b"{\"x\": 1,\n\"uwsgi\": {\n \"a\": 0770,\n}}";
+        assert_eq!(parse(text, None).bad[0].line, 3);
+        let text =
+            b"{\"x\": [[]],\n\"uwsgi\": {\n \"a\":\n 1.50, \"b\": [12345678901234567890,\n true]}}";
+        let parsed = parse(text, None);
+        let got: Vec<_> =
+            parsed.pairs.iter().map(|p| (p.key.as_str(), p.value.as_str(), p.line)).collect();
+        assert_eq!(got, [("a", "1.50", 4), ("b", "12345678901234567890", 4), ("b", "1", 5)]);
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_a_fault_in_its_line() {
+        let text = b"{\"uwsgi\": {\"a\": [1,\n [2]],\n \"b\": {}, \"c\": \"\\u0000\",\n \"d\": \"\\ud800\"}}";
+        let lines: Vec<u32> = parse(text, None).bad.iter().map(|bad| bad.line).collect();
+        assert_eq!(lines, [2, 3, 3, 4]);
+        assert!(!parse(b"[1]", None).bad.is_empty());
+        assert!(!parse(b"{\"uwsgi\": 1}", None).bad.is_empty());
+        assert!(!parse(&b"[".repeat(1 << 20), None).bad.is_empty(), "depth costs no stack");
+        let deep =
+            [&b"{\"uwsgi\":{\"a\":"[..], &b"[".repeat(500_000), &b"]".repeat(500_000), b"}}"]
+                .concat();
+        assert!(!parse(&deep, None).bad.is_empty(), "depth costs no stack");
+    }
+}

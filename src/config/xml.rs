@@ -1,0 +1,81 @@
+//! XML: text to pairs. `<uwsgi>` at the root, or the child of any root with the wanted id.
+
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::text::{Bad, Pair, Parsed, line_of, utf8};
+
+/// Most nodes of a document.
+const MAX_NODES: u32 = 100_000;
+
+/// Reads the stanza with this id, or the first.
+pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut bad = Vec::new();
+    let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
+    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
+    let document = match Document::parse_with_options(text, options) {
+        Ok(document) => document,
+        Err(error) => return Parsed::fault(error.pos().row, "", format!("XML: {error}")),
+    };
+    let root = document.root_element();
+    let stanzas = std::iter::once(root).chain(root.children().filter(Node::is_element));
+    let mut stanzas = stanzas.filter(|node| matches!(node.tag_name().name(), "uwsgi" | "liege"));
+    let stanza = match section {
+        Some(id) => stanzas.find(|node| node.attribute("id") == Some(id)),
+        None => stanzas.next(),
+    };
+    let Some(stanza) = stanza else {
+        let wanted = section.map_or("<uwsgi>".to_owned(), |id| format!("<uwsgi id=\"{id}\">"));
+        return Parsed::fault(0, "", format!("has no {wanted} (at the root, or directly in it)"));
+    };
+    let mut parsed = Parsed::default();
+    for element in stanza.children() {
+        setting(text, element, &mut parsed);
+    }
+    parsed
+}
+
+fn setting(text: &str, node: Node<'_, '_>, parsed: &mut Parsed) {
+    let line = line_of(text.as_bytes(), node.range().start);
+    if !node.is_element() {
+        if node.is_text() && node.text().is_some_and(|text| !text.trim().is_empty()) {
+            let message = "XML: text outside an element (expected <NAME>VALUE</NAME>)";
+            parsed.bad.push(Bad::new(line, "", message));
+        }
+        return;
+    }
+    let key = node.tag_name().name();
+    if node.children().any(|child| child.is_element()) {
+        parsed.bad.push(Bad::new(line, key, "is nested (expected text only)"));
+        return;
+    }
+    // Only the first text counts, as in uWSGI; an element without any is a flag.
+    let value = node.children().find(Node::is_text).and_then(|text| text.text()).unwrap_or("1");
+    parsed.pairs.push(Pair { key: key.to_owned(), value: value.to_owned(), line });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_meaning_is_a_fault_in_its_line() {
+        let text = "<uwsgi>\n<a>1</a>\n<b>\n<c/></b>\nword\n</uwsgi>";
+        let parsed = parse(text.as_bytes(), None);
+        let lines: Vec<u32> = parsed.bad.iter().map(|bad| bad.line).collect();
+        assert_eq!(lines, [3, 4], "{:?}", parsed.bad);
+        assert_eq!(parsed.pairs.len(), 1);
+        let bomb = "<!DOCTYPE x [<!ENTITY a \"aa\">]><uwsgi><b>&a;</b></uwsgi>";
+        for text in [bomb, "<x/>", "<uwsgi><a></uwsgi>", "", "\u{1}"] {
+            assert!(!parse(text.as_bytes(), None).bad.is_empty(), "{text}");
+        }
+        assert!(!parse(b"<uwsgi id=\"a\"/>", Some("b")).bad.is_empty());
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        assert!(!parse(&b"<a>".repeat(300_000), None).bad.is_empty());
+        let deep = [b"<a>".repeat(90_000), b"</a>".repeat(90_000)].concat();
+        assert!(!parse(&deep, None).bad.is_empty());
+    }
+}
