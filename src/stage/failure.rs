@@ -7,7 +7,7 @@ use crate::proto::status::Fault;
 use crate::spawn::step::Step;
 
 /// Why the program is not started.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Where in the start.
     pub step: Step,

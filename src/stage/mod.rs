@@ -1,8 +1,265 @@
 //! The stage: liege exec'd to start one vassal. It reads the vassal file, binds, drops privileges, gives
 //! its verdict on the status socket and execs the application; nothing of it stays.
+//!
+//! Steps in order: signals and descriptors, custody, read and look up, umask, log, pid file, sockets,
+//! groups, gid, uid, chdir, notify socket, verdict, parent death, exec. A privileged patch skips the
+//! change of ids. Under a foreign Emperor, or alone, there is no status socket: nothing is received, and
+//! what would be a verdict is a line on stderr.
 
 pub mod environment;
-mod failure;
+pub mod failure;
+pub mod files;
+pub mod line;
 pub mod patch;
 pub mod privileges;
+pub mod settings;
 pub mod sockets;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::process::parent_id;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::config::{self, Faults, Invocation, VassalConfig};
+use crate::proto::emperor;
+use crate::proto::status::{ExecSettings, Purpose};
+use crate::spawn::step::Step;
+use crate::sys::creds::{self, Accounts};
+use crate::sys::signal::{Mask, Signal};
+use crate::sys::socket::{self, Address, Owner};
+use crate::sys::{fd, prctl, signal};
+
+use environment::{Told, Variable};
+use failure::Failure;
+use line::{Given, Line};
+use patch::Program;
+use privileges::{Identity, Wanted};
+use sockets::{Held, Sockets};
+
+/// Exit status when the program cannot be executed, and when it is not there (as the shells have it).
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// What was read and looked up; nothing has been changed yet.
+struct Ready {
+    config: VassalConfig,
+    program: Program,
+    wanted: Wanted,
+    owner: Owner,
+    warnings: Vec<String>,
+}
+
+/// The process as it was given to us.
+struct Start {
+    args: Vec<OsString>,
+    env: Vec<Variable>,
+    cwd: PathBuf,
+    parent: u32,
+    emperor: Option<OwnedFd>,
+}
+
+/// Starts one vassal; `args` are the arguments after the program's name. Comes back only with the status
+/// to exit with: the program is not started, and whoever takes the verdict has been told why; or it was
+/// only to be checked.
+pub fn run(args: Vec<OsString>) -> u8 {
+    let env: Vec<Variable> = std::env::vars_os().collect();
+    let mut line = match Line::open(&env) {
+        Ok(line) => line,
+        Err(failure) => return Line::stderr().refuse(failure),
+    };
+    match start(&mut line, args, env) {
+        Ok(status) => status,
+        Err(failure) => line.refuse(failure),
+    }
+}
+
+fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<u8, Failure> {
+    let mut start = begin(args, env)?;
+    let given = line.receive()?;
+    let ready = prepare(&start, line, &given)?;
+    if given.purpose == Purpose::Check {
+        let settings = settings::exec_settings(&ready.config, &ready.program, ready.warnings);
+        line.verdict(ExecSettings { notify: false, ..settings }, &[])?;
+        return Ok(0);
+    }
+    act(line, &mut start, given.held, ready)
+}
+
+/// Signals and descriptors as a program expects them.
+fn begin(args: Vec<OsString>, env: Vec<Variable>) -> Result<Start, Failure> {
+    let parent = parent_id();
+    signal::set_all_default();
+    let unblocked = signal::set_mask(Mask::NONE);
+    unblocked.map_err(|error| Failure::new(Step::Signals, format!("cannot unblock: {error}")))?;
+    fd::cloexec_from(3).map_err(|error| {
+        let message = format!("close_range: {error}; liege needs Linux 5.11 or newer");
+        Failure::new(Step::Fds, message)
+    })?;
+    let pipe = env.iter().find(|(name, _)| name == emperor::FD_VARIABLE);
+    let pipe = pipe.and_then(|(_, text)| text.to_str()?.parse().ok());
+    // One that is not open is as good as none: the program must not take another file for it.
+    let emperor = pipe.and_then(|number: RawFd| fd::inherited(number).ok());
+    let cwd = std::env::current_dir().map_err(|error| {
+        Failure::new(
+            Step::Cwd,
+            format!("the working directory is gone or cannot be named: {error}"),
+        )
+    })?;
+    Ok(Start { args, env, cwd, parent, emperor })
+}
+
+/// Reads, checks, looks up: everything that can be wrong before anything is done.
+fn prepare(start: &Start, line: &Line, given: &Given) -> Result<Ready, Failure> {
+    let call = Invocation {
+        uid: creds::effective_uid(),
+        gid: creds::effective_gid(),
+        now: SystemTime::now(),
+        descriptor: |number| fd::inherited(number).map(File::from),
+        ..Invocation::new(start.args.clone(), start.env.clone(), start.cwd.clone())
+    };
+    let resolved = config::load(&call).map_err(|faults| Failure::of_faults(&faults))?;
+    for message in resolved.messages() {
+        line.print(message);
+    }
+    let config = config::vassal::check(&resolved).map_err(|faults| Failure::of_faults(&faults))?;
+    let mut warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    let Some(patch) = &config.patch else {
+        return Err(Failure::new(Step::Read, "nothing to run: set unprivileged-binary-patch-arg"));
+    };
+    let program = Program::new(&patch.value, &config.binsh, &start.args);
+    let privileged = patch.value.privileged;
+    let mut accounts = Accounts::default();
+    let (wanted, owner) = identities(&config, privileged, &mut accounts, &mut warnings)
+        .map_err(|faults| Failure::of_faults(&Faults(faults)))?;
+    settings::warn(&config, line.is_emperor(), &mut warnings);
+    let has_socket = !config.sockets.is_empty() || given.has_on_demand();
+    if config.idle.is_some() && !has_socket && line.is_emperor() {
+        let message = "idle needs a listening socket: without one nobody can tell that it is idle";
+        return Err(Failure::new(Step::Read, message));
+    }
+    Ok(Ready { program, wanted, owner, warnings, config })
+}
+
+/// Who the program, and who its sockets belong to.
+fn identities(
+    config: &VassalConfig,
+    privileged: bool,
+    accounts: &mut Accounts<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(Wanted, Owner), Vec<config::Fault>> {
+    let mut faults = Vec::new();
+    let mut wanted = Wanted::default();
+    let is_root = creds::effective_uid() == 0;
+    if !privileged {
+        let found = privileges::wanted(config, accounts, warnings).and_then(|wanted| {
+            if !is_root {
+                let now = Identity::current().unwrap_or_default();
+                privileges::already(config, &wanted, &now)?;
+            }
+            Ok(wanted)
+        });
+        match found {
+            Ok(found) if is_root => wanted = found,
+            Ok(_) => {}
+            Err(more) => faults.extend(more),
+        }
+        if is_root && config.uid.is_none() {
+            warnings
+                .push("runs as root: no uid is set (uid = 0 says that this is meant)".to_owned());
+        }
+    }
+    let owner = config.chown_socket.as_ref().map(|place| privileges::socket_owner(place, accounts));
+    let owner = owner.transpose().unwrap_or_else(|more| {
+        faults.extend(more);
+        None
+    });
+    if faults.is_empty() { Ok((wanted, owner.unwrap_or_default())) } else { Err(faults) }
+}
+
+/// Does it: from here on every step changes something.
+fn act(line: &mut Line, start: &mut Start, held: Held, ready: Ready) -> Result<u8, Failure> {
+    let Ready { config, program, wanted, owner, mut warnings } = ready;
+    files::umask(&config);
+    files::log(&config)?;
+    files::pid(&config)?;
+    let mut sockets = sockets::open(&config, owner, held, &mut warnings)?;
+    if !sockets.list().is_empty() && program.may_fork() {
+        warnings.push(settings::SHELL_STAYS.to_owned());
+    }
+    privileges::become_wanted(&config, &wanted)?;
+    files::chdir(&config)?;
+    let notify = notify_socket(line, &config)?;
+    let emperor = arrange(line, start, &config, &mut sockets)?;
+    let told = Told {
+        pid: std::process::id(),
+        sockets: sockets.list(),
+        cwd: std::mem::take(&mut start.cwd),
+        emperor,
+        notify: notify.as_ref().map(|(_, address)| address),
+        watchdog: config.heartbeat.filter(|_| notify.is_some()),
+        processes: config.processes,
+        threads: config.threads,
+    };
+    let env = environment::build(std::mem::take(&mut start.env), &told, &config.env);
+    let mut fds = sockets.custody();
+    let mut settings = settings::exec_settings(&config, &program, warnings);
+    settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
+    fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
+    line.verdict(settings, &fds)?;
+    die_with_parent(line, start)?;
+    let error = program.exec(&env);
+    let status = match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    };
+    let place = config.patch.as_ref();
+    let failure = format!("cannot execute {}: {error}", program.name());
+    let failure = match place {
+        Some(place) => Failure::at(Step::Exec, place, failure),
+        None => Failure::new(Step::Exec, failure),
+    };
+    line.failed(Step::Exec, &error, &failure);
+    Ok(status)
+}
+
+/// The socket on which the program says that it is ready; the emperor keeps it, the program has its name.
+///
+/// Made only now: it is reached from the program's own network namespace, and belongs to its user.
+fn notify_socket(
+    line: &Line,
+    config: &VassalConfig,
+) -> Result<Option<(OwnedFd, Address)>, Failure> {
+    if !config.notify || !line.is_emperor() {
+        return Ok(None);
+    }
+    let made = socket::notify_socket();
+    made.map(Some).map_err(|error| Failure::new(Step::Notify, format!("notify socket: {error}")))
+}
+
+/// Puts every descriptor where the program finds it; tells the number of the emperor pipe.
+fn arrange(
+    line: &mut Line,
+    start: &mut Start,
+    config: &VassalConfig,
+    sockets: &mut Sockets,
+) -> Result<Option<RawFd>, Failure> {
+    let lowest = sockets.make_room(start.emperor.as_ref()).map_err(sockets::descriptors)?;
+    line.lift(lowest).map_err(sockets::descriptors)?;
+    let pipe = start.emperor.take().map(|pipe| fd::lift(pipe, lowest)).transpose();
+    start.emperor = pipe.map_err(sockets::descriptors)?;
+    sockets.place_stdin(config, line.is_emperor()).map_err(sockets::descriptors)?;
+    sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)
+}
+
+/// Arms the parent-death signal, which every change of ids has cleared, and makes sure that the parent is
+/// still there. Alone, the program may outlive whoever started it.
+fn die_with_parent(line: &Line, start: &Start) -> Result<(), Failure> {
+    if !line.is_emperor() && start.emperor.is_none() {
+        return Ok(());
+    }
+    let failed = |message: String| Failure::new(Step::ParentDeath, message);
+    prctl::set_parent_death(Some(Signal::KILL)).map_err(|error| failed(error.to_string()))?;
+    if parent_id() == start.parent { Ok(()) } else { Err(failed("the emperor is gone".to_owned())) }
+}

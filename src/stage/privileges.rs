@@ -73,9 +73,11 @@ pub fn wanted(
         return Err(faults);
     }
     let gid = match (written_gid, &user) {
-        (None, Some((place, user))) => {
-            warnings.push(place.fault(user.without_gid()).to_string());
-            Some(user.gid())
+        (None, Some((_, Found::Account(user)))) => Some(user.gid),
+        (None, Some((place, Found::Number(uid)))) => {
+            let message = format!("no account has this number, so the group is {uid} as well");
+            warnings.push(place.fault(message).to_string());
+            Some(*uid)
         }
         (gid, _) => gid,
     };
@@ -115,29 +117,6 @@ impl Found {
         match self {
             Self::Account(user) => user.uid,
             Self::Number(uid) => *uid,
-        }
-    }
-
-    fn gid(&self) -> u32 {
-        match self {
-            Self::Account(user) => user.gid,
-            Self::Number(uid) => *uid,
-        }
-    }
-
-    fn without_gid(&self) -> String {
-        match self {
-            Self::Account(user) => {
-                format!(
-                    "no gid is set, so the group is {}, the primary one of {}",
-                    user.gid, user.name
-                )
-            }
-            Self::Number(uid) => {
-                format!(
-                    "no gid is set and no account has this number, so the group is {uid} as well"
-                )
-            }
         }
     }
 }
@@ -307,7 +286,7 @@ mod tests {
         let table: &[(&str, &str, &[&str], Expected<'_>)] = &[
             ("", "", &[], (None, None, None, false)),
             ("web", "web", &[], (Some(33), Some(34), Some(&[34, 50]), false)),
-            ("web", "", &[], (Some(33), Some(34), Some(&[34, 50]), true)),
+            ("web", "", &[], (Some(33), Some(34), Some(&[34, 50]), false)),
             ("33", "9", &[], (Some(33), Some(9), Some(&[9, 50]), false)),
             ("web", "34", &["log", "50", "7"], (Some(33), Some(34), Some(&[34, 50, 9, 7]), false)),
             ("1234", "", &[], (Some(1234), Some(1234), Some(&[1234]), true)),

@@ -91,7 +91,7 @@ pub fn open(
     };
     for (index, place) in config.sockets.iter().enumerate() {
         let claimed = claimed.get_mut(index).and_then(Option::take);
-        sockets.add(config, place, claimed.map(|fd| (fd, in_use)), &options)?;
+        sockets.add(place, claimed.map(|fd| (fd, in_use)), &options)?;
     }
     warn_of_backlog(config, warnings);
     Ok(sockets)
@@ -121,13 +121,9 @@ fn unblock(fd: BorrowedFd<'_>, in_use: bool) -> Result<(), Failure> {
 }
 
 /// Where a configured socket is to be bound; `None` for one that is open already.
-fn bind_address(config: &VassalConfig, address: &config::Address) -> Option<Address> {
-    use std::os::unix::ffi::OsStrExt;
+fn bind_address(address: &config::Address) -> Option<Address> {
     Some(match address {
         config::Address::Tcp(address) => Address::Tcp(*address),
-        config::Address::Unix(path) if config.abstract_socket => {
-            Address::Abstract(path.as_os_str().as_bytes().to_vec())
-        }
         config::Address::Unix(path) => Address::Path(path.clone()),
         config::Address::Abstract(name) => Address::Abstract(name.clone()),
         config::Address::Fd(_) | config::Address::Shared(_) | config::Address::Stdin => {
@@ -144,7 +140,7 @@ fn claim(config: &VassalConfig, mut held: Vec<(OwnedFd, Address)>) -> Vec<Option
     claimed.resize_with(config.sockets.len(), || None);
     for fits in [same as fn(&Address, &Address) -> bool, some_port] {
         for (slot, place) in claimed.iter_mut().zip(&config.sockets) {
-            let wanted = bind_address(config, &place.value).filter(|_| slot.is_none());
+            let wanted = bind_address(&place.value).filter(|_| slot.is_none());
             let found =
                 wanted.and_then(|wanted| held.iter().position(|(_, have)| fits(&wanted, have)));
             if let Some(at) = found {
@@ -176,7 +172,6 @@ fn some_port(wanted: &Address, have: &Address) -> bool {
 impl Sockets {
     fn add(
         &mut self,
-        config: &VassalConfig,
         place: &Located<config::Address>,
         claimed: Option<(OwnedFd, bool)>,
         options: &ListenOptions,
@@ -186,10 +181,11 @@ impl Sockets {
             config::Address::Stdin => {
                 return Err(Failure::at(Step::Bind, place, "descriptor 0 is no listening socket"));
             }
-            config::Address::Shared(number) => return shared(config, place, *number),
+            // The program has a shared socket at its own place; `check` knows that it is there.
+            config::Address::Shared(_) => return Ok(()),
             config::Address::Fd(number) => (inherited(place, *number)?, false),
             address => {
-                let Some(address) = bind_address(config, address) else { return Ok(()) };
+                let Some(address) = bind_address(address) else { return Ok(()) };
                 // As in uWSGI, the listener that is there already serves the line that names it.
                 if self
                     .list
@@ -279,23 +275,6 @@ impl Sockets {
         let number = RawFd::try_from(self.list.len()).map_err(io::Error::other)?.saturating_add(3);
         Ok(emperor.map(|_| number))
     }
-}
-
-/// `=N` names a shared socket, which the program has at its own place.
-fn shared(
-    config: &VassalConfig,
-    place: &Located<config::Address>,
-    number: usize,
-) -> Result<(), Failure> {
-    let is_shared = |socket: &&Located<config::Address>| socket.key.ends_with("shared-socket");
-    if config.sockets.iter().filter(is_shared).nth(number).is_some() {
-        return Ok(());
-    }
-    Err(Failure::at(
-        Step::Bind,
-        place,
-        format!("there is no shared-socket {number} (they count from 0)"),
-    ))
 }
 
 /// `fd://N`: a listening socket that our parent left open.
@@ -495,8 +474,6 @@ mod tests {
             (&[("socket", &taken)], "Address already in use (os error 98); somebody listens there"),
             (&[("socket", "/no/such/dir/a.sock")], "create /no/such/dir first"),
             (&[("socket", "192.0.2.1:0")], "no interface"),
-            (&[("socket", "=0")], "no shared-socket 0"),
-            (&[("shared-socket", "127.0.0.1:0"), ("socket", "=1")], "no shared-socket 1"),
             (&[("socket", "fd://999")], "descriptor 999: Bad file descriptor"),
             (&[("socket", "fd://1")], "descriptor 1 is no listening socket"),
             (&[("socket", "::")], "descriptor 0 is no listening socket"),

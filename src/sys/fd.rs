@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use super::{check, retry};
 
+/// For `OpenOptionsExt::custom_flags`: the open waits for no FIFO's other end and takes no terminal. A
+/// FIFO that nobody reads is `ENXIO` then.
+pub const OPEN_AT_ONCE: c_int = libc::O_NONBLOCK | libc::O_NOCTTY;
+
 /// Opens a file for reading, close-on-exec, without waiting for a FIFO's other end and without
 /// getting a controlling terminal.
 ///
@@ -42,7 +46,7 @@ pub fn remove(path: &CStr) -> io::Result<()> {
 }
 
 fn open(path: &CStr, how: c_int) -> io::Result<OwnedFd> {
-    let flags = how | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let flags = how | libc::O_CLOEXEC | OPEN_AT_ONCE;
     // SAFETY: `path` is NUL-terminated and outlives the call.
     let opened = retry(|| check(unsafe { libc::open(path.as_ptr(), flags) }))?;
     // SAFETY: the kernel has just handed us `opened`; nothing else owns it yet.

@@ -1,0 +1,72 @@
+//! Small changes on the way to the program: umask, log file, pid file, working directory.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use crate::config::{Located, VassalConfig};
+use crate::spawn::step::Step;
+use crate::sys::{fd, process, write};
+
+use super::failure::Failure;
+
+/// Sets the file creation mask.
+pub fn umask(config: &VassalConfig) {
+    if let Some(mask) = config.umask {
+        process::set_umask(mask);
+    }
+}
+
+/// Makes the log file the program's stdout and stderr; appends, and makes it 0640 if it is not there.
+///
+/// # Errors
+/// It cannot be opened: a FIFO without a reader is an error too, and nothing to wait for.
+pub fn log(config: &VassalConfig) -> Result<(), Failure> {
+    let Some(place) = &config.logto else { return Ok(()) };
+    let placed = write::open_log(place.value.as_ref()).and_then(|file| {
+        fd::clear_nonblocking(file.as_fd())?;
+        fd::set_stdio(1, file.as_fd())?;
+        fd::set_stdio(2, file.as_fd())
+    });
+    placed.map_err(|error| failure(Step::Log, place, &error))
+}
+
+/// Writes the pid, which stays the same over the exec.
+///
+/// # Errors
+/// It cannot be written.
+pub fn pid(config: &VassalConfig) -> Result<(), Failure> {
+    let Some(place) = &config.pidfile else { return Ok(()) };
+    let mut how = OpenOptions::new();
+    how.write(true).create(true).truncate(true).mode(0o644).custom_flags(fd::OPEN_AT_ONCE);
+    let written =
+        how.open(&place.value).and_then(|mut file| writeln!(file, "{}", std::process::id()));
+    written.map_err(|error| failure(Step::Pidfile, place, &error))
+}
+
+/// Enters the program's directory, as the user it has become.
+///
+/// # Errors
+/// It is not there, or that user may not enter.
+pub fn chdir(config: &VassalConfig) -> Result<(), Failure> {
+    let Some(place) = &config.chdir else { return Ok(()) };
+    std::env::set_current_dir(&place.value).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "; the program's user needs x on each part of the path"
+            }
+            _ => "",
+        };
+        let message = format!("cannot enter {}: {error}{advice}", place.value);
+        Failure::at(Step::Chdir, place, message)
+    })
+}
+
+fn failure(step: Step, place: &Located<String>, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "; create its directory first",
+        _ => "",
+    };
+    Failure::at(step, place, format!("cannot write {}: {error}{advice}", place.value))
+}

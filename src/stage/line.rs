@@ -1,0 +1,166 @@
+//! Who takes the verdict: our emperor on the status socket, or a reader of stderr.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use crate::log::escaped;
+use crate::proto::status::{self, Custody, ExecSettings, FromStage, MAX_PACKET, Purpose};
+use crate::spawn::step::Step;
+use crate::sys::{fd, scm};
+
+use super::environment::Variable;
+use super::failure::Failure;
+use super::sockets::Held;
+
+/// How long custody may take; the emperor sends it before it starts the stage.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The line to whoever takes the verdict.
+#[derive(Debug)]
+pub struct Line {
+    status: Option<OwnedFd>,
+    name: OsString,
+}
+
+/// What the emperor hands over.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Start, or only check.
+    pub purpose: Purpose,
+    /// The sockets.
+    pub held: Held,
+}
+
+impl Given {
+    /// Whether the vassal has an on-demand address.
+    pub fn has_on_demand(&self) -> bool {
+        self.held.on_demand.is_some()
+    }
+}
+
+impl Line {
+    /// A line on stderr.
+    pub fn stderr() -> Self {
+        Self { status: None, name: OsString::new() }
+    }
+
+    /// The line that the environment names.
+    ///
+    /// # Errors
+    /// The variable is there, but names no open descriptor.
+    pub fn open(env: &[Variable]) -> Result<Self, Failure> {
+        let Some((_, text)) = env.iter().find(|(name, _)| name == status::FD_VARIABLE) else {
+            return Ok(Self::stderr());
+        };
+        let number: Option<RawFd> = text.to_str().and_then(|text| text.parse().ok());
+        let number = number.filter(|number| *number > 2);
+        let socket = number.and_then(|number| fd::inherited(number).ok());
+        let socket = socket.ok_or_else(|| {
+            let text = text.display();
+            let message = format!("{}={text} names no open descriptor", status::FD_VARIABLE);
+            Failure::new(Step::Custody, message)
+        })?;
+        Ok(Self { status: Some(socket), name: OsString::new() })
+    }
+
+    /// Whether our own emperor is at the other end.
+    pub fn is_emperor(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// Receives what the emperor hands over; nothing where there is no emperor of ours.
+    ///
+    /// # Errors
+    /// Nothing came within five seconds, or nothing that can be understood.
+    pub fn receive(&mut self) -> Result<Given, Failure> {
+        let Some(socket) = &self.status else { return Ok(Given::default()) };
+        let failed = |message: String| Failure::new(Step::Custody, format!("custody: {message}"));
+        let mut packet = vec![0; MAX_PACKET];
+        let received = match scm::receive(socket.as_fd(), &mut packet) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                fd::wait_readable([socket.as_fd()], Some(PATIENCE))
+                    .and_then(|_| scm::receive(socket.as_fd(), &mut packet))
+            }
+            received => received,
+        };
+        let received = received.map_err(|error| failed(error.to_string()))?;
+        let packet = packet.get(..received.length).unwrap_or_default();
+        let custody = Custody::decode(packet).map_err(|error| failed(error.to_string()))?;
+        if received.fds.len() != custody.descriptors() {
+            let (came, said) = (received.fds.len(), custody.descriptors());
+            return Err(failed(format!("{came} descriptors came, {said} were announced")));
+        }
+        let mut fds = received.fds.into_iter();
+        let on_demand = if custody.on_demand { fds.next() } else { None };
+        let held = Held { on_demand, listeners: fds.collect(), in_use: custody.in_use };
+        self.name = custody.name;
+        Ok(Given { purpose: custody.purpose, held })
+    }
+
+    /// Moves the status socket out of the way of what the program gets.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn lift(&mut self, lowest: RawFd) -> io::Result<()> {
+        self.status = self.status.take().map(|socket| fd::lift(socket, lowest)).transpose()?;
+        Ok(())
+    }
+
+    /// Writes a line to stderr; a closed one is nobody's fault.
+    pub fn print(&self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let text = escaped(text.as_bytes());
+        let _ = if self.name.is_empty() {
+            writeln!(stderr, "liege: {text}")
+        } else {
+            writeln!(stderr, "liege: [{}] {text}", escaped(self.name.as_bytes()))
+        };
+    }
+
+    /// The verdict `exec`.
+    ///
+    /// # Errors
+    /// The emperor is gone.
+    pub fn verdict(&self, settings: ExecSettings, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        let Some(socket) = &self.status else {
+            for warning in &settings.warnings {
+                self.print(warning);
+            }
+            return Ok(());
+        };
+        let packet = FromStage::Exec(settings).encode();
+        let sent = scm::send(socket.as_fd(), &packet, fds);
+        sent.map(drop).map_err(|error| Failure::new(Step::Verdict, error.to_string()))
+    }
+
+    /// The verdict `error`; gives the status to exit with.
+    pub fn refuse(&self, failure: Failure) -> u8 {
+        let status = failure.status;
+        let said = match &self.status {
+            None => Err(failure),
+            Some(socket) => {
+                let packet = FromStage::Error(failure.clone().into_fault()).encode();
+                scm::send(socket.as_fd(), &packet, &[]).map_err(|_| failure)
+            }
+        };
+        if let Err(failure) = said {
+            self.print(&failure.to_string());
+            for fault in &failure.more {
+                self.print(fault);
+            }
+        }
+        status
+    }
+
+    /// A failure after the verdict.
+    pub fn failed(&self, step: Step, error: &io::Error, failure: &Failure) {
+        let packet = status::failed_packet(step as u8, error.raw_os_error().unwrap_or(0));
+        let said = self.status.as_ref().map(|socket| scm::send(socket.as_fd(), &packet, &[]));
+        if !matches!(said, Some(Ok(_))) {
+            self.print(&failure.to_string());
+        }
+    }
+}

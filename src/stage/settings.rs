@@ -1,0 +1,69 @@
+//! What the vassal file says about the running of its program, as the verdict carries it; and what is odd
+//! about it.
+
+use crate::config::VassalConfig;
+use crate::config::vassal::RestartRule;
+use crate::proto::status::{ExecSettings, Restart};
+
+use super::patch::Program;
+
+/// `LISTEN_PID` is the shell's.
+pub const SHELL_STAYS: &str = "a shell runs the program and may stay as its parent: signals reach both, but \
+     LISTEN_PID is the shell's; begin the text with exec";
+
+/// The settings; sockets are counted by whoever attaches them.
+pub fn exec_settings(
+    config: &VassalConfig,
+    program: &Program,
+    warnings: Vec<String>,
+) -> ExecSettings {
+    ExecSettings {
+        stop_signal: config.stop_signal.unwrap_or(0),
+        reload_signal: config.reload_signal.unwrap_or(0),
+        graceful_signal: config.graceful_signal.unwrap_or(0),
+        restart: match config.restart.unwrap_or_default() {
+            RestartRule::Always => Restart::Always,
+            RestartRule::OnFailure => Restart::OnFailure,
+            RestartRule::Never => Restart::Never,
+        },
+        notify: config.notify,
+        idle: config.idle,
+        heartbeat: config.heartbeat.filter(|_| config.notify),
+        loyal_after: config.loyal_after,
+        ready_after: config.ready_after,
+        start_timeout: config.start_timeout,
+        listeners: 0,
+        argv0: program.name(),
+        warnings,
+    }
+}
+
+/// Adds what is odd about the settings here, though it is no fault of the file.
+pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>) {
+    if config.vacuum {
+        warnings.push("vacuum is not supported yet: unix sockets and pid files stay".to_owned());
+    }
+    if !is_emperor {
+        let ours = [
+            ("stop-signal", config.stop_signal.is_some()),
+            ("reload-signal", config.reload_signal.is_some()),
+            ("graceful-signal", config.graceful_signal.is_some()),
+            ("restart", config.restart.is_some()),
+            ("notify", config.notify),
+            ("idle", config.idle.is_some()),
+            ("loyal-after", config.loyal_after.is_some()),
+            ("ready-after", config.ready_after.is_some()),
+            ("start-timeout", config.start_timeout.is_some()),
+        ];
+        let named = named(&ours);
+        if !named.is_empty() {
+            warnings.push(format!("{named} has no effect: this is not started by liege's emperor"));
+        }
+    }
+}
+
+/// The names of what is set.
+fn named(options: &[(&str, bool)]) -> String {
+    let set: Vec<_> = options.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+    set.join(", ")
+}
