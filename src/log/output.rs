@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::io::ErrorKind::{InvalidInput, Unsupported};
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::sys::write;
+use crate::sys::{fd, socket, write};
 
 /// A poll that says "writable" promises at least this much, on terminals (the driver counts its room
 /// in blocks of 256 bytes) as on pipes (pages).
@@ -88,8 +88,8 @@ impl Output {
     /// `EAGAIN` if nothing fits now, `EPIPE`, `ENOSPC`, `EIO` …
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.way {
-            Way::Plain => write_interruptibly(&self.file, bytes),
-            Way::Socket => write::send(self.file.as_fd(), bytes),
+            Way::Plain => fd::write(self.file.as_fd(), bytes),
+            Way::Socket => socket::send(self.file.as_fd(), bytes),
             Way::Polled => self.write_in_pieces(bytes),
             Way::AtOnce => match write::write_now(self.file.as_fd(), bytes) {
                 Err(error) if matches!(error.kind(), Unsupported | InvalidInput) => {
@@ -108,7 +108,7 @@ impl Output {
         let parts = bytes.chunk_by(|&byte, &next| byte != b'\n' && next != b'\n');
         for piece in parts.flat_map(|part| part.chunks(ALWAYS_FITS)) {
             let result = match write::is_writable(self.file.as_fd()) {
-                Ok(true) => write_interruptibly(&self.file, piece),
+                Ok(true) => fd::write(self.file.as_fd(), piece),
                 Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
                 Err(error) => Err(error),
             };
@@ -124,14 +124,5 @@ impl Output {
             }
         }
         Ok(written)
-    }
-}
-
-fn write_interruptibly(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        match file.write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! that is right. The only place with `unsafe` besides the child between fork and exec.
 #![allow(unsafe_code)]
 
+pub mod accept;
 pub mod address;
 pub mod bundle;
 pub mod clock;

@@ -1,0 +1,753 @@
+//! The statistics server: whoever connects gets one JSON object at once, and the end of the stream.
+//!
+//! Nothing is read from a client but to throw it away, no write waits, and nobody can make the emperor
+//! grow: at most [`MAX_CLIENTS`] clients for [`PATIENCE`] each, and [`MAX_KEPT`] bytes kept for them. All
+//! clients of one wake-up share one snapshot. When no descriptor is left, a spare one is given up for as
+//! long as it takes to answer.
+//!
+//! A client that has got everything is waited for until it closes: closing first, with a request of
+//! its own unread, would reset the connection and take back what is under way (RFC 1122, 4.2.2.13).
+
+mod json;
+
+use std::cell::LazyCell;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::reactor::{Interest, Kind, Reactor, Token};
+use crate::sys::accept::{self, Accepted};
+use crate::sys::{fd, socket, write};
+
+pub use json::render;
+
+/// Most clients at one time; one more, and one that has got nothing for longest is dropped.
+pub const MAX_CLIENTS: usize = 32;
+
+/// From connect to close, however slow the client is.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Most bytes of snapshots kept for clients; one snapshot may be larger.
+pub const MAX_KEPT: usize = 8 * 1024 * 1024;
+
+/// Most connections accepted in one wake-up.
+const MAX_ACCEPTS: usize = 64;
+
+/// How long a listener that cannot be served is not polled.
+const DEAFNESS: Duration = Duration::from_secs(1);
+
+/// Most bytes that a client may send before it is taken for a flood.
+const MAX_IGNORED: usize = 64 * 1024;
+
+/// One connection; never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(u64);
+
+/// What the reactor waits for here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The listener at this place: then [`Stats::accept`].
+    Listener(usize),
+    /// A client: then [`Stats::serve`].
+    Client(ClientId),
+}
+
+/// How an answer begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// With the object itself.
+    #[default]
+    Json,
+    /// With the header of an HTTP/1.0 answer (`stats-http`).
+    Http,
+}
+
+/// Listeners and clients.
+#[derive(Debug)]
+pub struct Stats {
+    form: Form,
+    listeners: Vec<Listener>,
+    /// In the order of their coming.
+    clients: Vec<Client>,
+    last_id: u64,
+    /// Given up when there is no other descriptor for a client.
+    spare: Option<OwnedFd>,
+    changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: OwnedFd,
+    deaf_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Client {
+    id: ClientId,
+    socket: OwnedFd,
+    /// What is still to be sent; `None`: all was, and the client is to close.
+    rest: Option<Rest>,
+    ignored: usize,
+    /// When it last took something.
+    moved: Instant,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Rest {
+    snapshot: Rc<[u8]>,
+    sent: usize,
+}
+
+/// What the reactor must hear of.
+#[derive(Debug)]
+enum Change {
+    Listen(usize),
+    Deafen(usize),
+    Watch(ClientId, Interest),
+    /// With the descriptor, which may be closed only when it is not polled any more.
+    Forget(ClientId, OwnedFd),
+}
+
+/// What is to be done with a client.
+enum Fate {
+    Keep,
+    Drop,
+}
+
+/// What is to be done with a listener.
+enum Next {
+    GoOn,
+    Stop,
+    Deafen,
+}
+
+impl Stats {
+    /// Serves these listening sockets, which are made non-blocking.
+    pub fn new(listeners: Vec<OwnedFd>, form: Form) -> Self {
+        let listeners: Vec<Listener> =
+            listeners.into_iter().map(|socket| Listener { socket, deaf_until: None }).collect();
+        for listener in &listeners {
+            // It cannot fail for an open descriptor; a poll before each accept would still protect.
+            let _ = fd::set_nonblocking(listener.socket.as_fd());
+        }
+        Self {
+            form,
+            changes: (0..listeners.len()).map(Change::Listen).collect(),
+            listeners,
+            clients: Vec::new(),
+            last_id: 0,
+            spare: fd::open_null().ok(),
+        }
+    }
+
+    /// Takes the connections that wait at a listener and writes to each what fits; `report` is asked
+    /// for the JSON once, and only if somebody has come.
+    pub fn accept(&mut self, listener: usize, now: Instant, report: impl FnOnce() -> Vec<u8>) {
+        let form = self.form;
+        let snapshot = LazyCell::new(|| form.dress(report()));
+        for _ in 0..MAX_ACCEPTS {
+            match self.take_one(listener, now, &snapshot) {
+                Next::GoOn => {}
+                Next::Stop => break,
+                Next::Deafen => {
+                    self.deafen(listener, now);
+                    break;
+                }
+            }
+        }
+        if self.spare.is_none() {
+            self.spare = fd::open_null().ok();
+        }
+    }
+
+    /// Goes on with a client that is ready.
+    pub fn serve(&mut self, id: ClientId, now: Instant) {
+        let Some(place) = self.clients.iter().position(|client| client.id == id) else { return };
+        let Some(client) = self.clients.get_mut(place) else { return };
+        let was_writing = client.rest.is_some();
+        match client.go_on(now) {
+            Fate::Drop => self.drop_client(place),
+            Fate::Keep if was_writing && client.rest.is_none() => {
+                self.changes.push(Change::Watch(id, Interest::Read));
+            }
+            Fate::Keep => {}
+        }
+    }
+
+    /// When [`Stats::expire`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let clients = self.clients.iter().map(|client| client.deadline);
+        clients.chain(self.listeners.iter().filter_map(|listener| listener.deaf_until)).min()
+    }
+
+    /// Drops the clients that have had their time, and hears again what was deaf.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some(place) = self.clients.iter().position(|client| client.deadline <= now) {
+            self.drop_client(place);
+        }
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.deaf_until.is_some_and(|until| until <= now) {
+                listener.deaf_until = None;
+                self.changes.push(Change::Listen(index));
+            }
+        }
+    }
+
+    /// Tells the reactor what has changed; due after each other call, and once at the start.
+    pub fn settle<T: Token>(&mut self, reactor: &mut Reactor<T>, token: impl Fn(Source) -> T) {
+        for change in std::mem::take(&mut self.changes) {
+            match change {
+                Change::Listen(index) => {
+                    let Some(listener) = self.listeners.get(index) else { continue };
+                    let token = token(Source::Listener(index));
+                    // A busy entry is a place in an array: nothing can fail.
+                    let _ = reactor.add(listener.socket.as_fd(), token, Interest::Read, Kind::Busy);
+                }
+                Change::Deafen(index) => reactor.remove(token(Source::Listener(index))),
+                Change::Watch(id, interest) => {
+                    // It may be gone already: then its end follows in this list.
+                    let Some(socket) = self.client(id) else { continue };
+                    let _ = reactor.add(socket, token(Source::Client(id)), interest, Kind::Busy);
+                }
+                Change::Forget(id, _closed_here) => reactor.remove(token(Source::Client(id))),
+            }
+        }
+    }
+
+    fn client(&self, id: ClientId) -> Option<BorrowedFd<'_>> {
+        self.clients.iter().find(|client| client.id == id).map(|client| client.socket.as_fd())
+    }
+
+    fn welcome(&mut self, socket: OwnedFd, snapshot: Rc<[u8]>, now: Instant) {
+        self.last_id += 1;
+        let id = ClientId(self.last_id);
+        let mut client = Client {
+            id,
+            socket,
+            rest: Some(Rest { snapshot, sent: 0 }),
+            ignored: 0,
+            moved: now,
+            deadline: now + PATIENCE,
+        };
+        if let Fate::Drop = client.go_on(now) {
+            return;
+        }
+        let interest = if client.rest.is_some() { Interest::Write } else { Interest::Read };
+        self.clients.push(client);
+        self.changes.push(Change::Watch(id, interest));
+        while self.clients.len() > MAX_CLIENTS || (self.kept() > MAX_KEPT && self.clients.len() > 1)
+        {
+            self.drop_the_least_worthy();
+        }
+    }
+
+    /// Drops a client that has everything, or else the one that has taken nothing for longest; never
+    /// the newest.
+    fn drop_the_least_worthy(&mut self) {
+        let Some((_newest, older)) = self.clients.split_last() else { return };
+        let worth = |(_, client): &(usize, &Client)| (client.rest.is_some(), client.moved);
+        let least = older.iter().enumerate().min_by_key(worth);
+        if let Some((place, _)) = least {
+            self.drop_client(place);
+        }
+    }
+
+    fn drop_client(&mut self, place: usize) {
+        let client = self.clients.remove(place);
+        self.changes.push(Change::Forget(client.id, client.socket));
+    }
+
+    /// Bytes of all snapshots that somebody still needs; neighbours share theirs.
+    fn kept(&self) -> usize {
+        let mut last: Option<&Rc<[u8]>> = None;
+        let mut sum = 0;
+        for rest in self.clients.iter().filter_map(|client| client.rest.as_ref()) {
+            if !last.is_some_and(|last| Rc::ptr_eq(last, &rest.snapshot)) {
+                sum += rest.snapshot.len();
+            }
+            last = Some(&rest.snapshot);
+        }
+        sum
+    }
+
+    fn take_one(
+        &mut self,
+        listener: usize,
+        now: Instant,
+        snapshot: &impl Deref<Target = Rc<[u8]>>,
+    ) -> Next {
+        let Some(entry) = self.listeners.get(listener) else { return Next::Stop };
+        match accept::next(entry.socket.as_fd()) {
+            Accepted::Connection(socket) => {
+                self.welcome(socket, Rc::clone(snapshot), now);
+                Next::GoOn
+            }
+            Accepted::Nobody => Next::Stop,
+            Accepted::Failed => Next::GoOn,
+            Accepted::Broken(_) => Next::Deafen,
+            Accepted::NoDescriptor => {
+                // The spare one makes room for one client, which gets what fits at once.
+                if self.spare.take().is_none() {
+                    return Next::Deafen;
+                }
+                let next = match accept::next(entry.socket.as_fd()) {
+                    Accepted::Connection(client) => {
+                        answer_at_once(&client, snapshot);
+                        Next::GoOn
+                    }
+                    Accepted::Nobody => Next::Stop,
+                    Accepted::Failed => Next::GoOn,
+                    Accepted::NoDescriptor | Accepted::Broken(_) => Next::Deafen,
+                };
+                self.spare = fd::open_null().ok();
+                next
+            }
+        }
+    }
+
+    fn deafen(&mut self, index: usize, now: Instant) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.deaf_until = Some(now + DEAFNESS);
+            self.changes.push(Change::Deafen(index));
+        }
+    }
+}
+
+/// Best effort: this client cannot be waited for.
+fn answer_at_once(client: &OwnedFd, snapshot: &[u8]) {
+    let _ = socket::send(client.as_fd(), snapshot);
+    let _ = write::end_stream(client.as_fd());
+    let _ = socket::receive(client.as_fd(), &mut [0; 4096]);
+}
+
+impl Client {
+    /// Sends what fits, or, when all is sent, throws away what has come, until the end.
+    fn go_on(&mut self, now: Instant) -> Fate {
+        while let Some(rest) = &mut self.rest {
+            let tail = rest.snapshot.get(rest.sent..).unwrap_or_default();
+            if tail.is_empty() {
+                self.rest = None;
+                if write::end_stream(self.socket.as_fd()).is_err() {
+                    return Fate::Drop;
+                }
+                break;
+            }
+            match socket::send(self.socket.as_fd(), tail) {
+                Ok(sent) => {
+                    rest.sent += sent;
+                    self.moved = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Fate::Keep,
+                Err(_gone) => return Fate::Drop,
+            }
+        }
+        self.throw_away_input()
+    }
+
+    fn throw_away_input(&mut self) -> Fate {
+        let mut buffer = [0; 4096];
+        while self.ignored <= MAX_IGNORED {
+            match socket::receive(self.socket.as_fd(), &mut buffer) {
+                Ok(0) => return Fate::Drop,
+                Ok(length) => self.ignored += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Fate::Keep,
+                Err(_gone) => return Fate::Drop,
+            }
+        }
+        Fate::Drop
+    }
+}
+
+impl Form {
+    fn dress(self, json: Vec<u8>) -> Rc<[u8]> {
+        let mut answer = match self {
+            Self::Json => return json.into(),
+            Self::Http => format!(
+                "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+                 Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+                json.len()
+            )
+            .into_bytes(),
+        };
+        answer.extend(json);
+        answer.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ClientId, DEAFNESS, Form, MAX_CLIENTS, MAX_KEPT, PATIENCE, Source, Stats};
+    use crate::reactor::{Reactor, Token};
+    use std::fs::File;
+    use std::io::{self, Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::PathBuf;
+    use std::process::Command;
+    use std::thread::{self, JoinHandle};
+    use std::time::{Duration, Instant};
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    enum Name {
+        Listener(usize),
+        Client(ClientId),
+    }
+
+    impl Token for Name {
+        fn rank(self) -> u8 {
+            0
+        }
+    }
+
+    /// The server in a loop like the emperor's, on a unix and a TCP socket.
+    struct World {
+        stats: Stats,
+        reactor: Reactor<Name>,
+        text: Vec<u8>,
+        /// How often the report was asked for.
+        asked: usize,
+        /// Added to the clock.
+        later: Duration,
+        path: PathBuf,
+        port: u16,
+        _dir: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new(length: usize, form: Form) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("stats.sock");
+            let unix = UnixListener::bind(&path).unwrap();
+            let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = tcp.local_addr().unwrap().port();
+            let mut world = Self {
+                stats: Stats::new(vec![OwnedFd::from(unix), OwnedFd::from(tcp)], form),
+                reactor: Reactor::new().unwrap(),
+                text: (0..length).map(|index| b'a' + (index % 23) as u8).collect(),
+                asked: 0,
+                later: Duration::ZERO,
+                path,
+                port,
+                _dir: dir,
+            };
+            world.settle();
+            world
+        }
+
+        fn settle(&mut self) {
+            self.stats.settle(&mut self.reactor, |source| match source {
+                Source::Listener(index) => Name::Listener(index),
+                Source::Client(id) => Name::Client(id),
+            });
+        }
+
+        /// One wake-up, or none after 20 ms.
+        fn turn(&mut self) -> usize {
+            let mut ready = Vec::new();
+            let soon = Instant::now() + Duration::from_millis(20);
+            let now = self.reactor.wait(Some(soon), &mut ready).unwrap() + self.later;
+            for name in &ready {
+                match *name {
+                    Name::Listener(index) => {
+                        let (text, asked) = (&self.text, &mut self.asked);
+                        self.stats.accept(index, now, || {
+                            *asked += 1;
+                            text.clone()
+                        });
+                    }
+                    Name::Client(id) => self.stats.serve(id, now),
+                }
+            }
+            self.stats.expire(now);
+            self.settle();
+            assert!(self.stats.clients.len() <= MAX_CLIENTS);
+            ready.len()
+        }
+
+        fn turn_until(&mut self, mut is_done: impl FnMut(&mut Self) -> bool) {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !is_done(self) {
+                assert!(Instant::now() < deadline, "nothing came");
+                self.turn();
+            }
+        }
+
+        fn join<T>(&mut self, client: JoinHandle<T>) -> T {
+            self.turn_until(|_| client.is_finished());
+            client.join().unwrap()
+        }
+
+        fn connect(&self) -> UnixStream {
+            UnixStream::connect(&self.path).unwrap()
+        }
+    }
+
+    /// Reads what is there.
+    fn take(client: &mut UnixStream, part: &mut [u8]) -> usize {
+        client.set_nonblocking(true).unwrap();
+        match client.read(part) {
+            Ok(0) => panic!("it was dropped"),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+        thread::spawn(move || {
+            let mut text = Vec::new();
+            from.read_to_end(&mut text).unwrap();
+            text
+        })
+    }
+
+    #[test]
+    fn whoever_connects_gets_the_report_and_the_end() {
+        let mut world = World::new(640_000, Form::Json);
+        let unix = read_all(world.connect());
+        let tcp = read_all(TcpStream::connect(("127.0.0.1", world.port)).unwrap());
+        assert!(world.join(unix) == world.text);
+        assert!(world.join(tcp) == world.text);
+        world.turn_until(|world| world.stats.clients.is_empty());
+        assert_eq!(world.stats.deadline(), None, "nothing to wake up for");
+    }
+
+    #[test]
+    fn a_browser_gets_a_header_and_all_of_the_body_whatever_it_has_sent() {
+        let mut world = World::new(3_000_000, Form::Http);
+        let mut client = TcpStream::connect(("127.0.0.1", world.port)).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let client = thread::spawn(move || {
+            let (mut text, mut part) = (Vec::new(), [0; 65_536]);
+            loop {
+                match client.read(&mut part).unwrap() {
+                    0 => return text,
+                    length => text.extend_from_slice(&part[..length]),
+                }
+                let _ = client.write(b"more\r\n");
+            }
+        });
+        let answer = world.join(client);
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let header = str::from_utf8(&answer[..end]).unwrap();
+        assert!(header.starts_with("HTTP/1.0 200 OK\r\n"), "{header}");
+        assert!(header.contains("\r\nContent-Length: 3000000\r\n"), "{header}");
+        assert!(answer[end..] == world.text);
+    }
+
+    #[test]
+    fn a_slow_reader_gets_all_and_nobody_waits_for_it() {
+        let mut world = World::new(640_000, Form::Json);
+        let mut slow = world.connect();
+        world.turn_until(|world| world.stats.clients.len() == 1);
+        let mut got = Vec::new();
+        let mut part = [0; 10_000];
+        while got.len() < world.text.len() {
+            let other = read_all(world.connect());
+            assert!(world.join(other) == world.text);
+            let burst = world.text.len().min(got.len() + 80_000);
+            let mut length = 1;
+            while got.len() < burst && length > 0 {
+                length = take(&mut slow, &mut part);
+                got.extend_from_slice(&part[..length]);
+            }
+            world.turn();
+        }
+        assert!(got == world.text);
+        slow.set_nonblocking(false).unwrap();
+        assert_eq!(slow.read(&mut part).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_silent_client_has_five_seconds() {
+        let mut world = World::new(640_000, Form::Json);
+        let mut silent = world.connect();
+        world.turn_until(|world| world.stats.clients.len() == 1);
+        let due = world.stats.deadline().unwrap();
+        assert!(due <= Instant::now() + PATIENCE);
+        world.turn();
+        assert_eq!(world.turn(), 0, "asleep until then");
+        world.later = PATIENCE;
+        world.turn();
+        assert_eq!(world.stats.deadline(), None);
+        let mut got = Vec::new();
+        silent.read_to_end(&mut got).unwrap();
+        assert!(got.len() < world.text.len());
+        assert!(world.text.starts_with(&got));
+    }
+
+    #[test]
+    fn a_client_that_never_closes_has_five_seconds() {
+        let mut world = World::new(100, Form::Json);
+        let mut client = world.connect();
+        world.turn_until(|world| world.stats.clients.len() == 1);
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got, world.text);
+        assert_eq!(world.turn(), 0, "asleep until then");
+        world.later = PATIENCE;
+        world.turn();
+        assert!(world.stats.clients.is_empty());
+    }
+
+    #[test]
+    fn a_thousand_clients_take_no_more_than_their_slots() {
+        let mut world = World::new(640_000, Form::Json);
+        let mut held = Vec::new();
+        for number in 0..1000 {
+            held.push(world.connect());
+            if number % 50 == 49 {
+                world.turn_until(|world| world.turn() == 0);
+                assert!(world.stats.kept() <= MAX_KEPT);
+                held.truncate(100);
+            }
+        }
+        // One that reads is served all the same.
+        let reader = read_all(world.connect());
+        assert!(world.join(reader) == world.text);
+        assert!(world.stats.clients.len() <= MAX_CLIENTS);
+    }
+
+    #[test]
+    fn clients_of_one_wake_up_share_one_report() {
+        let mut world = World::new(1_000_000, Form::Json);
+        let clients: Vec<_> = (0..20).map(|_| world.connect()).collect();
+        world.turn_until(|world| world.stats.clients.len() == clients.len());
+        assert_eq!(world.asked, 1);
+        assert_eq!(world.stats.kept(), 1_000_000);
+    }
+
+    #[test]
+    fn reports_of_many_wake_ups_are_kept_for_the_youngest_only() {
+        let mut world = World::new(1_000_000, Form::Json);
+        let mut clients = Vec::new();
+        for number in 1..=20 {
+            clients.push(world.connect());
+            world.turn_until(|world| world.asked == number);
+            assert!(world.stats.kept() <= MAX_KEPT, "{}", world.stats.kept());
+        }
+        assert_eq!(world.stats.clients.len(), 8);
+        let huge = World::new(2 * MAX_KEPT, Form::Json);
+        let mut world = huge;
+        let reader = read_all(world.connect());
+        assert!(world.join(reader) == world.text, "one may be larger");
+    }
+
+    #[test]
+    fn who_has_got_everything_gives_way_first_and_then_who_takes_nothing() {
+        let mut world = World::new(640_000, Form::Json);
+        let mut reader = world.connect();
+        world.turn_until(|world| world.stats.clients.len() == 1);
+        let mut got = 0;
+        let mut part = [0; 20_000];
+        let mut silent = Vec::new();
+        for number in 1..100 {
+            world.later = Duration::from_millis(number);
+            silent.push(world.connect());
+            world.turn_until(|world| world.asked as u64 == number + 1);
+            if got < world.text.len() {
+                got += take(&mut reader, &mut part);
+            }
+        }
+        while got < world.text.len() {
+            got += take(&mut reader, &mut part);
+            world.turn();
+        }
+        assert_eq!(got, world.text.len(), "it was not dropped though it was the oldest");
+    }
+
+    #[test]
+    fn clients_that_leave_early_or_flood_are_dropped() {
+        let mut world = World::new(640_000, Form::Json);
+        drop(world.connect());
+        let half = world.connect();
+        half.shutdown(Shutdown::Read).unwrap();
+        let reset = TcpStream::connect(("127.0.0.1", world.port)).unwrap();
+        world.turn_until(|world| world.asked == 2);
+        drop(reset);
+        world.turn_until(|world| world.stats.clients.is_empty());
+
+        let mut world = World::new(100, Form::Json);
+        let mut flood = world.connect();
+        let writer = thread::spawn(move || {
+            loop {
+                if let Err(error) = flood.write_all(&[b'x'; 4096]) {
+                    return error.kind();
+                }
+            }
+        });
+        let end = world.join(writer);
+        assert!(matches!(end, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{end}");
+        assert!(world.stats.clients.is_empty());
+    }
+
+    #[test]
+    fn a_listener_that_is_broken_is_left_alone_for_a_second() {
+        let broken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut stats = Stats::new(vec![OwnedFd::from(broken)], Form::Json);
+        let now = Instant::now();
+        stats.accept(0, now, Vec::new);
+        assert_eq!(stats.deadline(), Some(now + DEAFNESS));
+        stats.expire(now + DEAFNESS);
+        assert_eq!(stats.deadline(), None);
+        stats.accept(7, now, Vec::new);
+        assert_eq!(stats.deadline(), None);
+    }
+
+    /// In a process of its own, because the limit is of the whole process.
+    #[test]
+    fn without_descriptors_clients_are_answered_or_left_waiting_and_the_loop_sleeps() {
+        const ROLE: &str = "LIEGE_TEST_NO_DESCRIPTORS";
+        if std::env::var_os(ROLE).is_some() {
+            return no_descriptors();
+        }
+        let name = "emperor::stats::tests::without_descriptors_clients_are_answered_or_left_waiting_and_the_loop_sleeps";
+        let output = Command::new("/bin/sh")
+            .args(["-c", "ulimit -n 64; exec \"$0\" --exact \"$1\" --nocapture 2>&1"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(ROLE, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    fn exhaust() -> Vec<File> {
+        std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+    }
+
+    fn no_descriptors() {
+        let mut world = World::new(1000, Form::Json);
+        let clients: Vec<_> = (0..8).map(|_| world.connect()).collect();
+        let full = exhaust();
+        world.turn_until(|world| world.turn() == 0);
+        assert!(world.stats.clients.is_empty(), "there was no room for them");
+        for mut client in clients {
+            let mut text = Vec::new();
+            client.read_to_end(&mut text).unwrap();
+            assert!(text == world.text, "answered in the place of the spare descriptor");
+        }
+        assert!(world.stats.spare.is_some());
+
+        // Without even a spare one: the loop sleeps, and the client is served later.
+        drop(full);
+        let client = world.connect();
+        world.stats.spare = None;
+        let full = exhaust();
+        world.turn();
+        assert_eq!(world.turn(), 0, "a listener that cannot be served is not polled");
+        assert!(world.stats.deadline().is_some());
+        drop(full);
+        world.later = DEAFNESS;
+        let client = read_all(client);
+        assert!(world.join(client) == world.text);
+        world.later += DEAFNESS;
+        world.turn();
+        assert!(world.stats.spare.is_some(), "taken back when there was room");
+    }
+}
