@@ -97,7 +97,7 @@ struct Client {
 
 #[derive(Debug)]
 struct Rest {
-    snapshot: Rc<[u8]>,
+    snapshot: Rc<Vec<u8>>,
     sent: usize,
 }
 
@@ -221,7 +221,7 @@ impl Stats {
         self.clients.iter().find(|client| client.id == id).map(|client| client.socket.as_fd())
     }
 
-    fn welcome(&mut self, socket: OwnedFd, snapshot: Rc<[u8]>, now: Instant) {
+    fn welcome(&mut self, socket: OwnedFd, snapshot: Rc<Vec<u8>>, now: Instant) {
         self.last_id += 1;
         let id = ClientId(self.last_id);
         let mut client = Client {
@@ -262,7 +262,7 @@ impl Stats {
 
     /// Bytes of all snapshots that somebody still needs; neighbours share theirs.
     fn kept(&self) -> usize {
-        let mut last: Option<&Rc<[u8]>> = None;
+        let mut last: Option<&Rc<Vec<u8>>> = None;
         let mut sum = 0;
         for rest in self.clients.iter().filter_map(|client| client.rest.as_ref()) {
             if !last.is_some_and(|last| Rc::ptr_eq(last, &rest.snapshot)) {
@@ -277,7 +277,7 @@ impl Stats {
         &mut self,
         listener: usize,
         now: Instant,
-        snapshot: &impl Deref<Target = Rc<[u8]>>,
+        snapshot: &impl Deref<Target = Rc<Vec<u8>>>,
     ) -> Next {
         let Some(entry) = self.listeners.get(listener) else { return Next::Stop };
         match accept::next(entry.socket.as_fd()) {
@@ -362,18 +362,16 @@ impl Client {
 }
 
 impl Form {
-    fn dress(self, json: Vec<u8>) -> Rc<[u8]> {
-        let mut answer = match self {
-            Self::Json => return json.into(),
-            Self::Http => format!(
+    fn dress(self, mut answer: Vec<u8>) -> Rc<Vec<u8>> {
+        if self == Self::Http {
+            let header = format!(
                 "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
                  Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-                json.len()
-            )
-            .into_bytes(),
-        };
-        answer.extend(json);
-        answer.into()
+                answer.len()
+            );
+            answer.splice(..0, header.into_bytes());
+        }
+        Rc::new(answer)
     }
 }
 
