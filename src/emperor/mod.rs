@@ -1,3 +1,4 @@
 //! Under construction.
 
+pub mod notify;
 pub mod stats;
