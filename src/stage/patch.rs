@@ -133,29 +133,32 @@ fn candidates(argv0: &OsStr, env: &[(OsString, OsString)]) -> Vec<OsString> {
 }
 
 /// Tries one after the other, as execvp(3): a name that does not exist there is passed over, and "not
-/// executable" is remembered, because it says more than "not found".
+/// executable" is remembered, because it says more than "not found". A directory of `PATH` that may not
+/// be searched says less.
 fn first_that_runs(
     programs: Vec<OsString>,
     argv: impl Fn(&OsStr) -> Vec<OsString>,
     env: &CStringArray,
 ) -> io::Error {
-    let mut reason = None;
+    let (mut not_executable, mut not_found, mut not_searched) = (None, None, None);
     for program in programs {
-        let argv = argv(&program).into_iter().map(|word| CString::new(word.into_vec()));
+        let is_there = || Path::new(&program).symlink_metadata().is_ok();
+        let (argv, name) = (argv(&program), CString::new(program.as_bytes()));
+        let argv = argv.into_iter().map(|word| CString::new(word.into_vec()));
         let argv = argv.collect::<Result<Vec<_>, _>>().map(CStringArray::new);
-        let (argv, program) = match (argv, CString::new(program.into_vec())) {
-            (Ok(argv), Ok(program)) => (argv, program),
+        let (argv, name) = match (argv, name) {
+            (Ok(argv), Ok(name)) => (argv, name),
             (Err(error), _) | (_, Err(error)) => return error.into(),
         };
-        let error = process::execve(&program, &argv, env);
+        let error = process::execve(&name, &argv, env);
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                reason = reason.or(Some(error))
-            }
-            io::ErrorKind::PermissionDenied => reason = Some(error),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => not_found = Some(error),
+            io::ErrorKind::PermissionDenied if is_there() => not_executable = Some(error),
+            io::ErrorKind::PermissionDenied => not_searched = Some(error),
             _ => return error,
         }
     }
+    let reason = not_executable.or(not_found).or(not_searched);
     reason.unwrap_or_else(|| io::ErrorKind::NotFound.into())
 }
 

@@ -210,12 +210,28 @@ fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
     if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Gives every signal its default effect, between fork and exec: an ignored signal stays ignored
-/// over an exec. System calls only.
+/// Gives every signal its default effect, before an exec: an ignored signal stays ignored over it.
+/// System calls only.
+///
+/// The kernel is asked itself, because the C library refuses signals 32 and 33, which it keeps for its
+/// threads, and glibc's posix_spawn(3) starts programs with those ignored.
 pub fn set_all_default() {
+    // The kernel's struct (rt_sigaction(2)), of the same size or smaller on all architectures: default
+    // action, no flags, no restorer, empty mask.
+    let default = [0u64; 5];
     for signal in Signal::all() {
-        // KILL, STOP and the C library's own are refused, and cannot have been changed.
-        let _ = set_default(signal);
+        // SAFETY: the kernel reads the struct, which is long enough for it and outlives the call, and
+        // writes nothing. The default action calls no function of ours.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal.raw(),
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+        // KILL and STOP are refused, and cannot have been changed.
     }
 }
 
