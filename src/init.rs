@@ -237,7 +237,7 @@ impl Keeper<'_> {
                 return ended;
             }
             let limit = match round {
-                // Somebody else has reaped it: a tracer that was no good.
+                // Cannot be while only we reap; but to wait for nobody would be for ever.
                 Reaped::All => return Ended::Exited(SOFTWARE),
                 Reaped::Some => Some(Duration::ZERO),
                 Reaped::Nobody => None,

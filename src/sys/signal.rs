@@ -1,7 +1,8 @@
 //! Signals: numbers and names, masks, dispositions, signalfd(2), values.
 //!
-//! Masks go to the kernel as it knows them, 64 bits: the C library hides signals 32 and 33 (it wants
-//! them for its threads), and a process that cannot block those dies by them.
+//! Masks and dispositions go to the kernel as it knows them: the C library hides signals 32 and 33
+//! (it wants them for its threads). Who cannot block those dies by them; and posix_spawn(3) leaves
+//! them ignored in every program that it starts.
 
 use std::ffi::c_int;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{check, check_long, fd};
+use super::{check_long, fd};
 
 /// A signal that exists: 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,16 +173,24 @@ pub enum Disposition {
     Handled,
 }
 
+/// The kernel's `struct sigaction`, with room for that of every architecture whose first word is the
+/// action. The rest (flags, a way back from a handler, a mask) means nothing without a handler.
+type Action = [usize; 8];
+
 /// Asks for a disposition.
 ///
 /// # Errors
-/// `EINVAL` for the two signals that the C library keeps for itself.
+/// None that can happen here.
 pub fn disposition(signal: Signal) -> io::Result<Disposition> {
-    // SAFETY: sigaction is integers only; all zero is a value of it.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: `action` is ours and outlives the call, which fills it in; nothing is changed.
-    check(unsafe { libc::sigaction(signal.raw(), std::ptr::null(), &raw mut action) })?;
-    Ok(match action.sa_sigaction {
+    let mut action: Action = [0; 8];
+    let (number, size) = (signal.raw(), size_of::<u64>());
+    let no_new = std::ptr::null::<Action>();
+    // SAFETY: `action` is larger than the kernel's struct, ours, and outlives the call, which fills
+    // it in; nothing is changed. The size is that of a set of signals.
+    let asked =
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, no_new, &raw mut action, size) };
+    check_long(asked)?;
+    Ok(match action[0] {
         libc::SIG_DFL => Disposition::Default,
         libc::SIG_IGN => Disposition::Ignored,
         _ => Disposition::Handled,
@@ -191,7 +200,7 @@ pub fn disposition(signal: Signal) -> io::Result<Disposition> {
 /// Gives a signal its default effect.
 ///
 /// # Errors
-/// `EINVAL` for KILL, STOP and the two signals that the C library keeps for itself.
+/// `EINVAL` for KILL and STOP.
 pub fn set_default(signal: Signal) -> io::Result<()> {
     set_action(signal, libc::SIG_DFL)
 }
@@ -205,9 +214,14 @@ pub fn set_ignored(signal: Signal) -> io::Result<()> {
 }
 
 fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
-    // SAFETY: the action is one of the two that call no function.
-    let old = unsafe { libc::signal(signal.raw(), action) };
-    if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let action: Action = [action, 0, 0, 0, 0, 0, 0, 0];
+    let (number, size) = (signal.raw(), size_of::<u64>());
+    let no_old = std::ptr::null_mut::<Action>();
+    // SAFETY: `action` is larger than the kernel's struct and outlives the call, which only reads
+    // it; the action is one of the two that call no function. The size is that of a set of signals.
+    let set =
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, &raw const action, no_old, size) };
+    check_long(set).map(drop)
 }
 
 /// Gives every signal its default effect, before an exec: an ignored signal stays ignored over it.
@@ -220,18 +234,8 @@ pub fn set_all_default() {
     // action, no flags, no restorer, empty mask.
     let default = [0u64; 5];
     for signal in Signal::all() {
-        // SAFETY: the kernel reads the struct, which is long enough for it and outlives the call, and
-        // writes nothing. The default action calls no function of ours.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal.raw(),
-                default.as_ptr(),
-                std::ptr::null::<u64>(),
-                size_of::<u64>(),
-            )
-        };
         // KILL and STOP are refused, and cannot have been changed.
+        let _ = set_default(signal);
     }
 }
 
@@ -522,6 +526,25 @@ mod tests {
         fd::wait_readable([handle.as_fd()], None).unwrap();
         let ended = pidfd::wait(handle.as_fd(), process::Reap::Take).unwrap();
         assert_eq!(ended, Some(process::Ended::Exited(0)));
+    }
+
+    #[test]
+    fn every_disposition_can_be_read_and_put_back() {
+        let child = crate::sys::process::fork(|| {
+            for signal in Signal::all().filter(|it| !matches!(*it, Signal::KILL | Signal::STOP)) {
+                set_ignored(signal).unwrap();
+                assert_eq!(disposition(signal).unwrap(), Disposition::Ignored, "{signal}");
+            }
+            set_all_default();
+            for signal in Signal::all() {
+                assert_eq!(disposition(signal).unwrap(), Disposition::Default, "{signal}");
+            }
+            0
+        });
+        let handle = crate::sys::pidfd::open(child.unwrap()).unwrap();
+        fd::wait_readable([handle.as_fd()], None).unwrap();
+        let ended = crate::sys::pidfd::wait(handle.as_fd(), crate::sys::process::Reap::Take);
+        assert_eq!(ended.unwrap(), Some(crate::sys::process::Ended::Exited(0)));
     }
 
     #[test]
