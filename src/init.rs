@@ -13,8 +13,8 @@
 //!   command's status.
 //!
 //! It must outlive everything. So it sleeps in one system call (`rt_sigtimedwait`) that needs no
-//! descriptor, holds no descriptor but the standard streams, allocates nothing after the fork, and
-//! treats every failure of a call as "nothing happened".
+//! descriptor, holds none but standard error, allocates nothing after the fork, and treats every
+//! failure of a call as "nothing happened".
 
 mod cli;
 mod terminal;
@@ -89,9 +89,9 @@ pub enum Command {
 
 /// Runs the command until it has ended and nothing is left below; tells how it ended.
 ///
-/// The caller has one thread, owns no descriptor but the standard streams that it wants to keep (all
-/// are closed here, what the command holds is the command's), and has little to do afterwards:
-/// signals stay blocked.
+/// The caller has one thread, owns no descriptor that it wants to keep (all but standard error are
+/// closed here; what the command holds is the command's), and has little to do afterwards: signals
+/// stay blocked.
 ///
 /// # Errors
 /// That of fork(2); then nothing has been started.
@@ -199,15 +199,12 @@ fn become_command(command: Command, given: &Given, own_group: i32) -> u8 {
 }
 
 /// Gives up everything that belongs to the command: a pipe or a listening socket that we held open
-/// would not end when the command closes it. Standard error stays, for a last word.
+/// would not end when the command closes it. Standard error stays, for a last word; so there is
+/// always room for the one descriptor that is wanted at the end.
 fn let_go(command: Option<Command>) {
-    fd::close_from(3);
+    fd::close_all_but_stderr();
     // Its descriptors are closed; to drop them would close those numbers again.
     std::mem::forget(command);
-    if let Ok(null) = fd::open_null() {
-        let _ = fd::set_stdio(0, null.as_fd());
-        let _ = fd::set_stdio(1, null.as_fd());
-    }
 }
 
 /// What is known while the command lives.
@@ -290,7 +287,12 @@ impl Keeper<'_> {
         }
         self.is_stopped = true;
         terminal::take_back(self.command);
-        process::stop_self();
+        // A stop would wipe out a CONT that is waiting to be read. (One that comes between these two
+        // calls is lost; the sender sees us stopped, and sends another.)
+        match signal::wait(Mask::NONE.with(Signal::CONT), Some(Duration::ZERO)) {
+            Ok(Some(received)) => self.go_on(received),
+            _ => process::stop_self(),
+        }
     }
 
     fn go_on(&mut self, received: Received) {

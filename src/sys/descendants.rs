@@ -2,8 +2,8 @@
 //!
 //! Whoever calls this is a subreaper (or the init of its PID namespace), so that each orphan below
 //! becomes its child: killing children until there is none ends all descendants, whatever they did
-//! to their uid, group or session. Neither memory nor many descriptors are needed, since those may
-//! be what is missing at the end.
+//! to their uid, group or session. Neither memory nor, if need be, a descriptor is needed, since
+//! those may be what is missing at the end.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ use super::signal::{self, Mask, Signal};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long it goes on at most: a fork bomb that we lose against ends in an endless chase.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The longest sleep between two looks; the end of a child wakes earlier.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -64,7 +64,7 @@ pub fn each_child(mut visit: impl FnMut(Pid)) -> io::Result<()> {
 
 /// Sends a signal to every child.
 ///
-/// Where `/proc` cannot tell who they are, every number there is is tried (half a second or so).
+/// Where `/proc` cannot tell who they are, every number there is is tried (half a second or more).
 pub fn signal_children(signal: Signal) {
     let mut found = false;
     let _ = each_child(|child| found |= reach(child, signal));
@@ -86,7 +86,8 @@ fn reach(child: Pid, signal: Signal) -> bool {
 /// Kills and reaps everything below this process until nothing is left; children whose exit somebody
 /// still wants to know are reaped as well. SIGCHLD should be blocked, so that it wakes this.
 ///
-/// Gives up when nothing has ended for one second, or after ten.
+/// Gives up when nothing has ended for one second, or after thirty. One descriptor is wanted: who has
+/// no more use for those that it holds closes them before.
 pub fn clear() -> Cleared {
     let started = Instant::now();
     let mut last_end = started;

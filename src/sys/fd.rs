@@ -242,13 +242,15 @@ pub fn cloexec_from(first: RawFd) -> io::Result<()> {
     close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor from `first` on. For a process that has just been forked and is to hold
-/// nothing of what its parent gave it. Before Linux 5.9 they stay open.
+/// Closes every descriptor but standard error. For a process that has just been forked and is to
+/// hold nothing of what its parent gave it. Before Linux 5.9 they stay open.
 ///
 /// Whatever in this process owns one of them must be forgotten, not dropped: dropping would close a
-/// number that is another's by then.
-pub fn close_from(first: RawFd) {
-    let _ = close_range(first, RawFd::MAX, 0);
+/// number that is another's by then. From now on files may get the numbers 0 and 1; so nothing that
+/// is to be exec'd is started, and nothing is printed.
+pub fn close_all_but_stderr() {
+    let _ = close_range(0, 1, 0);
+    let _ = close_range(3, RawFd::MAX, 0);
 }
 
 fn close_range(first: RawFd, last: RawFd, flags: c_uint) -> io::Result<()> {

@@ -29,19 +29,16 @@ pub fn open(pid: Pid) -> io::Result<OwnedFd> {
     open_number(pid.get())
 }
 
-/// Opens a handle on our parent, whoever that is, and makes sure that it was not exchanged for
-/// another meanwhile.
+/// Opens a handle on our parent, which must be `expected`: its pid as it was known before the fork.
 ///
 /// # Errors
-/// `ESRCH` if the parent has died, or lives outside of our PID namespace.
-pub fn open_parent() -> io::Result<OwnedFd> {
+/// `ESRCH` if that parent has died.
+pub fn open_parent(expected: u32) -> io::Result<OwnedFd> {
     let gone = || io::Error::from_raw_os_error(libc::ESRCH);
-    let parent = std::os::unix::process::parent_id();
-    let number = c_int::try_from(parent).ok().filter(|&number| number > 0).ok_or_else(gone)?;
+    let number = c_int::try_from(expected).ok().filter(|&number| number > 0).ok_or_else(gone)?;
     let handle = open_number(number)?;
-    // It may have died between question and answer, and its number may be another's: then we have
-    // another parent now.
-    if std::os::unix::process::parent_id() == parent { Ok(handle) } else { Err(gone()) }
+    // Looked at afterwards: if it is still our parent, its number was not another's before.
+    if std::os::unix::process::parent_id() == expected { Ok(handle) } else { Err(gone()) }
 }
 
 fn open_number(number: c_int) -> io::Result<OwnedFd> {
@@ -212,7 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_has_a_handle() {
-        assert!(!has_exited(open_parent().unwrap().as_fd()).unwrap());
+    fn the_parent_and_nobody_else_is_opened_as_the_parent() {
+        let parent = std::os::unix::process::parent_id();
+        assert!(!has_exited(open_parent(parent).unwrap().as_fd()).unwrap());
+        for other in [0, std::process::id(), u32::MAX] {
+            assert_eq!(open_parent(other).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        }
     }
 }

@@ -105,7 +105,8 @@ fn no_signal_is_lost_before_the_emperor_can_read_it() {
 #[test]
 fn the_emperor_has_a_process_group_and_a_handle_on_the_keeper() {
     let keeper = Keeper::start(duties(None), || {
-        let watched = pidfd::open_parent().and_then(|keeper| pidfd::identity(keeper.as_fd()));
+        let watched =
+            pidfd::open_parent(parent_id()).and_then(|keeper| pidfd::identity(keeper.as_fd()));
         let watched = watched.is_ok_and(|keeper| keeper.pid == parent_id());
         let leads = u32::try_from(process::own_group()) == Ok(std::process::id());
         u8::from(!watched) + 2 * u8::from(!leads)
@@ -160,7 +161,7 @@ fn an_emperor_without_its_keeper_can_clear_away_everything_below_it() {
     strays.stdin(std::process::Stdio::null());
     let said = world.path("said");
     let keeper = Keeper::start(duties(None), move || {
-        let keeper = pidfd::open_parent().unwrap();
+        let keeper = pidfd::open_parent(parent_id()).unwrap();
         liege::sys::prctl::become_subreaper().unwrap();
         strays.status().unwrap();
         let _ = fd::wait_readable([keeper.as_fd()], None);

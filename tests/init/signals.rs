@@ -124,6 +124,25 @@ fn a_stop_asked_of_init_stops_both_and_cont_continues_both() {
 }
 
 #[test]
+fn whatever_stops_and_continuations_have_crossed_another_cont_continues_both() {
+    let world = World::new();
+    let init = world.start(&["sleep", "600"]);
+    let command = child_of(init.pid());
+    for round in 0..300_u64 {
+        kill(init.pid(), Signal::TSTP);
+        std::thread::sleep(Duration::from_micros(round * 2));
+        // Once is nearly always enough; but one that comes while init is about to stop itself is
+        // wiped out by the kernel.
+        until("both awake", || {
+            kill(init.pid(), Signal::CONT);
+            (state(init.pid()) == Some('S') && state(command) == Some('S')).then_some(())
+        });
+    }
+    kill(init.pid(), Signal::TERM);
+    init.ends_with(143);
+}
+
+#[test]
 fn a_command_that_somebody_else_stops_leaves_init_awake() {
     let world = World::new();
     let init = world.start(&["sh", "-c", "sleep 600 & setsid sleep 600 & echo >up; wait"]);
@@ -160,6 +179,23 @@ fn with_p_the_death_of_the_parent_reaches_the_command() {
         }
         std::fs::remove_file(world.path("pid")).unwrap();
     }
+}
+
+#[test]
+fn with_p_the_end_of_a_thread_of_the_parent_is_not_taken_for_its_death() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| world.start(&["-p", "KILL", "sleep", "600"]));
+        let init = started.join().unwrap();
+        let command = child_of(init.pid());
+        // The thread has ended; what comes next has to pass by the signal of its death.
+        kill(init.pid(), Signal::TSTP);
+        wait_for_state(command, 'T');
+        kill(init.pid(), Signal::CONT);
+        wait_for_state(command, 'S');
+        kill(init.pid(), Signal::TERM);
+        init.ends_with(143);
+    });
 }
 
 #[test]

@@ -55,6 +55,25 @@ fn a_command_that_cannot_be_executed_gives_126_and_one_line_that_says_so() {
 }
 
 #[test]
+fn a_fork_that_is_refused_is_a_failure_of_our_own_with_a_reason() {
+    if !is_root() || !has("setpriv") || !has("prlimit") {
+        return;
+    }
+    let world = World::new();
+    // A uid of its own, which has one process: this one.
+    let limited = ["--reuid=64321", "--regid=64321", "--clear-groups", "prlimit", "--nproc=1"];
+    let mut command = world.command("setpriv");
+    let output = output(command.current_dir("/").args(limited).args([LIEGE, "init", "true"]));
+    let said = String::from_utf8(output.stderr).unwrap();
+    if output.status.code() == Some(126) {
+        eprintln!("skipped: another user cannot run {LIEGE}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.starts_with("liege init: cannot start the command: "), "{said}");
+}
+
+#[test]
 fn wrong_usage_is_told_apart_from_any_status_of_the_command() {
     let world = World::new();
     let wrong: [&[&str]; 7] = [
@@ -187,7 +206,7 @@ fn init_sleeps_without_limit_and_without_descriptors_while_nothing_happens() {
     });
     assert_eq!(asleep[3], "0x0", "{asleep:?}");
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    assert_eq!(open, 3);
+    assert_eq!(open, 1);
     let switches = || {
         let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         text.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect()
