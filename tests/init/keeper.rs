@@ -140,7 +140,7 @@ fn an_emperor_that_is_killed_takes_everything_and_its_pid_file_along() {
     assert_eq!(world.alive().len(), 3);
     kill(world.number("pid"), Signal::KILL);
     assert_eq!(keeper.end(), 137);
-    assert_eq!(world.alive(), []);
+    world.nobody_is_left();
     assert!(!world.path("pid").exists());
 }
 
@@ -173,7 +173,7 @@ fn an_emperor_without_its_keeper_can_clear_away_everything_below_it() {
     until("all up", || (world.alive().len() == 3).then_some(()));
     kill(keeper.pid, Signal::KILL);
     world.line("said", "All");
-    assert_eq!(world.alive(), []);
+    world.nobody_is_left();
 }
 
 #[test]

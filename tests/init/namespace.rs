@@ -67,7 +67,7 @@ fn pid_1_reaps_orphans_and_leaves_nothing() {
         until("all reaped", || (children(init).len() == 1).then_some(()));
         std::fs::write(world.path("go"), "").unwrap();
         assert_eq!(end_of(&mut unshare).code(), Some(3), "{proc:?}");
-        assert_eq!(world.alive(), []);
+        world.nobody_is_left();
         for name in ["go", "done"] {
             std::fs::remove_file(world.path(name)).unwrap();
         }

@@ -67,7 +67,7 @@ fn no_signal_is_lost_between_fork_and_exec() {
         let ended = code(init.end());
         assert!(ended == 143 || ended == 1015, "{ended}");
     }
-    assert_eq!(world.alive(), []);
+    world.nobody_is_left();
 }
 
 const LEADER_AND_MEMBER: &str = r#"

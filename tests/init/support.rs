@@ -103,6 +103,12 @@ impl World {
         });
     }
 
+    #[track_caller]
+    pub fn nobody_is_left(&self) {
+        let alive = self.alive();
+        assert!(alive.is_empty(), "left: {alive:?}");
+    }
+
     /// Who carries the mark and has not ended.
     pub fn alive(&self) -> Vec<i32> {
         let carries = |pid: &i32| {
@@ -151,7 +157,7 @@ impl Running<'_> {
     #[track_caller]
     pub fn ends_with(mut self, code: i32) {
         assert_eq!(self.end().code(), Some(code));
-        assert_eq!(self.world.alive(), [], "somebody is left");
+        self.world.nobody_is_left();
     }
 }
 

@@ -80,11 +80,13 @@ fn the_key_for_interrupt_reaches_the_command() {
         return;
     }
     let world = World::new();
-    let command = "$LIEGE init sh -c 'echo up; sleep 600; echo not'; echo ended with $?";
+    // With a trap: between fork and exec a shell's child would swallow it.
+    let script = "trap \"exit 33\" INT; echo up; while :; do sleep 0.02; done";
+    let command = &format!("$LIEGE init sh -c '{script}'; echo ended with $?");
     let mut terminal = Terminal::open(&world, command);
     terminal.shows("up");
     terminal.press(INTERRUPT);
-    terminal.shows("ended with 130");
+    terminal.shows("ended with 33");
     assert_eq!(terminal.end(), 0);
 }
 
