@@ -90,8 +90,8 @@ pub enum Command {
 /// Runs the command until it has ended and nothing is left below; tells how it ended.
 ///
 /// The caller has one thread, owns no descriptor that it wants to keep (all but standard error are
-/// closed here; what the command holds is the command's), and has little to do afterwards: signals
-/// stay blocked.
+/// closed here; what the command holds is the command's), and has little to do afterwards, also
+/// after an error: signals stay blocked.
 ///
 /// # Errors
 /// That of fork(2); then nothing has been started.
@@ -104,17 +104,10 @@ pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
 
     let mut command = Some(command);
     let own_group = process::own_group();
-    let forked = process::fork(|| match command.take() {
+    let child = process::fork(|| match command.take() {
         Some(command) => become_command(command, &given, own_group),
         None => SOFTWARE,
-    });
-    let child = match forked {
-        Ok(child) => child,
-        Err(error) => {
-            given.put_back();
-            return Err(error);
-        }
-    };
+    })?;
     // Also done by the child; whoever comes first. A refusal means that it has been done.
     let _ = process::new_group_of(child);
     let_go(command);
@@ -150,6 +143,7 @@ impl Given {
         Ok(Self { mask, child_signal })
     }
 
+    /// In the command, just before its exec.
     fn put_back(&self) {
         if self.child_signal == Disposition::Ignored {
             let _ = signal::set_ignored(Signal::CHLD);
