@@ -111,7 +111,7 @@ fn two_components(text: &str) -> String {
 
 fn allowed(list: &[&str], path: &str) -> bool {
     let covers = |entry: &&str| path == *entry || path.starts_with(&format!("{entry}::"));
-    list.iter().any(|entry| covers(entry))
+    list.iter().any(covers)
 }
 
 #[test]

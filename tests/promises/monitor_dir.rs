@@ -81,6 +81,14 @@ fn a_half_written_change_is_not_taken_before_the_writer_closes() {
 }
 
 #[test]
+fn a_new_modification_time_alone_is_a_change() {
+    let emperor = Liege::in_temp_dir().app("one.ini", SPEAKER).start();
+    loyal(&emperor, "one.ini");
+    proc::set_modified_only(&emperor.file("one.ini"), 1_000_000_000);
+    emperor.wait_until("one reload", || reloads(&emperor, "one.ini") == 1);
+}
+
+#[test]
 fn one_skeleton_serves_many_links_each_with_its_own_name() {
     let emperor = linked(&["one.ini", "two.ini", "three.ini"]);
     let mut pids: Vec<_> =

@@ -92,6 +92,17 @@ pub fn set_nonblocking(fd: &impl AsRawFd, on: bool) {
     unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) };
 }
 
+/// Sets the modification time alone, by name, as rsync(1) does: the kernel reports that as a write without a close.
+pub fn set_modified_only(path: &std::path::Path, seconds: i64) {
+    let path =
+        std::ffi::CString::new(path.to_str().expect("paths of tests are text")).expect("no NUL");
+    let omit = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
+    let times = [omit, libc::timespec { tv_sec: seconds, tv_nsec: 0 }];
+    // SAFETY: a NUL-terminated path and two times that outlive the call.
+    let done = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
+    assert_eq!(done, 0, "utimensat");
+}
+
 /// A FIFO in the place of a file.
 pub fn make_fifo(path: &std::path::Path) {
     let path =
