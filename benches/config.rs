@@ -104,7 +104,10 @@ fn main() {
     let slow = times.get(times.len() * 99 / 100).copied().unwrap();
 
     println!("vassal file of 23 lines with one include of 6: read, expanded, checked");
-    println!("  median {median:?} (limit 200µs), 99 % {slow:?}, heap at most {} KiB (limit 2048)", peak / 1024);
+    println!(
+        "  median {median:?} (limit 200µs), 99 % {slow:?}, heap at most {} KiB (limit 2048)",
+        peak / 1024
+    );
     assert!(median < Duration::from_micros(200), "too slow");
     assert!(peak < 2 << 20, "too much memory");
 }

@@ -9,11 +9,13 @@ use crate::opts::key::Steer;
 use crate::opts::{self, Class};
 
 use super::read::{Entry, MAX_TEXT, Reader, Stop};
-use super::setting::{Fault, Origin};
+use super::setting::{Fault, Setting};
 use super::{arithmetic, file};
 
 /// Deepest nesting of what stands for what.
 const MAX_DEPTH: usize = 64;
+
+const TOO_LONG: &str = "the configuration becomes longer than 1 MiB when it is expanded";
 
 /// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
 type Failed = String;
@@ -22,17 +24,14 @@ impl Reader<'_> {
     /// Expands every value that is not literal.
     pub(super) fn expand(&mut self) -> Result<(), Stop> {
         let mut list = std::mem::take(&mut self.list);
-        self.pass(&mut list, "$(", |reader, text, depth| reader.variables(text, depth));
-        self.pass(&mut list, "@(", |reader, text, depth| reader.resources(text, depth));
-        self.placeholders(&mut list);
-        let total: usize = list.iter().map(|entry| entry.setting.value.len()).sum();
+        let done = self
+            .pass(&mut list, "$(", |reader, text, depth| reader.variables(text, depth))
+            .and_then(|()| {
+                self.pass(&mut list, "@(", |reader, text, depth| reader.resources(text, depth))
+            })
+            .and_then(|()| self.placeholders(&mut list));
         self.list = list;
-        if total > MAX_TEXT {
-            let origin = Origin::CommandLine;
-            self.fault(&origin, "", "the configuration is longer than 1 MiB when it is expanded");
-            return Err(Stop);
-        }
-        if self.faults.is_empty() { Ok(()) } else { Err(Stop) }
+        done
     }
 
     fn pass(
@@ -40,22 +39,23 @@ impl Reader<'_> {
         list: &mut [Entry],
         mark: &str,
         with: impl Fn(&mut Self, &str, usize) -> Result<String, Failed>,
-    ) {
+    ) -> Result<(), Stop> {
+        let mut total = 0;
         for entry in list {
-            if !entry.setting.value.contains(mark) || is_raw(entry) {
-                continue;
-            }
-            match with(self, &entry.setting.value, 0) {
-                Ok(text) => entry.setting.value = text,
-                Err(message) => {
-                    self.faults.push(Fault::new(
-                        &entry.setting.origin,
-                        &entry.setting.key,
-                        message,
-                    ));
+            let Setting { key, value, origin } = &mut entry.setting;
+            if value.contains(mark) && !is_raw(key, entry.literal) {
+                match with(self, value, 0) {
+                    Ok(text) => *value = text,
+                    Err(message) => self.faults.push(Fault::new(origin, key, message)),
                 }
             }
+            total += value.len();
+            if total > MAX_TEXT {
+                self.fault(origin, key, TOO_LONG);
+                return Err(Stop);
+            }
         }
+        Ok(())
     }
 
     fn variables(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
@@ -101,9 +101,9 @@ impl Reader<'_> {
         })
     }
 
-    fn placeholders(&mut self, list: &mut [Entry]) {
+    fn placeholders(&mut self, list: &mut [Entry]) -> Result<(), Stop> {
         if !list.iter().any(|entry| entry.setting.value.contains("%(")) {
-            return;
+            return Ok(());
         }
         let mut places = HashMap::with_capacity(list.len());
         for (place, entry) in list.iter().enumerate() {
@@ -113,7 +113,7 @@ impl Reader<'_> {
         let mut pass = Placeholders { list, places, text, chain: Vec::new(), total: 0 };
         for place in 0..pass.list.len() {
             let Some(entry) = pass.list.get(place) else { break };
-            if is_raw(entry) || !entry.setting.value.contains("%(") {
+            if is_raw(&entry.setting.key, entry.literal) || !entry.setting.value.contains("%(") {
                 continue;
             }
             let result = pass.text_of(place, &mut self.used);
@@ -133,17 +133,18 @@ impl Reader<'_> {
                 }
             }
             if pass.total > MAX_TEXT {
-                break;
+                return Err(Stop);
             }
         }
         let Placeholders { list, text, .. } = pass;
         for (entry, text) in list.iter_mut().zip(text) {
             if let Text::Done(text) = text
-                && !is_raw(entry)
+                && !is_raw(&entry.setting.key, entry.literal)
             {
                 entry.setting.value = text.to_string();
             }
         }
+        Ok(())
     }
 }
 
@@ -197,7 +198,7 @@ impl Placeholders<'_> {
         self.chain.pop();
         self.total += text.len();
         if self.total > MAX_TEXT {
-            return Err(Some("placeholders make the configuration longer than 1 MiB".to_owned()));
+            return Err(Some(TOO_LONG.to_owned()));
         }
         let text: Rc<str> = text.into();
         self.set(place, Text::Done(Rc::clone(&text)));
@@ -285,11 +286,11 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Values that have acted already, or that are placeholders by word of their maker.
-fn is_raw(entry: &Entry) -> bool {
-    if entry.literal {
+fn is_raw(key: &str, literal: bool) -> bool {
+    if literal {
         return true;
     }
-    match opts::find(&entry.setting.key).map(|opt| opt.class) {
+    match opts::find(key).map(|opt| opt.class) {
         Some(Class::Steer(Steer::Inherit | Steer::Print)) | None => false,
         Some(Class::Steer(_)) => true,
         Some(_) => false,

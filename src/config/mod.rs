@@ -9,6 +9,7 @@ pub mod address;
 mod arithmetic;
 mod block;
 mod check;
+pub mod command;
 pub mod emperor;
 mod expand;
 mod file;
@@ -55,6 +56,8 @@ pub struct Invocation {
     pub now: SystemTime,
     /// A file that is already open: where this name is to be read, this descriptor is read instead.
     pub opened: Option<(OsString, File)>,
+    /// Put before relative names where places are told, so that they make sense elsewhere than in `cwd`.
+    pub shown: PathBuf,
     /// Turns a descriptor number of `fd://N` or the config pipe into a file to read from.
     pub descriptor: fn(i32) -> io::Result<File>,
 }
@@ -72,6 +75,7 @@ impl Invocation {
             gid: 0,
             now: SystemTime::UNIX_EPOCH,
             opened: None,
+            shown: PathBuf::new(),
             descriptor: |number| File::open(format!("/proc/self/fd/{number}")),
         }
     }
@@ -145,26 +149,39 @@ impl Resolved {
 /// # Errors
 /// All faults that were found, the first of them where the reading had to end.
 pub fn load(call: &Invocation) -> Result<Resolved, Faults> {
+    let Reading { resolved, faults, .. } = read(call);
+    if faults.0.is_empty() { Ok(resolved) } else { Err(faults) }
+}
+
+/// What a reading has found, faults or not.
+struct Reading {
+    resolved: Resolved,
+    faults: Faults,
+    /// The list is complete and expanded, so that its texts can be judged whatever the faults.
+    is_whole: bool,
+}
+
+fn read(call: &Invocation) -> Reading {
     let said = opts::cli::read(&call.args);
     let mode = mode(&said);
     if matches!(mode, Mode::Version | Mode::Help | Mode::HelpAll | Mode::Man(_)) {
-        return Ok(Resolved { mode, ..Resolved::default() });
+        let resolved = Resolved { mode, ..Resolved::default() };
+        return Reading { resolved, faults: Faults::default(), is_whole: true };
     }
     let mut reader = read::Reader::new(call);
-    let read = reader
+    let is_whole = reader
         .environment()
         .and_then(|()| reader.command_line(said))
         .and_then(|()| {
             reader.environment_magic();
             reader.expand()
         })
-        .and_then(|()| reader.inherit());
-    if read.is_err() || !reader.faults.is_empty() {
-        return Err(Faults(reader.faults));
-    }
+        .and_then(|()| reader.inherit())
+        .is_ok();
     reader.unknown();
     let settings = reader.list.into_iter().map(|entry| entry.setting).collect();
-    Ok(Resolved { settings, warnings: reader.warnings, mode })
+    let resolved = Resolved { settings, warnings: reader.warnings, mode };
+    Reading { resolved, faults: Faults(reader.faults), is_whole }
 }
 
 /// The last word on what the program is to do.

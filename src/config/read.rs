@@ -349,7 +349,7 @@ impl<'a> Reader<'a> {
             Err(message) => return self.unread(at, key, wanted, message + raw_hint(wanted.name)),
         };
         let source = Source {
-            path: name.given.clone().into(),
+            path: self.call.shown.join(&name.given),
             named_at: Some(at.clone()),
             identity: identity(&name, content.id),
         };

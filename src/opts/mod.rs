@@ -5,10 +5,13 @@
 //! obeyed) and [`foreign`] (names of uWSGI's embedded server and its plugins).
 
 pub mod cli;
+pub mod complete;
 pub mod foreign;
+pub mod help;
 pub mod key;
 pub mod later;
 pub mod lookup;
+pub mod roff;
 pub mod table;
 
 pub use key::{Emperor, Steer, Vassal};

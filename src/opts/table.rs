@@ -73,7 +73,7 @@ pub static OPTIONS: &[Opt] = &[
     mode("show-config", S::ShowConfig, "print the resolved configuration and leave, without any side effect"),
     mode("show-config-json", S::ShowConfigJson, "the same as one JSON array of pairs"),
     Opt::new("get", Kind::Word, Class::Steer(S::Get), Section::Mode).meta("NAME").help("print the first value of NAME and leave"),
-    Opt::new("man", Kind::Word, Class::Steer(S::Man), Section::Mode).meta("PAGE").help("print a page of the manual as mdoc source: liege, liege-config"),
+    Opt::new("man", Kind::Word, Class::Steer(S::Man), Section::Mode).meta("TEMPLATE").help("print a template of the manual with the table of options filled in"),
 
     // The configuration language.
     steer("ini", S::Read(Ini), Kind::Word, "read an INI file at this place").meta("FILE[:SECTION]").many(),
@@ -147,7 +147,7 @@ pub static OPTIONS: &[Opt] = &[
     emperor("emperor-throttle-burst", E::ThrottleBurst, Kind::Number, Section::Life).default("1").help("starts per second that never wait"),
     emperor("emperor-no-blacklist", E::NoBlacklist, Kind::Flag, Section::Life).help("deaths are not punished"),
     emperor("emperor-loyal-after", E::LoyalAfter, Kind::Seconds, Section::Life).default("10").help("a program that does not say so is loyal when it has lived this long"),
-    vassal("loyal-after", V::LoyalAfter, Kind::Seconds, Section::Program).help("the same for this vassal; default emperor-loyal-after"),
+    vassal("loyal-after", V::LoyalAfter, Kind::Seconds, Section::Program).help("alive for this long it is loyal, unless it says so itself; default emperor-loyal-after"),
     emperor("emperor-required-heartbeat", E::RequiredHeartbeat, Kind::Seconds, Section::Life).default("30").help("longest silence of a vassal after its first heartbeat"),
     emperor("emperor-curse-tolerance", E::CurseTolerance, Kind::Seconds, Section::Life).default("30").help("time from the request to stop to SIGKILL"),
     emperor("emperor-graceful-shutdown", E::GracefulShutdown, Kind::Flag, Section::Life).help("vassals are asked to stop gracefully"),

@@ -1,0 +1,450 @@
+//! What is done with a configuration besides obeying it: `check`, `config`, `--show-config`, `--help`.
+//!
+//! Nothing here prints: an [`Output`] says what goes where, and the status.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::opts::{help, roff};
+
+use super::setting::{Fault, Located, Origin, Setting};
+use super::vassal::VassalConfig;
+use super::{EmperorConfig, Invocation, Mode, Reading, Resolved, emperor, read, vassal};
+
+/// What a command prints, and its exit status: 0 good, 1 faults, 2 wrong use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// For standard output.
+    pub out: String,
+    /// For standard error.
+    pub err: String,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl Output {
+    fn good(out: impl Into<String>) -> Self {
+        Self { out: out.into(), ..Self::default() }
+    }
+
+    fn usage(message: &str) -> Self {
+        Self { err: format!("liege: {message}\n"), status: 2, ..Self::default() }
+    }
+}
+
+/// How accounts are looked up, so that a check finds what the start would stumble over.
+#[derive(Clone, Copy, Debug)]
+pub struct Accounts {
+    /// Whether there is a user of this name.
+    pub has_user: fn(&str) -> bool,
+    /// Whether there is a group of this name.
+    pub has_group: fn(&str) -> bool,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            has_user: |name| super::accounts::user(name).is_some(),
+            has_group: |name| super::accounts::group(name).is_some(),
+        }
+    }
+}
+
+/// Does what the command line asks for instead of the program's work; `None`: it asks for the work.
+#[must_use]
+pub fn instead(call: &Invocation, accounts: &Accounts) -> Option<Output> {
+    // Most starts ask for nothing of this kind, and must not pay for it.
+    let asks = |mode: &Mode| !matches!(mode, Mode::Run);
+    let mode = super::mode(&crate::opts::cli::read(&call.args));
+    if !asks(&mode) {
+        return None;
+    }
+    Some(match &mode {
+        Mode::Version => Output::good(concat!("liege ", env!("CARGO_PKG_VERSION"), "\n")),
+        Mode::Help => Output::good(help::short()),
+        Mode::HelpAll => Output::good(help::all()),
+        Mode::Man(template) => manual(&call.cwd.join(template)),
+        Mode::Check => check_emperor(call, accounts),
+        Mode::Run | Mode::ShowConfig | Mode::ShowConfigJson | Mode::Get(_) => show(call, &mode),
+    })
+}
+
+fn manual(template: &Path) -> Output {
+    match fs::read_to_string(template) {
+        Ok(text) => Output::good(roff::page(&text)),
+        Err(error) => Output::usage(&format!("{}: {error}", template.display())),
+    }
+}
+
+fn show(call: &Invocation, mode: &Mode) -> Output {
+    let Reading { resolved, mut faults, is_whole } = read(call);
+    if is_whole {
+        faults.0.extend(resolved.text_faults().0);
+    }
+    if !faults.0.is_empty() {
+        return Output { err: lines(&faults.0, ""), status: faults.status(), ..Output::default() };
+    }
+    let out = match mode {
+        Mode::Get(name) => resolved.first(name).map(|text| format!("{text}\n")).unwrap_or_default(),
+        Mode::ShowConfigJson => {
+            let pairs = resolved.settings.iter().map(|s| json!([s.key, s.value])).collect();
+            format!("{}\n", Value::Array(pairs))
+        }
+        _ => listed(&resolved.settings),
+    };
+    Output { out, err: lines(&resolved.warnings, "warning: "), status: 0 }
+}
+
+fn listed(settings: &[Setting]) -> String {
+    let mut out = String::from("[uwsgi]\n");
+    for Setting { key, value, .. } in settings {
+        let _ = writeln!(out, "{key} = {value}");
+    }
+    out.push_str(";end of configuration\n");
+    out
+}
+
+fn lines(faults: &[Fault], what: &str) -> String {
+    faults.iter().fold(String::new(), |mut text, fault| {
+        let _ = writeln!(text, "liege: {what}{fault}");
+        text
+    })
+}
+
+/// `liege config FILE [--json]`: the list that a vassal's file becomes.
+#[must_use]
+pub fn config(args: &[OsString], call: &Invocation) -> Output {
+    let Ok((names, json)) = names(args) else {
+        return Output::usage("config: usage: liege config FILE [--json]");
+    };
+    let [name] = names.as_slice() else {
+        return Output::usage("config: usage: liege config FILE [--json]");
+    };
+    let call = as_vassal(call, name, &Around::default());
+    if !json {
+        return show(&call, &Mode::ShowConfig);
+    }
+    let shown = show(&call, &Mode::ShowConfig);
+    if shown.status != 0 {
+        return shown;
+    }
+    let settings = read(&call).resolved.settings;
+    let all = settings.iter().map(|s| {
+        let mut place = place(&s.origin);
+        place.insert("name".to_owned(), s.key.as_str().into());
+        place.insert("value".to_owned(), s.value.as_str().into());
+        Value::Object(place)
+    });
+    Output { out: format!("{}\n", Value::Array(all.collect())), ..shown }
+}
+
+/// `liege check FILE… [--json]`: reads each as a start would, and tells all that is wrong. A directory
+/// stands for the vassal files in it; a file that names emperors is checked with all their vassals.
+#[must_use]
+pub fn check(args: &[OsString], call: &Invocation, accounts: &Accounts) -> Output {
+    let Ok((names, json)) = names(args) else {
+        return Output::usage("check: usage: liege check FILE... [--json]");
+    };
+    if names.is_empty() {
+        return Output::usage("check: usage: liege check FILE... [--json]");
+    }
+    let mut reports = Vec::new();
+    for name in names {
+        if call.cwd.join(name).is_dir() {
+            match vassal_files(&call.cwd.join(name), &[]) {
+                Ok(files) => {
+                    for file in files {
+                        let file = name.join(file);
+                        let call = as_vassal(call, &file, &Around::default());
+                        reports.push(one_vassal(&call, &file, accounts));
+                    }
+                }
+                Err(fault) => reports.push(Report::new(name, vec![fault])),
+            }
+            continue;
+        }
+        // Where an emperor is started decides what its relative names mean: here, as for the vassals
+        // of a file, its own directory.
+        reports.extend(one(&as_vassal(call, name, &Around::default()), name, accounts));
+    }
+    told(&reports, json)
+}
+
+/// `--check`: the emperor of this command line, and all vassals that it would start.
+fn check_emperor(call: &Invocation, accounts: &Accounts) -> Output {
+    told(&one_emperor(call, Path::new("command line"), accounts), false)
+}
+
+fn names(args: &[OsString]) -> Result<(Vec<&Path>, bool), ()> {
+    let mut json = false;
+    let mut names = Vec::new();
+    let mut options = true;
+    for arg in args {
+        match arg.to_str() {
+            Some("--") if options => options = false,
+            Some("--json") if options => json = true,
+            Some(text) if options && text.starts_with("--") => return Err(()),
+            _ => names.push(Path::new(arg)),
+        }
+    }
+    Ok((names, json))
+}
+
+/// What was found out about one configuration.
+struct Report {
+    name: PathBuf,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+}
+
+impl Report {
+    fn new(name: &Path, faults: Vec<Fault>) -> Self {
+        Self { name: name.to_owned(), faults, warnings: Vec::new() }
+    }
+
+    /// The faults of the reading come first.
+    fn with_those_of(mut self, reading: Reading) -> Self {
+        if !reading.faults.0.is_empty() {
+            // What the whole lacks may stand in a line that could not be read.
+            self.faults.retain(|fault| !fault.key.is_empty() || fault.origin.is_a_line());
+        }
+        self.faults.splice(0..0, reading.faults.0);
+        self
+    }
+}
+
+fn told(reports: &[Report], as_json: bool) -> Output {
+    let bad = reports.iter().filter(|report| !report.faults.is_empty()).count();
+    let status = u8::from(bad > 0);
+    if as_json {
+        let files: Vec<Value> = reports
+            .iter()
+            .map(|report| {
+                json!({
+                    "file": report.name.to_string_lossy(),
+                    "good": report.faults.is_empty(),
+                    "faults": report.faults.iter().map(as_value).collect::<Vec<_>>(),
+                    "warnings": report.warnings.iter().map(as_value).collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        return Output {
+            out: format!("{}\n", json!({ "files": files })),
+            err: String::new(),
+            status,
+        };
+    }
+    let mut err = String::new();
+    for report in reports {
+        err.push_str(&lines(&report.faults, ""));
+        err.push_str(&lines(&report.warnings, "warning: "));
+    }
+    let out = format!("{} checked, {bad} with faults\n", reports.len());
+    Output { out, err, status }
+}
+
+fn as_value(fault: &Fault) -> Value {
+    let mut place = place(&fault.origin);
+    place.insert("option".to_owned(), fault.key.as_str().into());
+    place.insert("message".to_owned(), fault.message.as_str().into());
+    Value::Object(place)
+}
+
+fn place(origin: &Origin) -> serde_json::Map<String, Value> {
+    let mut map = serde_json::Map::new();
+    match origin {
+        Origin::File { file, line } => {
+            map.insert("file".to_owned(), file.path.to_string_lossy().into());
+            map.insert("line".to_owned(), (*line).into());
+        }
+        Origin::CommandLine => drop(map.insert("source".to_owned(), "command line".into())),
+        Origin::Environment(name) => {
+            map.insert("source".to_owned(), "environment".into());
+            map.insert("variable".to_owned(), name.as_str().into());
+        }
+    }
+    map
+}
+
+/// The invocation that an emperor in the file's directory would make.
+fn as_vassal(call: &Invocation, file: &Path, around: &Around) -> Invocation {
+    let dir = file.parent().unwrap_or_else(|| Path::new(""));
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    let option = match file.extension().and_then(OsStr::to_str) {
+        Some("json" | "js") => "--json",
+        Some("yaml" | "yml") => "--yaml",
+        Some("xml") => "--xml",
+        Some("ini") => "--ini",
+        _ => "--config",
+    };
+    let itself = [OsString::from(option), OsString::from(name)];
+    Invocation {
+        args: around.before.iter().chain(&itself).chain(&around.after).cloned().collect(),
+        env: call.env.clone(),
+        cwd: call.cwd.join(dir),
+        shown: dir.to_owned(),
+        uid: call.uid,
+        gid: call.gid,
+        now: call.now,
+        opened: None,
+        descriptor: call.descriptor,
+    }
+}
+
+/// Reads and checks one configuration, of a vassal or an emperor, as its settings tell.
+fn one(call: &Invocation, name: &Path, accounts: &Accounts) -> Vec<Report> {
+    if read(call).resolved.is_emperors() {
+        one_emperor(call, name, accounts)
+    } else {
+        vec![one_vassal(call, name, accounts)]
+    }
+}
+
+fn one_vassal(call: &Invocation, name: &Path, accounts: &Accounts) -> Report {
+    let reading = read(call);
+    let mut report = Report::new(name, Vec::new());
+    if reading.is_whole {
+        match vassal::check(&reading.resolved) {
+            Ok(config) => {
+                report.faults.extend(unknown_accounts(&config, accounts));
+                report.warnings = config.warnings;
+            }
+            Err(faults) => report.faults.extend(faults.0),
+        }
+    }
+    report.with_those_of(reading)
+}
+
+/// An emperor, and all its vassals if it could be started itself.
+fn one_emperor(call: &Invocation, name: &Path, accounts: &Accounts) -> Vec<Report> {
+    let reading = read(call);
+    let mut report = Report::new(name, Vec::new());
+    let mut config = None;
+    if reading.is_whole {
+        match emperor::check(&reading.resolved) {
+            Ok(checked) => {
+                report.warnings.clone_from(&checked.warnings);
+                config = Some(checked);
+            }
+            Err(faults) => report.faults.extend(faults.0),
+        }
+    }
+    let mut reports = vec![report.with_those_of(reading)];
+    reports.extend(config.iter().flat_map(|config| vassals(call, config, accounts)));
+    reports
+}
+
+fn unknown_accounts(config: &VassalConfig, accounts: &Accounts) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut look = |place: &Located<()>, name: &str, what: &str, has: fn(&str) -> bool| {
+        if !is_number(name) && !has(name) {
+            faults.push(place.fault(format!("there is no {what} named '{name}'")));
+        }
+    };
+    let (user, group) = (accounts.has_user, accounts.has_group);
+    if let Some(uid) = &config.uid {
+        look(&uid.with(()), &uid.value, "user", user);
+    }
+    for gid in config.gid.iter().chain(&config.add_gid) {
+        look(&gid.with(()), &gid.value, "group", group);
+    }
+    if let Some(owner) = &config.chown_socket {
+        look(&owner.with(()), &owner.value.0, "user", user);
+        if let Some(name) = &owner.value.1 {
+            look(&owner.with(()), name, "group", group);
+        }
+    }
+    faults
+}
+
+/// Checks every vassal of an emperor's directories.
+fn vassals(call: &Invocation, config: &EmperorConfig, accounts: &Accounts) -> Vec<Report> {
+    let mut reports = Vec::new();
+    let around = Around::of(config);
+    for source in &config.emperors {
+        let dir = source.value.strip_prefix("dir://").unwrap_or(&source.value);
+        match vassal_files(&call.cwd.join(dir), &config.extra_extensions) {
+            Ok(files) => {
+                for file in files {
+                    let file = Path::new(dir).join(file);
+                    reports.push(one_vassal(&as_vassal(call, &file, &around), &file, accounts));
+                }
+            }
+            Err(fault) => {
+                reports.push(Report::new(Path::new(dir), vec![source.fault(fault.message)]))
+            }
+        }
+    }
+    reports
+}
+
+/// What an emperor puts around the name of a vassal on its command line.
+#[derive(Default)]
+struct Around {
+    before: Vec<OsString>,
+    after: Vec<OsString>,
+}
+
+impl Around {
+    fn of(config: &EmperorConfig) -> Self {
+        let args = |kinds: &[(&str, &[String])]| {
+            let each = kinds.iter().flat_map(|(option, values)| {
+                values.iter().flat_map(move |value| [OsString::from(option), value.into()])
+            });
+            each.collect()
+        };
+        Self {
+            before: args(&[
+                ("--inherit", &config.vassals_inherit_before),
+                ("--include", &config.vassals_include_before),
+                ("--set", &config.vassals_set),
+            ]),
+            after: args(&[
+                ("--inherit", &config.vassals_inherit),
+                ("--include", &config.vassals_include),
+            ]),
+        }
+    }
+}
+
+/// The names in a directory that an emperor takes for vassals, sorted.
+fn vassal_files(dir: &Path, extra: &[String]) -> Result<Vec<OsString>, Fault> {
+    const ENDINGS: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".js", ".json"];
+    let unreadable = |error: std::io::Error| {
+        Fault::new(&Origin::CommandLine, "", format!("{}: {error}", dir.display()))
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let ends = |ending: &str| name.as_bytes().ends_with(ending.as_bytes());
+        let is_named = ENDINGS.iter().any(|e| ends(e)) || extra.iter().any(|e| ends(e));
+        if is_named && dir.join(&name).is_file() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+impl Resolved {
+    /// Whether this configuration is an emperor's: it names a source of vassals.
+    #[must_use]
+    pub fn is_emperors(&self) -> bool {
+        self.settings.iter().any(|setting| {
+            crate::opts::find(&setting.key).and_then(|opt| opt.emperor_key())
+                == Some(crate::opts::Emperor::Emperor)
+        })
+    }
+}
+
+impl Origin {
+    fn is_a_line(&self) -> bool {
+        matches!(self, Self::File { line: 1.., .. })
+    }
+}

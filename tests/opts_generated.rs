@@ -1,0 +1,59 @@
+//! Everything that is made from the option table and committed is what the table makes now.
+//!
+//! `LIEGE_UPDATE=1 cargo test --test opts_generated` writes the files anew.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may fail
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use liege::opts::{complete, roff};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn same(path: &Path, wanted: &str) {
+    if std::env::var_os("LIEGE_UPDATE").is_some() {
+        fs::write(path, wanted).unwrap();
+    }
+    let there = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        there == wanted,
+        "{} is not what the table of options makes: LIEGE_UPDATE=1 cargo test --test opts_generated",
+        path.display()
+    );
+}
+
+#[test]
+fn committed_completions_are_those_of_the_table() {
+    let folder = root().join("contrib/completions");
+    same(&folder.join("liege.bash"), &complete::bash());
+    same(&folder.join("_liege"), &complete::zsh());
+    same(&folder.join("liege.fish"), &complete::fish());
+}
+
+#[test]
+fn committed_manual_pages_are_their_templates_with_the_table_filled_in() {
+    let Ok(folder) = fs::read_dir(root().join("man")) else { return };
+    let templates: Vec<PathBuf> = folder
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "in"))
+        .collect();
+    for template in templates {
+        let text = fs::read_to_string(&template).unwrap();
+        same(&template.with_extension(""), &roff::page(&text));
+    }
+}
+
+/// A shell that is installed reads the completions without complaint.
+#[test]
+fn shells_read_the_completions() {
+    for (shell, file) in [("bash", "liege.bash"), ("zsh", "_liege"), ("fish", "liege.fish")] {
+        let file = root().join("contrib/completions").join(file);
+        let checked = std::process::Command::new(shell).arg("-n").arg(&file).status();
+        match checked {
+            Ok(status) => assert!(status.success(), "{shell} -n {}", file.display()),
+            Err(_) => println!("skipped: no {shell} here"),
+        }
+    }
+}
