@@ -7,7 +7,7 @@
 
 use ini::{Ini, ParseOption};
 
-use super::text::{Bad, Pair, Parsed};
+use super::text::{Bad, MAX_BAD, MAX_PAIRS, Pair, Parsed};
 
 /// Introduces a hidden character. It cannot be typed by accident, and is itself hidden where it occurs.
 const HIDE: char = '\u{1a}';
@@ -78,6 +78,8 @@ impl Pass<'_> {
     fn line(&mut self, number: u32, line: &[u8]) {
         match line.first() {
             None | Some(b';' | b'#') => {}
+            // The rest would not be told or taken.
+            _ if self.lines.len() >= MAX_PAIRS || self.bad.len() >= MAX_BAD => {}
             Some(b'[') => self.header(number, line),
             Some(_) if self.inside => self.pair(number, line),
             Some(_) => {}

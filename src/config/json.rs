@@ -5,7 +5,7 @@ use std::fmt;
 use serde_core::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::text::{Bad, Pair, Parsed, line_of, utf8};
+use super::text::{Bad, Lines, Parsed, utf8};
 
 /// An object as it was written: every name with the raw text of its value.
 struct Members<'t>(Vec<(String, &'t RawValue)>);
@@ -48,7 +48,8 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
         Some(wanted) => name == wanted,
         None => name == "uwsgi" || name == "liege",
     };
-    let mut reading = Reading { text, parsed: Parsed::default() };
+    let lines = Lines::of(bytes);
+    let mut reading = Reading { text, lines, parsed: Parsed::default() };
     let mut found = false;
     for (name, value) in &all {
         if is_wanted(name) {
@@ -81,18 +82,19 @@ fn fault(error: &serde_json::Error, lines_before: u32) -> Bad {
 
 struct Reading<'t> {
     text: &'t str,
+    lines: Lines,
     parsed: Parsed,
 }
 
 impl<'t> Reading<'t> {
     fn bad(&mut self, line: u32, key: &str, message: impl Into<String>) {
-        self.parsed.bad.push(Bad::new(line, key, message));
+        self.parsed.fault_at(Bad::new(line, key, message));
     }
 
     /// The line on which a value begins: its text is a part of the whole.
     fn line(&self, value: &RawValue) -> u32 {
         let offset = (value.get().as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
-        line_of(self.text.as_bytes(), offset.min(self.text.len()))
+        self.lines.at(offset)
     }
 
     fn object(&mut self, name: &str, object: &'t RawValue) {
@@ -121,7 +123,7 @@ impl<'t> Reading<'t> {
             Ok(elements) => elements.into_iter().for_each(|element| self.scalar(key, element)),
             Err(error) => {
                 let line = self.line(value);
-                self.parsed.bad.push(fault(&error, line.saturating_sub(1)));
+                self.parsed.fault_at(fault(&error, line.saturating_sub(1)));
             }
         }
     }
@@ -150,7 +152,7 @@ impl<'t> Reading<'t> {
         if text.contains('\0') || key.contains('\0') {
             return self.bad(line, key, "contains a zero byte; remove it");
         }
-        self.parsed.pairs.push(Pair { key: key.to_owned(), value: text, line });
+        self.parsed.pair(key, text, line);
     }
 }
 

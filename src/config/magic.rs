@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::file::{Name, What};
+use super::text::Lines;
 use super::{Invocation, accounts};
+
+/// Most warnings about one file.
+const MAX_ODD: usize = 100;
 
 /// The names that the variables of one file stand for; looked up when one of them is used.
 #[derive(Clone, Debug)]
@@ -88,6 +92,8 @@ impl Magic<'_> {
             return Ok(Replaced { bytes: Cow::Borrowed(text), odd });
         };
         let mut out = Vec::with_capacity(text.len() + 256);
+        let lines = OnceCell::new();
+        let line = |rest: &[u8]| lines.get_or_init(|| Lines::of(text)).at(text.len() - rest.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_at_checked(at) {
             out.extend_from_slice(before);
@@ -96,8 +102,7 @@ impl Magic<'_> {
                 Some(value) => {
                     // ESC, and nothing else that is not printed, is asked for by name.
                     if letter != b'[' && value.iter().any(u8::is_ascii_control) {
-                        let line = super::text::line_of(text, text.len() - after.len());
-                        let letter = char::from(letter);
+                        let (line, letter) = (line(after), char::from(letter));
                         return Err((
                             line,
                             format!(
@@ -113,9 +118,8 @@ impl Magic<'_> {
                         out.push(b'%');
                         rest = after.get(2..).unwrap_or_default();
                     } else {
-                        if letter != b'(' {
-                            let line = super::text::line_of(text, text.len() - after.len());
-                            odd.push((line, char::from(letter)));
+                        if letter != b'(' && odd.len() < MAX_ODD {
+                            odd.push((line(after), char::from(letter)));
                         }
                         out.push(b'%');
                         rest = after.get(1..).unwrap_or_default();

@@ -1,5 +1,10 @@
 //! What every format is turned into: pairs with their lines, and what is wrong with the text.
 
+/// One more than a list may hold: enough for the reader to say so.
+pub(super) const MAX_PAIRS: usize = 10_001;
+/// Most faults of one file that are told.
+pub(super) const MAX_BAD: usize = 1000;
+
 /// One name and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pair {
@@ -30,6 +35,20 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
+    /// Adds a pair, unless there are more than any list may hold.
+    pub(super) fn pair(&mut self, key: &str, value: impl Into<String>, line: u32) {
+        if self.pairs.len() < MAX_PAIRS {
+            self.pairs.push(Pair { key: key.to_owned(), value: value.into(), line });
+        }
+    }
+
+    /// Adds a fault, unless there are more than anybody reads.
+    pub(super) fn fault_at(&mut self, bad: Bad) {
+        if self.bad.len() < MAX_BAD {
+            self.bad.push(bad);
+        }
+    }
+
     pub(super) fn fault(line: u32, key: &str, message: impl Into<String>) -> Self {
         Self { pairs: Vec::new(), bad: vec![Bad::new(line, key, message)] }
     }
@@ -48,8 +67,18 @@ pub(super) fn utf8<'a>(line: u32, bytes: &'a [u8], bad: &mut Vec<Bad>) -> Option
     Some(text)
 }
 
-/// The line, counted from 1, in which this offset lies.
-pub(super) fn line_of(text: &[u8], offset: usize) -> u32 {
-    let newlines = text.iter().take(offset).filter(|byte| **byte == b'\n').count();
-    u32::try_from(newlines + 1).unwrap_or(u32::MAX)
+/// Where the lines of a text begin, so that many offsets can be turned into lines.
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn of(text: &[u8]) -> Self {
+        let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        Self(ends.map(|(at, _)| at).collect())
+    }
+
+    /// The line, counted from 1, in which this offset lies.
+    pub(super) fn at(&self, offset: usize) -> u32 {
+        let before = self.0.partition_point(|end| *end < offset);
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
+    }
 }

@@ -2,7 +2,7 @@
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::text::{Bad, Pair, Parsed, line_of, utf8};
+use super::text::{Bad, Lines, Parsed, utf8};
 
 /// Most nodes of a document.
 const MAX_NODES: u32 = 100_000;
@@ -29,29 +29,30 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
         return Parsed::fault(0, "", format!("has no {wanted} (at the root, or directly in it)"));
     };
     let mut parsed = Parsed::default();
+    let lines = Lines::of(bytes);
     for element in stanza.children() {
-        setting(text, element, &mut parsed);
+        setting(&lines, element, &mut parsed);
     }
     parsed
 }
 
-fn setting(text: &str, node: Node<'_, '_>, parsed: &mut Parsed) {
-    let line = line_of(text.as_bytes(), node.range().start);
+fn setting(lines: &Lines, node: Node<'_, '_>, parsed: &mut Parsed) {
+    let line = lines.at(node.range().start);
     if !node.is_element() {
         if node.is_text() && node.text().is_some_and(|text| !text.trim().is_empty()) {
             let message = "XML: text outside an element (expected <NAME>VALUE</NAME>)";
-            parsed.bad.push(Bad::new(line, "", message));
+            parsed.fault_at(Bad::new(line, "", message));
         }
         return;
     }
     let key = node.tag_name().name();
     if node.children().any(|child| child.is_element()) {
-        parsed.bad.push(Bad::new(line, key, "is nested (expected text only)"));
+        parsed.fault_at(Bad::new(line, key, "is nested (expected text only)"));
         return;
     }
     // Only the first text counts, as in uWSGI; an element without any is a flag.
     let value = node.children().find(Node::is_text).and_then(|text| text.text()).unwrap_or("1");
-    parsed.pairs.push(Pair { key: key.to_owned(), value: value.to_owned(), line });
+    parsed.pair(key, value, line);
 }
 
 #[cfg(test)]

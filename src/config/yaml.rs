@@ -2,7 +2,7 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::text::{Bad, Pair, Parsed, utf8};
+use super::text::{Bad, Parsed, utf8};
 
 /// Reads the mapping of this name: `uwsgi` and `liege` if none was asked for.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
@@ -75,7 +75,7 @@ struct Reading<'s> {
 impl Reading<'_> {
     fn bad(&mut self, line: u32, message: impl Into<String>) {
         let key = if matches!(self.place, Place::Value | Place::List) { &self.key } else { "" };
-        self.parsed.bad.push(Bad::new(line, key, message));
+        self.parsed.fault_at(Bad::new(line, key, message));
     }
 
     /// Takes one event; false ends the reading.
@@ -210,7 +210,7 @@ impl Reading<'_> {
         if value.contains('\0') || self.key.contains('\0') {
             return self.bad(line, "contains a zero byte; remove it");
         }
-        self.parsed.pairs.push(Pair { key: self.key.clone(), value: value.to_owned(), line });
+        self.parsed.pair(&self.key, value, line);
     }
 }
 
