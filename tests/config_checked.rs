@@ -1,0 +1,308 @@
+//! From the list to checked structs: what each option becomes, and what is refused with which words.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may fail
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use liege::config::emperor::Keeper;
+use liege::config::vassal::{EnvChange, ForkServerUse, Patch, RestartRule, Run};
+use liege::config::{self, Address, EmperorConfig, Faults, Invocation, VassalConfig, values};
+use liege::opts::{self, Arg, Class, Kind, Missing, Opt};
+
+const RUN: &str = "unprivileged-binary-patch-arg = sleep 1\n";
+
+fn load(text: &str) -> config::Resolved {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.ini"), format!("[uwsgi]\n{text}")).unwrap();
+    let args = vec!["--ini".into(), "a.ini".into()];
+    config::load(&Invocation::new(args, Vec::new(), dir.path().to_owned())).unwrap()
+}
+
+fn vassal(text: &str) -> Result<VassalConfig, String> {
+    config::vassal::check(&load(text)).map_err(|faults| faults.to_string())
+}
+
+fn emperor(args: &[&str]) -> Result<EmperorConfig, Faults> {
+    let args = args.iter().map(OsString::from).collect();
+    config::load(&Invocation::new(args, Vec::new(), "/".into()))
+        .and_then(|resolved| config::emperor::check(&resolved))
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    vassal(&format!("{RUN}{text}")).unwrap().warnings.iter().map(ToString::to_string).collect()
+}
+
+fn addresses(config: &VassalConfig) -> Vec<(String, String)> {
+    config.sockets.iter().map(|at| (at.to_string(), at.value.to_string())).collect()
+}
+
+#[test]
+fn a_whole_vassal_file_becomes_what_it_says() {
+    let config = vassal(
+        "privileged-binary-patch-arg = nginx -g 'daemon off;'\nbinsh = /bin/dash\nhttp-socket = :80\n\
+         shared-socket = @pool\nsocket = =0\nchmod-socket = 660\nchown-socket = web:www\nlisten = 5\nreuse-port\n\
+         chdir = /srv\nenv = A=b=c\nunenv = B\nenv = C\numask = 027\nadd-gid = 7\nadd-gid = audio\n\
+         logto = /l\npidfile = /p\nworkers = 4\nthreads = 2\nheartbeat = 5\nnotify = true\nidle = 60\n\
+         stop-signal = SIGINT\nreload-signal = HUP\ngraceful-signal = 3\nrestart = on-failure\nloyal-after = 1\n\
+         ready-after = 2\nstart-timeout = 3\nstage-timeout = 4\nfork-server-use = none\nvacuum = no\n",
+    )
+    .unwrap();
+    let run = Run::Command("nginx -g 'daemon off;'".to_owned());
+    let patch = config.patch.as_ref().unwrap();
+    assert_eq!(patch.value, Patch { privileged: true, run });
+    assert_eq!(patch.to_string(), "a.ini:2 privileged-binary-patch-arg");
+    let at =
+        |line: u32, key: &str, address: &str| (format!("a.ini:{line} {key}"), address.to_owned());
+    assert_eq!(
+        addresses(&config),
+        [
+            at(4, "http-socket", "0.0.0.0:80"),
+            at(5, "shared-socket", "@pool"),
+            at(6, "socket", "=0")
+        ]
+    );
+    assert_eq!(config.shared, [1]);
+    assert_eq!((config.chmod_socket, config.listen), (Some(0o660), 5));
+    assert_eq!(config.chown_socket.unwrap().value, ("web".to_owned(), Some("www".to_owned())));
+    let env: Vec<EnvChange> = config.env.into_iter().map(|change| change.value).collect();
+    let unset = |name: &str| EnvChange::Unset(name.to_owned());
+    assert_eq!(env, [EnvChange::Set("A".to_owned(), "b=c".to_owned()), unset("B"), unset("C")]);
+    assert_eq!(config.umask, Some(0o27));
+    assert_eq!(
+        config.add_gid.iter().map(|gid| gid.value.as_str()).collect::<Vec<_>>(),
+        ["7", "audio"]
+    );
+    assert_eq!((config.processes, config.threads), (Some(4), Some(2)));
+    let seconds = |count| Some(Duration::from_secs(count));
+    assert_eq!((config.heartbeat, config.idle), (seconds(5), seconds(60)));
+    assert_eq!((config.loyal_after, config.ready_after), (seconds(1), seconds(2)));
+    assert_eq!((config.start_timeout, config.stage_timeout), (seconds(3), seconds(4)));
+    assert_eq!(config.stop_signal, Some(2));
+    assert_eq!((config.reload_signal, config.graceful_signal), (Some(1), Some(3)));
+    assert_eq!(config.restart, Some(RestartRule::OnFailure));
+    assert_eq!(config.fork_server_use.unwrap().value, ForkServerUse::None);
+    assert_eq!((config.notify, config.reuse_port, config.vacuum), (true, true, false));
+}
+
+#[test]
+fn the_last_text_of_a_single_option_counts_and_every_text_must_be_right() {
+    assert_eq!(vassal(&format!("{RUN}processes = 1\nprocesses = 2\n")).unwrap().processes, Some(2));
+    let faults =
+        vassal(&format!("{RUN}processes = x\nprocesses = 2\nchmod-socket = 9\nsocket =\n"));
+    assert_eq!(faults.unwrap_err().lines().count(), 3);
+}
+
+#[test]
+fn a_vassal_runs_exactly_one_program() {
+    let none = vassal("processes = 1\n").unwrap_err();
+    assert!(none.starts_with("a.ini: nothing to run: set privileged-binary-patch-arg"), "{none}");
+    let two = vassal(&format!("{RUN}privileged-binary-patch = /bin/x\n")).unwrap_err();
+    assert!(two.contains("a.ini:3: privileged-binary-patch: a.ini:2 unprivileged-binary-patch-arg names the program already"), "{two}");
+    assert!(
+        vassal(&format!("{RUN}{RUN}")).is_ok(),
+        "a template and the file may name the same option"
+    );
+}
+
+#[test]
+fn names_of_the_embedded_server_are_one_warning() {
+    let told = warnings(
+        "harakiri = 5\nbuffer-size = 1\nmodule = x\nharakiri = 6\nmaster = true\nneed-app\n",
+    );
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("a.ini:3: ignored")
+            && told[0].ends_with(": buffer-size, harakiri, module"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_would_give_false_security_is_refused_with_a_way_out() {
+    for (text, told) in [
+        ("https-socket = :443", "TLS proxy"),
+        ("http = :80", "use http-socket"),
+        ("zerg = /x", "shared-socket"),
+        ("call-as-root = x", "use a hook"),
+        ("chroot = /jail", "is not supported by this version"),
+        ("cap = net_raw", "is not supported by this version"),
+        ("hook-as-root = exec:true", "is not supported by this version"),
+        ("emperor = /etc/vassals", "emperor inside a vassal"),
+        ("socket = =0", "no shared-socket number 0"),
+        ("unshare = zork", "'zork' is no namespace"),
+        ("uid = -1", "no account"),
+        ("uid = 4294967295", "no account"),
+    ] {
+        let faults = vassal(&format!("{RUN}{text}\n")).unwrap_err();
+        assert!(faults.starts_with("a.ini:3: ") && faults.contains(told), "{text}: {faults}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    for (text, told) in [
+        ("procname = x", "has no effect"),
+        ("emperor-throttle = 5", "no effect in a vassal"),
+        ("emperor-tyrant = true", "no effect in a vassal"),
+        ("daemonize = /l", "taken as logto"),
+        ("heartbeat = 5", "heartbeat without notify"),
+        ("uid = 1000", "without gid"),
+        ("notify = disabled", "means true"),
+        ("help = 1", "command line only"),
+    ] {
+        let told_really = warnings(&format!("{text}\n"));
+        assert!(told_really.len() == 1 && told_really[0].contains(told), "{text}: {told_really:?}");
+    }
+    let privileged = vassal("privileged-binary-patch = /x\nuid = 5\nadd-gid = 6\n").unwrap();
+    assert_eq!(privileged.warnings.len(), 2);
+}
+
+#[test]
+fn unix_sockets_become_abstract_wherever_the_flag_stands() {
+    let config =
+        vassal(&format!("{RUN}socket = /run/a\nabstract-socket = true\nsocket = :1\n")).unwrap();
+    assert_eq!(config.sockets[0].value, Address::Abstract(b"/run/a".to_vec()));
+    assert!(matches!(config.sockets[1].value, Address::Tcp(_)));
+}
+
+#[test]
+fn the_emperor_is_told_everything_by_its_command_line() {
+    let config = emperor(&[
+        "--emperor",
+        "/etc/a",
+        "--emperor",
+        "dir:///etc/b",
+        "--emperor-freq",
+        "3",
+        "--emperor-nofollow",
+        "--emperor-extra-ext=.skel",
+        "--binary-path",
+        "/usr/bin/uwsgi",
+        "--emperor-throttle",
+        "50",
+        "--emperor-max-throttle",
+        "60",
+        "--emperor-keeper",
+        "off",
+        "--emperor-stats",
+        "127.0.0.1:1717",
+        "--emperor-stats",
+        "/run/s",
+        "--chmod-socket",
+        "--vassals-set",
+        "a=b",
+        "--vassals-include",
+        "i",
+        "--vassal-fork-base",
+        "base.ini",
+        "--emperor-use-fork-serve",
+        "/run/fs",
+        "--emperor-max-starting",
+        "0",
+        "--reload-mercy",
+        "5",
+        "--emperor-on-demand-ext",
+        ".socket",
+        "--master",
+    ])
+    .unwrap();
+    let sources: Vec<&str> = config.emperors.iter().map(|source| source.value.as_str()).collect();
+    assert_eq!(sources, ["/etc/a", "dir:///etc/b"]);
+    assert_eq!(config.emperors[0].to_string(), "command line --emperor");
+    assert_eq!((config.freq, config.throttle), (Duration::from_secs(3), Duration::from_millis(50)));
+    assert_eq!((config.keeper, config.max_starting), (Keeper::Off, Some(1)));
+    assert_eq!((config.stats.len(), config.chmod_socket), (2, Some(0o666)));
+    assert_eq!(config.use_fork_server.unwrap().value, Address::Unix("/run/fs".into()));
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn what_the_emperor_cannot_do_is_a_fault_with_a_remedy() {
+    for (args, told) in [
+        (&["--emperor", "/x", "--emperor-tyrant"][..], "--emperor-tyrant: is not supported"),
+        (&["--emperor", "/x", "--http-socket", ":80"], "serves nothing itself"),
+        (&["--emperor", "/x", "--uid", "5"], "not supported for the emperor itself"),
+        (&["--emperor", "/x", "--daemonize", "/l"], "foreground"),
+        (&["--emperor", "/x/*.ini"], "patterns are not supported"),
+        (&["--emperor", "zmq://x"], "'zmq://' is not supported"),
+        (&["--emperor", "glob://x"], "'glob://' is not supported"),
+        (&["--emperor-freq", "3"], "nothing to govern: say --emperor DIR"),
+        (&["--emperor", "/x", "--emperor-stats", "localhost:1"], "host names are not looked up"),
+        (&["--emperor", "/x", "--emperor-keeper", "maybe"], "none of auto, on, off"),
+    ] {
+        let faults = emperor(args).unwrap_err().to_string();
+        assert!(faults.contains(told), "{args:?}: {faults}");
+    }
+    let config = emperor(&["--emperor", "/x", "--processes", "4"]).unwrap();
+    assert!(config.warnings[0].message.contains("belongs into a vassal file"));
+}
+
+/// A right text for an option, whatever it means.
+fn sample(opt: &Opt) -> &'static str {
+    match opt.kind {
+        Kind::Flag
+        | Kind::Number
+        | Kind::Signed
+        | Kind::Megabytes
+        | Kind::Seconds
+        | Kind::Millis => "1",
+        Kind::Mode | Kind::Umask => "660",
+        Kind::Text | Kind::Word => "x",
+        Kind::User | Kind::Group | Kind::Owner => "1",
+        Kind::Namespaces => "net",
+        Kind::Capabilities => "net_raw",
+        Kind::Hook => "exec:true",
+        Kind::Socket | Kind::SocketOrNone => "127.0.0.1:1",
+        Kind::Signal => "TERM",
+        Kind::Variable | Kind::Pair => "a=b",
+        Kind::Choice(words) => words[words.len() - 1],
+    }
+}
+
+#[test]
+fn no_option_is_taken_and_does_nothing_without_a_word() {
+    let base = vassal(RUN).unwrap();
+    for opt in opts::lookup::rows() {
+        if matches!(opt.class, Class::Steer(_)) {
+            continue;
+        }
+        let text = format!("{RUN}{} = {}\n", opt.name, sample(opt));
+        let says_something = match vassal(&text) {
+            Err(faults) => faults.contains(opt.name),
+            Ok(config) => config != base,
+        };
+        assert!(says_something, "{} does nothing in a vassal", opt.name);
+        if opt.class == Class::Later(Missing::Fault) && !opt.section.is_emperors() {
+            assert!(vassal(&text).is_err(), "{}", opt.name);
+        }
+    }
+    let base = emperor(&["--emperor", "/x"]).unwrap();
+    for opt in opts::lookup::rows() {
+        if matches!(opt.class, Class::Steer(_)) {
+            continue;
+        }
+        let name = format!("--{}", opt.name);
+        let mut args = vec!["--emperor", "/x", &name];
+        args.extend((opt.arg == Arg::Required).then(|| sample(opt)));
+        // A value that is the default changes nothing, and need not.
+        let says_something = match emperor(&args) {
+            Err(faults) => faults.to_string().contains(opt.name),
+            Ok(config) => config != base || opt.default == sample(opt),
+        };
+        assert!(says_something, "{} does nothing in an emperor", opt.name);
+    }
+}
+
+#[test]
+fn the_defaults_of_the_table_are_those_of_the_structs() {
+    let bare = emperor(&["--emperor", "/x"]).unwrap();
+    for opt in opts::lookup::rows().filter(|opt| !opt.default.is_empty()) {
+        values::check(opt.kind, opt.default).unwrap();
+        if opt.emperor_key().is_some() && opt.arg == Arg::Required {
+            let name = format!("--{}", opt.name);
+            let said = emperor(&["--emperor", "/x", &name, opt.default]).unwrap();
+            assert_eq!(said, bare, "{}", opt.name);
+        }
+    }
+    assert_eq!(vassal(RUN).unwrap().listen, 100);
+}
