@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::opts::{help, roff};
+use crate::opts::{self, Kind, help, roff};
 
-use super::setting::{Fault, Located, Origin, Setting};
-use super::vassal::VassalConfig;
-use super::{EmperorConfig, Invocation, Mode, Reading, Resolved, emperor, read, vassal};
+use super::setting::{Fault, Origin, Setting};
+use super::{EmperorConfig, Invocation, Mode, Reading, Resolved, emperor, read, values, vassal};
 
 /// What a command prints, and its exit status: 0 good, 1 faults, 2 wrong use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Default for Accounts {
 pub fn instead(call: &Invocation, accounts: &Accounts) -> Option<Output> {
     // Most starts ask for nothing of this kind, and must not pay for it.
     let asks = |mode: &Mode| !matches!(mode, Mode::Run);
-    let mode = super::mode(&crate::opts::cli::read(&call.args));
+    let mode = super::mode(&opts::cli::read(&call.args));
     if !asks(&mode) {
         return None;
     }
@@ -285,7 +284,7 @@ fn as_vassal(call: &Invocation, file: &Path, around: &Around) -> Invocation {
     let itself = [OsString::from(option), OsString::from(name)];
     Invocation {
         args: around.before.iter().chain(&itself).chain(&around.after).cloned().collect(),
-        env: call.env.clone(),
+        env: call.env.iter().filter_map(as_inherited).collect(),
         cwd: call.cwd.join(dir),
         shown: dir.to_owned(),
         uid: call.uid,
@@ -294,6 +293,20 @@ fn as_vassal(call: &Invocation, file: &Path, around: &Around) -> Invocation {
         opened: None,
         descriptor: call.descriptor,
     }
+}
+
+/// A variable of the emperor as its vassals see it: what is theirs loses the mark, what makes an emperor
+/// goes.
+fn as_inherited((name, value): &(OsString, OsString)) -> Option<(OsString, OsString)> {
+    let text = name.to_string_lossy();
+    if text.starts_with("UWSGI_EMPEROR") || text.starts_with("UWSGI_VASSALS_") {
+        return None;
+    }
+    let name = match text.strip_prefix("UWSGI_VASSAL_") {
+        Some(own) => OsString::from(format!("UWSGI_{own}")),
+        None => name.clone(),
+    };
+    Some((name, value.clone()))
 }
 
 /// Reads and checks one configuration, of a vassal or an emperor, as its settings tell.
@@ -310,12 +323,10 @@ fn one_vassal(call: &Invocation, name: &Path, accounts: &Accounts) -> Report {
     let mut report = Report::new(name, Vec::new());
     if reading.is_whole {
         match vassal::check(&reading.resolved) {
-            Ok(config) => {
-                report.faults.extend(unknown_accounts(&config, accounts));
-                report.warnings = config.warnings;
-            }
+            Ok(config) => report.warnings = config.warnings,
             Err(faults) => report.faults.extend(faults.0),
         }
+        report.faults.extend(unknown_accounts(&reading.resolved, accounts));
     }
     report.with_those_of(reading)
 }
@@ -339,25 +350,29 @@ fn one_emperor(call: &Invocation, name: &Path, accounts: &Accounts) -> Vec<Repor
     reports
 }
 
-fn unknown_accounts(config: &VassalConfig, accounts: &Accounts) -> Vec<Fault> {
+/// Names of users and groups that nobody has, wherever they stand.
+fn unknown_accounts(resolved: &Resolved, accounts: &Accounts) -> Vec<Fault> {
     let mut faults = Vec::new();
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let mut look = |place: &Located<()>, name: &str, what: &str, has: fn(&str) -> bool| {
-        if !is_number(name) && !has(name) {
-            faults.push(place.fault(format!("there is no {what} named '{name}'")));
+    for Setting { key, value, origin } in &resolved.settings {
+        let Some(opt) = opts::find(key).filter(|opt| opt.vassal_key().is_some()) else { continue };
+        if values::check(opt.kind, value).is_err() {
+            continue;
         }
-    };
-    let (user, group) = (accounts.has_user, accounts.has_group);
-    if let Some(uid) = &config.uid {
-        look(&uid.with(()), &uid.value, "user", user);
-    }
-    for gid in config.gid.iter().chain(&config.add_gid) {
-        look(&gid.with(()), &gid.value, "group", group);
-    }
-    if let Some(owner) = &config.chown_socket {
-        look(&owner.with(()), &owner.value.0, "user", user);
-        if let Some(name) = &owner.value.1 {
-            look(&owner.with(()), name, "group", group);
+        let (user, group) = match opt.kind {
+            Kind::User => (Some(value.as_str()), None),
+            Kind::Group => (None, Some(value.as_str())),
+            Kind::Owner => match value.split_once(':') {
+                Some((user, group)) => (Some(user), Some(group)),
+                None => (Some(value.as_str()), None),
+            },
+            _ => continue,
+        };
+        if let Some(name) = user.filter(|name| !is_number(name) && !(accounts.has_user)(name)) {
+            faults.push(Fault::new(origin, key, format!("there is no user named '{name}'")));
+        }
+        if let Some(name) = group.filter(|name| !is_number(name) && !(accounts.has_group)(name)) {
+            faults.push(Fault::new(origin, key, format!("there is no group named '{name}'")));
         }
     }
     faults
@@ -437,8 +452,8 @@ impl Resolved {
     #[must_use]
     pub fn is_emperors(&self) -> bool {
         self.settings.iter().any(|setting| {
-            crate::opts::find(&setting.key).and_then(|opt| opt.emperor_key())
-                == Some(crate::opts::Emperor::Emperor)
+            opts::find(&setting.key).and_then(|opt| opt.emperor_key())
+                == Some(opts::Emperor::Emperor)
         })
     }
 }

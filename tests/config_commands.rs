@@ -1,0 +1,198 @@
+//! `liege check`, `liege config` and what the command line asks for instead of the program's work.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may fail
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, args: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_liege"))
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Said::from(output)
+    }
+}
+
+struct Said {
+    out: String,
+    err: String,
+    status: i32,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+            status: output.status.code().unwrap(),
+        }
+    }
+}
+
+const GOOD: &str = "[uwsgi]\nunprivileged-binary-patch-arg = sleep 1\n";
+
+#[test]
+fn check_tells_all_faults_of_all_files_with_their_places() {
+    let place = Place::new()
+        .file("v/good.ini", GOOD)
+        .file(
+            "v/bad.ini",
+            &format!("{GOOD}processes = x\nset = y\nuid = no-such-user-x\nchroot = /z\n"),
+        )
+        .file("v/worse.ini", "[uwsgi]\nsocket = localhost:1\n");
+    let said = place.run(&["check", "v/good.ini", "v/bad.ini", "v/worse.ini", "v/gone.ini"]);
+    assert_eq!(said.status, 1);
+    for told in [
+        "liege: v/bad.ini:4: set: 'y' has no '='",
+        "liege: v/bad.ini:3: processes: 'x' is no number",
+        "liege: v/bad.ini:5: uid: there is no user named 'no-such-user-x'",
+        "liege: v/bad.ini:6: chroot: is not supported",
+        "liege: v/worse.ini:2: socket: 'localhost'",
+        "liege: v/worse.ini: nothing to run",
+        "gone.ini",
+    ] {
+        assert!(said.err.contains(told), "{told} is missing in:\n{}", said.err);
+    }
+    assert_eq!(said.out, "4 checked, 3 with faults\n");
+}
+
+#[test]
+fn check_reads_a_vassal_as_its_emperor_would() {
+    let place = Place::new()
+        .file("vassals/app.ini", "[uwsgi]\ninclude = base.ini\nchdir = %d%n %v\n")
+        .file("vassals/base.ini", GOOD)
+        .file("vassals/notes.txt", "not a vassal")
+        .file("vassals/bad.yml", "uwsgi:\n  privileged-binary-patch: /x\n  umask: 9\n");
+    let said = place.run(&["check", "vassals"]);
+    assert_eq!((said.status, said.out.as_str()), (1, "3 checked, 1 with faults\n"), "{}", said.err);
+    assert!(said.err.contains("liege: vassals/bad.yml:3: umask: '9' is no umask"), "{}", said.err);
+}
+
+#[test]
+fn check_of_an_emperor_checks_all_its_vassals_with_their_templates() {
+    let place = Place::new()
+        .file(
+            "e.ini",
+            "[uwsgi]\nemperor = v\nvassals-set = port=8000\nvassals-include = %d/tail.ini\n",
+        )
+        .file("tail.ini", "[uwsgi]\nunprivileged-binary-patch-arg = server %(port)\n")
+        .file("v/a.ini", "[uwsgi]\nhttp-socket = :%(port)\n")
+        .file("v/b.ini", "[uwsgi]\nprocesses = -1\n");
+    for args in [&["check", "e.ini"][..], &["--ini", "e.ini", "--check"]] {
+        let said = place.run(args);
+        assert_eq!(
+            (said.status, said.out.as_str()),
+            (1, "3 checked, 1 with faults\n"),
+            "{}",
+            said.err
+        );
+        assert!(said.err.contains("v/b.ini:2: processes: '-1' is no number"), "{}", said.err);
+    }
+    let said = place.run(&["--emperor", "gone", "--check"]);
+    assert!(said.status == 1 && said.err.contains("--emperor: "), "{}", said.err);
+    assert!(said.err.contains("gone: No such file"), "{}", said.err);
+}
+
+#[test]
+fn check_speaks_json_to_programs() {
+    let place = Place::new()
+        .file("a.ini", &format!("{GOOD}processes = x\nmodule = y\n"))
+        .file("b.ini", GOOD);
+    let said = place.run(&["check", "--json", "a.ini", "b.ini"]);
+    assert_eq!((said.status, said.err.as_str()), (1, ""));
+    let told: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(told["files"][0]["good"], false);
+    let fault = &told["files"][0]["faults"][0];
+    assert_eq!(
+        (&fault["file"], &fault["line"], &fault["option"]),
+        (&json!("a.ini"), &json!(3), &json!("processes"))
+    );
+    assert!(fault["message"].as_str().unwrap().contains("'x' is no number"));
+    assert_eq!(
+        told["files"][1],
+        json!({"file": "b.ini", "good": true, "faults": [], "warnings": []})
+    );
+}
+
+#[test]
+fn config_shows_what_a_file_resolves_to() {
+    let place = Place::new().file("v/a.ini", "[uwsgi]\nname = %n\nenv = A=%(name)\n");
+    let said = place.run(&["config", "v/a.ini"]);
+    assert_eq!(said.out, "[uwsgi]\nini = a.ini\nname = a\nenv = A=a\n;end of configuration\n");
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    let said = place.run(&["config", "--json", "v/a.ini"]);
+    let told: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(told[2], json!({"name": "env", "value": "A=a", "file": "v/a.ini", "line": 3}));
+    assert_eq!(told[0]["source"], "command line");
+}
+
+#[test]
+fn the_resolved_list_is_shown_without_any_side_effect() {
+    let place = Place::new().file(
+        "a.ini",
+        &format!("{GOOD}socket = a.sock\npidfile = a.pid\nlogto = a.log\nprint = hello\n"),
+    );
+    let said = place.run(&["--show-config-json", "a.ini"]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    let told: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(told[1], json!(["socket", "a.sock"]));
+    assert_eq!(place.run(&["a.ini", "--get", "pidfile"]).out, "a.pid\n");
+    assert_eq!(place.run(&["a.ini", "--get", "nothing"]).out, "");
+    let names: Vec<_> =
+        fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["a.ini"]);
+}
+
+#[test]
+fn wrong_use_of_a_command_is_status_2() {
+    let place = Place::new().file("a.ini", GOOD);
+    for args in [
+        &["check"][..],
+        &["check", "--zork", "a.ini"],
+        &["config"],
+        &["config", "a.ini", "b.ini"],
+        &["--man", "gone.8.in"],
+    ] {
+        let said = place.run(args);
+        assert_eq!(said.status, 2, "{args:?}: {}", said.err);
+        assert!(said.err.starts_with("liege: "), "{args:?}");
+    }
+    assert_eq!(place.run(&["check", "--", "a.ini"]).status, 0);
+}
+
+#[test]
+fn help_and_version_need_nothing_else() {
+    let place = Place::new();
+    assert_eq!(place.run(&["--version"]).out, concat!("liege ", env!("CARGO_PKG_VERSION"), "\n"));
+    for args in [&["--help"][..], &["-h"], &["--ini", "gone.ini", "--help"], &["--help-all"]] {
+        let said = place.run(args);
+        assert_eq!(said.status, 0);
+        assert!(said.out.contains("--emperor DIR"), "{args:?}");
+    }
+    let template = place.file("x.8.in", ".Sh OPTIONS\n.\\\" @OPTIONS emperor@\n");
+    assert!(template.run(&["--man", "x.8.in"]).out.contains(".It Fl Fl emperor Ar DIR\n"));
+}
