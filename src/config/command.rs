@@ -102,7 +102,8 @@ fn show(call: &Invocation, mode: &Mode) -> Output {
 fn listed(settings: &[Setting]) -> String {
     let mut out = String::from("[uwsgi]\n");
     for Setting { key, value, .. } in settings {
-        let _ = writeln!(out, "{key} = {value}");
+        let blank = if value.is_empty() { "" } else { " " };
+        let _ = writeln!(out, "{key} ={blank}{value}");
     }
     out.push_str(";end of configuration\n");
     out
