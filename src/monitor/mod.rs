@@ -1,3 +1,163 @@
 //! What monitors have in common: sightings of vassal files.
+//!
+//! A monitor is a source of vassals. It says which names there are and what their files look like from
+//! outside; it never opens a vassal file, starts nothing and prints nothing. What it tells are exact
+//! differences: each name is found once, changed only when something differs, lost once.
 
 pub mod dir;
+mod files;
+mod filter;
+mod marks;
+mod ondemand;
+mod trail;
+mod waits;
+mod watches;
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::sys::dir::Stat;
+
+/// A source of vassals.
+///
+/// The caller polls [`descriptor`](Monitor::descriptor) for reading and calls
+/// [`read`](Monitor::read) when it is readable, then [`expire`](Monitor::expire) when
+/// [`deadline`](Monitor::deadline) has come, and starts with one [`rescan`](Monitor::rescan): what that
+/// finds was there from the beginning. Nothing here blocks, and one call does a bounded piece of work.
+pub trait Monitor {
+    /// The source as statistics show it: of a directory the real path, without scheme.
+    fn source(&self) -> &Path;
+
+    /// Readable when [`read`](Monitor::read) has something to do; the same for the whole life.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// When [`expire`](Monitor::expire) wants to be called; `None` if everything is quiet.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Takes in what was told since; what is too much for one call leaves the descriptor readable.
+    fn read(&mut self, now: Instant, out: &mut Out);
+
+    /// Does what is due.
+    fn expire(&mut self, now: Instant, out: &mut Out);
+
+    /// Compares everything with what is known, and says what had been missed.
+    fn rescan(&mut self, now: Instant, out: &mut Out);
+
+    /// The files that would be vassals by their names and are refused, with the reasons.
+    fn refused(&self) -> Vec<(&OsStr, &str)>;
+}
+
+/// What a monitor has to say; the caller empties it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Out {
+    /// The differences, in the order in which they must be acted on.
+    pub sightings: Vec<Sighting>,
+    /// Lines for the log.
+    pub notices: Vec<Notice>,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The file in its source; any bytes but NUL, `/` and control characters, shorter than 255.
+    pub name: OsString,
+    /// What happened to it.
+    pub what: What,
+}
+
+/// What happened to a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It is there now and was not before.
+    Found(File),
+    /// Its [`Stamp`] is another one.
+    Changed(File),
+    /// Its stamp is the same, but its owner or group is another one; only a tyrant minds.
+    Chowned(File),
+    /// It is not there any more. Also comes, directly before [`What::Found`], when the on-demand
+    /// address is another one, because the listener belongs to the address.
+    Lost,
+}
+
+/// A vassal file from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// What it looks like.
+    pub stamp: Stamp,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Whether all this is said of a symbolic link itself, not of what opening it would give.
+    pub is_link: bool,
+    /// Where to listen for it.
+    pub on_demand: OnDemand,
+}
+
+/// What tells two states of a file apart. The time of the last status change is left out: chmod is no
+/// change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The device of its file system.
+    pub dev: u64,
+    /// Its number there.
+    pub ino: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When its content was last changed: seconds, nanoseconds.
+    pub mtime: (i64, u32),
+}
+
+impl From<&Stat> for Stamp {
+    fn from(stat: &Stat) -> Self {
+        Self { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime }
+    }
+}
+
+/// Where to listen for a vassal that starts on demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnDemand {
+    /// Nowhere: it is started at once.
+    No,
+    /// At this address, not checked yet.
+    Address(String),
+    /// It is meant to be on demand, but the address cannot be had: why, without anything that stands
+    /// in the file. It must not be started without its socket.
+    Fault(String),
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How much it matters.
+    pub level: Level,
+    /// The file it is about; if none, it is about the source.
+    pub name: Option<OsString>,
+    /// The sentence; names in it are escaped.
+    pub text: String,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something is refused, lost or works less well than it was meant to.
+    Warning,
+    /// A transition.
+    Notice,
+}
+
+impl Out {
+    fn sight(&mut self, name: &OsStr, what: What) {
+        self.sightings.push(Sighting { name: name.to_owned(), what });
+    }
+
+    fn say(&mut self, level: Level, text: String) {
+        self.notices.push(Notice { level, name: None, text });
+    }
+
+    fn say_of(&mut self, name: &OsStr, text: String) {
+        self.notices.push(Notice { level: Level::Warning, name: Some(name.to_owned()), text });
+    }
+}

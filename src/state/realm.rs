@@ -59,7 +59,8 @@ impl Realm {
     /// One event in; what the shell must do is appended to `out`, in order. Whatever of it fails or
     /// answers at once comes back as an event before anything else is served.
     pub fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Effect>) {
-        let mut sink = Sink { now, out, wants: Vec::new() };
+        let ending = self.ragnarok.is_some();
+        let mut sink = Sink { now, out, wants: Vec::new(), ending };
         match event {
             // What is found or changed in ragnarok comes too late.
             Event::Found { .. } | Event::Changed { .. } if self.ragnarok.is_some() => {}
@@ -217,6 +218,7 @@ impl Realm {
             Some(end) => end.kill_at = end.kill_at.min(kill_at),
             None => self.ragnarok = Some(Ragnarok { kill_at, killed: false, left: false }),
         }
+        sink.ending = true;
         self.all(sink, Vassal::lost);
         self.mercy_ends(sink);
     }
@@ -321,10 +323,12 @@ struct Sink<'a> {
     now: Instant,
     out: &'a mut Vec<Effect>,
     wants: Vec<Want>,
+    ending: bool,
 }
 
 impl Sink<'_> {
     fn turn<'b>(&'b mut self, rules: &'b Rules, last_life: &'b mut u64) -> Turn<'b> {
-        Turn { now: self.now, rules, out: self.out, wants: &mut self.wants, last_life }
+        let (now, ending) = (self.now, self.ending);
+        Turn { now, ending, rules, out: self.out, wants: &mut self.wants, last_life }
     }
 }

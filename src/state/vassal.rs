@@ -143,6 +143,8 @@ pub struct Turn<'a> {
     pub now: Instant,
     /// The administrator's numbers.
     pub rules: &'a Rules,
+    /// Ragnarok has begun.
+    pub ending: bool,
     /// What the shell must do, in order.
     pub out: &'a mut Vec<Effect>,
     /// What the realm must do.
@@ -337,7 +339,6 @@ impl Vassal {
             return running(current);
         }
         if !turn.rules.stage && !self.has_custody(&current) {
-            self.note(Note::Reloading { by: ReloadWay::Restart }, turn);
             return self.stop(current, None, Then::Begin(Lane::Budget), turn);
         }
         let by = match self.has_custody(&current) {
@@ -370,6 +371,7 @@ impl Vassal {
         turn: &mut Turn<'_>,
     ) -> Phase {
         let why = match &then {
+            Then::Gone if turn.ending => "ragnarok",
             Then::Gone => "its file is gone",
             Then::Begin(_) => "it is to begin anew",
             Then::Hold(_) | Then::Judge => "it has failed",

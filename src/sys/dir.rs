@@ -106,8 +106,16 @@ pub fn open_again(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     open_at(directory, OsStr::new("."), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
 }
 
+/// Takes hold of the root directory without opening it.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn root() -> io::Result<OwnedFd> {
+    step(AT_FDCWD, OsStr::new("/"))
+}
+
 /// Takes hold of one name in a directory without opening what it stands for (`O_PATH`); a link is
-/// not followed. `/` as name is the root.
+/// not followed.
 ///
 /// # Errors
 /// Those of [`open`].

@@ -50,6 +50,11 @@ impl Mask {
     /// In a request: add to what the watch asks for, instead of replacing it.
     pub const ADD: Self = Self(libc::IN_MASK_ADD);
 
+    /// Both together; `|` for constants.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether any kind in `other` is in here.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -60,7 +65,7 @@ impl BitOr for Mask {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        self.and(other)
     }
 }
 

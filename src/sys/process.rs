@@ -288,6 +288,15 @@ pub fn wait_any(reap: Reap) -> io::Result<Children> {
     }
 }
 
+/// Reaps one child if it has ended; as long as that is not done its number is its own.
+///
+/// # Errors
+/// `ECHILD` if it is no child of ours.
+pub fn reap(child: Pid) -> io::Result<Option<Ended>> {
+    let id = libc::id_t::try_from(child.get()).map_err(io::Error::other)?;
+    Ok(waitid(libc::P_PID, id, Reap::Take)?.map(|(_, ended)| ended))
+}
+
 /// The signal that has stopped `child` since the last time this was asked.
 ///
 /// # Errors

@@ -1,0 +1,446 @@
+//! What is known of each name in one directory, and how looking at it turns into sightings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::filter::{Filter, Name};
+use super::marks::Mark;
+use super::trail::{Trails, is_nowhere};
+use super::waits::{MOVED_AWAY, SETTLED, VANISHED, Wait, Waits, Why};
+use super::watches::Route;
+use super::{File, Level, OnDemand, Out, Stamp, What, ondemand};
+use crate::sys::dir::{self, Kind, Links, Stat};
+
+/// How many names a line of the log shows.
+const SHOWN: usize = 5;
+
+/// One wake-up: when it is, and where its news goes.
+pub(super) struct Turn<'a> {
+    pub(super) now: Instant,
+    pub(super) out: &'a mut Out,
+}
+
+/// Why a whole directory is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// It was there from the beginning: everything is taken as it is.
+    First,
+    /// It is new here, or its events are not told: differences must stay for a moment.
+    Blind,
+    /// Events should have told everything: what they missed is said.
+    Check,
+}
+
+/// Whether a name that is missing may still come back.
+#[derive(Clone, Copy)]
+enum Patience<'a> {
+    /// An event came: whoever removed the file may be about to make it anew.
+    Some,
+    /// It was waited for, by this wait if any.
+    None(Option<&'a Wait>),
+}
+
+/// One name: a vassal, or something refused, or a vassal with a complaint.
+#[derive(Default)]
+struct Known {
+    file: Option<File>,
+    complaint: Option<String>,
+}
+
+/// What a name looks like now.
+enum Seen {
+    /// A vassal file; worth another look soon if not all of it could be learned.
+    File { file: File, is_firm: bool },
+    /// There is no such name.
+    Nothing,
+    /// There is a link without an end.
+    Nowhere,
+    /// Something that cannot be a vassal.
+    Refused(String),
+}
+
+/// The names of one directory.
+pub(super) struct Files {
+    pub(super) trails: Trails,
+    pub(super) waits: Waits,
+    pub(super) filter: Filter,
+    links: Links,
+    writer_silent: Duration,
+    known: BTreeMap<OsString, Known>,
+}
+
+impl Files {
+    /// Nothing is known yet. `writer_silent` is how long a silent writer is waited for.
+    pub(super) fn new(filter: Filter, links: Links, writer_silent: Duration) -> Self {
+        let (trails, waits, known) = Default::default();
+        Self { trails, waits, filter, links, writer_silent, known }
+    }
+
+    /// How many vassals there are.
+    pub(super) fn count(&self) -> usize {
+        self.known.values().filter(|known| known.file.is_some()).count()
+    }
+
+    /// See [`super::Monitor::refused`].
+    pub(super) fn refused(&self) -> Vec<(&OsStr, &str)> {
+        let refused = self.known.iter().filter(|(_, known)| known.file.is_none());
+        refused
+            .filter_map(|(name, known)| Some((name.as_os_str(), known.complaint.as_deref()?)))
+            .collect()
+    }
+
+    /// The directory is gone, and everything with it.
+    pub(super) fn lose_all(&mut self, turn: &mut Turn<'_>) {
+        self.waits.clear();
+        for (name, known) in std::mem::take(&mut self.known) {
+            self.trails.assign(&name, Vec::new());
+            if known.file.is_some() {
+                turn.out.sight(&name, What::Lost);
+            }
+        }
+    }
+
+    /// Does what the events of one wake-up ask for.
+    pub(super) fn react(
+        &mut self,
+        at: BorrowedFd<'_>,
+        marks: Vec<(OsString, Mark)>,
+        turn: &mut Turn<'_>,
+    ) {
+        for (name, mark) in marks {
+            match self.filter.judge(&name) {
+                Name::Companion(vassal) => self.react_to_companion(at, (&name, vassal), mark, turn),
+                Name::Vassal | Name::Refused(_) => self.react_to(at, &name, mark, turn),
+                Name::Other => {}
+            }
+        }
+    }
+
+    fn react_to(&mut self, at: BorrowedFd<'_>, name: &OsStr, mark: Mark, turn: &mut Turn<'_>) {
+        let is_being_written = self.waits.get(name).is_some_and(|wait| wait.why == Why::Writer);
+        match mark {
+            Mark::Look => self.look(at, name, Patience::Some, turn),
+            Mark::Renamed => self.look(at, name, Patience::None(None), turn),
+            Mark::Check | Mark::Write | Mark::Target if is_being_written => {}
+            Mark::Check => self.check(at, name, turn),
+            Mark::Write => self.wait_for_writer(at, name, turn),
+            Mark::Target => self.wait(at, name, SETTLED, turn),
+            Mark::Create => match dir::stat_at(at, name, Links::Stay) {
+                Ok(stat) if is_complete_at_birth(&stat) => self.wait(at, name, SETTLED, turn),
+                Ok(stat) if stat.kind == Kind::File => self.wait_for_writer(at, name, turn),
+                _ => self.look(at, name, Patience::Some, turn),
+            },
+            Mark::Gone | Mark::Away if self.file(name).is_some() => {
+                let quiet = if mark == Mark::Away { MOVED_AWAY } else { VANISHED };
+                self.waits.set(name, Wait::new(Why::Settle, turn.now, quiet, None));
+            }
+            Mark::Gone | Mark::Away => self.look(at, name, Patience::None(None), turn),
+        }
+    }
+
+    /// The address file of a known vassal; that of any other is read when the vassal is found.
+    fn react_to_companion(
+        &mut self,
+        at: BorrowedFd<'_>,
+        (name, vassal): (&OsStr, &OsStr),
+        mark: Mark,
+        turn: &mut Turn<'_>,
+    ) {
+        let is_waiting = self.waits.get(vassal).is_some_and(|wait| wait.why != Why::Retry);
+        if self.file(vassal).is_none() || is_waiting {
+            return;
+        }
+        match mark {
+            Mark::Look | Mark::Check | Mark::Renamed => self.look(at, vassal, Patience::Some, turn),
+            Mark::Write | Mark::Target => {}
+            Mark::Gone => self.wait(at, vassal, VANISHED, turn),
+            Mark::Away => self.wait(at, vassal, MOVED_AWAY, turn),
+            Mark::Create => match dir::stat_at(at, name, Links::Stay) {
+                Ok(stat) if stat.kind == Kind::File && !is_complete_at_birth(&stat) => {
+                    self.wait(at, vassal, self.writer_silent, turn);
+                }
+                _ => self.wait(at, vassal, SETTLED, turn),
+            },
+        }
+    }
+
+    /// A touch is complete at once, but behind a link another file may be in the making.
+    fn check(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
+        let inode = |stamp: Stamp| (stamp.dev, stamp.ino);
+        let seen = self.stamp(at, name);
+        let known = self.file(name).map(|file| file.stamp);
+        if seen.is_none() || seen.map(inode) == known.map(inode) {
+            return self.look(at, name, Patience::Some, turn);
+        }
+        for route in self.trails.routes_of(name) {
+            self.trails.walk_again(&route, at);
+        }
+        self.wait(at, name, SETTLED, turn);
+    }
+
+    fn wait(&mut self, at: BorrowedFd<'_>, name: &OsStr, quiet: Duration, turn: &mut Turn<'_>) {
+        let last = self.stamp(at, name);
+        self.waits.prolong(name, Wait::new(Why::Settle, turn.now, quiet, last));
+    }
+
+    fn wait_for_writer(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
+        let last = self.stamp(at, name);
+        self.waits.set(name, Wait::new(Why::Writer, turn.now, self.writer_silent, last));
+    }
+
+    /// Looks at everything whose time has come.
+    pub(super) fn expire(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) {
+        let mut missed = Vec::new();
+        for (name, wait) in self.waits.due(turn.now) {
+            if let Some(next) = wait.again(turn.now, self.stamp(at, &name)) {
+                self.waits.set(&name, next);
+                continue;
+            }
+            let before = turn.out.sightings.len();
+            self.look(at, &name, Patience::None(Some(&wait)), turn);
+            if wait.why == Why::Missed && turn.out.sightings.len() > before {
+                missed.push(name);
+            }
+        }
+        if !missed.is_empty() {
+            turn.out.say(Level::Warning, format!("no event told the change of {}", list(&missed)));
+        }
+    }
+
+    /// Compares the whole directory with what is known.
+    ///
+    /// # Errors
+    /// The directory could not be read; everything is as it was.
+    pub(super) fn scan(
+        &mut self,
+        at: BorrowedFd<'_>,
+        scan: Scan,
+        turn: &mut Turn<'_>,
+    ) -> io::Result<()> {
+        let filter = &self.filter;
+        let is_ours = |name: &OsStr| matches!(filter.judge(name), Name::Vassal | Name::Refused(_));
+        let mut names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
+        names.extend(self.known.keys().cloned());
+        for name in names {
+            match scan {
+                Scan::First => self.look(at, &name, Patience::None(None), turn),
+                Scan::Blind => self.glance(at, &name, Why::Settle, turn),
+                Scan::Check => self.glance(at, &name, Why::Missed, turn),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares one name with what is known; what is different must stay so for a moment.
+    fn glance(&mut self, at: BorrowedFd<'_>, name: &OsStr, why: Why, turn: &mut Turn<'_>) {
+        if self.waits.get(name).is_some() {
+            return;
+        }
+        let known = self.file(name).cloned();
+        match (self.examine(at, name), known) {
+            (Ok(Seen::File { file, .. }), known) if known.as_ref() != Some(&file) => {
+                self.waits.set(name, Wait::new(why, turn.now, SETTLED, Some(file.stamp)));
+            }
+            (Ok(Seen::Nothing | Seen::Nowhere), Some(_)) => {
+                self.waits.set(name, Wait::new(why, turn.now, VANISHED, None));
+            }
+            (seen, _) => self.conclude(name, seen, Patience::None(None), turn),
+        }
+    }
+
+    fn look(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        patience: Patience<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.waits.end(name);
+        let seen = self.examine(at, name);
+        self.conclude(name, seen, patience, turn);
+    }
+
+    fn conclude(
+        &mut self,
+        name: &OsStr,
+        seen: io::Result<Seen>,
+        patience: Patience<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let before = match patience {
+            Patience::None(before) => before,
+            Patience::Some => None,
+        };
+        match (seen, patience) {
+            (Ok(Seen::File { file, is_firm }), _) => {
+                self.settle(name, file, turn);
+                if !is_firm {
+                    self.waits.set(name, Wait::retry(turn.now, before));
+                }
+            }
+            (Ok(Seen::Nothing | Seen::Nowhere), Patience::Some) if self.file(name).is_some() => {
+                self.waits.set(name, Wait::new(Why::Settle, turn.now, VANISHED, None));
+            }
+            (Ok(Seen::Nothing), _) => self.lose(name, None, turn),
+            (Ok(Seen::Nowhere), _) => {
+                let why = "is a link that leads nowhere; started when it leads to a file";
+                self.lose(name, Some(why.to_owned()), turn);
+            }
+            (Ok(Seen::Refused(why)), _) => self.lose(name, Some(why), turn),
+            (Err(error), _) => {
+                self.complain(name, format!("cannot be looked at: {error}; tried again"), turn);
+                self.waits.set(name, Wait::retry(turn.now, before));
+            }
+        }
+    }
+
+    /// The file is there: says what is new about it.
+    fn settle(&mut self, name: &OsStr, file: File, turn: &mut Turn<'_>) {
+        let known = self.known.entry(name.to_owned()).or_default();
+        known.complaint = None;
+        let Some(old) = known.file.replace(file.clone()) else {
+            return turn.out.sight(name, What::Found(file));
+        };
+        if old.on_demand != file.on_demand {
+            turn.out.sight(name, What::Lost);
+            turn.out.sight(name, What::Found(file));
+        } else if old.stamp != file.stamp {
+            turn.out.sight(name, What::Changed(file));
+        } else if (old.uid, old.gid) != (file.uid, file.gid) {
+            turn.out.sight(name, What::Chowned(file));
+        }
+    }
+
+    /// The file is not there, or it is something else now.
+    fn lose(&mut self, name: &OsStr, complaint: Option<String>, turn: &mut Turn<'_>) {
+        if self.file(name).is_some() {
+            turn.out.sight(name, What::Lost);
+        }
+        match complaint {
+            None => drop(self.known.remove(name)),
+            Some(why) => {
+                self.complain(name, why, turn);
+                self.known.entry(name.to_owned()).or_default().file = None;
+            }
+        }
+    }
+
+    fn complain(&mut self, name: &OsStr, why: String, turn: &mut Turn<'_>) {
+        let known = self.known.entry(name.to_owned()).or_default();
+        if known.complaint.as_ref() != Some(&why) {
+            turn.out.say_of(name, why.clone());
+            known.complaint = Some(why);
+        }
+    }
+
+    fn file(&self, name: &OsStr) -> Option<&File> {
+        self.known.get(name)?.file.as_ref()
+    }
+
+    fn stamp(&self, at: BorrowedFd<'_>, name: &OsStr) -> Option<Stamp> {
+        dir::stat_at(at, name, self.links).ok().map(|stat| Stamp::from(&stat))
+    }
+
+    /// Looks at a name and at all it depends on.
+    fn examine(&mut self, at: BorrowedFd<'_>, name: &OsStr) -> io::Result<Seen> {
+        let mut routes = Vec::new();
+        let seen = self.examine_for(at, name, &mut routes);
+        if seen.is_err() {
+            routes.extend(self.trails.routes_of(name));
+        }
+        self.trails.assign(name, routes);
+        seen
+    }
+
+    fn examine_for(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        routes: &mut Vec<Route>,
+    ) -> io::Result<Seen> {
+        let own = match dir::stat_at(at, name, Links::Stay) {
+            Err(error) if is_nowhere(&error) => return Ok(Seen::Nothing),
+            result => result?,
+        };
+        if let Name::Refused(why) = self.filter.judge(name) {
+            return Ok(Seen::Refused(why.to_owned()));
+        }
+        let mut is_firm = true;
+        let stat = match (own.kind, self.links) {
+            (Kind::Link, Links::Follow) => {
+                let route = Route::Link(dir::link_text(at, name)?.into());
+                routes.push(route.clone());
+                let followed = self.trails.follow(&route, at, name)?;
+                is_firm = followed.is_steady;
+                let Some(stat) = followed.stat else { return Ok(Seen::Nowhere) };
+                stat
+            }
+            (Kind::File, _) if own.links > 1 => {
+                let route = Route::Inode(own.dev, own.ino);
+                self.trails.pin(&route, at, name);
+                routes.push(route);
+                own
+            }
+            _ => own,
+        };
+        if let Some(why) = refusal_of(stat.kind) {
+            return Ok(Seen::Refused(why.to_owned()));
+        }
+        let (on_demand, is_read) = self.on_demand(at, name, routes);
+        let is_link = stat.kind == Kind::Link;
+        let file =
+            File { stamp: Stamp::from(&stat), uid: stat.uid, gid: stat.gid, is_link, on_demand };
+        Ok(Seen::File { file, is_firm: is_firm && is_read })
+    }
+
+    /// The address, and whether it could be read. While it cannot, a known one stays.
+    fn on_demand(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        routes: &mut Vec<Route>,
+    ) -> (OnDemand, bool) {
+        let Some(beside) = self.filter.companion_of(name) else { return (OnDemand::No, true) };
+        let companion = ondemand::read(at, &beside);
+        if let Some(text) = companion.link {
+            let route = Route::Link(text.into());
+            // Its end is of no interest here: the trail only has to tell when to look again.
+            let _followed = self.trails.follow(&route, at, &beside);
+            routes.push(route);
+        }
+        match companion.says {
+            Ok(on_demand) => (on_demand, true),
+            Err(error) => match self.file(name) {
+                Some(file) => (file.on_demand.clone(), false),
+                None => (OnDemand::Fault(format!("cannot be read: {error}")), false),
+            },
+        }
+    }
+}
+
+/// Links and further names of a file are whole when they are made, and nothing is told afterwards.
+fn is_complete_at_birth(stat: &Stat) -> bool {
+    stat.kind == Kind::Link || (stat.kind == Kind::File && stat.links > 1)
+}
+
+fn refusal_of(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::File | Kind::Link => None,
+        Kind::Directory => Some("is a directory, not a vassal file"),
+        Kind::Fifo => Some("is a FIFO, not a vassal file"),
+        Kind::Socket => Some("is a socket, not a vassal file"),
+        Kind::Device => Some("is a device, not a vassal file"),
+    }
+}
+
+/// The first few names, escaped.
+fn list(names: &[OsString]) -> String {
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,133 @@
+//! Which names in a directory count, by nothing but the name.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// The endings of vassal files; more can be added by option.
+const ENDINGS: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".js", ".json"];
+
+/// A vassal file's name is shorter than this.
+const TOO_LONG: usize = 255;
+
+/// What the name of a directory entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name<'a> {
+    /// A vassal, if it is a regular file.
+    Vassal,
+    /// It ends like a vassal file, and yet it cannot be one.
+    Refused(&'static str),
+    /// The on-demand address of this vassal.
+    Companion(&'a OsStr),
+    /// Nothing of ours.
+    Other,
+}
+
+/// The rules for names.
+pub(super) struct Filter {
+    endings: Vec<OsString>,
+    companion: Option<OsString>,
+}
+
+impl Filter {
+    /// The ordinary endings and `extra` ones; `companion` is what follows a vassal's name in the name
+    /// of the file that holds its on-demand address.
+    pub(super) fn new(extra: &[OsString], companion: Option<OsString>) -> Self {
+        let endings = ENDINGS.iter().map(OsString::from).chain(extra.iter().cloned());
+        Self {
+            endings: endings.filter(|ending| !ending.is_empty()).collect(),
+            companion: companion.filter(|companion| !companion.is_empty()),
+        }
+    }
+
+    /// Says what a name means. A name that is both is a vassal.
+    pub(super) fn judge<'a>(&self, name: &'a OsStr) -> Name<'a> {
+        if self.ends_like_a_vassal(name) {
+            return fault_of(name).map_or(Name::Vassal, Name::Refused);
+        }
+        let Some(ending) = &self.companion else { return Name::Other };
+        match name.as_bytes().strip_suffix(ending.as_bytes()).map(OsStr::from_bytes) {
+            Some(vassal) if self.ends_like_a_vassal(vassal) => Name::Companion(vassal),
+            _ => Name::Other,
+        }
+    }
+
+    /// The name of the file that may hold the on-demand address of `vassal`.
+    pub(super) fn companion_of(&self, vassal: &OsStr) -> Option<OsString> {
+        let ending = self.companion.as_ref()?;
+        let mut name = vassal.to_owned();
+        name.push(ending);
+        Some(name)
+    }
+
+    fn ends_like_a_vassal(&self, name: &OsStr) -> bool {
+        self.endings.iter().any(|ending| name.as_bytes().ends_with(ending.as_bytes()))
+    }
+}
+
+fn fault_of(name: &OsStr) -> Option<&'static str> {
+    let bytes = name.as_bytes();
+    if bytes.iter().any(u8::is_ascii_control) {
+        Some("its name has control characters; rename it")
+    } else if bytes.len() >= TOO_LONG {
+        Some("its name is 255 bytes long or more; rename it")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter() -> Filter {
+        Filter::new(&[".conf".into(), "".into()], Some(".socket".into()))
+    }
+
+    fn judge(name: &[u8]) -> Name<'_> {
+        filter().judge(OsStr::from_bytes(name))
+    }
+
+    #[test]
+    fn vassals_are_told_by_their_endings() {
+        for name in [
+            "a.ini",
+            "a.xml",
+            "a.yml",
+            "a.yaml",
+            "a.js",
+            "a.json",
+            "a.conf",
+            ".ini",
+            "-a b%'\".ini",
+        ] {
+            assert_eq!(judge(name.as_bytes()), Name::Vassal, "{name}");
+        }
+        for name in ["a.skel", "a.ini~", "a.INI", "ini", "a.ini.bak", "socket", ".socket"] {
+            assert_eq!(judge(name.as_bytes()), Name::Other, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_bytes_but_control_characters_are_refused() {
+        assert_eq!(judge(b"\xff\xfe.ini"), Name::Vassal);
+        for name in [&b"a\nb.ini"[..], b"\x1b[31m.ini", b"\x7f.ini", b"a\t.ini"] {
+            assert!(matches!(judge(name), Name::Refused(_)), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_255_bytes_is_one_too_long() {
+        let name = |length: usize| [vec![b'a'; length - 4], b".ini".to_vec()].concat();
+        assert_eq!(judge(&name(254)), Name::Vassal);
+        assert!(matches!(judge(&name(255)), Name::Refused(_)));
+    }
+
+    #[test]
+    fn a_companion_belongs_to_a_vassal() {
+        assert_eq!(judge(b"a.ini.socket"), Name::Companion(OsStr::new("a.ini")));
+        assert_eq!(judge(b"a.txt.socket"), Name::Other);
+        assert_eq!(filter().companion_of(OsStr::new("a.ini")), Some("a.ini.socket".into()));
+        assert_eq!(Filter::new(&[], None).judge(OsStr::new("a.ini.socket")), Name::Other);
+        assert_eq!(Filter::new(&[], Some("".into())).companion_of(OsStr::new("a.ini")), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! What the events of one wake-up say about each name: many events become one mark, so that a name is
+//! looked at once however often it was touched.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+
+use super::filter::{Filter, Name};
+use crate::sys::inotify::{Event, Mask};
+
+/// The last word of the events about one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Complete: look at it now.
+    Look,
+    /// Touched: look at it now, unless somebody is writing it.
+    Check,
+    /// Somebody is writing it.
+    Write,
+    /// Made just now: a link is complete, a file is being written.
+    Create,
+    /// What its link leads to was made just now.
+    Target,
+    /// Removed; programs that replace a file without rename(2) make it again at once.
+    Gone,
+    /// Moved to where it is no vassal; editors do so with their backup before they write it anew.
+    Away,
+    /// Moved to the name of another vassal: it is lost now.
+    Renamed,
+}
+
+/// Names and their marks, in the order in which the names came up first.
+#[derive(Default)]
+pub(super) struct Marks {
+    order: Vec<OsString>,
+    marks: HashMap<OsString, Mark>,
+}
+
+impl Marks {
+    /// Adds what one more event says.
+    pub(super) fn add(&mut self, name: &OsStr, mark: Mark) {
+        let Some(known) = self.marks.get_mut(name) else {
+            self.order.push(name.to_owned());
+            self.marks.insert(name.to_owned(), mark);
+            return;
+        };
+        match (*known, mark) {
+            // Only the end of writing ends it: cp -p and editors set times and modes before they close.
+            (Mark::Create | Mark::Target | Mark::Write, Mark::Check | Mark::Write) => {}
+            (Mark::Look | Mark::Renamed, Mark::Check) => {}
+            _ => *known = mark,
+        }
+    }
+
+    /// The names and their marks; nothing is left.
+    pub(super) fn take(&mut self) -> Vec<(OsString, Mark)> {
+        let mut marks = std::mem::take(&mut self.marks);
+        let order = std::mem::take(&mut self.order);
+        order.into_iter().filter_map(|name| marks.remove_entry(&name)).collect()
+    }
+}
+
+/// Turns the events of a directory into marks. It remembers the first half of a move, whose second
+/// half may come with the next wake-up.
+#[derive(Default)]
+pub(super) struct Reader {
+    moved: Option<(u32, OsString)>,
+}
+
+impl Reader {
+    /// Takes in one event about an entry of the directory.
+    pub(super) fn note(&mut self, event: &Event<'_>, filter: &Filter, marks: &mut Marks) {
+        let is_ours = filter.judge(event.name) != Name::Other;
+        if event.mask.has(Mask::MOVED_TO) {
+            let first_half = self.moved.take().filter(|(cookie, _)| *cookie == event.cookie);
+            if let Some((_, from)) = first_half.filter(|_| is_ours) {
+                marks.add(&from, Mark::Renamed);
+            }
+        }
+        if !is_ours {
+            return;
+        }
+        if event.mask.has(Mask::MOVED_FROM) {
+            self.moved = Some((event.cookie, event.name.to_owned()));
+        }
+        if let Some(mark) = mark_of(event.mask) {
+            marks.add(event.name, mark);
+        }
+    }
+}
+
+fn mark_of(mask: Mask) -> Option<Mark> {
+    let table = [
+        (Mask::CLOSE_WRITE | Mask::MOVED_TO, Mark::Look),
+        (Mask::CREATE, Mark::Create),
+        (Mask::MODIFY, Mark::Write),
+        (Mask::ATTRIB, Mark::Check),
+        (Mask::DELETE, Mark::Gone),
+        (Mask::MOVED_FROM, Mark::Away),
+    ];
+    table.into_iter().find(|(kinds, _)| mask.has(*kinds)).map(|(_, mark)| mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(marks: &[Mark]) -> Mark {
+        let mut all = Marks::default();
+        for mark in marks {
+            all.add(OsStr::new("a.ini"), *mark);
+        }
+        let taken = all.take();
+        assert_eq!(taken.len(), 1);
+        assert!(all.take().is_empty());
+        taken[0].1
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        use Mark::*;
+        assert_eq!(after(&[Create, Write, Look]), Look);
+        assert_eq!(after(&[Create, Write, Look, Gone]), Gone);
+        assert_eq!(after(&[Gone, Create]), Create);
+        assert_eq!(after(&[Away, Create, Write, Look]), Look);
+        assert_eq!(after(&[Check]), Check);
+    }
+
+    #[test]
+    fn a_touch_does_not_cut_writing_short() {
+        use Mark::*;
+        assert_eq!(after(&[Create, Write, Check]), Create);
+        assert_eq!(after(&[Write, Check, Write]), Write);
+        assert_eq!(after(&[Look, Check]), Look);
+        assert_eq!(after(&[Look, Write]), Write);
+    }
+
+    #[test]
+    fn names_keep_the_order_of_the_events() {
+        let mut all = Marks::default();
+        for name in ["b", "a", "c", "a", "b"] {
+            all.add(OsStr::new(name), Mark::Look);
+        }
+        let names: Vec<_> = all.take().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["b", "a", "c"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! The file beside a vassal file that holds its on-demand address.
+//!
+//! It is the only file whose content a monitor reads, and it may be hostile: no byte of it may show in
+//! an error, nothing that is not a regular file is read, and never more than [`LONGEST`].
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::OnDemand;
+use crate::sys::dir::{self, Kind, Links};
+
+/// An address is shorter than this.
+const LONGEST: u64 = 4096;
+
+/// What there is beside a vassal.
+pub(super) struct Companion {
+    /// What it says, or why it cannot be read just now.
+    pub(super) says: io::Result<OnDemand>,
+    /// Where it leads, if it is a link.
+    pub(super) link: Option<OsString>,
+}
+
+/// Reads the companion `name`: the text up to the first byte below 32, without blanks around it. None,
+/// or an empty one, means not on demand. An error is worth another try; what only a change of the file
+/// can heal is a [`OnDemand::Fault`].
+pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> Companion {
+    let link = match dir::stat_at(directory, name, Links::Stay) {
+        Ok(stat) if stat.kind == Kind::Link => dir::link_text(directory, name).ok(),
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Companion { says: Ok(OnDemand::No), link: None };
+        }
+        Err(error) => return Companion { says: Err(error), link: None },
+    };
+    Companion { says: text(directory, name), link }
+}
+
+fn text(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDemand> {
+    // Looked at before it is opened: opening a device can have effects of its own.
+    let stat = match dir::stat_at(directory, name, Links::Follow) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return fault("is a link that leads nowhere");
+        }
+        result => result?,
+    };
+    if stat.kind != Kind::File {
+        return fault("is no regular file");
+    }
+    let mut file = dir::open_file(directory, name)?;
+    if dir::stat(file.as_fd())?.kind != Kind::File {
+        return fault("is no regular file");
+    }
+    let mut bytes = Vec::new();
+    (&mut file).take(LONGEST).read_to_end(&mut bytes)?;
+    let line = bytes.split(|byte| *byte < 32).next().unwrap_or_default();
+    if line.len() as u64 == LONGEST {
+        return fault("holds no address: its first line is too long");
+    }
+    match str::from_utf8(line).map(str::trim) {
+        Ok("") => Ok(OnDemand::No),
+        Ok(address) => Ok(OnDemand::Address(address.to_owned())),
+        Err(_) => fault("holds no address: it is not UTF-8"),
+    }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the callers return it")]
+fn fault(why: &str) -> io::Result<OnDemand> {
+    Ok(OnDemand::Fault(why.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn read_of(content: &[u8]) -> OnDemand {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.ini.socket"), content).unwrap();
+        let directory = dir::open(folder.path()).unwrap();
+        read(directory.as_fd(), OsStr::new("a.ini.socket")).says.unwrap()
+    }
+
+    #[test]
+    fn the_address_ends_at_the_first_byte_below_32() {
+        let address = |text: &str| OnDemand::Address(text.to_owned());
+        assert_eq!(read_of(b"127.0.0.1:8000"), address("127.0.0.1:8000"));
+        assert_eq!(read_of(b"  /run/a b.sock \r\nsecond line\n"), address("/run/a b.sock"));
+        assert_eq!(read_of(b"@name\0rest"), address("@name"));
+        for nothing in [&b""[..], b"\n", b"   \n127.0.0.1:1", b"\t127.0.0.1:1"] {
+            assert_eq!(read_of(nothing), OnDemand::No, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_content_is_a_fault_that_does_not_show_it() {
+        for content in [vec![b'7'; 5000], b"secret\xff\n".to_vec()] {
+            let OnDemand::Fault(why) = read_of(&content) else { panic!("{content:?}") };
+            assert!(!why.contains('7') && !why.contains("secret"));
+        }
+        let mut long = vec![b'7'; 4095];
+        long.push(b'\n');
+        assert_eq!(read_of(&long), OnDemand::Address("7".repeat(4095)));
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        let directory = dir::open(at).unwrap();
+        let says = |name: &str| read(directory.as_fd(), OsStr::new(name));
+        nix::sys::stat::mknodat(
+            &directory,
+            "fifo",
+            nix::sys::stat::SFlag::S_IFIFO,
+            nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+            0,
+        )
+        .unwrap();
+        fs::create_dir(at.join("directory")).unwrap();
+        fs::write(at.join("real"), "@there").unwrap();
+        for (link, to) in
+            [("to-fifo", "fifo"), ("to-null", "/dev/null"), ("dangling", "x"), ("good", "real")]
+        {
+            symlink(to, at.join(link)).unwrap();
+        }
+        for name in ["fifo", "directory", "to-fifo", "to-null", "dangling"] {
+            assert!(matches!(says(name).says, Ok(OnDemand::Fault(_))), "{name}");
+        }
+        assert_eq!(says("absent").says.unwrap(), OnDemand::No);
+        assert_eq!(says("good").says.unwrap(), OnDemand::Address("@there".to_owned()));
+        assert_eq!(says("good").link.unwrap(), "real");
+    }
+}
