@@ -5,6 +5,15 @@ use std::io;
 
 use super::check;
 
+/// The time on CLOCK_MONOTONIC, as the service manager wants to hear it.
+pub fn monotonic() -> std::time::Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, which is ours; the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    std::time::Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 /// The time since boot, suspension included, in the ticks of `/proc/PID/stat`: what
 /// [`super::process::start_ticks`] compares with. Rounded down, as there.
 ///

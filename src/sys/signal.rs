@@ -232,9 +232,6 @@ fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
 /// The kernel is asked itself, because the C library refuses signals 32 and 33, which it keeps for its
 /// threads, and glibc's posix_spawn(3) starts programs with those ignored.
 pub fn set_all_default() {
-    // The kernel's struct (rt_sigaction(2)), of the same size or smaller on all architectures: default
-    // action, no flags, no restorer, empty mask.
-    let default = [0u64; 5];
     for signal in Signal::all() {
         // KILL and STOP are refused, and cannot have been changed.
         let _ = set_default(signal);
