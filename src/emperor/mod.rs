@@ -1,4 +1,321 @@
-//! Under construction.
+//! The shell of the emperor: it waits, ranks what has come, steps the state and acts on its effects.
+//!
+//! Nothing here decides what a vassal's event means; that is the event table in `state`. Nothing here
+//! waits but the reactor.
 
+mod act;
+mod custody;
+mod lines;
 pub mod notify;
+mod ondemand;
+mod process;
+mod report;
+mod settings;
+pub mod setup;
+mod signals;
+pub mod start;
 pub mod stats;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::log::Log;
+use crate::monitor::{self, Monitor, What};
+use crate::reactor::Reactor;
+use crate::spawn::plan::Template;
+use crate::state::realm::Realm;
+use crate::state::{Effect, Event, Key, LifeId, SourceId, VassalId};
+use crate::sys::descendants;
+use crate::sys::process::Pid;
+use crate::sys::signal::SignalFd;
+
+use custody::Hall;
+use process::Process;
+
+/// What the reactor waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Token {
+    /// Status socket of a start.
+    Status(LifeId),
+    /// Emperor pipe.
+    Pipe(LifeId),
+    /// Notify socket.
+    Notify(LifeId),
+    /// End of a process.
+    Pidfd(LifeId),
+    /// A monitor.
+    Monitor(SourceId),
+    /// On-demand listener.
+    OnDemand(VassalId),
+    /// A listener or a client of the statistics.
+    Stats(stats::Source),
+    /// The signalfd.
+    Signals,
+    /// End of the keeper.
+    Keeper,
+}
+
+impl crate::reactor::Token for Token {
+    fn rank(self) -> u8 {
+        match self {
+            Self::Status(_) => 0,                 // "exec failed" before "it exited"
+            Self::Pipe(_) | Self::Notify(_) => 1, // last words before the death notice
+            Self::Pidfd(_) => 2,
+            Self::Monitor(_) | Self::OnDemand(_) | Self::Stats(_) => 3,
+            Self::Signals | Self::Keeper => 4, // SIGCHLD here only means orphans
+        }
+    }
+}
+
+/// Most rounds of effects that answer with events within one turn; more would be a fault of ours.
+const MAX_ROUNDS: usize = 64;
+/// Exit status when the keeper has died.
+const KEEPER_LOST: u8 = 70;
+
+/// The emperor.
+pub struct Emperor {
+    reactor: Reactor<Token>,
+    realm: Realm,
+    log: Log,
+    monitors: Vec<Source>,
+    halls: HashMap<VassalId, Hall>,
+    processes: HashMap<LifeId, Process>,
+    pids: HashMap<Pid, LifeId>,
+    /// Sessions whose leader was reaped in this turn: what is left of them is ended after it.
+    ended_sessions: HashSet<i32>,
+    template: Template,
+    null: OwnedFd,
+    ondemand: ondemand::Options,
+    stats: stats::Stats,
+    notify: notify::Notifier,
+    signals: SignalFd,
+    keeper: Option<setup::KeeperHandle>,
+    identity: setup::Identity,
+    pidfile: Option<PathBuf>,
+    events: VecDeque<Event>,
+    now: Instant,
+    started: Instant,
+    /// How many vassals the limit of descriptors allows.
+    max_vassals: usize,
+    lost_turns: u64,
+    /// More strangers have died than one wake-up reaps.
+    more_strangers: bool,
+    leave: Option<u8>,
+}
+
+/// A monitor, and where its vassals start.
+struct Source {
+    monitor: Box<dyn Monitor>,
+    directory: PathBuf,
+    scanned: bool,
+}
+
+impl Emperor {
+    /// Runs until ragnarok is over; gives the exit status.
+    pub fn run(&mut self) -> u8 {
+        self.first_scan();
+        let mut ready = Vec::new();
+        loop {
+            if let Some(status) = self.leave {
+                return self.bury(status);
+            }
+            // A panic is a fault of ours, but the emperor's death is every vassal's: the turn is lost,
+            // the emperor is not.
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut ready)));
+            if turn.is_err() {
+                self.events.clear();
+                self.lost_turns += 1;
+                self.log.error(format_args!(
+                    "a turn of the loop has failed by a fault in liege; please report it"
+                ));
+            }
+        }
+    }
+
+    fn turn(&mut self, ready: &mut Vec<Token>) {
+        match self.reactor.wait(self.deadline(), ready) {
+            Ok(now) => self.now = now,
+            Err(error) => self.log.error(format_args!("cannot wait for events: poll: {error}")),
+        }
+        for token in ready.drain(..) {
+            self.serve(token);
+        }
+        // Deadlines last: a heartbeat that has just come must be seen before the timer that would
+        // punish its absence.
+        self.serve_deadlines();
+        if std::mem::take(&mut self.more_strangers) {
+            self.reap_strangers();
+        }
+        self.end_strays();
+        self.tell_manager();
+    }
+
+    fn serve(&mut self, token: Token) {
+        match token {
+            Token::Status(life) => self.read_status(life),
+            Token::Pipe(life) => self.read_pipe(life),
+            Token::Notify(life) => self.read_notify(life),
+            Token::Pidfd(life) => self.reap(life),
+            Token::Monitor(source) => {
+                self.look(source, |monitor, now, out| monitor.read(now, out));
+            }
+            Token::OnDemand(vassal) => self.connection(vassal),
+            Token::Stats(source) => self.serve_stats(source),
+            Token::Signals => self.read_signals(),
+            Token::Keeper => self.keeper_lost(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let monitors = self.monitors.iter().filter_map(|source| source.monitor.deadline());
+        let own = [self.realm.deadline(), self.stats.deadline(), self.notify.deadline()];
+        let more = self.more_strangers.then_some(self.now);
+        monitors.chain(own.into_iter().flatten()).chain(more).min()
+    }
+
+    fn serve_deadlines(&mut self) {
+        let now = self.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        for index in 0..self.monitors.len() {
+            if due(self.monitors.get(index).and_then(|source| source.monitor.deadline())) {
+                self.look(SourceId(index), |monitor, now, out| monitor.expire(now, out));
+            }
+        }
+        if due(self.stats.deadline()) {
+            self.stats.expire(now);
+            self.stats.settle(&mut self.reactor, Token::Stats);
+        }
+        if due(self.realm.deadline()) {
+            self.happen(Event::Time);
+        }
+    }
+
+    /// Steps the state with one event, and with all that its effects answer, before anything else.
+    fn happen(&mut self, event: Event) {
+        self.events.push_back(event);
+        let mut effects: Vec<Effect> = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            for _ in 0..self.events.len() {
+                if let Some(event) = self.events.pop_front() {
+                    self.realm.step(self.now, event, &mut effects);
+                }
+            }
+            for effect in effects.drain(..) {
+                self.act(effect);
+            }
+            if self.events.is_empty() {
+                return;
+            }
+        }
+        self.log.error(format_args!(
+            "effects and events have not come to rest in {MAX_ROUNDS} rounds; please report it"
+        ));
+    }
+
+    /// Lets a monitor look, and passes on what it has seen.
+    fn look(
+        &mut self,
+        source: SourceId,
+        how: impl FnOnce(&mut dyn Monitor, Instant, &mut monitor::Out),
+    ) {
+        let Some(entry) = self.monitors.get_mut(source.0) else { return };
+        let mut out = monitor::Out::default();
+        how(entry.monitor.as_mut(), self.now, &mut out);
+        let boot = !std::mem::replace(&mut entry.scanned, true);
+        for notice in out.notices {
+            let level = lines::level(notice.level);
+            match notice.name {
+                Some(name) => {
+                    let name = lines::name(name.as_encoded_bytes());
+                    self.log.line(level, format_args!("[{name}] {}", notice.text));
+                }
+                None => self.log.line(level, format_args!("{}", notice.text)),
+            }
+        }
+        for sighting in out.sightings {
+            let name = std::os::unix::ffi::OsStringExt::into_vec(sighting.name);
+            let key = Key { source, name };
+            self.happen(match sighting.what {
+                What::Found(file) => Event::Found { key, file: custody::file(&file), boot },
+                What::Changed(file) => Event::Changed { key, file: custody::file(&file) },
+                What::Chowned(file) => Event::Chowned { key, file: custody::file(&file) },
+                What::Lost => Event::Lost(key),
+            });
+        }
+    }
+
+    fn first_scan(&mut self) {
+        for index in 0..self.monitors.len() {
+            self.look(SourceId(index), |monitor, now, out| monitor.rescan(now, out));
+        }
+        self.log.notice(format_args!(
+            "the emperor (pid {}) governs {} vassals",
+            std::process::id(),
+            self.realm.len()
+        ));
+        let sent = self.notify.ready();
+        self.told(sent);
+        self.tell_manager();
+    }
+
+    fn serve_stats(&mut self, source: stats::Source) {
+        match source {
+            stats::Source::Client(client) => self.stats.serve(client, self.now),
+            stats::Source::Listener(index) => {
+                // Taken out for as long as the report of everything else is made.
+                let mut stats = std::mem::take(&mut self.stats);
+                stats.accept(index, self.now, || {
+                    let mut json = Vec::new();
+                    stats::render(&self.report(), &mut json);
+                    json
+                });
+                self.stats = stats;
+            }
+        }
+        self.stats.settle(&mut self.reactor, Token::Stats);
+    }
+
+    fn rescan(&mut self) {
+        for index in 0..self.monitors.len() {
+            self.look(SourceId(index), |monitor, now, out| monitor.rescan(now, out));
+        }
+    }
+
+    /// Tells the service manager what has changed, if there is one.
+    fn tell_manager(&mut self) {
+        if self.notify.is_idle() {
+            return;
+        }
+        let failing = self.realm.vassals().filter(|v| v.history.last_error.is_some()).count();
+        let sent = self.notify.status(self.processes.len(), failing, self.now);
+        self.told(sent);
+    }
+
+    fn told(&mut self, sent: Result<(), String>) {
+        if let Err(why) = sent {
+            self.log.warning(format_args!("{why}"));
+        }
+    }
+
+    /// The keeper has died: what it would have done for us is done here, at once.
+    fn keeper_lost(&mut self) {
+        self.log.error(format_args!("the keeper has died: every vassal is killed"));
+        self.leave = Some(KEEPER_LOST);
+    }
+
+    /// The end: nothing that was started here is left behind.
+    fn bury(&mut self, status: u8) -> u8 {
+        descendants::clear();
+        if let Some(path) = self.pidfile.take() {
+            let _ = std::fs::remove_file(path);
+        }
+        let sent = self.notify.buried();
+        self.told(sent);
+        self.log.notice(format_args!("the emperor is buried (status {status})"));
+        self.log.flush();
+        status
+    }
+}

@@ -46,7 +46,7 @@ const MAX_IGNORED: usize = 64 * 1024;
 pub struct ClientId(u64);
 
 /// What the reactor waits for here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The listener at this place: then [`Stats::accept`].
     Listener(usize),
@@ -65,7 +65,7 @@ pub enum Form {
 }
 
 /// Listeners and clients.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stats {
     form: Form,
     listeners: Vec<Listener>,

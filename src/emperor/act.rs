@@ -1,0 +1,37 @@
+//! Effects to calls.
+
+use crate::state::{Effect, Note, VassalId};
+
+use super::{Emperor, lines, settings};
+
+impl Emperor {
+    /// Does what one effect asks for; what fails at once becomes an event of the same turn.
+    pub(super) fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Bind(vassal, address) => self.bind(vassal, &address),
+            Effect::Unbind(vassal) => self.unbind(vassal),
+            Effect::Watch(vassal) => self.watch(vassal),
+            Effect::Unwatch(vassal) => self.unwatch(vassal),
+            Effect::Spawn(vassal, life, role) => self.spawn(vassal, life, role),
+            Effect::Tell(life, order) => self.tell(life, settings::byte(order)),
+            Effect::Signal(life, signal) => self.signal(life, signal),
+            Effect::Kill(life) => self.signal(life, 9),
+            Effect::TakeCustody(vassal, life) => self.take_custody(vassal, life),
+            Effect::Forget(vassal) => self.forget(vassal),
+            Effect::Note(vassal, note) => self.note(vassal, &note),
+            Effect::Leave(status) => self.leave = Some(status),
+        }
+    }
+
+    fn forget(&mut self, vassal: VassalId) {
+        self.unbind(vassal);
+        self.halls.remove(&vassal);
+    }
+
+    fn note(&mut self, vassal: VassalId, note: &Note) {
+        self.hall(vassal);
+        let label = self.halls.get(&vassal).map_or("?", |hall| &hall.label);
+        let line = lines::Line(note);
+        self.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
+    }
+}

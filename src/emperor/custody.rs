@@ -1,0 +1,67 @@
+//! What the shell holds for a vassal as long as its file exists: its name and its listeners.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+use crate::monitor;
+use crate::state::{File, LifeId, OnDemand, VassalId};
+
+use super::Emperor;
+
+/// One vassal's belongings.
+#[derive(Debug)]
+pub(super) struct Hall {
+    /// Its name, as it is.
+    pub name: Vec<u8>,
+    /// Its name, as it may be printed.
+    pub label: String,
+    /// Where it starts.
+    pub directory: CString,
+    /// Its on-demand listener, blocking, as programs expect it.
+    pub listener: Option<OwnedFd>,
+    /// The listening sockets that its stage has bound.
+    pub custody: Vec<OwnedFd>,
+}
+
+impl Emperor {
+    /// The belongings of a vassal, made when they are first asked for.
+    pub(super) fn hall(&mut self, id: VassalId) -> Option<&mut Hall> {
+        if !self.halls.contains_key(&id) {
+            let key = &self.realm.vassal(id)?.key;
+            let source = self.monitors.get(key.source.0)?;
+            let directory = std::os::unix::ffi::OsStrExt::as_bytes(source.directory.as_os_str());
+            let hall = Hall {
+                name: key.name.clone(),
+                label: super::lines::name(&key.name),
+                directory: CString::new(directory).ok()?,
+                listener: None,
+                custody: Vec::new(),
+            };
+            self.halls.insert(id, hall);
+        }
+        self.halls.get_mut(&id)
+    }
+
+    /// The set of listeners that the stage of this life has sent is the vassal's from now on.
+    pub(super) fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        let set = std::mem::take(&mut process.custody);
+        if let Some(hall) = self.hall(vassal) {
+            hall.custody = set;
+        }
+    }
+}
+
+/// What the state wants to know of a file.
+pub(super) fn file(seen: &monitor::File) -> File {
+    File {
+        modified: seen.stamp.mtime.0,
+        uid: seen.uid,
+        gid: seen.gid,
+        on_demand: match &seen.on_demand {
+            monitor::OnDemand::No => OnDemand::No,
+            monitor::OnDemand::Address(text) => OnDemand::Address(text.clone()),
+            monitor::OnDemand::Fault(why) => OnDemand::Fault(why.clone()),
+        },
+    }
+}

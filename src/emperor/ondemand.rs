@@ -1,0 +1,114 @@
+//! On-demand listeners: bind, watch, hand over.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::config::address::{self, Address};
+use crate::reactor::{Interest, Kind};
+use crate::state::{Event, VassalId};
+use crate::sys::address::Address as Place;
+use crate::sys::socket::{self, Accept, ListenOptions};
+
+use super::{Emperor, Token};
+
+/// How on-demand sockets are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// How many connections wait.
+    pub backlog: u32,
+    /// Mode of a unix socket.
+    pub mode: u32,
+}
+
+impl Emperor {
+    /// Binds a vassal's address; answers with an event.
+    pub(super) fn bind(&mut self, vassal: VassalId, address: &str) {
+        let answer = match self.try_bind(vassal, address) {
+            Ok(listener) => {
+                if let Some(hall) = self.hall(vassal) {
+                    hall.listener = Some(listener);
+                }
+                Event::ListenerBound(vassal)
+            }
+            Err(why) => Event::ListenerRefused(vassal, why),
+        };
+        self.events.push_back(answer);
+    }
+
+    fn try_bind(&mut self, vassal: VassalId, address: &str) -> Result<OwnedFd, String> {
+        let parsed = address::parse(address)
+            .map_err(|why| format!("its on-demand address is no address: {why}"))?;
+        let directory = self.hall(vassal).map(|hall| hall.directory.clone()).unwrap_or_default();
+        let directory = Path::new(OsStr::from_bytes(directory.as_bytes()));
+        let place = place(&parsed, directory).ok_or_else(|| {
+            format!(
+                "on-demand address '{address}' is no place to listen at; use host:port or a path"
+            )
+        })?;
+        let options = ListenOptions {
+            backlog: self.ondemand.backlog,
+            mode: Some(self.ondemand.mode),
+            accept: Accept::Waits,
+            ..ListenOptions::default()
+        };
+        socket::listen(&place, &options).map_err(|error| {
+            format!("cannot listen on {place}: {error}{}", advice(error.source.kind()))
+        })
+    }
+
+    pub(super) fn unbind(&mut self, vassal: VassalId) {
+        self.reactor.remove(Token::OnDemand(vassal));
+        if let Some(hall) = self.halls.get_mut(&vassal) {
+            hall.listener = None;
+        }
+    }
+
+    pub(super) fn watch(&mut self, vassal: VassalId) {
+        let Some(hall) = self.halls.get(&vassal) else { return };
+        let Some(listener) = &hall.listener else { return };
+        let token = Token::OnDemand(vassal);
+        if let Err(error) = self.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet) {
+            let why = format!("cannot watch its on-demand socket: {error}");
+            self.events.push_back(Event::ListenerLost(vassal, why));
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, vassal: VassalId) {
+        self.reactor.remove(Token::OnDemand(vassal));
+    }
+
+    /// Somebody has connected; or a program has shut the listener down, for all who hold it.
+    pub(super) fn connection(&mut self, vassal: VassalId) {
+        let listener = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref());
+        let Some(listener) = listener else { return };
+        if socket::is_listening(listener.as_fd()) {
+            self.happen(Event::Connection(vassal));
+        } else {
+            let why = "its program has shut the on-demand socket down".to_owned();
+            self.happen(Event::ListenerLost(vassal, why));
+        }
+    }
+}
+
+/// Where the emperor itself can listen; relative paths count from `directory`.
+pub(super) fn place(address: &Address, directory: &Path) -> Option<Place> {
+    match address {
+        Address::Tcp(address) => Some(Place::Tcp(*address)),
+        Address::Unix(path) => Some(Place::Path(directory.join(path))),
+        Address::Abstract(name) => Some(Place::Abstract(name.clone())),
+        Address::Fd(_) | Address::Shared(_) | Address::Stdin => None,
+    }
+}
+
+/// The way out of a refused bind.
+pub(super) fn advice(kind: std::io::ErrorKind) -> &'static str {
+    match kind {
+        std::io::ErrorKind::AddrInUse => "; end who listens there, or choose another address",
+        std::io::ErrorKind::NotFound => "; create its directory first",
+        std::io::ErrorKind::PermissionDenied => "; choose a place where the emperor may bind",
+        std::io::ErrorKind::AddrNotAvailable => "; no interface has this address",
+        _ => "",
+    }
+}

@@ -1,0 +1,406 @@
+//! The processes of the emperor: spawn, listen to them, reap them.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::proto::emperor::FromVassal;
+use crate::proto::status::{Custody, FromStage, MAX_PACKET, Purpose};
+use crate::reactor::{Interest, Kind};
+use crate::spawn::plan::Start;
+use crate::state::{Channel, Event, Exit, LifeEvent, LifeId, Role, Said, VassalId};
+use crate::sys::process::{self, Ended, Pid, Reap};
+use crate::sys::signal::Signal;
+use crate::sys::{descendants, pidfd, scm, socket};
+
+use super::{Emperor, Token, lines, settings};
+
+/// Bytes read from one emperor pipe in one wake-up.
+const PIPE_CHUNK: usize = 64;
+/// Bytes read from the pipe of a life that has ended, before its end is believed.
+const LAST_WORDS: usize = 256 * 1024;
+/// Packets read from one status socket in one wake-up.
+const STATUS_PACKETS: usize = 8;
+/// Datagrams read from one notify socket in one wake-up.
+const NOTIFY_PACKETS: usize = 16;
+/// A vassal that sends more bytes than this in a second, for [`FLOOD_SECONDS`], is heard no more.
+const FLOOD_BYTES: u32 = 10_000;
+const FLOOD_SECONDS: u32 = 10;
+
+/// One life, as the kernel knows it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub vassal: VassalId,
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    /// Our end of the emperor pipe, until the other end is closed.
+    pub pipe: Option<OwnedFd>,
+    /// Our end of the status socket, until the program runs.
+    pub status: Option<OwnedFd>,
+    /// Its notify socket, if it has one.
+    pub notify: Option<OwnedFd>,
+    /// The listeners that its stage has sent, until they become the vassal's.
+    pub custody: Vec<OwnedFd>,
+    flood: Flood,
+}
+
+/// How much a vassal talks.
+#[derive(Debug)]
+struct Flood {
+    since: Instant,
+    bytes: u32,
+    seconds: u32,
+}
+
+impl Flood {
+    /// Counts bytes; true if it has been too many for too long.
+    fn count(&mut self, now: Instant, bytes: usize) -> bool {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            self.seconds = if self.bytes > FLOOD_BYTES { self.seconds + 1 } else { 0 };
+            self.since = now;
+            self.bytes = 0;
+        }
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.seconds >= FLOOD_SECONDS
+    }
+}
+
+impl Emperor {
+    /// Forks a life; answers with an event.
+    pub(super) fn spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) {
+        let answer = match self.try_spawn(vassal, life, role) {
+            Ok(pid) => LifeEvent::Spawned(pid.get()),
+            Err(error) => LifeEvent::SpawnFailed(format!("cannot make a process: {error}")),
+        };
+        self.events.push_back(Event::Life(life, answer));
+    }
+
+    fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
+        self.hall(vassal);
+        let Some(hall) = self.halls.get(&vassal) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let (pipe, its_pipe) = socket::stream_pair()?;
+        let (status, its_status) = socket::packet_pair()?;
+        socket::refuse_descriptors(pipe.as_fd())?;
+        if self.template.stage {
+            let mut sockets: Vec<_> = hall.listener.iter().map(AsFd::as_fd).collect();
+            sockets.extend(hall.custody.iter().map(AsFd::as_fd));
+            let custody = Custody {
+                name: std::os::unix::ffi::OsStringExt::from_vec(hall.name.clone()),
+                file: None,
+                purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
+                on_demand: hall.listener.is_some(),
+                in_use: self
+                    .realm
+                    .vassal(vassal)
+                    .and_then(|vassal| vassal.current())
+                    .is_some_and(|current| current.id != life),
+                listeners: u8::try_from(hall.custody.len()).unwrap_or(0),
+            };
+            scm::send(status.as_fd(), &custody.encode(), &sockets)?;
+        }
+        let start = Start {
+            name: &hall.name,
+            directory: &hall.directory,
+            input: hall.listener.as_ref().unwrap_or(&self.null).as_fd(),
+            pipe: its_pipe.as_fd(),
+            status: its_status.as_fd(),
+        };
+        let pid = self.template.plan(&start)?.spawn()?;
+        self.adopt_child(pid, vassal, life, (pipe, status))
+    }
+
+    /// Takes a new child into the tables; if that fails it is ended, as nobody would ever see it.
+    fn adopt_child(
+        &mut self,
+        pid: Pid,
+        vassal: VassalId,
+        life: LifeId,
+        (pipe, status): (OwnedFd, OwnedFd),
+    ) -> io::Result<Pid> {
+        let give_up = |error| {
+            if let Some(kill) = Signal::new(9) {
+                let _ = process::kill_child(pid, kill);
+            }
+            Err(error)
+        };
+        let pidfd = match pidfd::open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) => return give_up(error),
+        };
+        let added = [
+            (status.as_fd(), Token::Status(life), Kind::Busy),
+            (pipe.as_fd(), Token::Pipe(life), Kind::Quiet),
+            (pidfd.as_fd(), Token::Pidfd(life), Kind::Quiet),
+        ]
+        .into_iter()
+        .try_for_each(|(fd, token, kind)| self.reactor.add(fd, token, Interest::Read, kind));
+        if let Err(error) = added {
+            self.forget_tokens(life);
+            return give_up(error);
+        }
+        let process = Process {
+            vassal,
+            pid,
+            pidfd,
+            pipe: Some(pipe),
+            status: Some(status),
+            notify: None,
+            custody: Vec::new(),
+            flood: Flood { since: self.now, bytes: 0, seconds: 0 },
+        };
+        self.processes.insert(life, process);
+        self.pids.insert(pid, life);
+        Ok(pid)
+    }
+
+    fn forget_tokens(&mut self, life: LifeId) {
+        for token in
+            [Token::Status(life), Token::Pipe(life), Token::Notify(life), Token::Pidfd(life)]
+        {
+            self.reactor.remove(token);
+        }
+    }
+
+    // What it says.
+
+    pub(super) fn read_status(&mut self, life: LifeId) {
+        let mut buffer = [0_u8; MAX_PACKET];
+        for _ in 0..STATUS_PACKETS {
+            let Some(status) = self.processes.get(&life).and_then(|p| p.status.as_ref()) else {
+                return;
+            };
+            match scm::receive(status.as_fd(), &mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(packet) if packet.length > 0 => {
+                    let bytes = buffer.get(..packet.length).unwrap_or_default();
+                    self.status_packet(life, bytes, packet.fds);
+                }
+                Ok(_) | Err(_) => {
+                    self.reactor.remove(Token::Status(life));
+                    if let Some(process) = self.processes.get_mut(&life) {
+                        process.status = None;
+                    }
+                    return self.happen(Event::Life(life, LifeEvent::StatusClosed));
+                }
+            }
+        }
+    }
+
+    fn status_packet(&mut self, life: LifeId, bytes: &[u8], mut fds: Vec<OwnedFd>) {
+        let event = match FromStage::decode(bytes) {
+            Ok(FromStage::Exec(told)) => {
+                let notify = (told.notify && fds.len() == told.descriptors()).then(|| fds.pop());
+                let mut listeners: Vec<OwnedFd> =
+                    fds.drain(..fds.len().min(usize::from(told.listeners))).collect();
+                let strange = listeners.extract_if(.., |fd| !socket::is_listening(fd.as_fd()));
+                scm::discard(strange.collect::<Vec<_>>());
+                let settings = settings::settings(&told, listeners.len());
+                for warning in &told.warnings {
+                    self.say(life, crate::log::Level::Warning, warning);
+                }
+                if let Some(process) = self.processes.get_mut(&life) {
+                    process.custody = listeners;
+                }
+                self.watch_notify(life, notify.flatten());
+                LifeEvent::Verdict(settings)
+            }
+            Ok(FromStage::Error(fault)) => {
+                for more in &fault.more {
+                    self.say(life, crate::log::Level::Error, more);
+                }
+                LifeEvent::StartFailed(settings::fault(&fault))
+            }
+            Ok(FromStage::Failed { step, errno }) => {
+                let program = self.template.programs.first();
+                let program = program.map(|p| p.to_string_lossy().into_owned());
+                let program = program.unwrap_or_default();
+                LifeEvent::StartFailed(settings::failure(step, errno, &program))
+            }
+            Err(malformed) => LifeEvent::StartFailed(malformed.to_string()),
+        };
+        scm::discard(fds);
+        self.happen(Event::Life(life, event));
+    }
+
+    fn watch_notify(&mut self, life: LifeId, notify: Option<OwnedFd>) {
+        let Some(notify) = notify else { return };
+        let token = Token::Notify(life);
+        if let Err(error) = self.reactor.add(notify.as_fd(), token, Interest::Read, Kind::Quiet) {
+            let why = format!("its notify socket cannot be watched: {error}");
+            return self.say(life, crate::log::Level::Error, &why);
+        }
+        if let Some(process) = self.processes.get_mut(&life) {
+            process.notify = Some(notify);
+        }
+    }
+
+    pub(super) fn read_pipe(&mut self, life: LifeId) {
+        // The exec is told by the end of the status socket, which comes before the first byte.
+        self.read_status(life);
+        self.read_bytes(life, PIPE_CHUNK);
+    }
+
+    /// Reads up to `most` bytes of the emperor pipe; what is said twice in them is heard once.
+    fn read_bytes(&mut self, life: LifeId, most: usize) {
+        let mut said: Vec<Said> = Vec::new();
+        let mut closed = false;
+        let mut total = 0;
+        while total < most && !closed {
+            let mut buffer = [0_u8; PIPE_CHUNK];
+            let Some(process) = self.processes.get_mut(&life) else { return };
+            let Some(pipe) = &process.pipe else { return };
+            match scm::receive(pipe.as_fd(), &mut buffer) {
+                Ok(chunk) if chunk.length > 0 => {
+                    scm::discard(chunk.fds);
+                    total += chunk.length;
+                    closed = process.flood.count(self.now, chunk.length);
+                    let bytes = buffer.get(..chunk.length).unwrap_or_default();
+                    for word in bytes.iter().filter_map(|byte| FromVassal::from_byte(*byte)) {
+                        said.extend(settings::said(word).filter(|word| !said.contains(word)));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(_) | Err(_) => closed = true,
+            }
+        }
+        for word in said {
+            self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Pipe)));
+        }
+        if closed {
+            self.reactor.remove(Token::Pipe(life));
+            if let Some(process) = self.processes.get_mut(&life) {
+                process.pipe = None;
+            }
+            self.happen(Event::Life(life, LifeEvent::PipeClosed));
+        }
+    }
+
+    pub(super) fn read_notify(&mut self, life: LifeId) {
+        self.read_status(life);
+        for _ in 0..NOTIFY_PACKETS {
+            let mut buffer = [0_u8; 4096];
+            let Some(process) = self.processes.get(&life) else { return };
+            let Some(notify) = &process.notify else { return };
+            let packet = match scm::receive(notify.as_fd(), &mut buffer) {
+                Ok(packet) => packet,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Too long, or too much attached: it is gone, the next one may be better.
+                Err(_) => continue,
+            };
+            scm::discard(packet.fds);
+            // Whoever else can reach the socket cannot speak for this life.
+            if packet.sender.is_none_or(|sender| sender.pid != process.pid.get()) {
+                continue;
+            }
+            let text = buffer.get(..packet.length).unwrap_or_default();
+            let is = |line: &[u8]| text.split(|byte| *byte == b'\n').any(|found| found == line);
+            for (line, word) in [(&b"READY=1"[..], Said::Ready), (b"WATCHDOG=1", Said::Beat)] {
+                if is(line) {
+                    self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Notify)));
+                }
+            }
+        }
+    }
+
+    // What is said to it.
+
+    /// One byte on its pipe. A vassal that does not read has 278 of them waiting at most; what does
+    /// not fit is not needed, because the same word waits there already.
+    pub(super) fn tell(&mut self, life: LifeId, byte: u8) {
+        if let Some(pipe) = self.processes.get(&life).and_then(|process| process.pipe.as_ref()) {
+            let _ = socket::send(pipe.as_fd(), &[byte]);
+        }
+    }
+
+    /// A signal to its process group, whose leader is our own child that is not reaped.
+    pub(super) fn signal(&mut self, life: LifeId, number: i32) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let Some(signal) = Signal::new(number) else { return };
+        // Before its setsid the group does not exist yet; the process does.
+        let sent = process::kill_group(process.pid, signal)
+            .or_else(|_| pidfd::send(process.pidfd.as_fd(), signal));
+        if let Err(error) = sent {
+            let why = format!("cannot be sent {}: {error}", lines::signal_name(number));
+            self.say(life, crate::log::Level::Error, &why);
+        }
+    }
+
+    // Its end.
+
+    /// A pidfd is readable, or the process was met among the dead.
+    pub(super) fn reap(&mut self, life: LifeId) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let pid = process.pid;
+        match pidfd::wait(process.pidfd.as_fd(), Reap::Peek) {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(error) => {
+                let why = format!("cannot be waited for: {error}");
+                self.say(life, crate::log::Level::Error, &why);
+            }
+        }
+        // Its last words come before its death, whatever poll has said.
+        for _ in 0..4 {
+            self.read_status(life);
+        }
+        self.read_bytes(life, LAST_WORDS);
+        self.read_notify(life);
+        // The leader is not reaped yet, so its number, and that of its group, can be nobody else's.
+        if let Some(kill) = Signal::new(9) {
+            let _ = process::kill_group(pid, kill);
+        }
+        let Some(process) = self.processes.get(&life) else { return };
+        let ended = match pidfd::wait(process.pidfd.as_fd(), Reap::Take) {
+            Ok(Some(ended)) => ended,
+            Ok(None) | Err(_) => Ended::Exited(255),
+        };
+        self.forget_tokens(life);
+        if let Some(process) = self.processes.remove(&life) {
+            self.pids.remove(&process.pid);
+            self.ended_sessions.insert(process.pid.get());
+        }
+        self.happen(Event::Life(life, LifeEvent::Exited(exit(ended))));
+    }
+
+    /// What is left of the sessions whose leader is gone: orphans, and so our children by now.
+    pub(super) fn end_strays(&mut self) {
+        if self.ended_sessions.is_empty() {
+            return;
+        }
+        let sessions: HashSet<i32> = std::mem::take(&mut self.ended_sessions);
+        let mut strays = Vec::new();
+        let known = &self.pids;
+        let listed = descendants::each_child(|pid| {
+            let is_stray = || process::session_of(pid).is_ok_and(|s| sessions.contains(&s));
+            if !known.contains_key(&pid) && is_stray() {
+                strays.push(pid);
+            }
+        });
+        if let Err(error) = listed {
+            self.log.warning(format_args!("cannot list the children of the emperor: {error}"));
+        }
+        for pid in strays {
+            if let (Ok(stray), Some(kill)) = (pidfd::open(pid), Signal::new(9)) {
+                let _ = pidfd::send(stray.as_fd(), kill);
+            }
+        }
+    }
+
+    /// A line about the vassal of this life.
+    fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
+        let vassal = self.processes.get(&life).map(|process| process.vassal);
+        let label = vassal.and_then(|id| self.halls.get(&id)).map_or("?", |hall| &hall.label);
+        let text = crate::log::escaped(text.as_bytes());
+        self.log.line(level, format_args!("[{label}] {text}"));
+    }
+}
+
+fn exit(ended: Ended) -> Exit {
+    match ended {
+        Ended::Exited(code) => Exit::Code(i32::from(code)),
+        Ended::Killed { signal, .. } => Exit::Signal(signal.raw()),
+    }
+}

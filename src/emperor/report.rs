@@ -1,0 +1,195 @@
+//! What statistics show, read off the state.
+
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::state::life::{Life, Phase as LifePhase};
+use crate::state::report::{BlacklistEntry, Refused, Report, VassalReport};
+use crate::state::vassal::{Phase, Vassal, Why};
+
+use super::Emperor;
+
+/// Turns moments of the monotonic clock into seconds since 1970.
+#[derive(Clone, Copy)]
+struct Wall {
+    now: Instant,
+    seconds: f64,
+}
+
+impl Wall {
+    fn at(self, moment: Instant) -> i64 {
+        let ago = self.now.saturating_duration_since(moment).as_secs_f64();
+        (self.seconds - ago) as i64
+    }
+
+    fn of(self, moment: Option<Instant>) -> i64 {
+        moment.map_or(0, |moment| self.at(moment))
+    }
+}
+
+impl Emperor {
+    /// Everything at this moment.
+    pub(super) fn report(&self) -> Report {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Wall { now: self.now, seconds: since.as_secs_f64() };
+        let sources: Vec<Vec<u8>> = self
+            .monitors
+            .iter()
+            .map(|source| source.monitor.source().as_os_str().as_bytes().to_vec())
+            .collect();
+        let vassals: Vec<VassalReport> =
+            self.realm.vassals().map(|vassal| self.vassal_report(vassal, wall, &sources)).collect();
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: i32::try_from(self.identity.pid).unwrap_or(0),
+            uid: self.identity.uid,
+            gid: self.identity.gid,
+            cwd: self.identity.cwd.clone(),
+            throttle_level: millis(self.realm.throttle_level()),
+            running: vassals.iter().filter(|vassal| vassal.pid.is_some()).count(),
+            failing: vassals.iter().filter(|vassal| vassal.last_error.is_some()).count(),
+            vassals,
+            blacklist: self.realm.vassals().filter_map(|v| self.blacklisted(v, wall)).collect(),
+            state: if self.realm.is_ending() { "ragnarok" } else { "governing" },
+            guards: self.guards(),
+            keeper_pid: self.keeper.as_ref().and_then(|keeper| i32::try_from(keeper.pid).ok()),
+            started: wall.at(self.started),
+            starting: self.realm.starting(),
+            max_vassals: self.max_vassals,
+            lost_turns: self.lost_turns,
+            lost_log_lines: self.log.lost(),
+            refused: self.refused(&sources),
+            emperor: sources,
+            emperor_tyrant: false,
+        }
+    }
+
+    /// What makes the vassals die with the emperor.
+    fn guards(&self) -> Vec<&'static str> {
+        let keeper = self.keeper.is_some().then_some("keeper");
+        let kernel = (self.identity.pid == 1).then_some("pid-namespace");
+        ["parent-death"].into_iter().chain(keeper).chain(kernel).collect()
+    }
+
+    fn refused(&self, sources: &[Vec<u8>]) -> Vec<Refused> {
+        let of = |(source, monitor): (&super::Source, &Vec<u8>)| {
+            let refused = source.monitor.refused();
+            let entry = |(name, why): (&std::ffi::OsStr, &str)| Refused {
+                id: name.as_bytes().to_vec(),
+                monitor: monitor.clone(),
+                reason: why.to_owned(),
+            };
+            refused.into_iter().map(entry).collect::<Vec<_>>()
+        };
+        self.monitors.iter().zip(sources).flat_map(of).collect()
+    }
+
+    fn vassal_report(&self, vassal: &Vassal, wall: Wall, sources: &[Vec<u8>]) -> VassalReport {
+        let life = vassal.current();
+        let history = &vassal.history;
+        let marks = life.map(|life| life.marks).unwrap_or_default();
+        let reloads = history.reloads + life.map_or(0, |life| life.reloads);
+        let until = |at: Instant| millis(at.saturating_duration_since(self.now));
+        VassalReport {
+            id: vassal.key.name.clone(),
+            pid: life.and_then(|life| life.pid),
+            born: vassal.born,
+            last_mod: vassal.file.modified,
+            last_heartbeat: wall.of(marks.beat),
+            loyal: life.is_some_and(|life| life.loyal),
+            ready: life.is_some_and(|life| life.ready),
+            accepting: life.is_some_and(|life| life.accepting),
+            last_loyal: wall.of(marks.loyal),
+            last_ready: wall.of(marks.ready),
+            last_accepting: wall.of(marks.accepting),
+            first_run: wall.of(history.first_run),
+            last_run: wall.of(life.and_then(|life| life.reloaded).or(history.last_run)),
+            cursed: life.map_or(0, |life| cursed(life, wall)),
+            on_demand: vassal.address().unwrap_or_default().as_bytes().to_vec(),
+            monitor: sources.get(vassal.key.source.0).cloned().unwrap_or_default(),
+            respawns: u64::from(reloads) + u64::from(history.starts.saturating_sub(1)),
+            state: state_name(vassal),
+            reason: reason(vassal).unwrap_or_default(),
+            next_start_ms: next_start(vassal).map(until),
+            last_exit: history.last_exit,
+            last_error: history.last_error.clone(),
+            starts: u64::from(history.starts),
+            deaths: u64::from(history.deaths),
+            other_pid: vassal.other().and_then(|life| life.pid),
+            ..VassalReport::default()
+        }
+    }
+
+    fn blacklisted(&self, vassal: &Vassal, wall: Wall) -> Option<BlacklistEntry> {
+        let (first, last) = vassal.penalty.span()?;
+        Some(BlacklistEntry {
+            id: vassal.key.name.clone(),
+            throttle_level: millis(vassal.penalty.wait(self.realm.rules())),
+            attempt: u64::from(vassal.penalty.deaths().saturating_sub(1)),
+            first_attempt: wall.at(first),
+            last_attempt: wall.at(last),
+        })
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn cursed(life: &Life, wall: Wall) -> i64 {
+    match life.phase {
+        LifePhase::Cursed { since, .. } => wall.at(since),
+        LifePhase::Starting { .. } | LifePhase::Running(_) => 0,
+    }
+}
+
+fn next_start(vassal: &Vassal) -> Option<Instant> {
+    match &vassal.phase {
+        Phase::Held(hold) => hold.until,
+        Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
+        Phase::Waiting
+        | Phase::Starting(_)
+        | Phase::Replacing { .. }
+        | Phase::Retiring { .. }
+        | Phase::Stopping { .. } => None,
+    }
+}
+
+/// The name of a phase.
+pub(super) fn state_name(vassal: &Vassal) -> &'static str {
+    match &vassal.phase {
+        Phase::Held(_) => "held",
+        Phase::Waiting => "waiting",
+        Phase::Starting(_) => "starting",
+        Phase::Running { .. } => "running",
+        Phase::Replacing { .. } => "replacing",
+        Phase::Retiring { .. } => "retiring",
+        Phase::Stopping { .. } => "stopping",
+    }
+}
+
+/// uWSGI's number for it: 0 normal, 1 leaving.
+pub(super) fn uwsgi_status(vassal: &Vassal) -> u8 {
+    u8::from(matches!(vassal.phase, Phase::Stopping { .. }))
+}
+
+/// Why a vassal does not run, or what its replacement waits for.
+pub(super) fn reason(vassal: &Vassal) -> Option<String> {
+    let hold = match &vassal.phase {
+        Phase::Held(hold) => hold,
+        Phase::Running { due, .. } => due.as_ref()?,
+        Phase::Waiting
+        | Phase::Starting(_)
+        | Phase::Replacing { .. }
+        | Phase::Retiring { .. }
+        | Phase::Stopping { .. } => return None,
+    };
+    Some(match &hold.why {
+        Why::Throttle => "throttled: too many starts in one second".to_owned(),
+        Why::Budget => "waits for its turn to start".to_owned(),
+        Why::Penalty => format!("blacklisted after {} deaths", vassal.penalty.deaths()),
+        Why::Resource(why) | Why::Address(why) => why.clone(),
+        Why::Pace => "it has ended without taking its connection".to_owned(),
+        Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
+    })
+}

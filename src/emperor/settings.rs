@@ -1,0 +1,68 @@
+//! Between the wire and the state: a stage's verdict and a vassal's bytes in the words of `state`.
+
+use crate::proto::emperor::FromVassal;
+use crate::proto::status::{ExecSettings, Fault, Restart};
+use crate::spawn::step::Step;
+use crate::state::{self, Order, Said, Settings};
+
+/// The settings of a verdict; `listeners`: how many descriptors were really taken into custody.
+pub(super) fn settings(told: &ExecSettings, listeners: usize) -> Settings {
+    let signal = |number: u8| (number > 0).then_some(i32::from(number));
+    Settings {
+        stop_signal: signal(told.stop_signal).unwrap_or(state::SIGTERM),
+        reload_signal: signal(told.reload_signal),
+        graceful_signal: signal(told.graceful_signal),
+        restart: match told.restart {
+            Restart::Always => state::Restart::Always,
+            Restart::OnFailure => state::Restart::OnFailure,
+            Restart::Never => state::Restart::Never,
+        },
+        notify: told.notify,
+        heartbeat: told.heartbeat,
+        loyal_after: told.loyal_after,
+        ready_after: told.ready_after,
+        start_timeout: told.start_timeout,
+        listeners,
+    }
+}
+
+/// What a byte means for the state; what only the shell serves means nothing there.
+pub(super) fn said(byte: FromVassal) -> Option<Said> {
+    Some(match byte {
+        FromVassal::Ready => Said::Ready,
+        FromVassal::Accepting => Said::Accepting,
+        FromVassal::Loyal => Said::Loyal,
+        FromVassal::GoIdle => Said::GoIdle,
+        FromVassal::Heartbeat => Said::Beat,
+        FromVassal::SendConfig | FromVassal::Spawn => return None,
+    })
+}
+
+/// The byte of an order.
+pub(super) fn byte(order: Order) -> u8 {
+    use crate::proto::emperor::ToVassal;
+    match order {
+        Order::Stop => ToVassal::Stop,
+        Order::Reload => ToVassal::Reload,
+        Order::StopGracefully => ToVassal::StopGracefully,
+    }
+    .byte()
+}
+
+/// A fault that the stage has found, in one sentence.
+pub(super) fn fault(fault: &Fault) -> String {
+    match fault.origin.as_str() {
+        "" => format!("{}: {}", fault.step, fault.message),
+        origin => format!("{}: {origin}: {}", fault.step, fault.message),
+    }
+}
+
+/// A call that has failed between fork and exec.
+pub(super) fn failure(step: u8, errno: i32, program: &str) -> String {
+    let error = std::io::Error::from_raw_os_error(errno);
+    match Step::from_u8(step) {
+        Some(Step::Exec) => format!("exec: cannot run {program}: {error}"),
+        Some(step) => format!("{}: {error}", step.name()),
+        None => format!("step {step}: {error}"),
+    }
+}

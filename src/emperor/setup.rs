@@ -1,0 +1,379 @@
+//! From checked settings to an emperor that is ready to run.
+//!
+//! Every fault found here still names the place of the setting, and nothing has been started yet.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use crate::config::emperor::{EmperorConfig, Keeper};
+use crate::config::setting::Located;
+use crate::log::Log;
+use crate::monitor::dir::{self, Dir};
+use crate::reactor::{Interest, Kind, Reactor};
+use crate::spawn::environment;
+use crate::spawn::plan::Template;
+use crate::state::realm::Realm;
+use crate::state::{Rules, SourceId};
+use crate::sys::dir::Links;
+use crate::sys::signal::{Mask, Signal, SignalFd, set_mask};
+use crate::sys::socket::{self, ListenOptions};
+use crate::sys::{creds, fd, pidfd, prctl, process};
+
+use super::{Emperor, Source, Token, notify, ondemand, stats};
+
+/// Lives between fork and verdict at one time, at least.
+const FEWEST_STARTING: usize = 8;
+/// Descriptors that are not a vassal's.
+const RESERVE: u64 = 64;
+/// Signals that the loop reads; all others keep their default action.
+const SIGNALS: [&str; 11] = [
+    "SIGCHLD", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGURG",
+    "SIGWINCH", "SIGALRM", "SIGPIPE",
+];
+
+/// Why the emperor cannot start.
+#[derive(Debug)]
+pub struct SetupError {
+    doing: String,
+    source: io::Error,
+    advice: &'static str,
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}{}", self.doing, self.source, self.advice)
+    }
+}
+
+impl std::error::Error for SetupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Gives an error of the kernel its sentence.
+fn cannot(doing: impl Into<String>) -> impl FnOnce(io::Error) -> SetupError {
+    let doing = doing.into();
+    move |source| SetupError { doing, advice: super::ondemand::advice(source.kind()), source }
+}
+
+/// The emperor as statistics show it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub(super) pid: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) cwd: Vec<u8>,
+}
+
+/// The keeper above us.
+#[derive(Debug)]
+pub struct KeeperHandle {
+    pub(super) pid: u32,
+    pub(super) pidfd: OwnedFd,
+}
+
+/// What the process was given, read once by `main`.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Arguments are resolved already; this is the environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The program that is started as the stage.
+    pub own_program: PathBuf,
+    /// The pid of the keeper, who is our parent.
+    pub keeper: Option<u32>,
+}
+
+/// Whether this emperor is to run under a keeper: not as PID 1, where the kernel does it, and not where
+/// the service manager ends the whole control group.
+pub fn wants_keeper(config: &EmperorConfig, environment: &[(OsString, OsString)]) -> bool {
+    let own = std::process::id();
+    let managed = variable(environment, "SYSTEMD_EXEC_PID")
+        .and_then(OsStr::to_str)
+        .is_some_and(|pid| pid.parse() == Ok(own));
+    match config.keeper {
+        Keeper::On => true,
+        Keeper::Off => false,
+        Keeper::Auto => own != 1 && !managed,
+    }
+}
+
+/// Opens the log: a file if there is one, else standard error.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn open_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError> {
+    match &config.logto {
+        Some(path) => {
+            let absolute = absolute(Path::new(&path.value));
+            Log::file(&absolute).map_err(cannot(format!("open the log {}", at(path))))
+        }
+        None => {
+            let journal = variable(&given.environment, "JOURNAL_STREAM");
+            Ok(Log::shared(io::stderr().as_fd(), journal))
+        }
+    }
+}
+
+impl Emperor {
+    /// Makes everything ready: signals, sockets, sources. Nothing is started yet.
+    ///
+    /// # Errors
+    /// The first thing that is refused; with its place in the configuration.
+    pub fn new(config: &EmperorConfig, given: &Given, mut log: Log) -> Result<Self, SetupError> {
+        let limit = process::raise_descriptor_limit()
+            .or_else(|_| process::descriptor_limit())
+            .map_err(cannot("read the limit of descriptors"))?;
+        // What was inherited without close-on-exec is nobody's business below.
+        fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
+        prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
+        let template = template(config, given, limit);
+        warn(config, &template, &mut log);
+        let signals = signals().map_err(cannot("receive signals"))?;
+        let mut reactor = Reactor::new().map_err(cannot("make the poll set"))?;
+        let busy = |error| cannot("watch a descriptor")(error);
+        reactor.add(signals.as_fd(), Token::Signals, Interest::Read, Kind::Busy).map_err(busy)?;
+        let keeper = keeper(given)?;
+        if let Some(keeper) = &keeper {
+            let watched = keeper.pidfd.as_fd();
+            reactor.add(watched, Token::Keeper, Interest::Read, Kind::Busy).map_err(busy)?;
+        }
+        let listeners = stats_listeners(config)?;
+        let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
+        let mut stats = stats::Stats::new(listeners, form);
+        stats.settle(&mut reactor, Token::Stats);
+        let pidfile = write_pidfile(config)?;
+        let now = Instant::now();
+        let notify = notifier(given, now, &mut log);
+        let monitors = monitors(config, &mut log)?;
+        for (index, source) in monitors.iter().enumerate() {
+            let token = Token::Monitor(SourceId(index));
+            let descriptor = source.monitor.descriptor();
+            reactor.add(descriptor, token, Interest::Read, Kind::Busy).map_err(busy)?;
+        }
+        enter_first(&monitors, &mut log);
+        Ok(Self {
+            reactor,
+            realm: Realm::new(rules(config)),
+            log,
+            monitors,
+            halls: std::collections::HashMap::new(),
+            processes: std::collections::HashMap::new(),
+            pids: std::collections::HashMap::new(),
+            ended_sessions: std::collections::HashSet::new(),
+            more_strangers: false,
+            max_vassals: max_vassals(),
+            lost_turns: 0,
+            started: now,
+            template,
+            null: fd::open_null().map_err(cannot("open /dev/null"))?,
+            ondemand: ondemand::Options {
+                backlog: config.listen,
+                mode: config.chmod_socket.unwrap_or(0o666),
+            },
+            stats,
+            notify,
+            signals,
+            keeper,
+            identity: identity(),
+            pidfile,
+            events: std::collections::VecDeque::new(),
+            now,
+            leave: None,
+        })
+    }
+}
+
+/// Names the place of a setting, and its value.
+fn at(setting: &Located<String>) -> String {
+    format!("{} ({setting})", setting.value)
+}
+
+fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+    environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A path as the keeper wants it, which has no use for a working directory.
+pub(super) fn absolute_c(path: &str) -> Option<CString> {
+    CString::new(absolute(Path::new(path)).into_os_string().into_vec()).ok()
+}
+
+fn rules(config: &EmperorConfig) -> Rules {
+    let processors = available_parallelism().map_or(1, std::num::NonZero::get);
+    let starting = FEWEST_STARTING.max(processors * 2);
+    Rules {
+        throttle: config.throttle,
+        max_throttle: config.max_throttle,
+        throttle_burst: usize::try_from(config.throttle_burst).unwrap_or(usize::MAX),
+        max_starting: config.max_starting.and_then(|n| usize::try_from(n).ok()).unwrap_or(starting),
+        blacklist: !config.no_blacklist,
+        required_heartbeat: config.required_heartbeat,
+        curse_tolerance: config.curse_tolerance,
+        reload_mercy: config.reload_mercy,
+        loyal_after: config.loyal_after,
+        ready_after: config.ready_after,
+        stage_timeout: config.stage_timeout,
+        start_timeout: config.start_timeout,
+        graceful_shutdown: config.graceful_shutdown,
+        stage: config.binary_path.is_none(),
+    }
+}
+
+fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLimit) -> Template {
+    let text = |text: &str| CString::new(text).ok();
+    let own = || CString::new(given.own_program.as_os_str().as_bytes()).ok();
+    let program = match &config.binary_path {
+        Some(path) => text(&path.value),
+        None => own(),
+    };
+    let environment = environment::for_vassals(given.environment.iter().cloned());
+    let mut template = Template::new(program.into_iter().collect(), environment, limit);
+    let options = |name: &'static str, values: &[String]| {
+        values
+            .iter()
+            .flat_map(|value| [text(name), text(value)])
+            .flatten()
+            .collect::<Vec<CString>>()
+    };
+    template.before = [
+        options("--inherit", &config.vassals_inherit_before),
+        options("--include", &config.vassals_include_before),
+        options("--set", &config.vassals_set),
+    ]
+    .concat();
+    template.after = [
+        options("--inherit", &config.vassals_inherit),
+        options("--include", &config.vassals_include),
+    ]
+    .concat();
+    template.extra_extensions = config.extra_extensions.clone();
+    template.stage = config.binary_path.is_none();
+    template
+}
+
+/// Says what is odd, but does not stop the start.
+fn warn(config: &EmperorConfig, template: &Template, log: &mut Log) {
+    for warning in &config.warnings {
+        log.warning(format_args!("{warning}"));
+    }
+    let inherited = environment::inherited_options(&template.environment);
+    if !inherited.is_empty() {
+        let names = inherited.join(" ");
+        log.warning(format_args!("every vassal gets these as options by its environment: {names}"));
+    }
+}
+
+/// The line to the service manager; silent where there is none, or an address that makes no sense.
+fn notifier(given: &Given, now: Instant, log: &mut Log) -> notify::Notifier {
+    let told = |name| variable(&given.environment, name);
+    let environment = notify::Environment {
+        socket: told("NOTIFY_SOCKET"),
+        watchdog_usec: told("WATCHDOG_USEC"),
+        watchdog_pid: told("WATCHDOG_PID"),
+        pid: std::process::id(),
+    };
+    notify::Notifier::new(&environment, now).unwrap_or_else(|why| {
+        log.warning(format_args!("{why}"));
+        notify::Notifier::default()
+    })
+}
+
+fn signals() -> io::Result<SignalFd> {
+    let wanted = SIGNALS.iter().filter_map(|name| Signal::parse(name));
+    let mask = wanted.fold(Mask::NONE, Mask::with);
+    let signals = SignalFd::new(mask)?;
+    set_mask(mask)?;
+    Ok(signals)
+}
+
+fn keeper(given: &Given) -> Result<Option<KeeperHandle>, SetupError> {
+    let Some(pid) = given.keeper else { return Ok(None) };
+    let pidfd = pidfd::open_parent(pid).map_err(cannot("watch the keeper"))?;
+    Ok(Some(KeeperHandle { pid, pidfd }))
+}
+
+fn stats_listeners(config: &EmperorConfig) -> Result<Vec<OwnedFd>, SetupError> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let options = ListenOptions {
+        backlog: config.listen,
+        mode: Some(config.chmod_socket.unwrap_or(0o666)),
+        ..ListenOptions::default()
+    };
+    let bind = |address: &Located<crate::config::address::Address>| {
+        let doing = format!("serve statistics at {} ({address})", address.value);
+        let place = ondemand::place(&address.value, &here)
+            .ok_or_else(|| cannot(doing.clone())(io::ErrorKind::InvalidInput.into()))?;
+        socket::listen(&place, &options).map_err(|error| cannot(doing)(error.source))
+    };
+    config.stats.iter().map(bind).collect()
+}
+
+/// Written beside and renamed, so that nobody ever reads half of it.
+fn write_pidfile(config: &EmperorConfig) -> Result<Option<PathBuf>, SetupError> {
+    let Some(setting) = &config.pidfile else { return Ok(None) };
+    let path = absolute(Path::new(&setting.value));
+    let mut beside = path.clone().into_os_string();
+    beside.push(".new");
+    let text = format!("{}\n", std::process::id());
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, &path))
+        .map_err(cannot(format!("write the pid file {}", at(setting))))?;
+    Ok(Some(path))
+}
+
+fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupError> {
+    let mut sources = Vec::new();
+    for setting in &config.emperors {
+        let path = setting.value.strip_prefix("dir://").unwrap_or(&setting.value);
+        let path = absolute(Path::new(path));
+        if sources.iter().any(|source: &Source| source.directory == path) {
+            log.warning(format_args!("{} is given twice, once is enough", at(setting)));
+            continue;
+        }
+        let options = dir::Options {
+            path: path.clone(),
+            extensions: config.extra_extensions.iter().map(OsString::from).collect(),
+            on_demand_extension: config.on_demand_extension.as_ref().map(OsString::from),
+            links: if config.nofollow { Links::Stay } else { Links::Follow },
+            freq: config.freq,
+            grace: Duration::ZERO,
+        };
+        let monitor = Dir::new(options).map_err(cannot(format!("watch {}", at(setting))))?;
+        sources.push(Source { monitor: Box::new(monitor), directory: path, scanned: false });
+    }
+    Ok(sources)
+}
+
+/// The emperor lives in its first source, as the documents of uWSGI promise; statistics show it.
+fn enter_first(monitors: &[Source], log: &mut Log) {
+    let Some(first) = monitors.first() else { return };
+    if let Err(error) = std::env::set_current_dir(&first.directory) {
+        log.warning(format_args!("cannot change to {}: {error}", first.directory.display()));
+    }
+}
+
+/// Three descriptors for each vassal (pipe, pidfd, listener), and some for all.
+fn max_vassals() -> usize {
+    let limit = process::descriptor_limit().map_or(1024, |limit| limit.soft);
+    usize::try_from(limit.saturating_sub(RESERVE) / 3).unwrap_or(usize::MAX)
+}
+
+fn identity() -> Identity {
+    let cwd = std::env::current_dir().unwrap_or_default();
+    Identity {
+        pid: std::process::id(),
+        uid: creds::effective_uid(),
+        gid: creds::effective_gid(),
+        cwd: cwd.into_os_string().into_vec(),
+    }
+}

@@ -1,0 +1,118 @@
+//! Signals to events, and the dead whom nobody knows.
+
+use crate::log::escaped;
+use crate::state::Event;
+use crate::sys::clock;
+use crate::sys::process::{self, Children, Reap};
+use crate::sys::signal::Received;
+
+use super::Emperor;
+
+/// Strangers reaped in one wake-up; the rest comes in the next.
+const MAX_STRANGERS: usize = 256;
+/// Signals read in one wake-up; each kind is queued once, but real-time ones.
+const MAX_SIGNALS: usize = 64;
+
+impl Emperor {
+    pub(super) fn read_signals(&mut self) {
+        let mut children = false;
+        for _ in 0..MAX_SIGNALS {
+            match self.signals.next() {
+                Ok(Some(received)) => match received.signal.name() {
+                    Some("SIGCHLD") => children = true,
+                    name => self.signal_came(name.unwrap_or("?"), &received),
+                },
+                Ok(None) => break,
+                Err(error) => {
+                    self.log.error(format_args!("cannot read signals: {error}"));
+                    break;
+                }
+            }
+        }
+        if children {
+            self.reap_strangers();
+        }
+    }
+
+    fn signal_came(&mut self, name: &str, received: &Received) {
+        // The keeper passes on whom it got it from, and nobody else is believed that.
+        let sender = received.original_sender(self.keeper.as_ref().map(|keeper| keeper.pid));
+        let from = format!("pid {} (uid {})", sender.pid, sender.uid);
+        match name {
+            "SIGTERM" | "SIGINT" | "SIGQUIT" => self.ragnarok(name, &from),
+            "SIGHUP" => {
+                self.log.notice(format_args!("{name} from {from}: every vassal reloads"));
+                let sent = self.notify.reloading(clock::monotonic());
+                self.told(sent);
+                self.happen(Event::ReloadAll);
+                let sent = self.notify.ready();
+                self.told(sent);
+            }
+            "SIGURG" => {
+                self.log.notice(format_args!("{name} from {from}: the blacklist is forgotten"));
+                self.happen(Event::ForgetBlacklist);
+            }
+            "SIGUSR1" => self.log_status(),
+            "SIGUSR2" => {
+                self.log.reopen();
+                self.log.notice(format_args!("{name} from {from}: the log is reopened"));
+            }
+            "SIGWINCH" | "SIGALRM" => {
+                self.log.notice(format_args!("{name} from {from}: every source is scanned"));
+                self.rescan();
+            }
+            _ => {}
+        }
+    }
+
+    fn ragnarok(&mut self, name: &str, from: &str) {
+        let again = self.realm.is_ending();
+        let now = again && name != "SIGTERM";
+        let what = match (again, now) {
+            (false, _) => "ragnarok, every vassal is stopped",
+            (true, true) => "no mercy, every vassal is killed",
+            (true, false) => "ragnarok is under way",
+        };
+        self.log.notice(format_args!("{name} from {from}: {what}"));
+        if !again {
+            let sent = self.notify.stopping();
+            self.told(sent);
+            self.happen(Event::Ragnarok);
+        } else if now {
+            self.happen(Event::RagnarokNow);
+        }
+    }
+
+    /// SIGCHLD says that some child has ended. Those we know are told of by their pidfd; if one of
+    /// them is met here it is served at once, or it would hide all others.
+    pub(super) fn reap_strangers(&mut self) {
+        for _ in 0..MAX_STRANGERS {
+            let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
+            if let Some(life) = self.pids.get(&pid).copied() {
+                self.reap(life);
+                continue;
+            }
+            let _ = process::reap(pid);
+        }
+        self.more_strangers = true;
+    }
+
+    /// One line for each vassal, in uWSGI's words and ours.
+    fn log_status(&mut self) {
+        for vassal in self.realm.vassals() {
+            let name = escaped(&vassal.key.name);
+            let life = vassal.current();
+            let loyal = i32::from(life.is_some_and(|life| life.loyal));
+            let pid = life.and_then(|life| life.pid).unwrap_or(-1);
+            let status = super::report::uwsgi_status(vassal);
+            let state = super::report::state_name(vassal);
+            let reason = super::report::reason(vassal).unwrap_or_default();
+            self.log.notice(format_args!(
+                "vassal instance {name} (last modified {}) status {status} loyal {loyal} zerg 0 \
+                 pid {pid} {state} {}",
+                vassal.file.modified,
+                escaped(reason.as_bytes()),
+            ));
+        }
+    }
+}

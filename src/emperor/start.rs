@@ -1,0 +1,64 @@
+//! The mode *emperor*: arguments to configuration to a run, under a keeper where one is wanted.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::config::{self, EmperorConfig, Faults, Invocation};
+use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
+
+use super::Emperor;
+use super::setup::{self, Given};
+
+/// Exit status for a fault in the configuration or at the start.
+const FAULT: u8 = 1;
+
+/// The checked configuration of an emperor; `None` if the invocation names no source of vassals.
+///
+/// # Errors
+/// All faults of the configuration.
+pub fn configuration(call: &Invocation) -> Result<Option<EmperorConfig>, Faults> {
+    let resolved = config::load(call)?;
+    if resolved.first("emperor").is_none() {
+        return Ok(None);
+    }
+    config::emperor::check(&resolved).map(Some)
+}
+
+/// Runs an emperor with this configuration until it is over; gives the exit status.
+pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u8 {
+    let own_program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("liege"));
+    // The keeper is this process, the emperor its child.
+    let keeper = setup::wants_keeper(&config, &environment).then(std::process::id);
+    let given = Given { environment, own_program, keeper };
+    if keeper.is_none() {
+        return govern(&config, &given);
+    }
+    let pid_file = config.pidfile.as_ref().map(|path| setup::absolute_c(&path.value));
+    let duties = Duties {
+        reach: Reach::Command,
+        passing: Passing::WithSender,
+        parent_death: None,
+        leftovers: Leftovers::Kill,
+        pid_file: pid_file.flatten(),
+    };
+    let emperor = Command::Function(Box::new(move || govern(&config, &given)));
+    match init::run(&duties, emperor) {
+        Ok(ended) => ended.code(),
+        Err(error) => complain(&format!("cannot start under a keeper: {error}")),
+    }
+}
+
+fn govern(config: &EmperorConfig, given: &Given) -> u8 {
+    let emperor = setup::open_log(config, given).and_then(|log| Emperor::new(config, given, log));
+    match emperor {
+        Ok(mut emperor) => emperor.run(),
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+/// One line where a person at the terminal sees it; a closed stderr is no reason to fail otherwise.
+fn complain(text: &str) -> u8 {
+    let _ = writeln!(io::stderr(), "liege: {text}");
+    FAULT
+}
