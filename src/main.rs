@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use liege::config::Invocation;
 use liege::config::command::{self, Accounts, Output};
-use liege::sys::creds;
-use liege::{emperor, init, proto, stage};
+use liege::emperor::start::{configuration, invocation, start};
+use liege::{init, proto, stage};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -15,42 +15,35 @@ fn main() -> ExitCode {
     if std::env::var_os(proto::status::FD_VARIABLE).is_some() {
         return ExitCode::from(stage::run(arguments));
     }
-    let mode = arguments.first().and_then(|mode| mode.to_str());
-    let rest = || arguments.iter().skip(1).cloned();
+    let (mode, rest) = match arguments.split_first() {
+        Some((mode, rest)) => (mode.to_str(), rest),
+        None => (None, &arguments[..]),
+    };
+    let accounts = Accounts::default();
     match mode {
-        Some("init") => return ExitCode::from(init::main(rest())),
-        Some("check") => {
-            let args: Vec<OsString> = rest().collect();
-            return say(&command::check(&args, &invocation(Vec::new()), &Accounts::default()));
+        Some("init") => ExitCode::from(init::main(rest.iter().cloned())),
+        Some("check") => say(&command::check(rest, &invocation(Vec::new()), &accounts)),
+        Some("config") => say(&command::config(rest, &invocation(Vec::new()))),
+        _ => {
+            let call = invocation(arguments);
+            match command::instead(&call, &accounts) {
+                Some(output) => say(&output),
+                None => work(call),
+            }
         }
-        Some("config") => {
-            let args: Vec<OsString> = rest().collect();
-            return say(&command::config(&args, &invocation(Vec::new())));
-        }
-        _ => {}
     }
-    if let Some(output) = command::instead(&invocation(arguments.clone()), &Accounts::default()) {
-        return say(&output);
-    }
-    // Without sources of vassals it is one itself: under another emperor, or alone.
-    let call = invocation(arguments.clone());
-    match emperor::start::configuration(&call) {
-        Ok(Some(config)) => ExitCode::from(emperor::start::start(config, call.env)),
-        Ok(None) => ExitCode::from(stage::run(arguments)),
+}
+
+/// Governs; without sources of vassals it is one itself, under another emperor or alone.
+fn work(call: Invocation) -> ExitCode {
+    match configuration(&call) {
+        Ok(Some(config)) => ExitCode::from(start(config, call.env)),
+        Ok(None) => ExitCode::from(stage::run(call.args)),
         Err(faults) => {
             let err = faults.0.iter().map(|fault| format!("liege: {fault}\n")).collect();
             say(&Output { err, status: faults.status(), ..Output::default() })
         }
     }
-}
-
-fn invocation(args: Vec<OsString>) -> Invocation {
-    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-    let mut call = Invocation::new(args, std::env::vars_os().collect(), cwd);
-    call.uid = creds::effective_uid();
-    call.gid = creds::effective_gid();
-    call.now = std::time::SystemTime::now();
-    call
 }
 
 /// Prints what a command has to say; a reader that has gone away is no fault.

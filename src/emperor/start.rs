@@ -3,15 +3,29 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::config::{self, EmperorConfig, Faults, Invocation};
 use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
+
+use crate::sys::creds;
 
 use super::Emperor;
 use super::setup::{self, Given};
 
 /// Exit status for a fault in the configuration or at the start.
 const FAULT: u8 = 1;
+
+/// What the configuration may know of this process.
+pub fn invocation(args: Vec<OsString>) -> Invocation {
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    Invocation {
+        uid: creds::effective_uid(),
+        gid: creds::effective_gid(),
+        now: SystemTime::now(),
+        ..Invocation::new(args, std::env::vars_os().collect(), cwd)
+    }
+}
 
 /// The checked configuration of an emperor; `None` if the invocation names no source of vassals.
 ///
