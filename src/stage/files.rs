@@ -18,6 +18,11 @@ pub fn umask(config: &VassalConfig) {
     }
 }
 
+/// Whether uWSGI takes the name of a log for `host:port`, to which it sends datagrams.
+pub fn is_remote(log: &str) -> bool {
+    log.contains(':') && !log.contains('/')
+}
+
 /// Makes the log file the program's stdout and stderr; appends, and makes it 0640 if it is not there.
 ///
 /// # Errors

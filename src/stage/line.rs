@@ -109,15 +109,15 @@ impl Line {
         Ok(())
     }
 
-    /// Writes a line to stderr; a closed one is nobody's fault.
+    /// Writes a line to stderr, at once, so that it stays whole; a closed one is nobody's fault.
     pub fn print(&self, text: &str) {
-        let mut stderr = io::stderr().lock();
         let text = escaped(text.as_bytes());
-        let _ = if self.name.is_empty() {
-            writeln!(stderr, "liege: {text}")
+        let line = if self.name.is_empty() {
+            format!("liege: {text}\n")
         } else {
-            writeln!(stderr, "liege: [{}] {text}", escaped(self.name.as_bytes()))
+            format!("liege: [{}] {text}\n", escaped(self.name.as_bytes()))
         };
+        let _ = io::stderr().write_all(line.as_bytes());
     }
 
     /// The verdict `exec`.

@@ -2,7 +2,7 @@
 //! its verdict on the status socket and execs the application; nothing of it stays.
 //!
 //! Steps in order: signals and descriptors, custody, read and look up, umask, log, pid file, sockets,
-//! groups, gid, uid, chdir, notify socket, verdict, parent death, exec. A privileged patch skips the
+//! groups, gid, uid, chdir, notify socket, parent death, verdict, exec. A privileged patch skips the
 //! change of ids. Under a foreign Emperor, or alone, there is no status socket: nothing is received, and
 //! what would be a verdict is a line on stderr.
 
@@ -17,6 +17,7 @@ pub mod sockets;
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::parent_id;
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ pub fn run(args: Vec<OsString>) -> u8 {
 }
 
 fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<u8, Failure> {
-    let mut start = begin(args, env)?;
+    let start = begin(args, env)?;
     let given = line.receive()?;
     let ready = prepare(&start, line, &given)?;
     if given.purpose == Purpose::Check {
@@ -84,7 +85,7 @@ fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<u8,
         line.verdict(ExecSettings { notify: false, ..settings }, &[])?;
         return Ok(0);
     }
-    act(line, &mut start, given.held, ready)
+    act(line, start, given.held, ready)
 }
 
 /// Signals and descriptors as a program expects them.
@@ -134,6 +135,10 @@ fn prepare(start: &Start, line: &Line, given: &Given) -> Result<Ready, Failure> 
     let (wanted, owner) = identities(&config, privileged, &mut accounts, &mut warnings)
         .map_err(|faults| Failure::of_faults(&Faults(faults)))?;
     settings::warn(&config, line.is_emperor(), &mut warnings);
+    if let Some(place) = config.logto.as_ref().filter(|place| files::is_remote(&place.value)) {
+        let message = "a log server (host:port) is not supported by this version; name a file";
+        return Err(Failure::at(Step::Read, place, message));
+    }
     let has_socket = !config.sockets.is_empty() || given.has_on_demand();
     if config.idle.is_some() && !has_socket && line.is_emperor() {
         let message = "idle needs a listening socket: without one nobody can tell that it is idle";
@@ -179,7 +184,7 @@ fn identities(
 }
 
 /// Does it: from here on every step changes something.
-fn act(line: &mut Line, start: &mut Start, held: Held, ready: Ready) -> Result<u8, Failure> {
+fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8, Failure> {
     let Ready { config, program, wanted, owner, mut warnings } = ready;
     files::umask(&config);
     files::log(&config)?;
@@ -190,47 +195,54 @@ fn act(line: &mut Line, start: &mut Start, held: Held, ready: Ready) -> Result<u
     }
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
-    let notify = notify_socket(line, &config)?;
-    let emperor = arrange(line, start, &config, &mut sockets)?;
+    let mut notify = notify_socket(line, &config)?;
+    arrange(line, &mut start, &mut sockets, &mut notify).map_err(sockets::descriptors)?;
+    sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
+    let emperor = sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)?;
     let told = Told {
         pid: std::process::id(),
         sockets: sockets.list(),
-        cwd: std::mem::take(&mut start.cwd),
+        cwd: start.cwd,
         emperor,
         notify: notify.as_ref().map(|(_, address)| address),
         watchdog: config.heartbeat.filter(|_| notify.is_some()),
         processes: config.processes,
         threads: config.threads,
     };
-    let env = environment::build(std::mem::take(&mut start.env), &told, &config.env);
+    let env = environment::build(start.env, &told, &config.env);
+    if line.is_emperor() || emperor.is_some() {
+        die_with_parent(start.parent)?;
+    }
     let mut fds = sockets.custody();
     let mut settings = settings::exec_settings(&config, &program, warnings);
     settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
     fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
     line.verdict(settings, &fds)?;
-    die_with_parent(line, start)?;
-    let error = program.exec(&env);
-    let status = match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => NOT_FOUND,
-        _ => NOT_EXECUTABLE,
-    };
-    let place = config.patch.as_ref();
-    let failure = format!("cannot execute {}: {error}", program.name());
-    let failure = match place {
-        Some(place) => Failure::at(Step::Exec, place, failure),
-        None => Failure::new(Step::Exec, failure),
+    Ok(exec(line, &config, &program, &env))
+}
+
+/// Becomes the program; gives the status to exit with where that fails.
+fn exec(line: &Line, config: &VassalConfig, program: &Program, env: &[Variable]) -> u8 {
+    let error = program.exec(env);
+    let message = format!("cannot execute {}: {error}", program.name());
+    let failure = match &config.patch {
+        Some(place) => Failure::at(Step::Exec, place, message),
+        None => Failure::new(Step::Exec, message),
     };
     line.failed(Step::Exec, &error, &failure);
-    Ok(status)
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    }
 }
+
+/// A socket, and where it is bound.
+type Bound = (OwnedFd, Address);
 
 /// The socket on which the program says that it is ready; the emperor keeps it, the program has its name.
 ///
 /// Made only now: it is reached from the program's own network namespace, and belongs to its user.
-fn notify_socket(
-    line: &Line,
-    config: &VassalConfig,
-) -> Result<Option<(OwnedFd, Address)>, Failure> {
+fn notify_socket(line: &Line, config: &VassalConfig) -> Result<Option<Bound>, Failure> {
     if !config.notify || !line.is_emperor() {
         return Ok(None);
     }
@@ -238,28 +250,26 @@ fn notify_socket(
     made.map(Some).map_err(|error| Failure::new(Step::Notify, format!("notify socket: {error}")))
 }
 
-/// Puts every descriptor where the program finds it; tells the number of the emperor pipe.
+/// Moves everything that this stage still needs above the numbers that the program's descriptors get.
 fn arrange(
     line: &mut Line,
     start: &mut Start,
-    config: &VassalConfig,
     sockets: &mut Sockets,
-) -> Result<Option<RawFd>, Failure> {
-    let lowest = sockets.make_room(start.emperor.as_ref()).map_err(sockets::descriptors)?;
-    line.lift(lowest).map_err(sockets::descriptors)?;
-    let pipe = start.emperor.take().map(|pipe| fd::lift(pipe, lowest)).transpose();
-    start.emperor = pipe.map_err(sockets::descriptors)?;
-    sockets.place_stdin(config, line.is_emperor()).map_err(sockets::descriptors)?;
-    sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)
+    notify: &mut Option<Bound>,
+) -> io::Result<()> {
+    let lowest = sockets.make_room(start.emperor.as_ref())?;
+    line.lift(lowest)?;
+    start.emperor = start.emperor.take().map(|pipe| fd::lift(pipe, lowest)).transpose()?;
+    if let Some((socket, address)) = notify.take() {
+        *notify = Some((fd::lift(socket, lowest)?, address));
+    }
+    Ok(())
 }
 
 /// Arms the parent-death signal, which every change of ids has cleared, and makes sure that the parent is
-/// still there. Alone, the program may outlive whoever started it.
-fn die_with_parent(line: &Line, start: &Start) -> Result<(), Failure> {
-    if !line.is_emperor() && start.emperor.is_none() {
-        return Ok(());
-    }
+/// still the one that started us.
+fn die_with_parent(parent: u32) -> Result<(), Failure> {
     let failed = |message: String| Failure::new(Step::ParentDeath, message);
     prctl::set_parent_death(Some(Signal::KILL)).map_err(|error| failed(error.to_string()))?;
-    if parent_id() == start.parent { Ok(()) } else { Err(failed("the emperor is gone".to_owned())) }
+    if parent_id() == parent { Ok(()) } else { Err(failed("the emperor is gone".to_owned())) }
 }

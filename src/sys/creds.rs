@@ -79,14 +79,12 @@ pub struct Accounts<'a> {
 
 impl Default for Accounts<'_> {
     fn default() -> Self {
-        let getent = ["/usr/bin/getent", "/bin/getent"].map(Path::new);
-        let getent = getent.into_iter().find(|path| path.exists());
-        Self::new(Path::new("/etc"), getent)
+        Self::new(Path::new("/etc"), Some(Path::new("/usr/bin/getent")))
     }
 }
 
 impl<'a> Accounts<'a> {
-    /// Accounts of the files in `etc`, and of this `getent`.
+    /// Accounts of the files in `etc`, and of this `getent`, if it is there.
     pub fn new(etc: &'a Path, getent: Option<&'a Path>) -> Self {
         Self { etc, getent, passwd: None, group: None }
     }
@@ -183,7 +181,10 @@ impl<'a> Accounts<'a> {
         let Some(getent) = self.getent else { return Ok(Vec::new()) };
         let failed =
             |error| LookupError::Failed { source: format!("getent {}", words.join(" ")), error };
-        run(Command::new(getent).arg("--").args(words)).map_err(failed)
+        match run(Command::new(getent).env_clear().arg("--").args(words)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            answer => answer.map_err(failed),
+        }
     }
 }
 

@@ -268,13 +268,15 @@ fn the_verdict_says_how_the_program_wants_to_be_treated() {
 
 #[test]
 fn a_program_that_notifies_gets_a_socket_whose_other_end_the_emperor_has() {
-    let shell = "unprivileged-binary-patch-arg = sleep 600";
-    let mut stage =
-        stage(&[shell, "notify = true", "heartbeat = 20", "socket = 127.0.0.1:0"]).start();
-    let (settings, fds) = stage.exec();
+    // So many that the numbers which the stage has used so far are needed for them.
+    let mut lines = vec!["socket = 127.0.0.1:0"; 9];
+    lines.extend([SLEEP, "notify = true", "heartbeat = 20"]);
+    let mut stage = stage(&lines).start();
+    let (settings, mut fds) = stage.exec();
     assert!(settings.notify);
-    assert_eq!((settings.listeners, settings.heartbeat), (1, Some(Duration::from_secs(20))));
-    assert!(socket::is_listening(fds[0].as_fd()));
+    assert_eq!((settings.listeners, settings.heartbeat), (9, Some(Duration::from_secs(20))));
+    let notify = fds.pop().unwrap();
+    assert!(fds.iter().all(|fd| socket::is_listening(fd.as_fd())));
     let env = stage.environment();
     assert_eq!(env["WATCHDOG_USEC"], "20000000");
     let name = env["NOTIFY_SOCKET"].strip_prefix('@').unwrap();
@@ -283,11 +285,11 @@ fn a_program_that_notifies_gets_a_socket_whose_other_end_the_emperor_has() {
     let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
     client.send_to_addr(b"READY=1", &address).unwrap();
     let mut buffer = [0; 64];
-    let received = scm::receive(fds[1].as_fd(), &mut buffer).unwrap();
+    let received = scm::receive(notify.as_fd(), &mut buffer).unwrap();
     assert_eq!(&buffer[..received.length], b"READY=1");
     assert_eq!(received.sender.unwrap().pid.unsigned_abs(), std::process::id());
     // The program itself holds neither end.
-    assert_eq!(stage.fds().len(), 5);
+    assert_eq!(stage.fds().len(), 3 + 9 + 1);
 }
 
 #[test]

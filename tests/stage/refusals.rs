@@ -35,6 +35,7 @@ fn what_is_wrong_is_told_with_step_place_and_remedy() {
         ("chdir = /no/such/directory", "chdir", "a.ini:3 chdir", "No such file or directory"),
         ("chdir = a.ini", "chdir", "a.ini:3 chdir", "Not a directory"),
         ("logto = no/such/dir/log", "log", "a.ini:3 logto", "create its directory first"),
+        ("logto = 127.0.0.1:514", "read", "a.ini:3 logto", "name a file"),
         ("pidfile = no/such/dir/pid", "pidfile", "a.ini:3 pidfile", "create its directory first"),
         ("idle = 5", "read", "", "idle needs a listening socket"),
     ];
