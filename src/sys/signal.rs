@@ -228,9 +228,6 @@ fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
 
 /// Gives every signal its default effect, before an exec: an ignored signal stays ignored over it.
 /// System calls only.
-///
-/// The kernel is asked itself, because the C library refuses signals 32 and 33, which it keeps for its
-/// threads, and glibc's posix_spawn(3) starts programs with those ignored.
 pub fn set_all_default() {
     for signal in Signal::all() {
         // KILL and STOP are refused, and cannot have been changed.
