@@ -195,7 +195,8 @@ fn is_line_end(byte: &u8) -> bool {
 /// Reads a file the first time; one that does not exist is empty.
 fn read_once<'b>(cache: &'b mut Option<Vec<u8>>, path: &Path) -> Result<&'b [u8], LookupError> {
     if cache.is_none() {
-        let mut text = Vec::new();
+        // Room for most machines' files: a vector that grows from nothing reads them in small bits.
+        let mut text = Vec::with_capacity(8192);
         let read =
             std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text));
         match read {
