@@ -19,10 +19,12 @@
 mod cli;
 mod terminal;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::sys::descendants::{self, Cleared, Reaped};
@@ -178,17 +180,26 @@ fn become_command(command: Command, given: &Given, own_group: i32) -> u8 {
             let error = process::execvp(program, &argv);
             // A reader that is gone must not turn 127 into 141.
             let _ = signal::set_ignored(Signal::PIPE);
-            let program = program.to_string_lossy();
-            let _ = writeln!(
-                io::stderr(),
-                "liege init: cannot run {}: {error}",
-                program.escape_debug()
-            );
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => 127,
-                _ => 126,
-            }
+            cannot_run(Path::new(OsStr::from_bytes(program.to_bytes())), &error)
         }
+    }
+}
+
+/// Says why; returns the status that shells give.
+fn cannot_run(program: &Path, error: &io::Error) -> u8 {
+    let name = program.as_os_str().to_string_lossy();
+    let start = format!("liege init: cannot run {}", name.escape_debug());
+    // One directory of PATH that we may not search makes "permission denied" of "not found".
+    let searched = !name.contains('/');
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if searched && !std::env::split_paths(&path).any(|directory| directory.join(program).exists()) {
+        let _ = writeln!(io::stderr(), "{start}: not found in PATH");
+        return 127;
+    }
+    let _ = writeln!(io::stderr(), "{start}: {error}");
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => 127,
+        _ => 126,
     }
 }
 

@@ -89,9 +89,12 @@ fn reach(child: Pid, signal: Signal) -> bool {
 /// Gives up when nothing has ended for one second, or after thirty. One descriptor is wanted: who has
 /// no more use for those that it holds closes them before.
 pub fn clear() -> Cleared {
+    process::hurry();
     let started = Instant::now();
     let mut last_end = started;
     loop {
+        // Not all at once: the more often we kill, the sooner those are caught who fork and exit as
+        // fast as they can (tried: 60 of them, gone after 0.6 s).
         let pause = match reap_some(|_, _| {}) {
             Reaped::All => return Cleared::All,
             Reaped::Nobody => PAUSE,
@@ -121,7 +124,7 @@ pub enum Reaped {
 }
 
 /// Reaps children that have ended, at most 256, and shows each: other things want to be done between
-/// two rounds, such as to kill those who fork as fast as we reap.
+/// two rounds.
 pub fn reap_some(mut each: impl FnMut(Pid, Ended)) -> Reaped {
     for round in 0..256 {
         match process::wait_any(Reap::Take) {

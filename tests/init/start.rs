@@ -43,6 +43,19 @@ fn a_command_that_is_missing_gives_127_and_one_line_that_says_so() {
 }
 
 #[test]
+fn a_directory_in_path_that_nobody_may_search_does_not_turn_missing_into_forbidden() {
+    let world = World::new();
+    std::fs::write(world.path("closed"), "no directory").unwrap();
+    std::fs::create_dir(world.path("open")).unwrap();
+    std::fs::write(world.path("open/plain"), "no program").unwrap();
+    let path = format!("{0}/closed:/root:{0}/open", world.path("").display());
+    for (name, wanted) in [("no-such-command-here", 127), ("plain", 126)] {
+        let output = output(world.init(&[name]).env("PATH", &path));
+        assert_eq!(output.status.code(), Some(wanted), "{:?}", output.stderr);
+    }
+}
+
+#[test]
 fn a_command_that_cannot_be_executed_gives_126_and_one_line_that_says_so() {
     let world = World::new();
     std::fs::write(world.path("plain"), "no program").unwrap();
