@@ -26,11 +26,8 @@ pub fn page(template: &str) -> String {
 /// One part of the table, by its name in a page.
 fn part(name: &str) -> Option<String> {
     let sections = |wanted: fn(Section) -> bool| {
-        let mut text = String::new();
-        for section in Section::ALL.into_iter().filter(|section| wanted(*section)) {
-            self::section(&mut text, section);
-        }
-        text
+        let all = Section::ALL.into_iter().filter(|section| wanted(*section));
+        all.map(|section| list(section.title(), |opt| opt.section == section)).collect::<String>()
     };
     Some(match name {
         "mode" => sections(|section| section == Section::Mode),
@@ -38,27 +35,28 @@ fn part(name: &str) -> Option<String> {
         "emperor" => sections(|section| {
             !section.is_vassals() && !matches!(section, Section::Mode | Section::Language)
         }),
-        "vassal" => sections(Section::is_vassals),
+        "vassal" => {
+            let shared = |opt: &Opt| matches!(opt.class, Class::Both(..));
+            sections(Section::is_vassals) + &list("Vassal: as for the emperor", shared)
+        }
         "later" => names(later::OPTIONS.iter().map(|opt| opt.name)),
         "refused" => names(foreign::REFUSED.iter().map(|entry| entry.0)),
         _ => return None,
     })
 }
 
-fn section(text: &mut String, section: Section) {
-    let is_shown = |opt: &&Opt| {
-        opt.section == section && opt.is_obeyed() && opt.class != Class::Steer(Steer::NotYet)
-    };
-    let mut rows = table::OPTIONS.iter().filter(is_shown).peekable();
-    if rows.peek().is_none() {
-        return;
+/// The rows that are wanted and obeyed, under a heading; nothing if there are none.
+fn list(title: &str, is_wanted: impl Fn(&Opt) -> bool) -> String {
+    let mut items = String::new();
+    for opt in table::OPTIONS {
+        if is_wanted(opt) && opt.is_obeyed() && opt.class != Class::Steer(Steer::NotYet) {
+            let _ = writeln!(items, "{}\n{}", item(opt), sentence(opt));
+        }
     }
-    let _ = write!(text, ".Ss {}\n.Bl -tag -width Ds\n", section.title());
-    for opt in rows {
-        let _ = writeln!(text, "{}", item(opt));
-        let _ = writeln!(text, "{}", sentence(opt));
+    if items.is_empty() {
+        return items;
     }
-    text.push_str(".El\n");
+    format!(".Ss {title}\n.Bl -tag -width Ds\n{items}.El\n")
 }
 
 fn item(opt: &Opt) -> String {

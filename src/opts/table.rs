@@ -160,7 +160,6 @@ pub static OPTIONS: &[Opt] = &[
     // Fork server.
     emperor("emperor-use-fork-server", E::UseForkServer, Kind::Socket, Section::ForkServer).help("ask the fork server at this address for every vassal"),
     emperor("vassal-fork-base", E::ForkBase, Kind::Word, Section::ForkServer).meta("NAME").many().help("a vassal that is started normally, because it is the fork server"),
-    vassal("fork-server-use", V::ForkServerUse, Kind::SocketOrNone, Section::ForkServer).help("the fork server of this vassal, or none"),
 
     // Statistics, log and process.
     emperor("emperor-stats", E::Stats, Kind::Socket, Section::Process).also(&["emperor-stats-server"]).many().help("serve statistics as JSON at this address"),
@@ -186,6 +185,7 @@ pub static OPTIONS: &[Opt] = &[
     vassal("notify", V::Notify, Kind::Flag, Section::Program).help("the program announces its readiness on a notify socket"),
     vassal("heartbeat", V::Heartbeat, Kind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify"),
     vassal("idle", V::Idle, Kind::Seconds, Section::Program).help("without traffic for this long it is stopped and waits for a connection"),
+    vassal("fork-server-use", V::ForkServerUse, Kind::SocketOrNone, Section::Program).help("the fork server of this vassal, or none"),
 
     // Vassal: sockets.
     socket("socket", BIND).also(&["uwsgi-socket"]).short('s'),
