@@ -168,6 +168,27 @@ fn the_resolved_list_is_shown_without_any_side_effect() {
 }
 
 #[test]
+fn a_check_runs_no_command_in_a_strangers_file() {
+    let place = Place::new().file("a.ini", &format!("{GOOD}env = A=@(exec://touch ran; echo 1)\n"));
+    assert_eq!(place.run(&["check", "a.ini"]).status, 0);
+    fs::remove_file(place.path().join("ran")).unwrap();
+    if std::os::unix::fs::chown(place.path().join("a.ini"), Some(12345), None).is_err() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    for command in ["check", "config"] {
+        let said = place.run(&[command, "a.ini"]);
+        assert_eq!(said.status, 1);
+        assert!(
+            said.err.contains("a.ini:3: env: ") && said.err.contains("another user"),
+            "{}",
+            said.err
+        );
+    }
+    assert!(!place.path().join("ran").exists());
+}
+
+#[test]
 fn wrong_use_of_a_command_is_status_2() {
     let place = Place::new().file("a.ini", GOOD);
     for args in [

@@ -240,6 +240,13 @@ fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
 
 /// What a shell command prints.
 fn output(call: &Invocation, command: &str) -> Result<Vec<u8>, String> {
+    if !call.commands {
+        return Err(
+            "is a command in the file of another user, and is not run here; do this as that \
+                    user"
+                .to_owned(),
+        );
+    }
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .current_dir(&call.cwd)

@@ -58,6 +58,8 @@ pub struct Invocation {
     pub opened: Option<(OsString, File)>,
     /// Put before relative names where places are told, so that they make sense elsewhere than in `cwd`.
     pub shown: PathBuf,
+    /// Commands that the configuration names may be run; a check of a stranger's file must not.
+    pub commands: bool,
     /// Turns a descriptor number of `fd://N` or the config pipe into a file to read from.
     pub descriptor: fn(i32) -> io::Result<File>,
 }
@@ -75,6 +77,7 @@ impl Invocation {
             gid: 0,
             now: SystemTime::UNIX_EPOCH,
             opened: None,
+            commands: true,
             shown: PathBuf::new(),
             descriptor: |number| File::open(format!("/proc/self/fd/{number}")),
         }
@@ -108,6 +111,30 @@ pub enum Mode {
     HelpAll,
     /// Print this page of the manual.
     Man(String),
+}
+
+/// Doors to the parsers for the fuzz targets; what they give does not matter, only that they return.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    /// Reads the bytes as INI.
+    pub fn ini(bytes: &[u8]) {
+        let _ = super::ini::parse(bytes, None);
+    }
+
+    /// Reads the bytes as JSON.
+    pub fn json(bytes: &[u8]) {
+        let _ = super::json::parse(bytes, None);
+    }
+
+    /// Reads the bytes as YAML.
+    pub fn yaml(bytes: &[u8]) {
+        let _ = super::yaml::parse(bytes, None);
+    }
+
+    /// Reads the bytes as XML.
+    pub fn xml(bytes: &[u8]) {
+        let _ = super::xml::parse(bytes, None);
+    }
 }
 
 /// The one ordered list, read and expanded.
