@@ -202,6 +202,17 @@ fn bombs_are_refused_soon_and_within_64_mib() {
         ("large resources", "x = @(huge.txt)\n".repeat(9000), "1 MiB"),
         ("half a million lines", "a\n".repeat(520_000), "10000 settings"),
         ("half a million faults", "=\n".repeat(520_000), "has no name"),
+        (
+            "unknown names",
+            (0..9000).map(|n| format!("strange-option-{n} = 1\n")).collect::<String>() + "set=x\n",
+            "has no '='",
+        ),
+        (
+            "unknown names in strict",
+            "strict = 1\n".to_owned()
+                + &(0..9000).map(|n| format!("strange-option-{n} = 1\n")).collect::<String>(),
+            "strict is set",
+        ),
         ("odd percent signs", "%q\n".repeat(340_000), "10000 settings"),
         ("magic", format!("{}\n", "%p".repeat(400_000)), "1 MiB"),
     ];

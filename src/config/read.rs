@@ -27,6 +27,9 @@ const MAX_SETTINGS: usize = 10_000;
 /// Longest list, in bytes of names and texts.
 pub(super) const MAX_TEXT: usize = 1 << 20;
 
+/// Most names that are told to be unknown.
+const MAX_UNKNOWN: usize = 20;
+
 /// Ends the reading; the fault has been noted.
 pub(super) struct Stop;
 
@@ -192,9 +195,10 @@ impl<'a> Reader<'a> {
         class: Option<Class>,
     ) -> Result<(), Stop> {
         if class.is_none() && self.strict && matches!(origin, Origin::File { .. }) {
-            let hint = opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)"));
-            let message = format!("unknown option, and strict is set{}", hint.unwrap_or_default());
-            self.fault(origin, key, message);
+            // As many as anybody reads; see `unknown`.
+            let hint =
+                if self.faults.len() < MAX_UNKNOWN { did_you_mean(key) } else { String::new() };
+            self.fault(origin, key, format!("unknown option, and strict is set{hint}"));
         }
         self.push(key, value.to_owned(), origin, false)?;
         match class {
@@ -472,14 +476,18 @@ impl<'a> Reader<'a> {
 
     /// Names that are no option, and that nothing has asked for, are slips of the pen more often than not.
     pub(super) fn unknown(&mut self) {
+        let mut told = HashSet::new();
         for entry in &self.list {
             let Setting { key, origin, .. } = &entry.setting;
             let is_file = matches!(origin, Origin::File { .. });
             if entry.made || !is_file || self.used.contains(key) || opts::find(key).is_some() {
                 continue;
             }
-            let hint = opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)"));
-            let message = format!("unknown option \"{key}\"{}", hint.unwrap_or_default());
+            // Looking for the nearest option costs far more than reading the line.
+            if told.len() >= MAX_UNKNOWN || !told.insert(key) {
+                continue;
+            }
+            let message = format!("unknown option \"{key}\"{}", did_you_mean(key));
             self.warnings.push(Fault::new(origin, "", message));
         }
     }
@@ -521,6 +529,10 @@ fn parse(format: Format, bytes: &[u8], section: Option<&str>) -> Parsed {
         Format::Yaml => yaml::parse(bytes, section),
         Format::Xml => xml::parse(bytes, section),
     }
+}
+
+fn did_you_mean(key: &str) -> String {
+    opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default()
 }
 
 fn raw_hint(name: &OsStr) -> &'static str {

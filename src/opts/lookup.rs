@@ -148,13 +148,16 @@ pub fn prefix(text: &str) -> Result<(&'static str, Opt), Vec<&'static str>> {
     }
 }
 
+/// Longest name of an option, and of a text that may be a slip for one.
+const MAX_NAME: usize = 60;
+
 /// The name that is most like this one, if any is like it.
 #[must_use]
 pub fn nearest(text: &str) -> Option<&'static str> {
     let wanted: String = text.to_ascii_lowercase().replace('_', "-");
     // One slip in three letters, three at most; longer texts than any name are no slip.
     let allowed = (wanted.len() / 3).min(3);
-    if wanted.len() > 64 {
+    if wanted.len() > MAX_NAME {
         return None;
     }
     let described = INDEX.iter().map(|entry| entry.0);
@@ -174,29 +177,36 @@ fn best(
         .map(|(_, name)| name)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two texts.
+/// Insertions, deletions, replacements and swaps of neighbours between two texts of at most
+/// [`MAX_NAME`] bytes.
 fn distance(left: &[u8], right: &[u8]) -> usize {
-    let width = right.len() + 1;
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..width).collect();
+    let mut rows = [[0_u8; MAX_NAME + 1]; 3];
+    let [before, row, next] = &mut rows;
+    let (mut before, mut row, mut next) = (before, row, next);
+    let at = |row: &[u8; MAX_NAME + 1], at: usize| row.get(at).copied().unwrap_or(u8::MAX / 2);
+    for (cell, count) in row.iter_mut().zip(0..) {
+        *cell = count;
+    }
     for (i, a) in left.iter().enumerate() {
-        let mut next = Vec::with_capacity(width);
-        next.push(i + 1);
+        let mut last = u8::try_from(i + 1).unwrap_or(u8::MAX / 2);
+        if let Some(cell) = next.first_mut() {
+            *cell = last;
+        }
         for (j, b) in right.iter().enumerate() {
-            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
-            let mut cost =
-                (at(&row, j) + usize::from(a != b)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            let mut cost = (at(row, j) + u8::from(a != b)).min(at(row, j + 1) + 1).min(last + 1);
             let swapped =
                 i > 0 && j > 0 && left.get(i - 1) == Some(b) && right.get(j - 1) == Some(a);
             if swapped {
-                cost = cost.min(at(&before, j - 1) + 1);
+                cost = cost.min(at(before, j - 1) + 1);
             }
-            next.push(cost);
+            if let Some(cell) = next.get_mut(j + 1) {
+                *cell = cost;
+            }
+            last = cost;
         }
-        before = row;
-        row = next;
+        (before, row, next) = (row, next, before);
     }
-    row.last().copied().unwrap_or(0)
+    usize::from(at(row, right.len()))
 }
 
 #[cfg(test)]
@@ -229,6 +239,7 @@ mod tests {
     #[test]
     fn every_described_option_says_what_it_does_in_one_phrase() {
         let mut letters = HashSet::new();
+        assert!(all_names().all(|name| name.len() <= MAX_NAME));
         for opt in rows() {
             assert!(!opt.help.is_empty() && !opt.help.ends_with('.'), "{}", opt.name);
             assert!(opt.help.len() < 110, "{}: {}", opt.name, opt.help.len());
@@ -260,6 +271,23 @@ mod tests {
         assert_eq!(nearest("procesess"), Some("processes"));
         assert_eq!(nearest("my-domain-name"), None);
         assert_eq!(nearest("x"), None);
+        assert_eq!(nearest(&"x".repeat(MAX_NAME)), None);
+        assert_eq!(nearest(&"x".repeat(1000)), None);
+    }
+
+    #[test]
+    fn slips_are_counted() {
+        for (left, right, slips) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("abc", "abc", 0),
+            ("abc", "acb", 1),
+            ("kitten", "sitting", 3),
+            ("ab", "bca", 3),
+        ] {
+            assert_eq!(distance(left.as_bytes(), right.as_bytes()), slips, "{left} {right}");
+        }
     }
 
     #[test]

@@ -1,0 +1,6 @@
+//! Any bytes as XML: told as pairs and faults, never a panic.
+#![no_main]
+
+use liege::config::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::xml(bytes));
