@@ -11,6 +11,7 @@
 //!
 //! Steps: `ready accepting loyal idle beat` (bytes), `byte:N`, `flood:N`, `wait:MS`, `gate:PATH` (until the
 //! file exists), `serve` (accept from now on), `exit:N`, `die:SIGNAL`, `close` (the emperor pipe),
+//! `shutdown` (the listener, for all who have it), `rights:N` (send N descriptors along with a byte),
 //! `ignore:SIGNAL`, `stray:KIND`, `setuid:N`, `print:TEXT`, `jump:N` (back to the N-th step),
 //! `until:N:STEP` (only in the first N lives), `from:N:STEP` (only in the later ones).
 //!
@@ -289,6 +290,12 @@ impl App {
                 libc::signal(signal_number(value), libc::SIG_IGN);
             },
             "stray" => self.stray(value),
+            "shutdown" => {
+                self.serve();
+                self.serving = false;
+                unsafe { libc::shutdown(self.listener.unwrap(), libc::SHUT_RDWR) };
+            }
+            "rights" => (0..number()).for_each(|_| self.send_a_descriptor()),
             "setuid" => assert_eq!(unsafe { libc::setuid(number() as u32) }, 0, "setuid"),
             "print" => {
                 let _ = std::io::stdout().write_all(format!("{value}\n").as_bytes());
@@ -308,6 +315,27 @@ impl App {
     fn say(&self, byte: u8) {
         if let Some(pipe) = self.pipe {
             unsafe { libc::send(pipe, (&raw const byte).cast(), 1, libc::MSG_NOSIGNAL) };
+        }
+    }
+
+    /// Byte 17 with standard error attached, which the emperor has not asked for.
+    fn send_a_descriptor(&self) {
+        let Some(pipe) = self.pipe else { return };
+        unsafe {
+            let mut byte = 17u8;
+            let mut vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+            let mut control = [0u64; 8];
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = &raw mut vector;
+            message.msg_iovlen = 1;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = libc::CMSG_SPACE(4) as usize;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(4) as usize;
+            *libc::CMSG_DATA(header).cast::<i32>() = 2;
+            libc::sendmsg(pipe, &raw const message, libc::MSG_NOSIGNAL);
         }
     }
 

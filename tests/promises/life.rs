@@ -174,3 +174,27 @@ fn a_vassal_that_never_announces_its_promised_readiness_is_killed() {
     let emperor = setup.app_with("one.ini", lines, "").start();
     emperor.life("one.ini", 2);
 }
+
+#[test]
+fn a_pipe_that_outlives_its_vassal_in_another_process_hides_no_death() {
+    let words = "do=ready,accepting,loyal,until:1:stray:double,until:1:exit:1";
+    let emperor = Liege::in_temp_dir().app("one.ini", words).start();
+    let first = emperor.life("one.ini", 1)["pid"].as_i64().unwrap() as i32;
+    emperor.running_anew("one.ini", first);
+}
+
+#[test]
+fn descriptors_that_a_vassal_sends_along_are_not_kept() {
+    let emperor = Liege::in_temp_dir()
+        .app("one.ini", "do=ready,gate:$DIR/go,rights:100,loyal,accepting")
+        .start();
+    emperor.wait_until("it is ready", || emperor.stats().vassal("one.ini").number("ready") == 1);
+    let before = proc::descriptors(emperor.emperor_pid()).len();
+    emperor.open_gate("go");
+    emperor.wait_until("it has sent them", || {
+        emperor.stats().vassal("one.ini").number("accepting") == 1
+    });
+    emperor.wait_until("no more descriptors than before", || {
+        proc::descriptors(emperor.emperor_pid()).len() <= before
+    });
+}

@@ -268,3 +268,32 @@ fn a_crash_at_every_connection_is_not_a_storm() {
         assert!(pair[1] - pair[0] >= least - 50, "start {}: {starts:?}", number + 2);
     }
 }
+
+#[test]
+fn a_program_that_takes_no_connection_is_not_started_in_a_storm() {
+    let emperor =
+        Liege::in_temp_dir().app("one.ini", "do=exit:0").on_demand("one.ini", "one.sock").start();
+    let _client = emperor.connect("one.sock");
+    emperor.life("one.ini", 2);
+    let start = std::time::Instant::now();
+    let before = emperor.lives("one.ini");
+    emperor.stays("it is tried again, but not as fast as it fails", || {
+        emperor.lives("one.ini") - before <= 10 * (1 + start.elapsed().as_secs() as usize)
+    });
+}
+
+#[test]
+fn a_program_that_shuts_the_socket_down_takes_it_from_nobody_for_long() {
+    let words = "do=until:1:shutdown,until:1:exit:0,serve";
+    let emperor =
+        Liege::in_temp_dir().app("one.ini", words).on_demand("one.ini", "one.sock").start();
+    waiting(&emperor, "one.ini");
+    drop(UnixStream::connect(emperor.path("one.sock")));
+    emperor.life("one.ini", 1);
+    emperor.wait_until("a later client is served", || {
+        let Ok(mut client) = UnixStream::connect(emperor.path("one.sock")) else { return false };
+        client.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).is_ok() && answer.ends_with(" 2\n")
+    });
+}
