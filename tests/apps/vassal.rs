@@ -21,10 +21,10 @@
 #![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
 
 use serde_json::{Value, json};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -233,9 +233,10 @@ impl App {
         if client < 0 {
             return;
         }
-        let mut client = unsafe { File::from_raw_fd(client) };
-        let _ = writeln!(client, "{} {}", std::process::id(), self.life);
-        drop(client);
+        let answer = format!("{} {}\n", std::process::id(), self.life);
+        // A client that has gone is no reason to die by SIGPIPE.
+        unsafe { libc::send(client, answer.as_ptr().cast(), answer.len(), libc::MSG_NOSIGNAL) };
+        unsafe { libc::close(client) };
         self.react("served");
     }
 
@@ -381,6 +382,7 @@ impl App {
             }
             match kind {
                 "plain" | "stopped" | "deaf" | "uid" => {}
+                "group" => assert_eq!(libc::setpgid(0, 0), 0),
                 "session" => assert!(libc::setsid() > 0),
                 "double" => {
                     assert!(libc::setsid() > 0);

@@ -65,7 +65,7 @@ fn a_touch_forgives() {
 #[test]
 fn a_mended_file_starts_at_once() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "100000");
-    let emperor = setup.vassal("bad.ini", "[uwsgi]\nchdir = /nowhere\nlisten = many\n").start();
+    let emperor = setup.vassal("bad.ini", "[uwsgi]\nchdir = $DIR/nowhere\nlisten = many\n").start();
     emperor.state("bad.ini", "held");
     emperor.put_app("bad.ini", "do=ready");
     emperor.running("bad.ini");
@@ -122,10 +122,10 @@ fn one_bad_vassal_delays_no_other() {
 #[test]
 fn a_start_that_fails_is_blamed_once_and_not_twice() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "60000");
-    let text = "[uwsgi]\nunprivileged-binary-patch-arg = /nowhere/program\n";
+    let text = "[uwsgi]\nunprivileged-binary-patch-arg = $DIR/nowhere/program\n";
     let emperor = setup.vassal("bad.ini", text).start();
     emperor.state("bad.ini", "held");
     let stats = emperor.stats();
     assert_eq!(stats.blacklisted("bad.ini").unwrap().number("throttle_level"), 60000);
-    assert!(stats.vassal("bad.ini").0["last_error"].to_string().contains("/nowhere/program"));
+    assert!(stats.vassal("bad.ini").0["last_error"].to_string().contains("nowhere/program"));
 }

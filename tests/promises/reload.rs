@@ -180,7 +180,7 @@ fn a_changed_file_that_is_bad_never_stops_the_running_program() {
         let pid = emperor.running(name);
         emperor.life(name, 1);
         let good = fs::read_to_string(emperor.file(name)).unwrap();
-        emperor.put(name, "[uwsgi]\nchdir = /nowhere\nlisten = many\n");
+        emperor.put(name, "[uwsgi]\nchdir = $DIR/nowhere\nlisten = many\n");
         emperor.wait_until("the fault is shown with its place", || {
             let error = emperor.stats().vassal(name).0["last_error"].to_string();
             error.contains(&format!("{name}:3"))

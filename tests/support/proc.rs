@@ -111,21 +111,24 @@ pub fn make_fifo(path: &std::path::Path) {
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o644) }, 0, "mkfifo");
 }
 
-/// Limits a resource of a running process (prlimit(2)).
+/// Sets the soft limit of open files of a running process.
 pub fn limit_files(pid: i32, limit: u64) {
-    let wanted = libc::rlimit { rlim_cur: limit, rlim_max: 4096 };
-    // SAFETY: reads one struct, writes none.
-    let done =
-        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const wanted, std::ptr::null_mut()) };
-    assert_eq!(done, 0, "prlimit");
+    set_limit(pid, libc::RLIMIT_NOFILE, limit);
 }
 
+/// Sets the soft limit of processes of a running process.
 pub fn limit_processes(pid: i32, limit: u64) {
-    let wanted = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-    // SAFETY: reads one struct, writes none.
-    let done =
-        unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const wanted, std::ptr::null_mut()) };
-    assert_eq!(done, 0, "prlimit");
+    set_limit(pid, libc::RLIMIT_NPROC, limit);
+}
+
+fn set_limit(pid: i32, resource: libc::__rlimit_resource_t, limit: u64) {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one struct, which outlives the call.
+    let read = unsafe { libc::prlimit(pid, resource, std::ptr::null(), &raw mut limits) };
+    limits.rlim_cur = limit;
+    // SAFETY: reads one struct, which outlives the call.
+    let set = unsafe { libc::prlimit(pid, resource, &raw const limits, std::ptr::null_mut()) };
+    assert_eq!((read, set), (0, 0), "prlimit");
 }
 
 fn all() -> impl Iterator<Item = i32> {
