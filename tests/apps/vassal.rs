@@ -231,7 +231,11 @@ impl App {
         let client =
             unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), 0) };
         if client < 0 {
-            return;
+            // Another life was faster; anything else is the end of the listener, and of a server.
+            match std::io::Error::last_os_error().kind() {
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::ConnectionAborted => return,
+                _ => unsafe { libc::_exit(1) },
+            }
         }
         let answer = format!("{} {}\n", std::process::id(), self.life);
         // A client that has gone is no reason to die by SIGPIPE.

@@ -350,26 +350,47 @@ fn a_limit_that_sinks_while_it_runs_is_survived() {
     assert!(emperor.stats().blacklisted("late.ini").is_none());
 }
 
+/// Processes of another user, which count against a limit; ended with the value.
+struct Ballast(Vec<std::process::Child>);
+
+impl Ballast {
+    fn of(uid: u32, count: usize) -> Self {
+        use std::os::unix::process::CommandExt;
+        let sleep =
+            || std::process::Command::new("/bin/sleep").arg("1000").uid(uid).spawn().unwrap();
+        Self((0..count).map(|_| sleep()).collect())
+    }
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 #[test]
 fn a_refused_fork_blames_nobody_and_heals() {
     if !is_root() || !reachable_by_all() {
         skip!("needs root, to start the emperor as a user with a limit of processes");
     }
-    // A uid of its own, so that no other test's processes count. The children of one session end it.
+    // A uid of its own, so that no other test's processes count. dash calls the limit p, others u.
     let uid = 60000 + std::process::id() % 5000;
+    let ballast = Ballast::of(uid, 20);
     let mut setup =
-        Liege::in_temp_dir().user(uid).shell("ulimit -S -u 6 2>/dev/null || ulimit -S -p 6");
+        Liege::in_temp_dir().user(uid).shell("ulimit -u 26 2>/dev/null || ulimit -p 26");
     for number in 0..10 {
         setup = setup.app(&format!("{number}.ini"), "do=ready,accepting,loyal");
     }
     let emperor = setup.start();
-    let pid = emperor.emperor_pid();
     emperor.wait_until("some are held for want of a process", || {
         let stats = emperor.stats();
         stats.vassals().iter().filter(|vassal| vassal["state"] == "held").count() >= 4
     });
     assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
-    proc::limit_processes(pid, 1000);
+    drop(ballast);
     emperor.wait_until("all run", || emperor.stats().up() == 10);
     assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
 }

@@ -113,21 +113,14 @@ pub fn make_fifo(path: &std::path::Path) {
 
 /// Sets the soft limit of open files of a running process.
 pub fn limit_files(pid: i32, limit: u64) {
-    set_limit(pid, libc::RLIMIT_NOFILE, limit);
-}
-
-/// Sets the soft limit of processes of a running process.
-pub fn limit_processes(pid: i32, limit: u64) {
-    set_limit(pid, libc::RLIMIT_NPROC, limit);
-}
-
-fn set_limit(pid: i32, resource: libc::__rlimit_resource_t, limit: u64) {
     let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: writes one struct, which outlives the call.
-    let read = unsafe { libc::prlimit(pid, resource, std::ptr::null(), &raw mut limits) };
+    let read =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limits) };
     limits.rlim_cur = limit;
     // SAFETY: reads one struct, which outlives the call.
-    let set = unsafe { libc::prlimit(pid, resource, &raw const limits, std::ptr::null_mut()) };
+    let set =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limits, std::ptr::null_mut()) };
     assert_eq!((read, set), (0, 0), "prlimit");
 }
 
