@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::files::{Files, Scan, Turn};
 use super::filter::Filter;
 use super::marks::{Mark, Marks, Reader};
-use super::trail::{TRIES, Told, is_nowhere};
+use super::trail::{TRIES, Told};
 use super::waits::{WRITER_SILENT, Wait};
 use super::watches::Route;
 use super::{Level, Monitor, Out};
@@ -218,7 +218,7 @@ impl Dir {
             match arrived {
                 Ok(Some((at, inode))) => return self.arrive(at.as_fd(), inode, turn),
                 Ok(None) => {}
-                Err(error) if is_nowhere(&error) => {}
+                Err(error) if dir::is_nowhere(&error) => {}
                 Err(error) => {
                     self.stumble(&error, turn);
                     return true;
@@ -300,7 +300,7 @@ impl Dir {
             });
             match opened {
                 Ok((at, inode)) if self.home == Home::There(inode) => return Some(at),
-                Err(error) if !is_nowhere(&error) => {
+                Err(error) if !dir::is_nowhere(&error) => {
                     self.stumble(&error, turn);
                     return None;
                 }

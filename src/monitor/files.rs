@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::filter::{Filter, Name};
 use super::marks::Mark;
-use super::trail::{Trails, is_nowhere};
+use super::trail::Trails;
 use super::waits::{MOVED_AWAY, SETTLED, VANISHED, Wait, Waits, Why};
 use super::watches::Route;
 use super::{File, Level, OnDemand, Out, Stamp, What, ondemand};
@@ -52,14 +52,30 @@ struct Known {
 
 /// What a name looks like now.
 enum Seen {
-    /// A vassal file; worth another look soon if not all of it could be learned.
-    File { file: File, is_firm: bool },
+    /// A vassal file; if not all of it could be learned, another look is due soon.
+    File { file: File, is_firm: bool, has_kin: bool },
     /// There is no such name.
     Nothing,
     /// There is a link without an end.
     Nowhere,
     /// Something that cannot be a vassal.
     Refused(String),
+}
+
+/// Where a name leads.
+struct Traced {
+    /// What is there; nothing if it is a link that leads nowhere.
+    stat: Option<Stat>,
+    /// Whether it stayed the same while it was looked at.
+    is_firm: bool,
+    /// Whether it has other names, which has not been known.
+    has_kin: bool,
+}
+
+impl Traced {
+    fn firm(own: Stat) -> Self {
+        Self { stat: Some(own), is_firm: true, has_kin: false }
+    }
 }
 
 /// The names of one directory.
@@ -241,7 +257,10 @@ impl Files {
         }
         let known = self.file(name).cloned();
         match (self.examine(at, name), known) {
-            (Ok(Seen::File { file, .. }), known) if known.as_ref() != Some(&file) => {
+            (Ok(Seen::File { file, has_kin, .. }), known) if known.as_ref() != Some(&file) => {
+                if has_kin {
+                    self.look_at_kin(name, &file, turn);
+                }
                 self.waits.set(name, Wait::new(why, turn.now, SETTLED, Some(file.stamp)));
             }
             (Ok(Seen::Nothing | Seen::Nowhere), Some(_)) => {
@@ -275,7 +294,10 @@ impl Files {
             Patience::Some => None,
         };
         match (seen, patience) {
-            (Ok(Seen::File { file, is_firm }), _) => {
+            (Ok(Seen::File { file, is_firm, has_kin }), _) => {
+                if has_kin {
+                    self.look_at_kin(name, &file, turn);
+                }
                 self.settle(name, file, turn);
                 if !is_firm {
                     self.waits.set(name, Wait::retry(turn.now, before));
@@ -293,6 +315,19 @@ impl Files {
             (Err(error), _) => {
                 self.complain(name, format!("cannot be looked at: {error}; tried again"), turn);
                 self.waits.set(name, Wait::retry(turn.now, before));
+            }
+        }
+    }
+
+    /// A file has got another name here. Those that were known before are told of what is done
+    /// through that one only after another look, because a new name is not told in their directory.
+    fn look_at_kin(&mut self, name: &OsStr, file: &File, turn: &mut Turn<'_>) {
+        let inode = (file.stamp.dev, file.stamp.ino);
+        for (kin, known) in &self.known {
+            let stamp = known.file.as_ref().map(|file| file.stamp);
+            let is_same = stamp.is_some_and(|stamp| (stamp.dev, stamp.ino) == inode);
+            if is_same && kin != name && self.waits.get(kin).is_none() {
+                self.waits.set(kin, Wait::new(Why::Settle, turn.now, SETTLED, stamp));
             }
         }
     }
@@ -362,30 +397,17 @@ impl Files {
         routes: &mut Vec<Route>,
     ) -> io::Result<Seen> {
         let own = match dir::stat_at(at, name, Links::Stay) {
-            Err(error) if is_nowhere(&error) => return Ok(Seen::Nothing),
+            Err(error) if dir::is_nowhere(&error) => return Ok(Seen::Nothing),
             result => result?,
         };
         if let Name::Refused(why) = self.filter.judge(name) {
             return Ok(Seen::Refused(why.to_owned()));
         }
-        let mut is_firm = true;
-        let stat = match (own.kind, self.links) {
-            (Kind::Link, Links::Follow) => {
-                let route = Route::Link(dir::link_text(at, name)?.into());
-                routes.push(route.clone());
-                let followed = self.trails.follow(&route, at, name)?;
-                is_firm = followed.is_steady;
-                let Some(stat) = followed.stat else { return Ok(Seen::Nowhere) };
-                stat
-            }
-            (Kind::File, _) if own.links > 1 => {
-                let route = Route::Inode(own.dev, own.ino);
-                self.trails.pin(&route, at, name);
-                routes.push(route);
-                own
-            }
-            _ => own,
+        let traced = match (own.kind, self.links) {
+            (Kind::Link, Links::Stay) => Traced::firm(own),
+            _ => self.trace(at, name, own, routes)?,
         };
+        let Some(stat) = traced.stat else { return Ok(Seen::Nowhere) };
         if let Some(why) = refusal_of(stat.kind) {
             return Ok(Seen::Refused(why.to_owned()));
         }
@@ -393,7 +415,32 @@ impl Files {
         let is_link = stat.kind == Kind::Link;
         let file =
             File { stamp: Stamp::from(&stat), uid: stat.uid, gid: stat.gid, is_link, on_demand };
-        Ok(Seen::File { file, is_firm: is_firm && is_read })
+        Ok(Seen::File { file, is_firm: traced.is_firm && is_read, has_kin: traced.has_kin })
+    }
+
+    /// Finds the end of a name and sees to it that what happens there is told.
+    fn trace(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        own: Stat,
+        routes: &mut Vec<Route>,
+    ) -> io::Result<Traced> {
+        match own.kind {
+            Kind::Link => {
+                let route = Route::Link(dir::link_text(at, name)?.into());
+                routes.push(route.clone());
+                let followed = self.trails.follow(&route, at, name)?;
+                Ok(Traced { stat: followed.stat, is_firm: followed.is_steady, has_kin: false })
+            }
+            Kind::File if own.links > 1 => {
+                let route = Route::Inode(own.dev, own.ino);
+                let has_kin = self.trails.pin(&route, at, name);
+                routes.push(route);
+                Ok(Traced { has_kin, ..Traced::firm(own) })
+            }
+            _ => Ok(Traced::firm(own)),
+        }
     }
 
     /// The address, and whether it could be read. While it cannot, a known one stays.
@@ -404,19 +451,16 @@ impl Files {
         routes: &mut Vec<Route>,
     ) -> (OnDemand, bool) {
         let Some(beside) = self.filter.companion_of(name) else { return (OnDemand::No, true) };
-        let companion = ondemand::read(at, &beside);
-        if let Some(text) = companion.link {
-            let route = Route::Link(text.into());
-            // Its end is of no interest here: the trail only has to tell when to look again.
-            let _followed = self.trails.follow(&route, at, &beside);
-            routes.push(route);
-        }
-        match companion.says {
-            Ok(on_demand) => (on_demand, true),
-            Err(error) => match self.file(name) {
-                Some(file) => (file.on_demand.clone(), false),
-                None => (OnDemand::Fault(format!("cannot be read: {error}")), false),
-            },
+        // Watched first, read afterwards: no change goes unseen.
+        let own = dir::stat_at(at, &beside, Links::Stay);
+        let is_firm = match own.map(|own| self.trace(at, &beside, own, routes)) {
+            Ok(traced) => traced.is_ok_and(|traced| traced.is_firm),
+            Err(error) => dir::is_nowhere(&error),
+        };
+        match (ondemand::read(at, &beside), self.file(name)) {
+            (Ok(on_demand), _) => (on_demand, is_firm),
+            (Err(_), Some(file)) => (file.on_demand.clone(), false),
+            (Err(error), None) => (OnDemand::Fault(format!("cannot be read: {error}")), false),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! It is the only file whose content a monitor reads, and it may be hostile: no byte of it may show in
 //! an error, nothing that is not a regular file is read, and never more than [`LONGEST`].
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -13,33 +13,20 @@ use crate::sys::dir::{self, Kind, Links};
 /// An address is shorter than this.
 const LONGEST: u64 = 4096;
 
-/// What there is beside a vassal.
-pub(super) struct Companion {
-    /// What it says, or why it cannot be read just now.
-    pub(super) says: io::Result<OnDemand>,
-    /// Where it leads, if it is a link.
-    pub(super) link: Option<OsString>,
-}
-
 /// Reads the companion `name`: the text up to the first byte below 32, without blanks around it. None,
-/// or an empty one, means not on demand. An error is worth another try; what only a change of the file
-/// can heal is a [`OnDemand::Fault`].
-pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> Companion {
-    let link = match dir::stat_at(directory, name, Links::Stay) {
-        Ok(stat) if stat.kind == Kind::Link => dir::link_text(directory, name).ok(),
-        Ok(_) => None,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Companion { says: Ok(OnDemand::No), link: None };
-        }
-        Err(error) => return Companion { says: Err(error), link: None },
+/// or an empty one, means not on demand. What only a change of the file can heal is a
+/// [`OnDemand::Fault`].
+///
+/// # Errors
+/// What is worth another try.
+pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDemand> {
+    match dir::stat_at(directory, name, Links::Stay) {
+        Err(error) if dir::is_nowhere(&error) => return Ok(OnDemand::No),
+        result => result?,
     };
-    Companion { says: text(directory, name), link }
-}
-
-fn text(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDemand> {
     // Looked at before it is opened: opening a device can have effects of its own.
     let stat = match dir::stat_at(directory, name, Links::Follow) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if dir::is_nowhere(&error) => {
             return fault("is a link that leads nowhere");
         }
         result => result?,
@@ -79,7 +66,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.ini.socket"), content).unwrap();
         let directory = dir::open(folder.path()).unwrap();
-        read(directory.as_fd(), OsStr::new("a.ini.socket")).says.unwrap()
+        read(directory.as_fd(), OsStr::new("a.ini.socket")).unwrap()
     }
 
     #[test]
@@ -120,16 +107,19 @@ mod tests {
         .unwrap();
         fs::create_dir(at.join("directory")).unwrap();
         fs::write(at.join("real"), "@there").unwrap();
-        for (link, to) in
-            [("to-fifo", "fifo"), ("to-null", "/dev/null"), ("dangling", "x"), ("good", "real")]
-        {
+        for (link, to) in [
+            ("to-fifo", "fifo"),
+            ("to-null", "/dev/null"),
+            ("dangling", "x"),
+            ("circle", "circle"),
+            ("good", "real"),
+        ] {
             symlink(to, at.join(link)).unwrap();
         }
-        for name in ["fifo", "directory", "to-fifo", "to-null", "dangling"] {
-            assert!(matches!(says(name).says, Ok(OnDemand::Fault(_))), "{name}");
+        for name in ["fifo", "directory", "to-fifo", "to-null", "dangling", "circle"] {
+            assert!(matches!(says(name), Ok(OnDemand::Fault(_))), "{name}");
         }
-        assert_eq!(says("absent").says.unwrap(), OnDemand::No);
-        assert_eq!(says("good").says.unwrap(), OnDemand::Address("@there".to_owned()));
-        assert_eq!(says("good").link.unwrap(), "real");
+        assert_eq!(says("absent").unwrap(), OnDemand::No);
+        assert_eq!(says("good").unwrap(), OnDemand::Address("@there".to_owned()));
     }
 }

@@ -27,12 +27,6 @@ const MOST_LINKS: usize = 40;
 /// How often a path is walked that changes while it is walked.
 pub(super) const TRIES: usize = 3;
 
-/// Whether an error is an answer: there is no such thing, for sure.
-pub(super) fn is_nowhere(error: &io::Error) -> bool {
-    let nowhere = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::ENAMETOOLONG];
-    error.raw_os_error().is_some_and(|errno| nowhere.contains(&errno))
-}
-
 /// One route as it was walked last.
 #[derive(Default)]
 struct Trail {
@@ -180,10 +174,12 @@ impl Trails {
         if !self.trails.get(route).is_some_and(|trail| trail.is_whole) {
             self.walk_again(route, directory);
         }
-        for _ in 0..TRIES {
+        for tries in 0..TRIES {
             let stat = end_of(directory, name)?;
             let end = self.trails.get(route).and_then(|trail| trail.end);
-            if stat.map(|stat| stat.inode()) == end {
+            // What leads nowhere may by now do so further on, where nothing is watched yet.
+            let is_walked = stat.is_some() || tries > 0;
+            if is_walked && stat.map(|stat| stat.inode()) == end {
                 return Ok(Followed { stat, is_steady: true });
             }
             self.walk_again(route, directory);
@@ -192,17 +188,19 @@ impl Trails {
     }
 
     /// Watches a file that has other names elsewhere, because what is done through them is not told in
-    /// its directory.
-    pub(super) fn pin(&mut self, route: &Route, directory: BorrowedFd<'_>, name: &OsStr) {
+    /// its directory. A name that it gets elsewhere later is met at the next look. Says whether it is newly
+    /// watched.
+    pub(super) fn pin(&mut self, route: &Route, directory: BorrowedFd<'_>, name: &OsStr) -> bool {
         if self.trails.get(route).is_some_and(|trail| !trail.holds.is_empty()) {
-            return;
+            return false;
         }
-        if let Ok(object) = dir::step(directory, name) {
-            let trail = self.trails.entry(route.clone()).or_default();
-            if let Held::Yes(hold) = self.watches.hold(route, object.as_fd(), FILE, None) {
-                trail.holds.push(hold);
-            }
-        }
+        let Ok(object) = dir::step(directory, name) else { return false };
+        let trail = self.trails.entry(route.clone()).or_default();
+        let Held::Yes(hold) = self.watches.hold(route, object.as_fd(), FILE, None) else {
+            return false;
+        };
+        trail.holds.push(hold);
+        true
     }
 
     fn walk(
@@ -234,7 +232,7 @@ impl Trails {
 fn end_of(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Stat>> {
     match dir::stat_at(directory, name, Links::Follow) {
         Ok(stat) => Ok(Some(stat)),
-        Err(error) if is_nowhere(&error) => Ok(None),
+        Err(error) if dir::is_nowhere(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -260,12 +258,12 @@ impl Walk<'_> {
         let mut links = 0;
         while let Some(name) = ahead.pop() {
             let object = match dir::step(here.as_fd(), &name) {
-                Err(error) if is_nowhere(&error) => {
+                Err(error) if dir::is_nowhere(&error) => {
                     self.hold(here.as_fd(), MISSING, Some(&name));
                     self.hold_last(above.as_ref(), LAST_BEFORE_MISSING);
                     // It may have come before it was watched for.
                     match dir::step(here.as_fd(), &name) {
-                        Err(error) if is_nowhere(&error) => return Ok(None),
+                        Err(error) if dir::is_nowhere(&error) => return Ok(None),
                         result => result?,
                     }
                 }

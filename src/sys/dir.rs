@@ -90,6 +90,12 @@ impl Stat {
     }
 }
 
+/// Whether an error is an answer: there is no such thing, for sure.
+pub fn is_nowhere(error: &io::Error) -> bool {
+    let nowhere = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::ENAMETOOLONG];
+    error.raw_os_error().is_some_and(|errno| nowhere.contains(&errno))
+}
+
 /// Opens a directory for reading, following links.
 ///
 /// # Errors

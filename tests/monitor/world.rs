@@ -1,0 +1,226 @@
+//! A directory in a temporary place, its monitor, and what that has told so far.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use liege::monitor::dir::{Dir, Options};
+use liege::monitor::{File, Monitor, Out, What};
+use liege::sys::dir::Links;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tempfile::TempDir;
+
+/// How long a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The monitor of `vassals` in a temporary directory, unless it is told another one.
+pub struct World {
+    pub monitor: Dir,
+    pub known: BTreeMap<OsString, File>,
+    pub notices: Vec<String>,
+    told: Vec<String>,
+    ahead: Duration,
+    root: Option<TempDir>,
+}
+
+/// The ordinary way to watch a directory.
+pub fn options(path: &Path) -> Options {
+    Options {
+        path: path.to_owned(),
+        extensions: Vec::new(),
+        on_demand_extension: Some(".socket".into()),
+        links: Links::Follow,
+        freq: Duration::ZERO,
+        grace: Duration::ZERO,
+    }
+}
+
+impl World {
+    /// An empty directory, watched.
+    pub fn new() -> Self {
+        Self::with(|_| {}, |_| {})
+    }
+
+    /// A directory that is prepared before it is watched, in some other way than the ordinary one.
+    pub fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut Options)) -> Self {
+        let root = TempDir::new().unwrap();
+        let vassals = root.path().join("vassals");
+        fs::create_dir(&vassals).unwrap();
+        prepare(&vassals);
+        let mut options = options(&vassals);
+        adjust(&mut options);
+        let mut world = Self::of(options);
+        world.root = Some(root);
+        world.rescan();
+        world
+    }
+
+    /// Any directory; nothing has been looked at.
+    pub fn of(options: Options) -> Self {
+        Self {
+            monitor: Dir::new(options).unwrap(),
+            known: BTreeMap::new(),
+            notices: Vec::new(),
+            told: Vec::new(),
+            ahead: Duration::ZERO,
+            root: None,
+        }
+    }
+
+    /// A path beside the watched directory.
+    pub fn beside(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root.as_ref().unwrap().path().join(name)
+    }
+
+    /// A path in the watched directory.
+    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.beside("vassals").join(name)
+    }
+
+    /// Writes a file, in place.
+    pub fn write(&self, name: &str, content: &str) {
+        fs::write(self.at(name), content).unwrap();
+    }
+
+    /// Puts a complete file in place by rename.
+    pub fn put(&self, name: &str, content: &str) {
+        fs::write(self.beside("new"), content).unwrap();
+        fs::rename(self.beside("new"), self.at(name)).unwrap();
+    }
+
+    /// Makes a link in the watched directory.
+    pub fn link(&self, to: impl AsRef<Path>, name: &str) {
+        symlink(to, self.at(name)).unwrap();
+    }
+
+    /// The time of this world, which may be ahead.
+    pub fn now(&self) -> Instant {
+        Instant::now() + self.ahead
+    }
+
+    /// Moves the clock.
+    pub fn pass(&mut self, time: Duration) {
+        self.ahead += time;
+    }
+
+    pub fn rescan(&mut self) {
+        let mut out = Out::default();
+        self.monitor.rescan(self.now(), &mut out);
+        self.take_in(out);
+    }
+
+    pub fn read(&mut self) {
+        let mut out = Out::default();
+        self.monitor.read(self.now(), &mut out);
+        self.take_in(out);
+    }
+
+    pub fn expire(&mut self) {
+        let mut out = Out::default();
+        self.monitor.expire(self.now(), &mut out);
+        self.take_in(out);
+    }
+
+    /// Whether the descriptor is readable within a time.
+    pub fn is_readable(&self, within: Duration) -> bool {
+        let mut set = [PollFd::new(self.monitor.descriptor(), PollFlags::POLLIN)];
+        let millis = within.as_micros().div_ceil(1000) as u16;
+        poll(&mut set, PollTimeout::from(millis)).unwrap() > 0
+    }
+
+    /// Goes on until nothing is left to do, moving the clock to what is due.
+    pub fn settle(&mut self) {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.is_readable(Duration::ZERO) {
+                self.read();
+            } else if let Some(due) = self.monitor.deadline() {
+                self.ahead += due.saturating_duration_since(self.now());
+                self.expire();
+            } else {
+                return;
+            }
+        }
+        panic!("never quiet: {:?} {:?}", self.told, self.notices);
+    }
+
+    /// Goes on in real time until a condition holds.
+    pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited for: {what}; {:?} {:?}",
+                self.told,
+                self.notices
+            );
+            let due = self.monitor.deadline().map(|due| due.saturating_duration_since(self.now()));
+            if self.is_readable(due.unwrap_or(PATIENCE).min(Duration::from_millis(200))) {
+                self.read();
+            }
+            if self.monitor.deadline().is_some_and(|due| due <= self.now()) {
+                self.expire();
+            }
+        }
+    }
+
+    /// What has been told since this was asked last.
+    pub fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What is told until all is quiet.
+    pub fn tells(&mut self) -> Vec<String> {
+        self.settle();
+        self.told()
+    }
+
+    /// The names that are known now.
+    pub fn names(&self) -> Vec<&OsStr> {
+        self.known.keys().map(OsString::as_os_str).collect()
+    }
+
+    /// How many lines of the log contain a text.
+    pub fn notices_with(&self, text: &str) -> usize {
+        self.notices.iter().filter(|notice| notice.contains(text)).count()
+    }
+
+    fn take_in(&mut self, out: Out) {
+        for notice in out.notices {
+            let name = notice.name.map(|name| format!("[{}] ", name.display())).unwrap_or_default();
+            self.notices.push(format!("{name}{}", notice.text));
+        }
+        for sighting in out.sightings {
+            let name = sighting.name;
+            let old = self.known.get(&name).cloned();
+            let (word, new) = match sighting.what {
+                What::Found(file) => {
+                    assert_eq!(old, None, "{name:?} found twice");
+                    ("found", Some(file))
+                }
+                What::Changed(file) => {
+                    assert_ne!(old.unwrap().stamp, file.stamp, "{name:?} changed, but is the same");
+                    ("changed", Some(file))
+                }
+                What::Chowned(file) => {
+                    let old = old.unwrap();
+                    assert_eq!(old.stamp, file.stamp);
+                    assert_ne!((old.uid, old.gid), (file.uid, file.gid));
+                    ("chowned", Some(file))
+                }
+                What::Lost => {
+                    assert!(old.is_some(), "{name:?} lost, but never found");
+                    ("lost", None)
+                }
+            };
+            self.told.push(format!("{word} {}", name.display()));
+            match new {
+                Some(file) => drop(self.known.insert(name, file)),
+                None => drop(self.known.remove(&name)),
+            }
+        }
+    }
+}
