@@ -83,12 +83,12 @@ impl Emperor {
     pub(super) fn connection(&mut self, vassal: VassalId) {
         let listener = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref());
         let Some(listener) = listener else { return };
-        if socket::is_listening(listener.as_fd()) {
-            self.happen(Event::Connection(vassal));
-        } else {
+        self.happen(if socket::is_shut_down(listener.as_fd()) {
             let why = "its program has shut the on-demand socket down".to_owned();
-            self.happen(Event::ListenerLost(vassal, why));
-        }
+            Event::ListenerLost(vassal, why)
+        } else {
+            Event::Connection(vassal)
+        });
     }
 }
 

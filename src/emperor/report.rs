@@ -110,7 +110,7 @@ impl Emperor {
             respawns: u64::from(reloads) + u64::from(history.starts.saturating_sub(1)),
             state: state_name(vassal),
             reason: reason(vassal).unwrap_or_default(),
-            next_start_ms: next_start(vassal).map(until),
+            next_start_ms: self.realm.next_start(vassal).map(until),
             last_exit: history.last_exit,
             last_error: history.last_error.clone(),
             starts: u64::from(history.starts),
@@ -140,18 +140,6 @@ fn cursed(life: &Life, wall: Wall) -> i64 {
     match life.phase {
         LifePhase::Cursed { since, .. } => wall.at(since),
         LifePhase::Starting { .. } | LifePhase::Running(_) => 0,
-    }
-}
-
-fn next_start(vassal: &Vassal) -> Option<Instant> {
-    match &vassal.phase {
-        Phase::Held(hold) => hold.until,
-        Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
-        Phase::Waiting
-        | Phase::Starting(_)
-        | Phase::Replacing { .. }
-        | Phase::Retiring { .. }
-        | Phase::Stopping { .. } => None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::dir::Links;
-use crate::sys::signal::{Mask, Signal, SignalFd, set_mask};
+use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
 use crate::sys::socket::{self, ListenOptions};
 use crate::sys::{creds, fd, pidfd, prctl, process};
 
@@ -293,6 +293,11 @@ fn signals() -> io::Result<SignalFd> {
     let mask = wanted.fold(Mask::NONE, Mask::with);
     let signals = SignalFd::new(mask)?;
     set_mask(mask)?;
+    // Rust's start-up code handles these two, to tell of a stack that has overflown; a handler makes
+    // the first one that somebody sends vanish.
+    for name in ["SIGSEGV", "SIGBUS"] {
+        Signal::parse(name).map_or(Ok(()), set_default)?;
+    }
     Ok(signals)
 }
 

@@ -38,7 +38,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
     if plan.template.stage {
         fd::clear_cloexec(plan.start.status).map_err(at(Step::Fds))?;
     }
-    process::set_descriptor_limit(plan.template.descriptor_limit).map_err(at(Step::Limits))?;
+    process::lower_descriptor_limit(plan.template.descriptor_limit).map_err(at(Step::Limits))?;
     process::chdir(plan.start.directory).map_err(at(Step::Cwd))?;
     prctl::set_parent_death(Signal::new(libc::SIGKILL)).map_err(at(Step::ParentDeath))?;
     // The emperor may have died before the signal was armed; nobody would send it then.

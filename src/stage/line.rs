@@ -154,13 +154,4 @@ impl Line {
         }
         status
     }
-
-    /// A failure after the verdict.
-    pub fn failed(&self, step: Step, error: &io::Error, failure: &Failure) {
-        let packet = status::failed_packet(step as u8, error.raw_os_error().unwrap_or(0));
-        let said = self.status.as_ref().map(|socket| scm::send(socket.as_fd(), &packet, &[]));
-        if !matches!(said, Some(Ok(_))) {
-            self.print(&failure.to_string());
-        }
-    }
 }

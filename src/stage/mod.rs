@@ -218,22 +218,25 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
     fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
     line.verdict(settings, &fds)?;
-    Ok(exec(line, &config, &program, &env))
+    Err(exec(&config, &program, &env))
 }
 
-/// Becomes the program; gives the status to exit with where that fails.
-fn exec(line: &Line, config: &VassalConfig, program: &Program, env: &[Variable]) -> u8 {
+/// Becomes the program; comes back with the failure only.
+fn exec(config: &VassalConfig, program: &Program, env: &[Variable]) -> Failure {
     let error = program.exec(env);
-    let message = format!("cannot execute {}: {error}", program.name());
+    let (status, advice) = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            (NOT_FOUND, "install it, or mend the path")
+        }
+        io::ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "make it executable for this user"),
+        _ => (NOT_EXECUTABLE, "it must be a program, or a script that names its interpreter"),
+    };
+    let message = format!("cannot execute {}: {error}; {advice}", program.name());
     let failure = match &config.patch {
         Some(place) => Failure::at(Step::Exec, place, message),
         None => Failure::new(Step::Exec, message),
     };
-    line.failed(Step::Exec, &error, &failure);
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NOT_FOUND,
-        _ => NOT_EXECUTABLE,
-    }
+    Failure { status, ..failure }
 }
 
 /// A socket, and where it is bound.

@@ -142,6 +142,13 @@ impl Realm {
         self.throttle.level()
     }
 
+    /// When a vassal starts next, where that is known: of those in the throttle's queue only the first is.
+    pub fn next_start(&self, vassal: &Vassal) -> Option<Instant> {
+        let queued =
+            || self.throttle.deadline().filter(|_| self.throttle.first() == Some(vassal.id));
+        vassal.held_until().or_else(queued)
+    }
+
     /// Lives between fork and verdict, as the start budget counts them.
     pub fn starting(&self) -> usize {
         self.slots.len()

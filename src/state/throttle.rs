@@ -26,14 +26,19 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// The wait that the next queued start would meet, at least.
+    /// The wait that the head of the queue has met, or the next queued start would, at least.
     pub fn level(&self) -> Duration {
-        self.level
+        self.head.map_or(self.level, |(_, level)| level)
     }
 
     /// When the head of the queue may go.
     pub fn deadline(&self) -> Option<Instant> {
         self.head.map(|(at, _)| at)
+    }
+
+    /// Whose turn it is then.
+    pub fn first(&self) -> Option<VassalId> {
+        self.queue.front().map(|(vassal, _)| *vassal)
     }
 
     /// Puts a start at the end of the queue.

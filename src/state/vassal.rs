@@ -260,12 +260,9 @@ impl Vassal {
         }
     }
 
-    /// Its nearest deadline.
-    pub fn deadline(&self) -> Option<Instant> {
-        let lives = [self.current(), self.other()];
-        let nearest =
-            lives.into_iter().flatten().filter_map(|l| l.deadline().map(|(at, _)| at)).min();
-        let hold = match &self.phase {
+    /// Until when it, or its replacement, is held, where that is known.
+    pub fn held_until(&self) -> Option<Instant> {
+        match &self.phase {
             Phase::Held(hold) => hold.until,
             Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
             Phase::Waiting
@@ -273,8 +270,15 @@ impl Vassal {
             | Phase::Replacing { .. }
             | Phase::Retiring { .. }
             | Phase::Stopping { .. } => None,
-        };
-        nearest.into_iter().chain(hold).min()
+        }
+    }
+
+    /// Its nearest deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        let lives = [self.current(), self.other()];
+        let nearest =
+            lives.into_iter().flatten().filter_map(|l| l.deadline().map(|(at, _)| at)).min();
+        nearest.into_iter().chain(self.held_until()).min()
     }
 
     // What the rows of the table are made of.

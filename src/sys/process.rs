@@ -398,6 +398,15 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> io::Result<()> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
 }
 
+/// Puts back the soft limit that this process was given, under a hard one that may have sunk since.
+///
+/// # Errors
+/// None that can happen here.
+pub fn lower_descriptor_limit(given: DescriptorLimit) -> io::Result<()> {
+    let now = descriptor_limit()?;
+    set_descriptor_limit(DescriptorLimit { soft: given.soft.min(now.hard), ..now })
+}
+
 /// Raises the soft descriptor limit to the hard one and returns what it was, for the children.
 ///
 /// # Errors

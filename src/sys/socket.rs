@@ -319,6 +319,15 @@ pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
         && matches!(option(fd, libc::SO_TYPE), Ok([libc::SOCK_STREAM]))
 }
 
+/// Whether somebody who holds a listening socket has shut it down, for all who hold it: nobody can
+/// connect any more. A unix socket still says that it listens then.
+pub fn is_shut_down(listener: BorrowedFd<'_>) -> bool {
+    let mut set = [libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 }];
+    let _ = super::fd::poll(&mut set, Some(std::time::Duration::ZERO));
+    let gone = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
+    !is_listening(listener) || set.iter().any(|entry| entry.revents & gone != 0)
+}
+
 /// Who was at the other end when the connection or pair was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerCredentials {
@@ -449,6 +458,21 @@ mod tests {
 
     fn errno(result: Result<OwnedFd, SocketError>) -> Option<i32> {
         result.err().and_then(|error| error.source.raw_os_error())
+    }
+
+    #[test]
+    fn a_listener_that_was_shut_down_is_told_from_one_that_waits() {
+        let path = std::env::temp_dir().join(format!("liege-shut-{}", std::process::id()));
+        let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = [unix.as_fd(), tcp.as_fd()];
+        assert_eq!(listeners.map(is_shut_down), [false; 2]);
+        for listener in listeners {
+            // SAFETY: two integers; no memory of ours is touched.
+            assert_eq!(unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RD) }, 0);
+        }
+        assert_eq!(listeners.map(is_shut_down), [true; 2]);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

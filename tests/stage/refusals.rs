@@ -118,7 +118,7 @@ fn a_file_that_may_not_be_read_is_refused() {
 }
 
 #[test]
-fn a_program_that_cannot_be_executed_is_told_after_the_verdict_with_its_errno() {
+fn a_program_that_cannot_be_executed_is_told_after_the_verdict_with_its_place() {
     #[rustfmt::skip]
     let table: &[(&str, i32, i32)] = &[
         ("./missing", 2, 127),
@@ -142,8 +142,13 @@ fn a_program_that_cannot_be_executed_is_told_after_the_verdict_with_its_errno() 
                 panic!("{program}: {said:?}");
             };
             assert_eq!((settings.argv0.as_str(), settings.listeners), (*program, 1));
-            let step = liege::spawn::step::Step::Exec as u8;
-            assert_eq!(*failed, FromStage::Failed { step, errno: *errno }, "{program}");
+            let FromStage::Error(fault) = failed else { panic!("{program}: {failed:?}") };
+            assert_eq!((&*fault.step, &*fault.origin), ("exec", &*format!("a.ini:2 {option}")));
+            let reason = std::io::Error::from_raw_os_error(*errno).to_string();
+            assert!(
+                fault.message.contains(program) && fault.message.contains(&reason),
+                "{fault:?}"
+            );
             assert_eq!(stage.wait().code(), Some(*status), "{program}");
         }
     }
