@@ -199,6 +199,22 @@ fn bombs_are_refused_soon_and_within_64_mib() {
             "more than 10000 times",
         ),
         ("a resource that names itself", "x = @(self.txt)\n".to_owned(), "leads back to itself"),
+        ("resources that double", "x = @(f0.txt)\n".to_owned(), "10000 variables and resources"),
+        (
+            "marks that are never closed",
+            format!("x = {})\n", "%(".repeat(500_000)),
+            "without a value",
+        ),
+        (
+            "marks inside marks",
+            format!("x = {}{}\n", "%(a ".repeat(200_000), ")".repeat(200_000)),
+            "without a value",
+        ),
+        (
+            "joined texts",
+            format!("a = {}\nx = %({})\n", "y".repeat(90_000), "a ".repeat(100_000)),
+            "1 MiB",
+        ),
         ("large resources", "x = @(huge.txt)\n".repeat(9000), "1 MiB"),
         ("half a million lines", "a\n".repeat(520_000), "10000 settings"),
         ("half a million faults", "=\n".repeat(520_000), "has no name"),
@@ -221,6 +237,11 @@ fn bombs_are_refused_soon_and_within_64_mib() {
             .ini(&text)
             .file("self.txt", "@(self.txt)@(self.txt)")
             .file("huge.txt", &huge);
+        fs::write(place.path().join("f50.txt"), "").unwrap();
+        for number in 0..50 {
+            let text = format!("@(f{0}.txt)@(f{0}.txt)", number + 1);
+            fs::write(place.path().join(format!("f{number}.txt")), text).unwrap();
+        }
         let start = Instant::now();
         let output = Command::new("prlimit")
             .args([

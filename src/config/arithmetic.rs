@@ -1,5 +1,7 @@
 //! Arithmetic in placeholders: `%(a + b * 2)`, words from left to right, without precedence.
 
+use super::read::MAX_TEXT;
+
 /// Works out words separated by blanks; `None` if one of them means nothing, so that the text stays.
 ///
 /// # Errors
@@ -25,6 +27,11 @@ pub(super) fn evaluate<E: From<String>>(
                 };
                 value = Some(match (left, operator.take()) {
                     (None, _) => right,
+                    (Some(left), None) if left.len() + right.len() > MAX_TEXT => {
+                        return Err("an arithmetic placeholder is longer than 1 MiB"
+                            .to_owned()
+                            .into());
+                    }
                     (Some(left), None) => left + &right,
                     (Some(left), Some(operator)) => apply(&left, operator, &right)?,
                 });

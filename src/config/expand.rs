@@ -15,6 +15,11 @@ use super::{arithmetic, file};
 /// Deepest nesting of what stands for what.
 const MAX_DEPTH: usize = 64;
 
+/// Most marks in one text that stay as they are, because nothing has their name.
+const MAX_KEPT: usize = 1000;
+/// Most variables and resources that are put in.
+const MAX_PUT_IN: usize = 10_000;
+
 const TOO_LONG: &str = "the configuration becomes longer than 1 MiB when it is expanded";
 
 /// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
@@ -58,6 +63,16 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Counts what is put in: things that stand for two others, and these for two more, are few to write
+    /// and endless to read.
+    fn one_more(&mut self) -> Result<(), Failed> {
+        self.put_in += 1;
+        if self.put_in > MAX_PUT_IN {
+            return Err(format!("more than {MAX_PUT_IN} variables and resources are put in"));
+        }
+        Ok(())
+    }
+
     fn variables(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
         marks(text, "$(", |name| {
             let (name, default) = match name.find('-') {
@@ -78,6 +93,7 @@ impl Reader<'_> {
                 (None, Some((text, _))) => text.to_owned(),
                 (None, None) => return Ok(None),
             };
+            self.one_more()?;
             if depth >= MAX_DEPTH {
                 return Err(format!("$({name}) leads back to itself"));
             }
@@ -87,6 +103,7 @@ impl Reader<'_> {
 
     fn resources(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
         marks(text, "@(", |name| {
+            self.one_more()?;
             if depth >= MAX_DEPTH {
                 return Err(format!("@({name}) leads back to itself"));
             }
@@ -110,7 +127,8 @@ impl Reader<'_> {
             places.entry(entry.setting.key.clone()).or_insert(place);
         }
         let text = list.iter().map(|_| Text::Raw).collect();
-        let mut pass = Placeholders { list, places, text, chain: Vec::new(), total: 0 };
+        let longest = places.keys().map(String::len).max().unwrap_or(0);
+        let mut pass = Placeholders { list, places, longest, text, chain: Vec::new(), total: 0 };
         for place in 0..pass.list.len() {
             let Some(entry) = pass.list.get(place) else { break };
             if is_raw(&entry.setting.key, entry.literal) || !entry.setting.value.contains("%(") {
@@ -159,6 +177,8 @@ struct Placeholders<'l> {
     list: &'l mut [Entry],
     /// The first place of each name.
     places: HashMap<String, usize>,
+    /// Length of the longest name.
+    longest: usize,
     /// What each place's text became.
     text: Vec<Text>,
     /// The places whose texts are being expanded.
@@ -211,12 +231,13 @@ impl Placeholders<'_> {
         used: &mut HashSet<String>,
     ) -> Result<Option<String>, Option<Failed>> {
         let text = text.trim();
-        let mut named = |name: &str| match self.places.get(name).copied() {
-            Some(place) => {
-                used.insert(name.to_owned());
-                self.text_of(place, used).map(|text| Some(text.to_string()))
-            }
-            None => Ok(None),
+        let mut named = |name: &str| {
+            // To look for a name costs its length, and a mark may have any.
+            let place =
+                (name.len() <= self.longest).then(|| self.places.get(name).copied()).flatten();
+            let Some(place) = place else { return Ok(None) };
+            used.insert(name.to_owned());
+            self.text_of(place, used).map(|text| Some(text.to_string()))
         };
         match named(text)? {
             None if text.contains([' ', '\t']) => arithmetic::evaluate(text, named),
@@ -236,28 +257,35 @@ impl Placeholders<'_> {
 
 /// Replaces each `mark…)` by what `with` gives for its inside; where that is nothing, the mark stays and
 /// the inside is looked at on its own. Parentheses inside must be in pairs.
-fn marks<E>(
+fn marks<E: From<Failed>>(
     text: &str,
     mark: &str,
     mut with: impl FnMut(&str) -> Result<Option<String>, E>,
 ) -> Result<String, E> {
     let mut out = String::with_capacity(text.len());
+    let closing = Closing::of(text);
     let mut rest = text;
+    let mut kept = 0;
     while let Some((before, after)) = rest.split_once(mark) {
         out.push_str(before);
-        let inside = closing(after).and_then(|at| after.split_at_checked(at));
-        match inside {
-            Some((inside, behind)) => match with(inside)? {
-                Some(value) => {
-                    out.push_str(&value);
-                    rest = behind.strip_prefix(')').unwrap_or(behind);
+        let start = text.len() - after.len();
+        let inside = closing.after(start).and_then(|end| text.get(start..end));
+        let value = match inside {
+            Some(inside) => with(inside)?,
+            None => None,
+        };
+        match (value, inside) {
+            (Some(value), Some(inside)) => {
+                out.push_str(&value);
+                rest = after.get(inside.len() + 1..).unwrap_or_default();
+            }
+            _ => {
+                kept += 1;
+                if kept > MAX_KEPT {
+                    return Err(
+                        format!("more than {MAX_KEPT} times '{mark}' without a value").into()
+                    );
                 }
-                None => {
-                    out.push_str(mark);
-                    rest = after;
-                }
-            },
-            None => {
                 out.push_str(mark);
                 rest = after;
             }
@@ -271,18 +299,29 @@ fn marks<E>(
     Ok(out)
 }
 
-/// Where the parenthesis is closed that stands just before this text.
-fn closing(text: &str) -> Option<usize> {
-    let mut open = 0_usize;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'(' => open += 1,
-            b')' if open == 0 => return Some(at),
-            b')' => open -= 1,
-            _ => {}
+/// Where each parenthesis of a text is closed, found in one pass.
+struct Closing(Vec<(usize, usize)>);
+
+impl Closing {
+    fn of(text: &str) -> Self {
+        let mut open = Vec::new();
+        let mut pairs = Vec::new();
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b'(' => open.push(at),
+                b')' => pairs.extend(open.pop().map(|start| (start, at))),
+                _ => {}
+            }
         }
+        pairs.sort_unstable();
+        Self(pairs)
     }
-    None
+
+    /// Where the one is closed that stands just before this offset.
+    fn after(&self, offset: usize) -> Option<usize> {
+        let at = self.0.binary_search_by_key(&(offset - 1), |pair| pair.0).ok()?;
+        self.0.get(at).map(|pair| pair.1)
+    }
 }
 
 /// Values that have acted already, or that are placeholders by word of their maker.

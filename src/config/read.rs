@@ -68,6 +68,8 @@ pub(super) struct Reader<'a> {
     strict: bool,
     literal: bool,
     text: usize,
+    /// How many variables and resources were put in.
+    pub(super) put_in: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -85,6 +87,7 @@ impl<'a> Reader<'a> {
             strict: false,
             literal: false,
             text: 0,
+            put_in: 0,
         }
     }
 
