@@ -237,6 +237,20 @@ fn what_the_emperor_cannot_do_is_a_fault_with_a_remedy() {
     assert!(config.warnings[0].message.contains("belongs into a vassal file"));
 }
 
+#[test]
+fn options_in_the_environment_that_reach_every_vassal_are_told_once() {
+    let mut call = Invocation::new(vec!["--emperor=/x".into()], Vec::new(), "/".into());
+    for name in ["UWSGI_PROCESSES", "UWSGI_EMPEROR_FREQ", "UWSGI_VASSAL_SOCKET", "UWSGI_LISTEN"] {
+        call.env.push((name.into(), "5".into()));
+    }
+    let config = config::emperor::check(&config::load(&call).unwrap()).unwrap();
+    assert_eq!((config.listen, config.freq), (5, Duration::from_secs(5)));
+    let told: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    let told: Vec<&String> = told.iter().filter(|told| told.contains("environment are")).collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains(": UWSGI_PROCESSES, UWSGI_LISTEN; "), "{told:?}");
+}
+
 /// A right text for an option, whatever it means.
 fn sample(opt: &Opt) -> &'static str {
     match opt.kind {

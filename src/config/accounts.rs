@@ -1,9 +1,10 @@
-//! Names and numbers of users and groups, from `/etc/passwd` and `/etc/group` alone.
+//! Names and numbers of users and groups, from `/etc/passwd` and `/etc/group`.
 //!
-//! A program that is linked statically cannot load the modules of the name service; accounts from
-//! elsewhere (LDAP, systemd) are written as numbers.
+//! A program that is linked statically cannot load the modules of the name service. Whether an account
+//! comes from elsewhere (LDAP, systemd) is asked of `getent`, where there is time for that.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 /// The number of a user's name.
 #[must_use]
@@ -27,6 +28,14 @@ pub fn user_name(uid: u32) -> String {
 #[must_use]
 pub fn group_name(gid: u32) -> String {
     fs::read("/etc/group").ok().and_then(|file| name(&file, gid)).unwrap_or(gid.to_string())
+}
+
+/// Whether the name service knows this name; `database` is `passwd` or `group`. Runs a program.
+#[must_use]
+pub fn is_listed(database: &str, name: &str) -> bool {
+    let mut getent = Command::new("getent");
+    getent.args(["--", database, name]).stdin(Stdio::null()).stdout(Stdio::null());
+    getent.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 fn entries(file: &[u8]) -> impl Iterator<Item = (&str, u32)> {
@@ -56,6 +65,7 @@ mod tests {
         assert_eq!(number(file, "we"), None);
         assert_eq!(name(file, 0), Some("root".to_owned()));
         assert_eq!(user("root"), Some(0));
+        assert!(!is_listed("passwd", "no-such-user-x"));
         assert_eq!(user_name(4_000_000_000), "4000000000");
     }
 }

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use crate::opts::{self, Kind, help, roff};
 
 use super::setting::{Fault, Origin, Setting};
-use super::{EmperorConfig, Invocation, Mode, Reading, Resolved, emperor, read, values, vassal};
+use super::{
+    EmperorConfig, Invocation, Mode, Reading, Resolved, accounts, emperor, read, values, vassal,
+};
 
 /// What a command prints, and its exit status: 0 good, 1 faults, 2 wrong use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,8 +51,8 @@ pub struct Accounts {
 impl Default for Accounts {
     fn default() -> Self {
         Self {
-            has_user: |name| super::accounts::user(name).is_some(),
-            has_group: |name| super::accounts::group(name).is_some(),
+            has_user: |name| accounts::user(name).is_some() || accounts::is_listed("passwd", name),
+            has_group: |name| accounts::group(name).is_some() || accounts::is_listed("group", name),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::opts::{Emperor as E, Opt, Section, Vassal as V};
 use super::Resolved;
 use super::address::{self, Address};
 use super::check::{Check, Role, located, number};
-use super::setting::{Fault, Faults, Located, Setting};
+use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::values;
 
 /// Whether the emperor runs under a keeper.
@@ -172,8 +172,28 @@ pub fn check(resolved: &Resolved) -> Result<EmperorConfig, Faults> {
     if config.emperors.is_empty() {
         check.fault_of_all("nothing to govern: say --emperor DIR");
     }
+    let inherited = inherited(resolved);
+    if !inherited.is_empty() {
+        let names = inherited.join(", ");
+        check.warn_of_all(&format!(
+            "these variables of the environment are options of every vassal too: {names}; to set one for \
+             vassals only, call it UWSGI_VASSAL_…"
+        ));
+    }
     config.warnings = check.finish(resolved)?;
     Ok(config)
+}
+
+/// Options from the environment that vassals inherit with it.
+fn inherited(resolved: &Resolved) -> Vec<&str> {
+    let names = resolved.settings.iter().filter_map(|setting| match &setting.origin {
+        Origin::Environment(name) => Some(name.as_str()),
+        Origin::CommandLine | Origin::File { .. } => None,
+    });
+    // Those of the emperor are taken away before a vassal starts.
+    let is_kept =
+        |name: &&str| !name.starts_with("UWSGI_EMPEROR") && !name.starts_with("UWSGI_VASSALS_");
+    names.filter(is_kept).collect()
 }
 
 /// An option of vassals.
