@@ -96,6 +96,12 @@ fn the_last_text_of_a_single_option_counts_and_every_text_must_be_right() {
 fn a_vassal_runs_exactly_one_program() {
     let none = vassal("processes = 1\n").unwrap_err();
     assert!(none.starts_with("a.ini: nothing to run: set privileged-binary-patch-arg"), "{none}");
+    let slip = vassal("unpriviledged-binary-patch-arg = x\n").unwrap_err();
+    assert!(
+        slip.contains("nothing to run")
+            && slip.contains("did you mean \"unprivileged-binary-patch-arg\"?"),
+        "{slip}"
+    );
     let two = vassal(&format!("{RUN}privileged-binary-patch = /bin/x\n")).unwrap_err();
     assert!(two.contains("a.ini:3: privileged-binary-patch: a.ini:2 unprivileged-binary-patch-arg names the program already"), "{two}");
     assert!(

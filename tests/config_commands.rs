@@ -169,8 +169,10 @@ fn the_resolved_list_is_shown_without_any_side_effect() {
 
 #[test]
 fn a_check_runs_no_command_in_a_strangers_file() {
-    let place = Place::new().file("a.ini", &format!("{GOOD}env = A=@(exec://touch ran; echo 1)\n"));
+    let place =
+        Place::new().file("a.ini", &format!("{GOOD}env = A=@(exec://echo x >> ran; echo 1)\n"));
     assert_eq!(place.run(&["check", "a.ini"]).status, 0);
+    assert_eq!(fs::read_to_string(place.path().join("ran")).unwrap(), "x\n", "once");
     fs::remove_file(place.path().join("ran")).unwrap();
     if std::os::unix::fs::chown(place.path().join("a.ini"), Some(12345), None).is_err() {
         println!("skipped: only root can give a file away");

@@ -84,6 +84,18 @@ fn manual(template: &Path) -> Output {
 }
 
 fn show(call: &Invocation, mode: &Mode) -> Output {
+    shown(call, |resolved| match mode {
+        Mode::Get(name) => resolved.first(name).map(|text| format!("{text}\n")).unwrap_or_default(),
+        Mode::ShowConfigJson => {
+            let pairs = resolved.settings.iter().map(|s| json!([s.key, s.value])).collect();
+            format!("{}\n", Value::Array(pairs))
+        }
+        _ => listed(&resolved.settings),
+    })
+}
+
+/// The list in some form, or its faults.
+fn shown(call: &Invocation, form: impl Fn(&Resolved) -> String) -> Output {
     let Reading { resolved, mut faults, is_whole } = read(call);
     if is_whole {
         faults.0.extend(resolved.text_faults().0);
@@ -91,15 +103,7 @@ fn show(call: &Invocation, mode: &Mode) -> Output {
     if !faults.0.is_empty() {
         return Output { err: lines(&faults.0, ""), status: faults.status(), ..Output::default() };
     }
-    let out = match mode {
-        Mode::Get(name) => resolved.first(name).map(|text| format!("{text}\n")).unwrap_or_default(),
-        Mode::ShowConfigJson => {
-            let pairs = resolved.settings.iter().map(|s| json!([s.key, s.value])).collect();
-            format!("{}\n", Value::Array(pairs))
-        }
-        _ => listed(&resolved.settings),
-    };
-    Output { out, err: lines(&resolved.warnings, "warning: "), status: 0 }
+    Output { out: form(&resolved), err: lines(&resolved.warnings, "warning: "), status: 0 }
 }
 
 fn listed(settings: &[Setting]) -> String {
@@ -129,21 +133,22 @@ pub fn config(args: &[OsString], call: &Invocation) -> Output {
         return Output::usage("config: usage: liege config FILE [--json]");
     };
     let call = as_vassal(call, name, &Around::default());
-    if !json {
-        return show(&call, &Mode::ShowConfig);
-    }
-    let shown = show(&call, &Mode::ShowConfig);
-    if shown.status != 0 {
-        return shown;
-    }
-    let settings = read(&call).resolved.settings;
+    shown(
+        &call,
+        |resolved| {
+            if json { with_places(&resolved.settings) } else { listed(&resolved.settings) }
+        },
+    )
+}
+
+fn with_places(settings: &[Setting]) -> String {
     let all = settings.iter().map(|s| {
         let mut place = place(&s.origin);
         place.insert("name".to_owned(), s.key.as_str().into());
         place.insert("value".to_owned(), s.value.as_str().into());
         Value::Object(place)
     });
-    Output { out: format!("{}\n", Value::Array(all.collect())), ..shown }
+    format!("{}\n", Value::Array(all.collect()))
 }
 
 /// `liege check FILE… [--json]`: reads each as a start would, and tells all that is wrong. A directory
@@ -164,7 +169,7 @@ pub fn check(args: &[OsString], call: &Invocation, accounts: &Accounts) -> Outpu
                     for file in files {
                         let file = name.join(file);
                         let call = as_vassal(call, &file, &Around::default());
-                        reports.push(one_vassal(&call, &file, accounts));
+                        reports.push(one_vassal(&file, read(&call), accounts));
                     }
                 }
                 Err(fault) => reports.push(Report::new(name, vec![fault])),
@@ -180,7 +185,7 @@ pub fn check(args: &[OsString], call: &Invocation, accounts: &Accounts) -> Outpu
 
 /// `--check`: the emperor of this command line, and all vassals that it would start.
 fn check_emperor(call: &Invocation, accounts: &Accounts) -> Output {
-    told(&one_emperor(call, Path::new("command line"), accounts), false)
+    told(&one_emperor(call, Path::new("command line"), (read(call), accounts)), false)
 }
 
 fn names(args: &[OsString]) -> Result<(Vec<&Path>, bool), ()> {
@@ -210,13 +215,8 @@ impl Report {
         Self { name: name.to_owned(), faults, warnings: Vec::new() }
     }
 
-    /// The faults of the reading come first.
-    fn with_those_of(mut self, reading: Reading) -> Self {
-        if !reading.faults.0.is_empty() {
-            // What the whole lacks may stand in a line that could not be read.
-            self.faults.retain(|fault| !fault.key.is_empty() || fault.origin.is_a_line());
-        }
-        self.faults.splice(0..0, reading.faults.0);
+    fn warning(mut self, warnings: Vec<Fault>) -> Self {
+        self.warnings = warnings;
         self
     }
 }
@@ -327,50 +327,49 @@ fn as_inherited((name, value): &(OsString, OsString)) -> Option<(OsString, OsStr
 
 /// Reads and checks one configuration, of a vassal or an emperor, as its settings tell.
 fn one(call: &Invocation, name: &Path, accounts: &Accounts) -> Vec<Report> {
-    if read(call).resolved.is_emperors() {
-        one_emperor(call, name, accounts)
+    let reading = read(call);
+    if reading.resolved.is_emperors() {
+        one_emperor(call, name, (reading, accounts))
     } else {
-        vec![one_vassal(call, name, accounts)]
+        vec![one_vassal(name, reading, accounts)]
     }
 }
 
-fn one_vassal(call: &Invocation, name: &Path, accounts: &Accounts) -> Report {
-    let reading = read(call);
-    let mut report = Report::new(name, Vec::new());
-    if reading.is_whole {
-        match vassal::check(&reading.resolved) {
-            Ok(config) => report.warnings = config.warnings,
-            Err(faults) => report.faults.extend(faults.0),
-        }
-        report.faults.extend(unknown_accounts(&reading.resolved, accounts));
-    }
-    report.with_those_of(reading)
+fn one_vassal(name: &Path, reading: Reading, accounts: &Accounts) -> Report {
+    let unknown = unknown_accounts(&reading, accounts);
+    let warnings = reading.resolved.warnings.clone();
+    let mut report = match vassal::judge(reading) {
+        Ok((_, config)) => Report::new(name, Vec::new()).warning(config.warnings),
+        Err(faults) => Report::new(name, faults.0).warning(warnings),
+    };
+    report.faults.extend(unknown);
+    report
 }
 
 /// An emperor, and all its vassals if it could be started itself.
-fn one_emperor(call: &Invocation, name: &Path, accounts: &Accounts) -> Vec<Report> {
-    let reading = read(call);
-    let mut report = Report::new(name, Vec::new());
-    let mut config = None;
-    if reading.is_whole {
-        match emperor::check(&reading.resolved) {
-            Ok(checked) => {
-                report.warnings.clone_from(&checked.warnings);
-                config = Some(checked);
-            }
-            Err(faults) => report.faults.extend(faults.0),
+fn one_emperor(
+    call: &Invocation,
+    name: &Path,
+    (reading, accounts): (Reading, &Accounts),
+) -> Vec<Report> {
+    match emperor::judge(reading) {
+        Ok((_, config)) => {
+            let vassals = vassals(call, &config, accounts);
+            let own = Report::new(name, Vec::new()).warning(config.warnings);
+            std::iter::once(own).chain(vassals).collect()
         }
+        Err(faults) => vec![Report::new(name, faults.0)],
     }
-    let mut reports = vec![report.with_those_of(reading)];
-    reports.extend(config.iter().flat_map(|config| vassals(call, config, accounts)));
-    reports
 }
 
 /// Names of users and groups that nobody has, wherever they stand.
-fn unknown_accounts(resolved: &Resolved, accounts: &Accounts) -> Vec<Fault> {
+fn unknown_accounts(reading: &Reading, accounts: &Accounts) -> Vec<Fault> {
     let mut faults = Vec::new();
+    if !reading.is_whole {
+        return faults;
+    }
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    for Setting { key, value, origin } in &resolved.settings {
+    for Setting { key, value, origin } in &reading.resolved.settings {
         let Some(opt) = opts::find(key).filter(|opt| opt.vassal_key().is_some()) else { continue };
         if values::check(opt.kind, value).is_err() {
             continue;
@@ -404,7 +403,8 @@ fn vassals(call: &Invocation, config: &EmperorConfig, accounts: &Accounts) -> Ve
             Ok(files) => {
                 for file in files {
                     let file = Path::new(dir).join(file);
-                    reports.push(one_vassal(&as_vassal(call, &file, &around), &file, accounts));
+                    let reading = read(&as_vassal(call, &file, &around));
+                    reports.push(one_vassal(&file, reading, accounts));
                 }
             }
             Err(fault) => {
@@ -471,11 +471,5 @@ impl Resolved {
             opts::find(&setting.key).and_then(|opt| opt.emperor_key())
                 == Some(opts::Emperor::Emperor)
         })
-    }
-}
-
-impl Origin {
-    fn is_a_line(&self) -> bool {
-        matches!(self, Self::File { line: 1.., .. })
     }
 }

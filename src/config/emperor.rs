@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::opts::{Emperor as E, Opt, Section, Vassal as V};
 
-use super::Resolved;
 use super::address::{self, Address};
 use super::check::{Check, Role, located, number};
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::values;
+use super::{Invocation, Reading, Resolved, read};
 
 /// Whether the emperor runs under a keeper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,6 +182,27 @@ pub fn check(resolved: &Resolved) -> Result<EmperorConfig, Faults> {
     }
     config.warnings = check.finish(resolved)?;
     Ok(config)
+}
+
+/// Reads, expands and checks in one go, so that the faults of all three are told together.
+///
+/// # Errors
+/// All faults, those of the reading first.
+pub fn resolve(call: &Invocation) -> Result<(Resolved, EmperorConfig), Faults> {
+    judge(read(call))
+}
+
+pub(super) fn judge(reading: Reading) -> Result<(Resolved, EmperorConfig), Faults> {
+    let Reading { resolved, mut faults, is_whole } = reading;
+    if !is_whole {
+        return Err(faults);
+    }
+    match check(&resolved) {
+        Ok(config) if faults.0.is_empty() => return Ok((resolved, config)),
+        Ok(_) => {}
+        Err(more) => faults.add(more),
+    }
+    Err(faults)
 }
 
 /// Options from the environment that vassals inherit with it.

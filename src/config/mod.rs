@@ -1,8 +1,9 @@
 //! From files, environment and command line to one ordered list, and from that to checked structs.
 //!
-//! Four steps, four functions: *read* and *expand* are [`load`]; *check* is `vassal::check` and
-//! `emperor::check`; to act is the affair of others. Nothing here reads the globals of the process: all
-//! that counts comes in with an [`Invocation`].
+//! Four steps, four functions: *read* and *expand* are [`load`]; *check* is [`vassal::check`] and
+//! [`emperor::check`]; to act is the affair of others. [`vassal::resolve`] and [`emperor::resolve`] do
+//! all but the last, and tell the faults of all steps together. Nothing here reads the globals of the
+//! process: all that counts comes in with an [`Invocation`].
 
 pub mod accounts;
 pub mod address;

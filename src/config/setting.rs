@@ -159,6 +159,16 @@ impl fmt::Display for Fault {
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
+    /// Adds what a check has found about a list whose reading had these faults: what the whole lacks may
+    /// stand in a line that could not be read, and is not told then.
+    pub(super) fn add(&mut self, mut more: Self) {
+        if !self.0.is_empty() {
+            let of_a_line = |origin: &Origin| matches!(origin, Origin::File { line: 1.., .. });
+            more.0.retain(|fault| !fault.key.is_empty() || of_a_line(&fault.origin));
+        }
+        self.0.append(&mut more.0);
+    }
+
     /// The status to exit with: of the first fault, 1 if there is none.
     #[must_use]
     pub fn status(&self) -> u8 {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::opts::{Emperor as E, Opt, Vassal as V};
 
-use super::Resolved;
 use super::address::{self, Address};
 use super::check::{Check, Role, located, number, signal};
 use super::setting::{Fault, Faults, Located, Setting};
 use super::values;
+use super::{Invocation, Reading, Resolved, read};
 
 /// The program that a vassal runs, and whether it keeps the privileges of the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,9 +151,30 @@ pub fn check(resolved: &Resolved) -> Result<VassalConfig, Faults> {
             elsewhere(&opt, setting, &mut check);
         }
     }
-    config.whole(&mut check);
+    config.whole(resolved, &mut check);
     config.warnings = check.finish(resolved)?;
     Ok(config)
+}
+
+/// Reads, expands and checks in one go, so that the faults of all three are told together.
+///
+/// # Errors
+/// All faults, those of the reading first.
+pub fn resolve(call: &Invocation) -> Result<(Resolved, VassalConfig), Faults> {
+    judge(read(call))
+}
+
+pub(super) fn judge(reading: Reading) -> Result<(Resolved, VassalConfig), Faults> {
+    let Reading { resolved, mut faults, is_whole } = reading;
+    if !is_whole {
+        return Err(faults);
+    }
+    match check(&resolved) {
+        Ok(config) if faults.0.is_empty() => return Ok((resolved, config)),
+        Ok(_) => {}
+        Err(more) => faults.add(more),
+    }
+    Err(faults)
 }
 
 /// An option of the emperor.
@@ -249,12 +270,15 @@ impl VassalConfig {
     }
 
     /// What only the whole can tell.
-    fn whole(&mut self, check: &mut Check) {
+    fn whole(&mut self, resolved: &Resolved, check: &mut Check) {
         if self.patch.is_none() {
-            check.fault_of_all(
+            // A slip of the pen in the very name of that option is the likeliest reason.
+            let slip = resolved.warnings.iter().find(|told| told.message.contains("binary-patch"));
+            let slip = slip.map(|told| format!(" ({told})")).unwrap_or_default();
+            check.fault_of_all(&format!(
                 "nothing to run: set privileged-binary-patch-arg or unprivileged-binary-patch-arg to the \
-                 command line of the program",
-            );
+                 command line of the program{slip}"
+            ));
         }
         if self.patch.as_ref().is_some_and(|patch| patch.value.privileged) {
             for identity in [&self.uid, &self.gid].into_iter().flatten().chain(&self.add_gid) {
