@@ -1,0 +1,350 @@
+//! The kernel and its processes: what effects do, and what comes of it later.
+//!
+//! How a life comes to be is `fork` alone; one that is asked from a base would be a second way, with an
+//! agenda of its own, and everything after the birth is the same.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, Said, VassalId};
+
+use crate::program::{Course, Manners, Program, Stage, Voice};
+use crate::rng::Rng;
+
+/// A process that is not reaped.
+#[derive(Debug)]
+pub struct Process {
+    pub vassal: VassalId,
+    pub role: Role,
+    pub program: Program,
+    pub born: Instant,
+    /// Its program runs: the stage is over.
+    pub execd: bool,
+    /// It has ended; its status waits to be read.
+    pub exit: Option<Exit>,
+    status: VecDeque<LifeEvent>,
+    pipe: VecDeque<LifeEvent>,
+    status_open: bool,
+    pipe_open: bool,
+}
+
+#[derive(Debug)]
+pub struct Listener {
+    pub address: String,
+    pub watched: bool,
+    /// Clients that nobody has accepted.
+    pub queue: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Verdict,
+    Refuse,
+    Exec,
+    Say(Said, Channel),
+    Beat(u32),
+    ClosePipe,
+    Exit(Exit),
+}
+
+#[derive(Debug, Default)]
+pub struct Kernel {
+    pub processes: BTreeMap<LifeId, Process>,
+    pub listeners: BTreeMap<VassalId, Listener>,
+    pub fork_fails: bool,
+    pub bind_fails: bool,
+    agenda: BTreeMap<(Instant, u64), (LifeId, Act)>,
+    planned: u64,
+}
+
+const BEAT: Duration = Duration::from_secs(12);
+
+impl Kernel {
+    /// When the next process does something.
+    pub fn next_act(&self) -> Option<Instant> {
+        self.agenda.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Lets the processes do what is due.
+    pub fn run(&mut self, now: Instant, rng: &mut Rng) {
+        while let Some(entry) = self.agenda.first_entry()
+            && entry.key().0 <= now
+        {
+            let ((at, _), (life, act)) = entry.remove_entry();
+            self.act(at, life, act, rng);
+        }
+    }
+
+    fn plan(&mut self, at: Instant, life: LifeId, act: Act) {
+        self.planned += 1;
+        self.agenda.insert((at, self.planned), (life, act));
+    }
+
+    fn act(&mut self, now: Instant, life: LifeId, act: Act, rng: &mut Rng) {
+        let Some(process) = self.processes.get_mut(&life).filter(|p| p.exit.is_none()) else {
+            return;
+        };
+        match act {
+            Act::Verdict => {
+                process.status.push_back(LifeEvent::Verdict(process.program.settings.clone()));
+            }
+            Act::Refuse => process.status.push_back(LifeEvent::StartFailed("refused".to_owned())),
+            Act::Exec => {
+                process.execd = true;
+                process.close_status();
+                self.begin(now, life, rng);
+            }
+            Act::Say(said, channel) => process.say(said, channel),
+            Act::Beat(left) => {
+                let channel = process.channel();
+                process.say(Said::Beat, channel);
+                if left > 0 {
+                    self.plan(now + BEAT, life, Act::Beat(left - 1));
+                }
+            }
+            Act::ClosePipe => process.close_pipe(),
+            Act::Exit(exit) => {
+                process.close_status();
+                process.close_pipe();
+                process.exit = Some(exit);
+            }
+        }
+    }
+
+    /// A new process, from fork to verdict; `staged`: the stage is what is exec'd first.
+    pub fn fork(&mut self, now: Instant, life: LifeId, birth: Birth, rng: &mut Rng) {
+        let Birth { vassal, role, program, staged } = birth;
+        let stage = program.stage;
+        let soon = now + rng.millis(30);
+        let slow = now + Duration::from_millis(1500) + rng.millis(6000);
+        let later = soon + rng.millis(30);
+        let process = Process {
+            vassal,
+            role,
+            program,
+            born: now,
+            execd: false,
+            exit: None,
+            status: VecDeque::new(),
+            pipe: VecDeque::new(),
+            status_open: true,
+            pipe_open: true,
+        };
+        self.processes.insert(life, process);
+        let after = if role == Role::Check { Act::Exit(Exit::Code(0)) } else { Act::Exec };
+        match stage {
+            Stage::Good | Stage::Slow => {
+                let at = if stage == Stage::Slow { slow } else { soon };
+                if staged {
+                    self.plan(at, life, Act::Verdict);
+                }
+                self.plan(at + rng.millis(3), life, after);
+            }
+            Stage::Refuses => {
+                self.plan(soon, life, Act::Refuse);
+                self.plan(later, life, Act::Exit(Exit::Code(1)));
+            }
+            Stage::RefusesAndHangs => self.plan(soon, life, Act::Refuse),
+            Stage::ExecFails => {
+                if staged {
+                    self.plan(soon, life, Act::Verdict);
+                }
+                if role == Role::Vassal {
+                    self.plan(soon, life, Act::Refuse);
+                }
+                self.plan(later, life, Act::Exit(Exit::Code(i32::from(role == Role::Vassal))));
+            }
+            Stage::DiesWithoutVerdict => {
+                let exit = *rng.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(11)]);
+                self.plan(soon, life, Act::Exit(exit));
+            }
+            Stage::HangsAfterVerdict if staged => self.plan(soon, life, Act::Verdict),
+            Stage::Hangs | Stage::HangsAfterVerdict => {}
+        }
+    }
+
+    /// The course of a program, from its exec or from its reload.
+    fn begin(&mut self, now: Instant, life: LifeId, rng: &mut Rng) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let (voice, course, channel) =
+            (process.program.voice, process.program.course, process.channel());
+        let soon = now + rng.millis(2000);
+        let later = soon + rng.millis(20_000);
+        match voice {
+            Voice::Mute | Voice::BrokenPromise => {}
+            Voice::FewBytes => {
+                let word = *rng.pick(&[Said::Ready, Said::GoIdle, Said::Beat, Said::Loyal]);
+                self.plan(soon, life, Act::Say(word, Channel::Pipe));
+            }
+            Voice::Bytes => {
+                self.plan(soon, life, Act::Say(Said::Ready, Channel::Pipe));
+                self.plan(soon + rng.millis(3000), life, Act::Say(Said::Accepting, Channel::Pipe));
+                self.plan(later, life, Act::Say(Said::Loyal, Channel::Pipe));
+            }
+            Voice::Notify => self.plan(soon, life, Act::Say(Said::Ready, Channel::Notify)),
+        }
+        let idle = Act::Say(Said::GoIdle, channel);
+        match course {
+            Course::Serves => {}
+            Course::Beats => self.plan(soon, life, Act::Beat(u32::MAX)),
+            Course::BeatsThenHangs => self.plan(soon, life, Act::Beat(1)),
+            Course::Ends(exit) => self.plan(later, life, Act::Exit(exit)),
+            Course::EndsAtOnce(exit) => self.plan(now + rng.millis(5), life, Act::Exit(exit)),
+            Course::GoesIdle => self.plan(later, life, idle),
+            Course::GoesIdleAndEnds => {
+                self.plan(later, life, idle);
+                self.plan(later, life, Act::Exit(Exit::Code(0)));
+            }
+            Course::ClosesPipe => self.plan(later, life, Act::ClosePipe),
+            Course::ClosesPipeAndEnds => {
+                self.plan(later, life, Act::ClosePipe);
+                self.plan(later + rng.millis(3000), life, Act::Exit(Exit::Code(1)));
+            }
+        }
+    }
+
+    /// A byte on the emperor pipe; `file`: what it would read in a reload.
+    pub fn tell(
+        &mut self,
+        now: Instant,
+        (life, order): (LifeId, Order),
+        file: Option<&Program>,
+        rng: &mut Rng,
+    ) {
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        if !process.pipe_open || !process.execd || !process.speaks() {
+            return;
+        }
+        match order {
+            Order::Stop | Order::StopGracefully => self.stop(now, life, Exit::Code(0), rng),
+            Order::Reload if process.program.manners == Manners::Deaf => {}
+            Order::Reload => {
+                let Some(file) = file else { return };
+                // It stays the program that it is; how it behaves may be another matter now.
+                let bad = !matches!(file.stage, Stage::Good | Stage::Slow);
+                process.program.course = file.course;
+                process.program.manners = file.manners;
+                if bad {
+                    self.plan(now + rng.millis(500), life, Act::Exit(Exit::Code(1)));
+                } else {
+                    self.begin(now, life, rng);
+                }
+            }
+        }
+    }
+
+    pub fn signal(&mut self, now: Instant, life: LifeId, signal: i32, rng: &mut Rng) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let settings = &process.program.settings;
+        let stops = [Some(15), Some(settings.stop_signal), settings.graceful_signal];
+        if stops.contains(&Some(signal)) {
+            let exit = *rng.pick(&[Exit::Signal(signal), Exit::Code(0)]);
+            self.stop(now, life, exit, rng);
+        }
+    }
+
+    fn stop(&mut self, now: Instant, life: LifeId, exit: Exit, rng: &mut Rng) {
+        let Some(process) = self.processes.get(&life) else { return };
+        match process.program.manners {
+            Manners::Obedient => self.plan(now + rng.millis(200), life, Act::Exit(exit)),
+            Manners::Slow => self.plan(now + rng.millis(20_000), life, Act::Exit(exit)),
+            Manners::Deaf => {}
+        }
+    }
+
+    pub fn kill(&mut self, now: Instant, life: LifeId, rng: &mut Rng) {
+        // Some sit in a system call that does not end before its device answers.
+        let stuck = if rng.percent(2) { rng.millis(40_000) } else { rng.millis(20) };
+        self.plan(now + stuck, life, Act::Exit(Exit::Signal(9)));
+    }
+
+    /// Lives whose status socket, pipe or end waits to be read.
+    pub fn readable(&self) -> Vec<LifeId> {
+        let waits = |p: &Process| !p.status.is_empty() || !p.pipe.is_empty() || p.exit.is_some();
+        self.processes.iter().filter(|(_, p)| waits(p)).map(|(life, _)| *life).collect()
+    }
+
+    /// Reads one event of a life in the order of the ranks; the last one reaps it.
+    pub fn read(&mut self, life: LifeId) -> Option<LifeEvent> {
+        let process = self.processes.get_mut(&life)?;
+        if let Some(event) = process.status.pop_front().or_else(|| process.pipe.pop_front()) {
+            return Some(event);
+        }
+        let exit = process.exit?;
+        self.processes.remove(&life);
+        Some(LifeEvent::Exited(exit))
+    }
+
+    /// An event of this life that was delivered already.
+    pub fn duplicate(&self, life: LifeId) -> Option<LifeEvent> {
+        let process = self.processes.get(&life)?;
+        let read = |open: bool, queue: &VecDeque<LifeEvent>| !open && queue.is_empty();
+        if read(process.status_open, &process.status) {
+            return Some(LifeEvent::StatusClosed);
+        }
+        read(process.pipe_open, &process.pipe).then_some(LifeEvent::PipeClosed)
+    }
+
+    /// A client connects; true if there was somebody to connect to.
+    pub fn connect(&mut self, vassal: VassalId) -> bool {
+        let Some(listener) = self.listeners.get_mut(&vassal) else { return false };
+        listener.queue += 1;
+        true
+    }
+
+    /// Programs that serve take what waits for them.
+    pub fn accept(&mut self) {
+        for (vassal, listener) in &mut self.listeners {
+            let serves = |p: &Process| {
+                p.vassal == *vassal
+                    && p.execd
+                    && p.exit.is_none()
+                    && !matches!(p.program.course, Course::EndsAtOnce(_))
+            };
+            if self.processes.values().any(serves) {
+                listener.queue = 0;
+            }
+        }
+    }
+}
+
+/// What a new process is made from.
+pub struct Birth {
+    pub vassal: VassalId,
+    pub role: Role,
+    pub program: Program,
+    pub staged: bool,
+}
+
+impl Process {
+    fn channel(&self) -> Channel {
+        match self.program.settings.notify {
+            true => Channel::Notify,
+            false => Channel::Pipe,
+        }
+    }
+
+    fn speaks(&self) -> bool {
+        matches!(self.program.voice, Voice::Bytes | Voice::FewBytes)
+    }
+
+    fn say(&mut self, said: Said, channel: Channel) {
+        // Idleness has no word in the notify protocol.
+        let channel = if said == Said::GoIdle { Channel::Pipe } else { channel };
+        if channel == Channel::Notify || self.pipe_open {
+            self.pipe.push_back(LifeEvent::Said(said, channel));
+        }
+    }
+
+    fn close_status(&mut self) {
+        if std::mem::take(&mut self.status_open) {
+            self.status.push_back(LifeEvent::StatusClosed);
+        }
+    }
+
+    fn close_pipe(&mut self) {
+        if std::mem::take(&mut self.pipe_open) {
+            self.pipe.push_back(LifeEvent::PipeClosed);
+        }
+    }
+}

@@ -1,0 +1,592 @@
+//! The invariants: what must hold whatever happens, kept in books of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use liege::state::life::{Life, Phase as LifePhase};
+use liege::state::realm::Realm;
+use liege::state::vassal::{Hold, Phase, Vassal, Why};
+use liege::state::{
+    Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Role, Rules, Said, VassalId,
+};
+
+use crate::world::World;
+
+/// What the realm looked like before an event.
+pub struct Before(BTreeMap<VassalId, Seen>);
+
+struct Seen {
+    key: Key,
+    kind: Kind,
+    until: Option<Instant>,
+    throttled: bool,
+    current: Option<LifeId>,
+    /// The current life runs, and nobody has told it to stop.
+    up: bool,
+    overdue: Option<Instant>,
+    other: Option<LifeId>,
+    address: Option<String>,
+    custody: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Held,
+    Waiting,
+    Starting,
+    Running,
+    Replacing,
+    Retiring,
+    Stopping,
+}
+
+/// What has happened, as far as the invariants need it.
+pub struct Ledger {
+    pub rules: Rules,
+    lives: BTreeSet<LifeId>,
+    /// No verdict yet: they hold a place in the start budget while they are young.
+    undecided: BTreeMap<LifeId, Instant>,
+    refused: BTreeSet<LifeId>,
+    decided: BTreeSet<LifeId>,
+    cursed: BTreeMap<LifeId, Instant>,
+    loyal: BTreeSet<LifeId>,
+    books: BTreeMap<VassalId, Book>,
+    /// The last start that has waited in the throttle, and when the budget was last used up.
+    throttled: Option<Instant>,
+    contended: Option<Instant>,
+    ragnarok: Option<Instant>,
+    left: Option<u8>,
+}
+
+/// What one vassal has earned.
+#[derive(Default)]
+struct Book {
+    deaths: u32,
+    penalty_ends: Option<Instant>,
+    forks_failed: u32,
+    binds_failed: u32,
+}
+
+impl Before {
+    pub fn look(realm: &Realm) -> Self {
+        Self(realm.vassals().map(|vassal| (vassal.id, Seen::of(vassal))).collect())
+    }
+
+    fn owner(&self, life: LifeId) -> Option<&Seen> {
+        self.0.values().find(|seen| seen.current == Some(life) || seen.other == Some(life))
+    }
+}
+
+impl Seen {
+    fn of(vassal: &Vassal) -> Self {
+        let (until, throttled) = match &vassal.phase {
+            Phase::Held(hold) => (hold.until, hold.why == Why::Throttle),
+            _ => (None, false),
+        };
+        let current = vassal.current();
+        Self {
+            key: vassal.key.clone(),
+            kind: kind(&vassal.phase),
+            until,
+            throttled,
+            current: current.map(|life| life.id),
+            up: current.is_some_and(|life| matches!(life.phase, LifePhase::Running(_))),
+            overdue: current.and_then(Life::deadline).map(|(at, _)| at),
+            other: vassal.other().map(|life| life.id),
+            address: vassal.address().map(str::to_owned),
+            custody: vassal.address().is_some()
+                || current.is_some_and(|life| life.settings.listeners > 0),
+        }
+    }
+}
+
+fn kind(phase: &Phase) -> Kind {
+    match phase {
+        Phase::Held(_) => Kind::Held,
+        Phase::Waiting => Kind::Waiting,
+        Phase::Starting(_) => Kind::Starting,
+        Phase::Running { .. } => Kind::Running,
+        Phase::Replacing { .. } => Kind::Replacing,
+        Phase::Retiring { .. } => Kind::Retiring,
+        Phase::Stopping { .. } => Kind::Stopping,
+    }
+}
+
+impl Ledger {
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            lives: BTreeSet::new(),
+            undecided: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            decided: BTreeSet::new(),
+            cursed: BTreeMap::new(),
+            loyal: BTreeSet::new(),
+            books: BTreeMap::new(),
+            throttled: None,
+            contended: None,
+            ragnarok: None,
+            left: None,
+        }
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// As long as the worst honest way from any state to running can take.
+    pub fn patience(&self) -> Duration {
+        let rules = &self.rules;
+        let one = rules.stage_timeout + rules.start_timeout + rules.required_heartbeat;
+        rules.max_throttle * 2 + one * 2 + rules.curse_tolerance * 6 + Duration::from_secs(240)
+    }
+
+    // Effects.
+
+    pub fn check_effect(world: &mut World, before: &Before, event: &Event, effect: &Effect) {
+        assert!(
+            world.ledger.left.is_none() || matches!(effect, Effect::Forget(_) | Effect::Note(..)),
+            "{effect:?} after leaving"
+        );
+        match effect {
+            Effect::Bind(id, address) => check_bind(world, before, event, (*id, address)),
+            Effect::Unbind(id) => check_unbind(world, *id),
+            Effect::Watch(id) => check_watch(world, *id, true),
+            Effect::Unwatch(id) => check_watch(world, *id, false),
+            Effect::Spawn(id, life, role) => {
+                check_spawn(world, before, event, (*id, *life, *role));
+            }
+            Effect::Tell(life, order) => {
+                check_alive(world, *life);
+                if matches!(order, Order::Stop | Order::StopGracefully) {
+                    check_cause(world, before, event, *life);
+                    world.ledger.cursed.entry(*life).or_insert(world.now);
+                }
+            }
+            Effect::Signal(life, _) => check_alive(world, *life),
+            Effect::Kill(life) => {
+                check_alive(world, *life);
+                check_cause(world, before, event, *life);
+                world.ledger.cursed.insert(*life, world.now);
+            }
+            Effect::TakeCustody(id, life) => {
+                check_alive(world, *life);
+                assert_eq!(world.kernel.processes[life].vassal, *id, "custody of a stranger");
+                assert!(world.ledger.decided.contains(life), "custody before the verdict");
+            }
+            Effect::Forget(id) => {
+                let left = world.kernel.processes.values().any(|process| process.vassal == *id);
+                assert!(!left, "{id:?} is forgotten with a life left");
+                assert!(world.realm.vassal(*id).is_none(), "{id:?} is forgotten and still there");
+                world.ledger.books.remove(id);
+            }
+            Effect::Note(id, note) => check_note(world, *id, note),
+            Effect::Leave(status) => check_leave(world, *status),
+        }
+    }
+
+    /// Books of what the event itself says; the realm has met it already.
+    pub fn book_event(world: &mut World, before: &Before, event: &Event) {
+        let now = world.now;
+        let ledger = &mut world.ledger;
+        match event {
+            Event::Found { key, .. } | Event::Changed { key, .. } => {
+                if let Some(vassal) =
+                    world.realm.named_id(key).and_then(|id| world.realm.vassal(id))
+                {
+                    let book = ledger.books.entry(vassal.id).or_default();
+                    if before
+                        .0
+                        .get(&vassal.id)
+                        .is_some_and(|seen| seen.address.as_deref() != vassal.address())
+                    {
+                        book.binds_failed = 0;
+                    }
+                    if ledger.ragnarok.is_none() {
+                        book.deaths = 0;
+                        book.penalty_ends = None;
+                        book.forks_failed = 0;
+                    }
+                }
+            }
+            Event::ForgetBlacklist => {
+                for book in ledger.books.values_mut() {
+                    book.deaths = 0;
+                    book.penalty_ends = None;
+                }
+            }
+            Event::Ragnarok | Event::RagnarokNow => {
+                let mercy = match event {
+                    Event::Ragnarok => ledger.rules.reload_mercy,
+                    _ => Duration::ZERO,
+                };
+                let end = now + mercy;
+                ledger.ragnarok = Some(ledger.ragnarok.map_or(end, |old| old.min(end)));
+            }
+            Event::Life(life, event) => {
+                ledger.after_life(&world.realm, (*life, event), before, now)
+            }
+            Event::ListenerRefused(id, _) => {
+                check_refusal(world, *id);
+            }
+            Event::ListenerBound(id) => ledger.books.entry(*id).or_default().binds_failed = 0,
+            Event::Lost(_) | Event::Connection(_) | Event::ReloadAll | Event::Time => {}
+        }
+    }
+
+    fn after_life(
+        &mut self,
+        realm: &Realm,
+        (life, event): (LifeId, &LifeEvent),
+        before: &Before,
+        now: Instant,
+    ) {
+        let Some(seen) = before.owner(life) else { return };
+        let id = realm.named_id(&seen.key);
+        let forked = match event {
+            LifeEvent::Verdict(_) => {
+                self.decided.insert(life);
+                true
+            }
+            LifeEvent::StatusClosed => {
+                self.decided.insert(life);
+                // Without a verdict nothing has run, so the kernel may still be at its limit.
+                id.and_then(|id| realm.vassal(id))
+                    .and_then(|v| v.current().into_iter().chain(v.other()).find(|l| l.id == life))
+                    .is_some_and(|life| matches!(life.phase, LifePhase::Running(_)))
+            }
+            LifeEvent::StartFailed(_) => {
+                self.refused.insert(life);
+                self.undecided.remove(&life);
+                false
+            }
+            LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_) => {
+                assert!(self.lives.remove(&life), "{life:?} is reaped twice");
+                assert!(realm.vassal_of(life).is_none(), "{life:?} is reaped and still known");
+                self.undecided.remove(&life);
+                self.cursed.remove(&life);
+                false
+            }
+            LifeEvent::Spawned(_) | LifeEvent::Said(..) | LifeEvent::PipeClosed => false,
+        };
+        if matches!(event, LifeEvent::Verdict(_) | LifeEvent::StatusClosed) {
+            self.undecided.remove(&life);
+        }
+        let Some(id) = id else { return };
+        let book = self.books.entry(id).or_default();
+        if forked {
+            book.forks_failed = 0;
+        }
+        if matches!(event, LifeEvent::Said(..)) && self.loyal.contains(&life) {
+            book.deaths = 0;
+        }
+        if matches!(event, LifeEvent::SpawnFailed(_)) {
+            let wait =
+                Duration::from_secs(1 << book.forks_failed.min(5)).min(Duration::from_secs(30));
+            book.forks_failed += 1;
+            let hold = realm.vassal(id).and_then(|vassal| match &vassal.phase {
+                Phase::Held(hold) | Phase::Running { due: Some(hold), .. } => Some(hold),
+                _ => None,
+            });
+            if let Some(Hold { why: Why::Resource(_), until, .. }) = hold {
+                assert_eq!(*until, Some(now + wait), "the pause after a failed fork");
+            }
+        }
+    }
+
+    /// Books of what can be seen of each vassal.
+    pub fn follow(&mut self, realm: &Realm) {
+        for vassal in realm.vassals() {
+            let book = self.books.entry(vassal.id).or_default();
+            for life in vassal.current().into_iter().chain(vassal.other()) {
+                if life.loyal && self.loyal.insert(life.id) {
+                    book.deaths = 0;
+                }
+            }
+            // Another life has taken over from the dead one, which leaves nothing to wait for.
+            if !matches!(vassal.phase, Phase::Held(_) | Phase::Stopping { .. }) {
+                book.penalty_ends = None;
+            }
+        }
+    }
+
+    // The whole world, after each turn.
+
+    pub fn check_world(world: &World) {
+        let on_time = world.realm.deadline().is_none_or(|at| at > world.now);
+        let mut known = BTreeSet::new();
+        for vassal in world.realm.vassals() {
+            known.extend(check_vassal(world, vassal));
+        }
+        let real: BTreeSet<LifeId> = world.kernel.processes.keys().copied().collect();
+        if world.ledger.left.is_none() {
+            assert_eq!(known, real, "lives that the realm knows, and processes that there are");
+        }
+        for (id, listener) in &world.kernel.listeners {
+            let vassal = world.realm.vassal(*id).expect("a listener without a vassal");
+            assert_eq!(
+                vassal.address(),
+                Some(listener.address.as_str()),
+                "{id:?} listens elsewhere"
+            );
+            let waits = matches!(vassal.phase, Phase::Waiting);
+            assert_eq!(listener.watched, waits, "{id:?} is polled exactly while it waits");
+        }
+        if on_time {
+            for (life, since) in &world.ledger.cursed {
+                let limit = *since + world.ledger.rules.curse_tolerance;
+                assert!(
+                    world.now < limit || world.ledger.left.is_some(),
+                    "{life:?} is not killed though it does not stop"
+                );
+            }
+        }
+    }
+
+    /// A world at peace: every vassal with a good file is up.
+    pub fn check_all_up(world: &World) {
+        for (key, content) in &world.files {
+            let id = world.realm.named_id(key).expect("a file without a vassal");
+            let vassal = world.realm.vassal(id).expect("a name without a vassal");
+            let shut_out = match (&vassal.phase, vassal.address()) {
+                (Phase::Held(hold), Some(address)) if matches!(hold.why, Why::Address(_)) => {
+                    world.kernel.listeners.values().any(|listener| listener.address == address)
+                }
+                // Its last life has ended for good, as the file of that life has said.
+                (Phase::Held(hold), _) => matches!(hold.why, Why::Finished(_)),
+                _ => false,
+            };
+            if !content.is_good() || shut_out {
+                continue;
+            }
+            let up = matches!(vassal.phase, Phase::Running { due: None, .. } | Phase::Waiting);
+            assert!(up, "{key:?} with a good file waits for ever: {:?}", vassal.phase);
+            let queue = world.kernel.listeners.get(&id).map_or(0, |listener| listener.queue);
+            let speaks = vassal.current().is_some_and(|life| life.spoke);
+            assert!(queue == 0 || speaks, "{key:?} leaves clients waiting for ever");
+        }
+        for vassal in world.realm.vassals() {
+            assert!(world.files.contains_key(&vassal.key), "{:?} has no file any more", vassal.key);
+        }
+    }
+
+    pub fn check_end(world: &World) {
+        let ledger = &world.ledger;
+        let end = ledger.ragnarok.expect("ragnarok") + Duration::from_secs(1);
+        assert!(world.now <= end, "ragnarok has taken longer than the mercy and a second");
+        if ledger.left == Some(0) {
+            assert!(world.realm.is_empty(), "vassals are left");
+            assert!(world.kernel.processes.is_empty(), "lives are left");
+            assert!(world.kernel.listeners.is_empty(), "listeners are left");
+        } else {
+            assert!(!world.kernel.processes.is_empty(), "left in anger, with nothing left");
+        }
+    }
+}
+
+fn check_alive(world: &World, life: LifeId) {
+    assert!(world.kernel.processes.contains_key(&life), "{life:?} is reaped, or was never born");
+}
+
+fn check_watch(world: &World, id: VassalId, on: bool) {
+    let listener = world.kernel.listeners.get(&id).expect("polls a listener that is not there");
+    assert_ne!(listener.watched, on, "{id:?} is polled, or not, as it was before");
+}
+
+fn check_bind(world: &World, before: &Before, event: &Event, (id, address): (VassalId, &str)) {
+    assert!(!world.kernel.listeners.contains_key(&id), "{id:?} binds a second listener");
+    let told = OnDemand::Address(address.to_owned());
+    assert_eq!(world.on_demand(id), Some(&told), "{id:?} binds what its file does not say");
+    check_hold(world, before, event, id);
+}
+
+/// A hold ends at its time, or by something that ends it.
+fn check_hold(world: &World, before: &Before, event: &Event, id: VassalId) {
+    let until = before.0.get(&id).and_then(|seen| seen.until);
+    let ends =
+        matches!(event, Event::Found { .. } | Event::Changed { .. } | Event::ForgetBlacklist);
+    assert!(ends || until.is_none_or(|until| until <= world.now), "{id:?} acts before its time");
+}
+
+fn check_unbind(world: &World, id: VassalId) {
+    let listener = world.kernel.listeners.get(&id).expect("closes a listener that is not there");
+    let moved = match world.on_demand(id) {
+        Some(OnDemand::Address(address)) => *address != listener.address,
+        Some(OnDemand::No) => true,
+        Some(OnDemand::Fault(_)) | None => false,
+    };
+    assert!(moved, "{id:?} loses its listener, and {} clients", listener.queue);
+}
+
+fn check_refusal(world: &mut World, id: VassalId) {
+    let Some(vassal) = world.realm.vassal(id) else { return };
+    let book = world.ledger.books.entry(id).or_default();
+    let wait = Duration::from_millis(50 << book.binds_failed.min(10)).min(Duration::from_secs(10));
+    book.binds_failed += 1;
+    let Phase::Held(hold) = &vassal.phase else { panic!("{id:?} goes on without its listener") };
+    assert_eq!(hold.until, Some(world.now + wait), "the pause after a refused address");
+}
+
+fn check_spawn(
+    world: &mut World,
+    before: &Before,
+    event: &Event,
+    (id, life, role): (VassalId, LifeId, Role),
+) {
+    check_hold(world, before, event, id);
+    let now = world.now;
+    assert!(world.ledger.ragnarok.is_none(), "a start in ragnarok");
+    assert!(world.ledger.lives.insert(life), "{life:?} is born twice");
+    match world.on_demand(id) {
+        Some(OnDemand::Address(_)) => {
+            assert!(world.kernel.listeners.contains_key(&id), "{id:?} starts without its socket");
+        }
+        Some(OnDemand::No) => {}
+        other => panic!("{id:?} starts with {other:?}"),
+    }
+    let lives = world.kernel.processes.values().filter(|process| process.vassal == id).count();
+    let vassal = world.realm.vassal(id).expect("a start of nobody");
+    let most = match vassal.phase {
+        Phase::Starting(_) => 0,
+        Phase::Replacing { .. } => 1,
+        _ => panic!("{id:?} starts, and is {:?}", kind(&vassal.phase)),
+    };
+    assert_eq!(lives, most, "{id:?} has {lives} lives before its start");
+    assert!(role == Role::Vassal || most == 1, "{id:?} checks its file without a life");
+    let seen = before.0.get(&id);
+    let ledger = &mut world.ledger;
+    let waited = seen.is_some_and(|seen| matches!(seen.kind, Kind::Held));
+    let ends = ledger.books.entry(id).or_default().penalty_ends.filter(|_| waited);
+    let forgiven =
+        matches!(event, Event::Changed { .. } | Event::ForgetBlacklist | Event::Found { .. });
+    assert!(forgiven || ends.is_none_or(|ends| ends <= now), "{id:?} has not served its penalty");
+    // The start budget.
+    ledger.undecided.insert(life, now);
+    let young = |born: &&Instant| **born + Duration::from_secs(1) > now;
+    let starting = ledger.undecided.values().filter(young).count();
+    let most = ledger.rules.max_starting;
+    assert!(starting <= most, "{starting} lives start at once");
+    if starting == most {
+        ledger.contended = Some(now);
+    }
+    // The throttle.
+    let fresh = seen.is_none() && matches!(event, Event::Found { boot: false, .. });
+    if seen.is_some_and(|seen| seen.throttled)
+        || (fresh && world.realm.vassal(id).is_some_and(|v| v.address().is_none()))
+    {
+        check_throttle(ledger, id, now);
+    }
+}
+
+fn check_throttle(ledger: &mut Ledger, id: VassalId, now: Instant) {
+    let rules = &ledger.rules;
+    let gap = rules.throttle.min(rules.max_throttle).min(Duration::from_secs(1));
+    // A start that had to wait for its slot too comes closer to the one behind it.
+    let free = ledger.throttled.is_some_and(|last| ledger.contended.is_none_or(|at| at < last));
+    if let Some(last) = ledger.throttled.filter(|_| free && rules.throttle_burst == 1) {
+        assert!(now >= last + gap, "{id:?} comes too soon after the queued start before it");
+    }
+    ledger.throttled = Some(now);
+}
+
+/// A current life that runs is stopped for a good reason only; a bad file is none.
+fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
+    let Some(seen) = before.owner(life).filter(|seen| seen.current == Some(life) && seen.up) else {
+        return;
+    };
+    let vassal = world.realm.named_id(&seen.key).and_then(|id| world.realm.vassal(id));
+    let Some(vassal) = vassal else { return };
+    let taken_over = matches!(&vassal.phase, Phase::Retiring { old, .. } if old.id == life);
+    let plain_restart = !world.ledger.rules.stage && !seen.custody;
+    let moved = match &vassal.file.on_demand {
+        OnDemand::Address(address) => seen.address.as_ref() != Some(address),
+        OnDemand::No => seen.address.is_some(),
+        OnDemand::Fault(_) => false,
+    };
+    let reason = match event {
+        Event::Lost(_) | Event::Ragnarok | Event::RagnarokNow => true,
+        Event::Found { .. } | Event::Changed { .. } => moved || plain_restart,
+        Event::ReloadAll => plain_restart,
+        Event::Time => {
+            taken_over || plain_restart || seen.overdue.is_some_and(|at| at <= world.now)
+        }
+        Event::Life(speaker, LifeEvent::Said(Said::GoIdle, _)) if *speaker == life => true,
+        Event::Life(_, LifeEvent::Said(..)) => taken_over,
+        Event::Life(check, LifeEvent::Exited(_)) => {
+            let passed = world.ledger.decided.contains(check)
+                && !world.ledger.refused.contains(check)
+                && seen.other == Some(*check)
+                && seen.kind == Kind::Replacing;
+            passed || plain_restart
+        }
+        _ => false,
+    };
+    assert!(reason, "{life:?} runs, and is stopped for {event:?}");
+}
+
+fn check_note(world: &mut World, id: VassalId, note: &Note) {
+    let Note::Died { loyal, wait, attempt, .. } = note else { return };
+    let ledger = &mut world.ledger;
+    let book = ledger.books.entry(id).or_default();
+    let mut expected = Duration::ZERO;
+    if !loyal && ledger.rules.blacklist {
+        book.deaths += 1;
+        expected = (ledger.rules.throttle * book.deaths).min(ledger.rules.max_throttle);
+    }
+    assert_eq!((*wait, *attempt), (expected, book.deaths), "the penalty of {id:?}");
+    book.penalty_ends = Some(world.now + expected);
+}
+
+fn check_leave(world: &mut World, status: u8) {
+    assert!(world.ledger.left.replace(status).is_none(), "leaves twice");
+    let empty = world.kernel.processes.is_empty();
+    assert_eq!(status == 0, empty, "leaves with {status}");
+}
+
+/// One vassal: its lives have the phases that its phase wants, and whatever must end has a deadline.
+fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
+    let id = vassal.id;
+    let timed = |life: &Life| {
+        assert!(life.deadline().is_some(), "{id:?}: {:?} may last for ever", life.id);
+        life.id
+    };
+    let cursed = |life: &Life| {
+        assert!(life.is_cursed(), "{id:?}: {:?} is not told to stop", life.id);
+        timed(life)
+    };
+    let up = |life: &Life| {
+        assert!(matches!(life.phase, LifePhase::Running(_)), "{id:?}: {:?} does not run", life.id);
+        life.id
+    };
+    let hold = |hold: &Hold| match &hold.why {
+        Why::Finished(_) => {}
+        Why::Address(_) if matches!(vassal.file.on_demand, OnDemand::Fault(_)) => {}
+        Why::Throttle | Why::Budget => {
+            assert!(world.realm.deadline().is_some(), "{id:?} waits in a queue for ever");
+        }
+        Why::Penalty | Why::Resource(_) | Why::Address(_) | Why::Pace => {
+            assert!(hold.until.is_some(), "{id:?} is held for ever: {:?}", hold.why);
+        }
+    };
+    if let Some(at) = vassal.deadline() {
+        assert!(world.realm.deadline().is_some_and(|first| first <= at), "{id:?} is not woken");
+    }
+    match &vassal.phase {
+        Phase::Held(held) => {
+            hold(held);
+            vec![]
+        }
+        Phase::Waiting => vec![],
+        Phase::Starting(life) => vec![timed(life)],
+        Phase::Running { current, due } => {
+            due.iter().for_each(hold);
+            vec![up(current)]
+        }
+        Phase::Replacing { current, next, .. } => vec![current.id, timed(next)],
+        Phase::Retiring { current, old, .. } => vec![up(current), cursed(old)],
+        Phase::Stopping { life, other, .. } => {
+            let other = other.as_deref().map(cursed);
+            std::iter::once(cursed(life)).chain(other).collect()
+        }
+    }
+}

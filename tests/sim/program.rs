@@ -1,0 +1,172 @@
+//! What a vassal file holds, and how the program in it behaves.
+
+use std::time::Duration;
+
+use liege::state::{Exit, OnDemand, Restart, Settings};
+
+use crate::rng::Rng;
+
+/// A vassal file as it is on disk.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub on_demand: OnDemand,
+    pub program: Program,
+}
+
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub stage: Stage,
+    pub settings: Settings,
+    pub voice: Voice,
+    pub course: Course,
+    pub manners: Manners,
+}
+
+/// How the stage does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Good,
+    Slow,
+    Refuses,
+    RefusesAndHangs,
+    ExecFails,
+    DiesWithoutVerdict,
+    Hangs,
+    HangsAfterVerdict,
+}
+
+/// What the program says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    Mute,
+    Bytes,
+    /// Bytes, but never that it is accepting or loyal.
+    FewBytes,
+    Notify,
+    /// It has promised to announce its readiness, and does not.
+    BrokenPromise,
+}
+
+/// What it does in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    Serves,
+    Beats,
+    BeatsThenHangs,
+    Ends(Exit),
+    EndsAtOnce(Exit),
+    GoesIdle,
+    GoesIdleAndEnds,
+    ClosesPipe,
+    ClosesPipeAndEnds,
+}
+
+/// How it takes a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    Obedient,
+    Slow,
+    Deaf,
+}
+
+impl Content {
+    pub fn random(rng: &mut Rng, name: &str, on_demand: bool) -> Self {
+        let on_demand = match rng.below(100) {
+            0..4 => OnDemand::Fault("the address cannot be read".to_owned()),
+            4..7 => OnDemand::Address("/run/shared".to_owned()),
+            7..15 => OnDemand::Address(format!("/run/{name}-other")),
+            15..20 => OnDemand::No,
+            _ if on_demand => OnDemand::Address(format!("/run/{name}")),
+            _ => OnDemand::No,
+        };
+        Self { on_demand, program: Program::random(rng) }
+    }
+
+    /// Nothing but the world's faults can keep it from running.
+    pub fn is_good(&self) -> bool {
+        let program = &self.program;
+        !matches!(self.on_demand, OnDemand::Fault(_))
+            && matches!(program.stage, Stage::Good | Stage::Slow)
+            && matches!(program.course, Course::Serves | Course::Beats)
+            && !matches!(program.voice, Voice::BrokenPromise | Voice::FewBytes)
+    }
+}
+
+impl Program {
+    fn random(rng: &mut Rng) -> Self {
+        let stage = *rng.pick(&[
+            Stage::Good,
+            Stage::Good,
+            Stage::Good,
+            Stage::Good,
+            Stage::Good,
+            Stage::Good,
+            Stage::Slow,
+            Stage::Refuses,
+            Stage::RefusesAndHangs,
+            Stage::ExecFails,
+            Stage::DiesWithoutVerdict,
+            Stage::Hangs,
+            Stage::HangsAfterVerdict,
+        ]);
+        let voice = *rng.pick(&[
+            Voice::Mute,
+            Voice::Mute,
+            Voice::Bytes,
+            Voice::Bytes,
+            Voice::FewBytes,
+            Voice::Notify,
+            Voice::BrokenPromise,
+        ]);
+        let exit = *rng.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(11)]);
+        let course = *rng.pick(&[
+            Course::Serves,
+            Course::Serves,
+            Course::Serves,
+            Course::Serves,
+            Course::Beats,
+            Course::Beats,
+            Course::BeatsThenHangs,
+            Course::Ends(exit),
+            Course::EndsAtOnce(exit),
+            Course::GoesIdle,
+            Course::GoesIdleAndEnds,
+            Course::ClosesPipe,
+            Course::ClosesPipeAndEnds,
+        ]);
+        let manners = *rng.pick(&[
+            Manners::Obedient,
+            Manners::Obedient,
+            Manners::Obedient,
+            Manners::Slow,
+            Manners::Deaf,
+        ]);
+        let settings = Program::settings(rng, voice, course);
+        Self { stage, settings, voice, course, manners }
+    }
+
+    fn settings(rng: &mut Rng, voice: Voice, course: Course) -> Settings {
+        let notify = matches!(voice, Voice::Notify | Voice::BrokenPromise);
+        let beats = matches!(course, Course::Beats | Course::BeatsThenHangs);
+        let seconds = |s| Some(Duration::from_secs(s));
+        Settings {
+            stop_signal: *rng.pick(&[15, 15, 3]),
+            reload_signal: if rng.percent(10) { Some(1) } else { None },
+            graceful_signal: if rng.percent(10) { Some(10) } else { None },
+            restart: *rng.pick(&[
+                Restart::Always,
+                Restart::Always,
+                Restart::Always,
+                Restart::Always,
+                Restart::OnFailure,
+                Restart::Never,
+            ]),
+            notify,
+            heartbeat: if notify && beats { seconds(15) } else { None },
+            loyal_after: if rng.percent(10) { seconds(1) } else { None },
+            ready_after: if rng.percent(10) { seconds(0) } else { None },
+            start_timeout: if rng.percent(20) { seconds(20) } else { None },
+            listeners: usize::from(rng.percent(60)),
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The world around a realm: files, people, time and faults; and the shell that does what the realm wants.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use liege::state::realm::Realm;
+use liege::state::{
+    Effect, Event, File, Key, LifeEvent, LifeId, OnDemand, Role, Rules, SourceId, VassalId,
+};
+
+use crate::kernel::{Birth, Kernel};
+use crate::ledger::{Before, Ledger};
+use crate::program::Content;
+use crate::rng::Rng;
+
+/// Answers that cause further effects: so many rounds in one turn at most.
+const MOST_ROUNDS: usize = 64;
+const NAMES: u64 = 7;
+
+pub struct World {
+    pub now: Instant,
+    pub realm: Realm,
+    pub kernel: Kernel,
+    pub files: BTreeMap<Key, Content>,
+    pub ledger: Ledger,
+    pub events: usize,
+    seed: u64,
+    zero: Instant,
+    rng: Rng,
+    /// Answers are served before the other effects' answers, or after them.
+    depth_first: bool,
+    dead: VecDeque<LifeId>,
+    log: VecDeque<String>,
+}
+
+/// Whatever fails, an assertion here or a panic in the realm: how to see it again.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}: replay with SIM_SEED={}; the last events:", self.seed, self.seed);
+            for line in &self.log {
+                eprintln!("  {line}");
+            }
+        }
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let rules = random_rules(&mut rng);
+        let zero = Instant::now();
+        let mut world = Self {
+            now: zero,
+            realm: Realm::new(rules.clone()),
+            kernel: Kernel::default(),
+            files: BTreeMap::new(),
+            ledger: Ledger::new(rules),
+            events: 0,
+            seed,
+            zero,
+            depth_first: rng.percent(50),
+            rng,
+            dead: VecDeque::new(),
+            log: VecDeque::new(),
+        };
+        for _ in 0..world.rng.below(NAMES) {
+            world.write_file(true);
+        }
+        world
+    }
+
+    // Events.
+
+    /// One thing happens, whichever.
+    pub fn random_event(&mut self) {
+        match self.rng.below(100) {
+            0..40 => self.deliver_one(),
+            40..70 => self.advance(),
+            70..78 => self.write_file(false),
+            78..82 => self.remove_file(),
+            82..87 => self.connect(),
+            87..89 => self.event_of_the_dead(),
+            89..91 => self.duplicate(),
+            91 => self.turn(Event::ReloadAll),
+            92 => self.turn(Event::ForgetBlacklist),
+            93..95 => self.kernel.fork_fails = self.rng.percent(30),
+            95..97 => self.kernel.bind_fails = self.rng.percent(30),
+            97 => self.turn(Event::Time),
+            _ => self.jump(),
+        }
+        self.check();
+    }
+
+    /// No fault and no event of the outside any more, and all the time in the world.
+    pub fn calm_down(&mut self) {
+        self.kernel.fork_fails = false;
+        self.kernel.bind_fails = false;
+        let end = self.now + self.ledger.patience();
+        while self.now < end {
+            while self.deliver_all() {}
+            self.advance_to(end);
+            self.check();
+        }
+        while self.deliver_all() {}
+        self.check();
+        Ledger::check_all_up(self);
+    }
+
+    /// The end, with people who cannot wait, and a world that goes on.
+    pub fn ragnarok(&mut self) {
+        let first = if self.rng.percent(20) { Event::RagnarokNow } else { Event::Ragnarok };
+        self.turn(first);
+        self.check();
+        let end = self.now + self.ledger.rules.reload_mercy + Duration::from_secs(2);
+        while !self.ledger.has_left() {
+            assert!(self.now < end, "ragnarok does not end");
+            match self.rng.below(40) {
+                0 => self.turn(Event::Ragnarok),
+                1 => self.turn(Event::RagnarokNow),
+                2 => self.turn(Event::ReloadAll),
+                3 => self.write_file(false),
+                4 => self.remove_file(),
+                5 => self.connect(),
+                6..20 => self.deliver_one(),
+                _ => {
+                    while self.deliver_all() {}
+                    if !self.ledger.has_left() {
+                        self.advance_to(end);
+                    }
+                }
+            }
+            self.check();
+        }
+        Ledger::check_end(self);
+    }
+
+    fn deliver_one(&mut self) {
+        let mut ready: Vec<Source> = self.kernel.readable().into_iter().map(Source::Life).collect();
+        ready.extend(self.connected().into_iter().map(Source::Listener));
+        if ready.is_empty() {
+            return self.advance();
+        }
+        match *self.rng.pick(&ready) {
+            Source::Life(life) => self.deliver(life),
+            Source::Listener(vassal) => self.turn(Event::Connection(vassal)),
+        }
+    }
+
+    fn deliver(&mut self, life: LifeId) {
+        let Some(event) = self.kernel.read(life) else { return };
+        if matches!(event, LifeEvent::Exited(_)) {
+            self.bury(life);
+        }
+        self.turn(Event::Life(life, event));
+    }
+
+    fn bury(&mut self, life: LifeId) {
+        self.dead.push_back(life);
+        if self.dead.len() > 50 {
+            self.dead.pop_front();
+        }
+    }
+
+    /// Every source that is ready; false if there was none.
+    fn deliver_all(&mut self) -> bool {
+        let (lives, listeners) = (self.kernel.readable(), self.connected());
+        let some = !lives.is_empty() || !listeners.is_empty();
+        for life in lives {
+            self.deliver(life);
+        }
+        for vassal in listeners {
+            self.turn(Event::Connection(vassal));
+        }
+        some
+    }
+
+    /// Polled listeners with clients: what poll says again and again until somebody accepts.
+    fn connected(&mut self) -> Vec<VassalId> {
+        self.kernel.accept();
+        let ready = self.kernel.listeners.iter().filter(|(_, l)| l.watched && l.queue > 0);
+        ready.map(|(vassal, _)| *vassal).collect()
+    }
+
+    fn advance(&mut self) {
+        let far = self.now + Duration::from_secs(600);
+        self.advance_to(far);
+    }
+
+    /// To the next thing that happens by itself.
+    fn advance_to(&mut self, end: Instant) {
+        let deadline = self.realm.deadline();
+        let next = [self.kernel.next_act(), deadline].into_iter().flatten().min();
+        self.now = self.now.max(next.map_or(end, |next| next.min(end)));
+        self.kernel.run(self.now, &mut self.rng);
+        if deadline.is_some_and(|at| at <= self.now) {
+            self.time();
+        }
+    }
+
+    fn time(&mut self) {
+        self.turn(Event::Time);
+        let next = self.realm.deadline();
+        assert!(
+            next.is_none_or(|next| next > self.now),
+            "a deadline that is not served: the loop spins"
+        );
+    }
+
+    /// The emperor was stopped, or the machine was: much has happened when it wakes up.
+    fn jump(&mut self) {
+        let span = *self.rng.pick(&[50, 1000, 40_000, 400_000]);
+        self.now += self.rng.millis(span);
+        self.kernel.run(self.now, &mut self.rng);
+        if self.rng.percent(70) {
+            while self.deliver_all() {}
+        }
+        if self.rng.percent(90) {
+            self.time();
+        }
+    }
+
+    fn any_key(&mut self) -> Key {
+        let number = self.rng.below(NAMES);
+        let source = SourceId(usize::from(number == 0));
+        Key { source, name: format!("v{}.ini", number.max(1)).into_bytes() }
+    }
+
+    /// A file is written: found if it is new, else changed.
+    fn write_file(&mut self, boot: bool) {
+        let key = self.any_key();
+        let name = format!("{}-{}", key.source.0, String::from_utf8_lossy(&key.name));
+        // The same vassals are on-demand most of the time, so that their files seldom move.
+        let on_demand = key.name.last() != key.name.first() && key.name[1] % 2 == 0;
+        let content = Content::random(&mut self.rng, &name, on_demand);
+        let file = File {
+            modified: i64::try_from(self.events).unwrap(),
+            uid: 0,
+            gid: 0,
+            on_demand: content.on_demand.clone(),
+        };
+        let old = match self.rng.percent(15) {
+            // Touched only.
+            true => self.files.get(&key).cloned(),
+            false => None,
+        };
+        let file = File {
+            on_demand: old.as_ref().map_or(file.on_demand.clone(), |o| o.on_demand.clone()),
+            ..file
+        };
+        let known = self.files.insert(key.clone(), old.unwrap_or(content)).is_some();
+        match known {
+            true => self.turn(Event::Changed { key, file }),
+            false => self.turn(Event::Found { key, file, boot }),
+        }
+    }
+
+    fn remove_file(&mut self) {
+        let key = self.any_key();
+        if self.files.remove(&key).is_some() || self.rng.percent(10) {
+            self.turn(Event::Lost(key));
+        }
+    }
+
+    fn connect(&mut self) {
+        let listeners: Vec<VassalId> = self.kernel.listeners.keys().copied().collect();
+        let vassal = match listeners.is_empty() || self.rng.percent(5) {
+            // From an earlier round of poll: the vassal may be another by now, or gone.
+            true => VassalId(self.rng.below(NAMES * 3)),
+            false => *self.rng.pick(&listeners),
+        };
+        if !self.kernel.connect(vassal) {
+            self.turn(Event::Connection(vassal));
+        }
+    }
+
+    fn event_of_the_dead(&mut self) {
+        let dead: Vec<LifeId> = self.dead.iter().copied().collect();
+        let life = match dead.is_empty() {
+            true => LifeId(u64::MAX),
+            false => *self.rng.pick(&dead),
+        };
+        let program = Content::random(&mut self.rng, "dead", false).program;
+        let event = match self.rng.below(7) {
+            0 => LifeEvent::Spawned(1),
+            1 => LifeEvent::SpawnFailed("late".to_owned()),
+            2 => LifeEvent::Verdict(program.settings),
+            3 => LifeEvent::StartFailed("late".to_owned()),
+            4 => LifeEvent::StatusClosed,
+            5 => LifeEvent::PipeClosed,
+            _ => LifeEvent::Exited(liege::state::Exit::Code(0)),
+        };
+        self.changes_nothing(Event::Life(life, event));
+    }
+
+    fn duplicate(&mut self) {
+        let lives: Vec<LifeId> = self.kernel.processes.keys().copied().collect();
+        if lives.is_empty() {
+            return;
+        }
+        let life = *self.rng.pick(&lives);
+        if let Some(event) = self.kernel.duplicate(life) {
+            self.changes_nothing(Event::Life(life, event));
+        }
+    }
+
+    /// Once everything that is due is served, this event must leave no trace.
+    fn changes_nothing(&mut self, event: Event) {
+        self.turn(Event::Time);
+        let before = format!("{:?}", self.realm);
+        let mut out = Vec::new();
+        self.note(|| format!("must change nothing: {event:?}"));
+        self.realm.step(self.now, event, &mut out);
+        assert!(out.is_empty(), "an event of the dead has done {out:?}");
+        assert_eq!(
+            before,
+            format!("{:?}", self.realm),
+            "an event of the dead has changed the realm"
+        );
+    }
+
+    // The shell.
+
+    /// One event and everything that it brings about at once.
+    fn turn(&mut self, event: Event) {
+        let mut events = VecDeque::from([(event, 0)]);
+        while let Some((event, round)) = events.pop_front() {
+            assert!(round < MOST_ROUNDS, "the turn does not end");
+            let before = Before::look(&self.realm);
+            self.events += 1;
+            self.note(|| format!("{event:?}"));
+            let mut effects = Vec::new();
+            self.realm.step(self.now, event.clone(), &mut effects);
+            let mut answers = Vec::new();
+            Ledger::book_event(self, &before, &event);
+            for effect in &effects {
+                self.note(|| format!("    {effect:?}"));
+                Ledger::check_effect(self, &before, &event, effect);
+                answers.extend(self.execute(effect));
+            }
+            self.ledger.follow(&self.realm);
+            let answers = answers.into_iter().map(|answer| (answer, round + 1));
+            match self.depth_first {
+                true => answers.rev().for_each(|answer| events.push_front(answer)),
+                false => events.extend(answers),
+            }
+        }
+    }
+
+    fn execute(&mut self, effect: &Effect) -> Option<Event> {
+        let now = self.now;
+        match effect {
+            Effect::Bind(id, address) => return Some(self.bind(*id, address)),
+            Effect::Unbind(id) => drop(self.kernel.listeners.remove(id)),
+            Effect::Watch(id) => self.watch(*id, true),
+            Effect::Unwatch(id) => self.watch(*id, false),
+            Effect::Spawn(id, life, role) => return Some(self.spawn(*id, *life, *role)),
+            Effect::Tell(life, order) => {
+                let vassal = self.kernel.processes.get(life).map(|process| process.vassal);
+                let file = vassal.and_then(|id| self.realm.vassal(id));
+                let file = file.and_then(|vassal| self.files.get(&vassal.key));
+                let program = file.map(|file| &file.program);
+                self.kernel.tell(now, (*life, *order), program, &mut self.rng);
+            }
+            Effect::Signal(life, signal) => self.kernel.signal(now, *life, *signal, &mut self.rng),
+            Effect::Kill(life) => self.kernel.kill(now, *life, &mut self.rng),
+            Effect::Forget(id) => drop(self.kernel.listeners.remove(id)),
+            Effect::TakeCustody(..) | Effect::Note(..) | Effect::Leave(_) => {}
+        }
+        None
+    }
+
+    fn bind(&mut self, id: VassalId, address: &str) -> Event {
+        let taken = self.kernel.listeners.values().any(|listener| listener.address == address);
+        if taken || (self.kernel.bind_fails && self.rng.percent(80)) {
+            return Event::ListenerRefused(id, "address in use".to_owned());
+        }
+        let listener =
+            crate::kernel::Listener { address: address.to_owned(), watched: false, queue: 0 };
+        self.kernel.listeners.insert(id, listener);
+        Event::ListenerBound(id)
+    }
+
+    fn watch(&mut self, id: VassalId, on: bool) {
+        if let Some(listener) = self.kernel.listeners.get_mut(&id) {
+            listener.watched = on;
+        }
+    }
+
+    fn spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> Event {
+        let key = self.realm.vassal(vassal).map(|vassal| vassal.key.clone());
+        let file = key.and_then(|key| self.files.get(&key)).cloned();
+        let Some(file) = file.filter(|_| !(self.kernel.fork_fails && self.rng.percent(80))) else {
+            self.bury(life);
+            return Event::Life(life, LifeEvent::SpawnFailed("EAGAIN".to_owned()));
+        };
+        let staged = self.ledger.rules.stage;
+        let birth = Birth { vassal, role, program: file.program, staged };
+        self.kernel.fork(self.now, life, birth, &mut self.rng);
+        Event::Life(life, LifeEvent::Spawned(i32::try_from(life.0 % 30_000).unwrap() + 2))
+    }
+
+    fn check(&mut self) {
+        Ledger::check_world(self);
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.log.len() >= 40 {
+            self.log.pop_front();
+        }
+        let at = (self.now - self.zero).as_secs_f64();
+        self.log.push_back(format!("{at:10.3} {}", line()));
+    }
+
+    /// What the file of a vassal says of its address, as the realm was told.
+    pub fn on_demand(&self, id: VassalId) -> Option<&OnDemand> {
+        self.realm.vassal(id).map(|vassal| &vassal.file.on_demand)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Life(LifeId),
+    Listener(VassalId),
+}
+
+fn random_rules(rng: &mut Rng) -> Rules {
+    let seconds = Duration::from_secs;
+    Rules {
+        throttle: Duration::from_millis(*rng.pick(&[1000, 1000, 600, 100, 0])),
+        max_throttle: seconds(*rng.pick(&[180, 180, 5])),
+        throttle_burst: *rng.pick(&[1, 1, 3]),
+        max_starting: *rng.pick(&[1, 2, 8, 8]),
+        blacklist: !rng.percent(10),
+        required_heartbeat: seconds(*rng.pick(&[30, 15])),
+        curse_tolerance: seconds(*rng.pick(&[30, 5])),
+        reload_mercy: seconds(*rng.pick(&[30, 5, 0])),
+        stage: !rng.percent(20),
+        graceful_shutdown: rng.percent(20),
+        ..Rules::default()
+    }
+}
