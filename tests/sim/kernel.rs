@@ -15,9 +15,7 @@ use crate::rng::Rng;
 #[derive(Debug)]
 pub struct Process {
     pub vassal: VassalId,
-    pub role: Role,
     pub program: Program,
-    pub born: Instant,
     /// Its program runs: the stage is over.
     pub execd: bool,
     /// It has ended; its status waits to be read.
@@ -120,9 +118,7 @@ impl Kernel {
         let later = soon + rng.millis(30);
         let process = Process {
             vassal,
-            role,
             program,
-            born: now,
             execd: false,
             exit: None,
             status: VecDeque::new(),

@@ -343,8 +343,13 @@ impl Ledger {
         }
     }
 
-    /// A world at peace: every vassal with a good file is up.
-    pub fn check_all_up(world: &World) {
+    /// In a world at peace every vassal with a good file is up, and no other is left: gives one
+    /// that is not as it should be yet.
+    pub fn who_waits(world: &World) -> Option<String> {
+        let stray = world.realm.vassals().find(|vassal| !world.files.contains_key(&vassal.key));
+        if let Some(stray) = stray {
+            return Some(format!("the end of {stray:?}"));
+        }
         for (key, content) in &world.files {
             let id = world.realm.named_id(key).expect("a file without a vassal");
             let vassal = world.realm.vassal(id).expect("a name without a vassal");
@@ -360,14 +365,12 @@ impl Ledger {
                 continue;
             }
             let up = matches!(vassal.phase, Phase::Running { due: None, .. } | Phase::Waiting);
-            assert!(up, "{key:?} with a good file waits for ever: {:?}", vassal.phase);
             let queue = world.kernel.listeners.get(&id).map_or(0, |listener| listener.queue);
-            let speaks = vassal.current().is_some_and(|life| life.spoke);
-            assert!(queue == 0 || speaks, "{key:?} leaves clients waiting for ever");
+            if !up || queue > 0 {
+                return Some(format!("{queue} clients of {vassal:?}"));
+            }
         }
-        for vassal in world.realm.vassals() {
-            assert!(world.files.contains_key(&vassal.key), "{:?} has no file any more", vassal.key);
-        }
+        None
     }
 
     pub fn check_end(world: &World) {

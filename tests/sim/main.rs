@@ -31,6 +31,9 @@ fn live(seed: u64, turns: u64) -> usize {
         world.calm_down();
     }
     world.ragnarok();
+    if std::env::var("SIM_DBG").is_ok() {
+        eprintln!("{seed} {} ", world.events);
+    }
     world.events
 }
 
