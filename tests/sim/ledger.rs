@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use liege::state::life::{Life, Phase as LifePhase};
 use liege::state::realm::Realm;
-use liege::state::vassal::{Hold, Phase, Vassal, Why};
+use liege::state::vassal::{Hold, Phase, Then, Vassal, Why};
 use liege::state::{
     Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Role, Rules, Said, VassalId,
 };
@@ -51,9 +51,9 @@ pub struct Ledger {
     cursed: BTreeMap<LifeId, Instant>,
     loyal: BTreeSet<LifeId>,
     books: BTreeMap<VassalId, Book>,
-    /// The last start that has waited in the throttle, and when the budget was last used up.
+    /// The last start that has waited in the throttle, and whether the budget was ever used up.
     throttled: Option<Instant>,
-    contended: Option<Instant>,
+    contended: bool,
     ragnarok: Option<Instant>,
     left: Option<u8>,
 }
@@ -124,7 +124,7 @@ impl Ledger {
             loyal: BTreeSet::new(),
             books: BTreeMap::new(),
             throttled: None,
-            contended: None,
+            contended: false,
             ragnarok: None,
             left: None,
         }
@@ -251,9 +251,7 @@ impl Ledger {
             LifeEvent::StatusClosed => {
                 self.decided.insert(life);
                 // Without a verdict nothing has run, so the kernel may still be at its limit.
-                id.and_then(|id| realm.vassal(id))
-                    .and_then(|v| v.current().into_iter().chain(v.other()).find(|l| l.id == life))
-                    .is_some_and(|life| matches!(life.phase, LifePhase::Running(_)))
+                id.is_some_and(|id| runs(realm, id, life))
             }
             LifeEvent::StartFailed(_) => {
                 self.refused.insert(life);
@@ -277,7 +275,11 @@ impl Ledger {
         if forked {
             book.forks_failed = 0;
         }
-        if matches!(event, LifeEvent::Said(..)) && self.loyal.contains(&life) {
+        // A loyal life is believed again with each word, until it is told to stop.
+        if matches!(event, LifeEvent::Said(..))
+            && self.loyal.contains(&life)
+            && runs(realm, id, life)
+        {
             book.deaths = 0;
         }
         if matches!(event, LifeEvent::SpawnFailed(_)) {
@@ -303,8 +305,13 @@ impl Ledger {
                     book.deaths = 0;
                 }
             }
-            // Another life has taken over from the dead one, which leaves nothing to wait for.
-            if !matches!(vassal.phase, Phase::Held(_) | Phase::Stopping { .. }) {
+            // Another life has taken over from the dead one, or a newer file is to be read at once.
+            let served = match &vassal.phase {
+                Phase::Held(_) => false,
+                Phase::Stopping { then, .. } => matches!(then, Then::Begin(_)),
+                _ => true,
+            };
+            if served {
                 book.penalty_ends = None;
             }
         }
@@ -385,6 +392,12 @@ impl Ledger {
             assert!(!world.kernel.processes.is_empty(), "left in anger, with nothing left");
         }
     }
+}
+
+fn runs(realm: &Realm, id: VassalId, life: LifeId) -> bool {
+    let vassal = realm.vassal(id);
+    let mut lives = vassal.into_iter().flat_map(|v| v.current().into_iter().chain(v.other()));
+    lives.any(|other| other.id == life && other.is_running())
 }
 
 fn check_alive(world: &World, life: LifeId) {
@@ -470,7 +483,7 @@ fn check_spawn(
     let most = ledger.rules.max_starting;
     assert!(starting <= most, "{starting} lives start at once");
     if starting == most {
-        ledger.contended = Some(now);
+        ledger.contended = true;
     }
     // The throttle.
     let fresh = seen.is_none() && matches!(event, Event::Found { boot: false, .. });
@@ -484,9 +497,9 @@ fn check_spawn(
 fn check_throttle(ledger: &mut Ledger, id: VassalId, now: Instant) {
     let rules = &ledger.rules;
     let gap = rules.throttle.min(rules.max_throttle).min(Duration::from_secs(1));
-    // A start that had to wait for its slot too comes closer to the one behind it.
-    let free = ledger.throttled.is_some_and(|last| ledger.contended.is_none_or(|at| at < last));
-    if let Some(last) = ledger.throttled.filter(|_| free && rules.throttle_burst == 1) {
+    // Where slots are scarce too, a start comes later than it left the throttle.
+    let judged = ledger.rules.throttle_burst == 1 && !ledger.contended;
+    if let Some(last) = ledger.throttled.filter(|_| judged) {
         assert!(now >= last + gap, "{id:?} comes too soon after the queued start before it");
     }
     ledger.throttled = Some(now);

@@ -27,13 +27,10 @@ fn live(seed: u64, turns: u64) -> usize {
         world.random_event();
     }
     // Half of the worlds find their peace before the end, the others are cut off in the middle.
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         world.calm_down();
     }
     world.ragnarok();
-    if std::env::var("SIM_DBG").is_ok() {
-        eprintln!("{seed} {} ", world.events);
-    }
     world.events
 }
 

@@ -235,27 +235,16 @@ impl World {
         let key = self.any_key();
         let name = format!("{}-{}", key.source.0, String::from_utf8_lossy(&key.name));
         // The same vassals are on-demand most of the time, so that their files seldom move.
-        let on_demand = key.name.last() != key.name.first() && key.name[1] % 2 == 0;
-        let content = Content::random(&mut self.rng, &name, on_demand);
-        let file = File {
-            modified: i64::try_from(self.events).unwrap(),
-            uid: 0,
-            gid: 0,
-            on_demand: content.on_demand.clone(),
+        let on_demand = key.name[1].is_multiple_of(2);
+        let content = match self.files.get(&key) {
+            Some(content) if self.rng.percent(15) => content.clone(),
+            _ => Content::random(&mut self.rng, &name, on_demand),
         };
-        let old = match self.rng.percent(15) {
-            // Touched only.
-            true => self.files.get(&key).cloned(),
-            false => None,
-        };
-        let file = File {
-            on_demand: old.as_ref().map_or(file.on_demand.clone(), |o| o.on_demand.clone()),
-            ..file
-        };
-        let known = self.files.insert(key.clone(), old.unwrap_or(content)).is_some();
-        match known {
-            true => self.turn(Event::Changed { key, file }),
-            false => self.turn(Event::Found { key, file, boot }),
+        let modified = i64::try_from(self.events).unwrap();
+        let file = File { modified, uid: 0, gid: 0, on_demand: content.on_demand.clone() };
+        match self.files.insert(key.clone(), content) {
+            Some(_) => self.turn(Event::Changed { key, file }),
+            None => self.turn(Event::Found { key, file, boot }),
         }
     }
 
