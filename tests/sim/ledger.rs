@@ -49,6 +49,7 @@ pub struct Ledger {
     refused: BTreeSet<LifeId>,
     decided: BTreeSet<LifeId>,
     cursed: BTreeMap<LifeId, Instant>,
+    killed: BTreeMap<LifeId, Instant>,
     loyal: BTreeSet<LifeId>,
     books: BTreeMap<VassalId, Book>,
     /// The last start that has waited in the throttle, and whether the budget was ever used up.
@@ -121,6 +122,7 @@ impl Ledger {
             refused: BTreeSet::new(),
             decided: BTreeSet::new(),
             cursed: BTreeMap::new(),
+            killed: BTreeMap::new(),
             loyal: BTreeSet::new(),
             books: BTreeMap::new(),
             throttled: None,
@@ -168,6 +170,7 @@ impl Ledger {
                 check_alive(world, *life);
                 check_cause(world, before, event, *life);
                 world.ledger.cursed.insert(*life, world.now);
+                world.ledger.killed.insert(*life, world.now);
             }
             Effect::TakeCustody(id, life) => {
                 check_alive(world, *life);
@@ -263,6 +266,7 @@ impl Ledger {
                 assert!(realm.vassal_of(life).is_none(), "{life:?} is reaped and still known");
                 self.undecided.remove(&life);
                 self.cursed.remove(&life);
+                self.killed.remove(&life);
                 false
             }
             LifeEvent::Spawned(_) | LifeEvent::Said(..) | LifeEvent::PipeClosed => false,
@@ -557,6 +561,11 @@ fn check_leave(world: &mut World, status: u8) {
     assert!(world.ledger.left.replace(status).is_none(), "leaves twice");
     let empty = world.kernel.processes.is_empty();
     assert_eq!(status == 0, empty, "leaves with {status}");
+    let mercy_ends = world.ledger.ragnarok;
+    for life in world.kernel.processes.keys() {
+        let killed = world.ledger.killed.get(life).copied();
+        assert!(killed >= mercy_ends, "{life:?} is left behind and was not killed");
+    }
 }
 
 /// One vassal: its lives have the phases that its phase wants, and whatever must end has a deadline.

@@ -4,7 +4,8 @@
 //! - `cargo test --test sim`: 200 seeds, 500 turns each.
 //! - `SIM_EVENTS=1000000 cargo test --release --test sim -- --ignored`: that many events, on new seeds.
 //! - `SIM_SEED=17 cargo test --test sim`: one seed alone, as a failure has printed it; with the variable
-//!   `SIM_TURNS` for its length if it was not 500.
+//!   `SIM_TURNS` for its length if it was not 500 (5000 in the long test), and with `SIM_LOG` for more than
+//!   the last 40 lines of what has happened.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 #![allow(missing_docs, reason = "a test")]

@@ -10,6 +10,7 @@ use liege::state::{
 
 use crate::kernel::{Birth, Kernel};
 use crate::ledger::{Before, Ledger};
+use crate::number;
 use crate::program::Content;
 use crate::rng::Rng;
 
@@ -31,6 +32,7 @@ pub struct World {
     depth_first: bool,
     dead: VecDeque<LifeId>,
     log: VecDeque<(Instant, Line)>,
+    memory: usize,
 }
 
 /// Whatever fails, an assertion here or a panic in the realm: how to see it again.
@@ -63,6 +65,7 @@ impl World {
             rng,
             dead: VecDeque::new(),
             log: VecDeque::new(),
+            memory: number("SIM_LOG").map_or(40, |lines| usize::try_from(lines).unwrap()),
         };
         for _ in 0..world.rng.below(NAMES) {
             world.write_file(true);
@@ -401,7 +404,7 @@ impl World {
     }
 
     fn log(&mut self, line: Line) {
-        if self.log.len() >= 40 {
+        if self.log.len() >= self.memory {
             self.log.pop_front();
         }
         self.log.push_back((self.now, line));
