@@ -127,6 +127,11 @@ impl Kernel {
             pipe_open: true,
         };
         self.processes.insert(life, process);
+        if rng.percent(5) {
+            // The tenant's own hand, through /proc, on a stage that runs as the tenant.
+            let word = *rng.pick(&[Said::Accepting, Said::Loyal, Said::GoIdle, Said::Beat]);
+            self.plan(now, life, Act::Say(word, Channel::Pipe));
+        }
         let after = if role == Role::Check { Act::Exit(Exit::Code(0)) } else { Act::Exec };
         match stage {
             Stage::Good | Stage::Slow => {

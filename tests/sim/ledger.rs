@@ -50,6 +50,8 @@ pub struct Ledger {
     decided: BTreeSet<LifeId>,
     cursed: BTreeMap<LifeId, Instant>,
     killed: BTreeMap<LifeId, Instant>,
+    /// Asked to reload because their heartbeat was missing.
+    silent: BTreeMap<LifeId, Instant>,
     loyal: BTreeSet<LifeId>,
     books: BTreeMap<VassalId, Book>,
     /// The last start that has waited in the throttle, and whether the budget was ever used up.
@@ -64,6 +66,8 @@ pub struct Ledger {
 struct Book {
     deaths: u32,
     penalty_ends: Option<Instant>,
+    /// The file that the last process or reload order was given.
+    read: i64,
     forks_failed: u32,
     binds_failed: u32,
 }
@@ -123,6 +127,7 @@ impl Ledger {
             decided: BTreeSet::new(),
             cursed: BTreeMap::new(),
             killed: BTreeMap::new(),
+            silent: BTreeMap::new(),
             loyal: BTreeSet::new(),
             books: BTreeMap::new(),
             throttled: None,
@@ -160,12 +165,21 @@ impl Ledger {
             }
             Effect::Tell(life, order) => {
                 check_alive(world, *life);
+                if *order == Order::Reload {
+                    Self::reads(world, world.kernel.processes[life].vassal);
+                }
                 if matches!(order, Order::Stop | Order::StopGracefully) {
                     check_cause(world, before, event, *life);
                     world.ledger.cursed.entry(*life).or_insert(world.now);
                 }
             }
-            Effect::Signal(life, _) => check_alive(world, *life),
+            Effect::Signal(life, signal) => {
+                check_alive(world, *life);
+                let process = &world.kernel.processes[life];
+                if process.program.settings.reload_signal == Some(*signal) {
+                    Self::reads(world, process.vassal);
+                }
+            }
             Effect::Kill(life) => {
                 check_alive(world, *life);
                 check_cause(world, before, event, *life);
@@ -183,9 +197,15 @@ impl Ledger {
                 assert!(world.realm.vassal(*id).is_none(), "{id:?} is forgotten and still there");
                 world.ledger.books.remove(id);
             }
-            Effect::Note(id, note) => check_note(world, *id, note),
+            Effect::Note(id, note) => check_note(world, before, *id, note),
             Effect::Leave(status) => check_leave(world, *status),
         }
+    }
+
+    /// A process of this vassal reads its file now.
+    pub fn reads(world: &mut World, id: VassalId) {
+        let modified = world.realm.vassal(id).map_or(0, |vassal| vassal.file.modified);
+        world.ledger.books.entry(id).or_default().read = modified;
     }
 
     /// Books of what the event itself says; the realm has met it already.
@@ -267,9 +287,14 @@ impl Ledger {
                 self.undecided.remove(&life);
                 self.cursed.remove(&life);
                 self.killed.remove(&life);
+                self.silent.remove(&life);
                 false
             }
-            LifeEvent::Spawned(_) | LifeEvent::Said(..) | LifeEvent::PipeClosed => false,
+            LifeEvent::Said(..) => {
+                self.silent.remove(&life);
+                false
+            }
+            LifeEvent::Spawned(_) | LifeEvent::PipeClosed => false,
         };
         if matches!(event, LifeEvent::Verdict(_) | LifeEvent::StatusClosed) {
             self.undecided.remove(&life);
@@ -326,6 +351,9 @@ impl Ledger {
     pub fn check_world(world: &World) {
         let on_time = world.realm.deadline().is_none_or(|at| at > world.now);
         let mut known = BTreeSet::new();
+        let lives = world.realm.vassals().flat_map(|v| v.current().into_iter().chain(v.other()));
+        let known_cursed: BTreeSet<LifeId> =
+            lives.filter(|life| life.is_cursed()).map(|life| life.id).collect();
         for vassal in world.realm.vassals() {
             known.extend(check_vassal(world, vassal));
         }
@@ -344,6 +372,11 @@ impl Ledger {
             assert_eq!(listener.watched, waits, "{id:?} is polled exactly while it waits");
         }
         if on_time {
+            for (life, since) in &world.ledger.silent {
+                let limit = *since + world.ledger.rules.curse_tolerance;
+                let cursed = known_cursed.contains(life);
+                assert!(world.now < limit || cursed, "{life:?} is silent and not killed");
+            }
             for (life, since) in &world.ledger.cursed {
                 let limit = *since + world.ledger.rules.curse_tolerance;
                 assert!(
@@ -375,7 +408,11 @@ impl Ledger {
             if !content.is_good() || shut_out {
                 continue;
             }
-            let up = matches!(vassal.phase, Phase::Running { due: None, .. } | Phase::Waiting);
+            let read = world.ledger.books.get(&id).map_or(0, |book| book.read);
+            let up = match vassal.phase {
+                Phase::Running { due: None, .. } => read == vassal.file.modified,
+                _ => matches!(vassal.phase, Phase::Waiting),
+            };
             let queue = world.kernel.listeners.get(&id).map_or(0, |listener| listener.queue);
             if !up || queue > 0 {
                 return Some(format!("{queue} clients of {vassal:?}"));
@@ -544,7 +581,12 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
     assert!(reason, "{life:?} runs, and is stopped for {event:?}");
 }
 
-fn check_note(world: &mut World, id: VassalId, note: &Note) {
+fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
+    // One of two that replace each other is killed at once.
+    if *note == Note::Silent && before.0.get(&id).is_some_and(|s| s.kind != Kind::Replacing) {
+        let current = world.realm.vassal(id).and_then(Vassal::current).filter(|l| l.is_running());
+        world.ledger.silent.extend(current.map(|life| (life.id, world.now)));
+    }
     let Note::Died { loyal, wait, attempt, .. } = note else { return };
     let ledger = &mut world.ledger;
     let book = ledger.books.entry(id).or_default();
@@ -562,6 +604,11 @@ fn check_leave(world: &mut World, status: u8) {
     let empty = world.kernel.processes.is_empty();
     assert_eq!(status == 0, empty, "leaves with {status}");
     let mercy_ends = world.ledger.ragnarok;
+    let kills_end = mercy_ends.map(|at| at + Duration::from_secs(1));
+    assert!(
+        empty || kills_end.is_some_and(|at| at <= world.now),
+        "leaves before the killed can go"
+    );
     for life in world.kernel.processes.keys() {
         let killed = world.ledger.killed.get(life).copied();
         assert!(killed >= mercy_ends, "{life:?} is left behind and was not killed");

@@ -99,6 +99,9 @@ impl World {
     pub fn calm_down(&mut self) {
         self.kernel.fork_fails = false;
         self.kernel.bind_fails = false;
+        if self.rng.percent(50) {
+            self.touch_all();
+        }
         // Not the first moment, which may be luck.
         let soon = self.now + Duration::from_secs(30);
         let end = soon + self.ledger.patience();
@@ -251,6 +254,16 @@ impl World {
         }
     }
 
+    /// Whatever each vassal is in the middle of, it must read its newest file in the end.
+    fn touch_all(&mut self) {
+        let files: Vec<_> =
+            self.files.iter().map(|(k, c)| (k.clone(), c.on_demand.clone())).collect();
+        for (key, on_demand) in files {
+            let modified = i64::try_from(self.events).unwrap();
+            self.turn(Event::Changed { key, file: File { modified, uid: 0, gid: 0, on_demand } });
+        }
+    }
+
     fn remove_file(&mut self) {
         let key = self.any_key();
         if self.files.remove(&key).is_some() || self.rng.percent(10) {
@@ -396,6 +409,7 @@ impl World {
         let staged = self.ledger.rules.stage;
         let birth = Birth { vassal, role, program: file.program, staged };
         self.kernel.fork(self.now, life, birth, &mut self.rng);
+        Ledger::reads(self, vassal);
         Event::Life(life, LifeEvent::Spawned(i32::try_from(life.0 % 30_000).unwrap() + 2))
     }
 

@@ -175,6 +175,18 @@ fn a_next_that_never_accepts_is_killed_and_current_goes_on() {
 }
 
 #[test]
+fn a_next_that_says_one_word_and_no_more_is_killed_in_time() {
+    for word in [Said::Ready, Said::Loyal, Said::GoIdle] {
+        let mut scene = Scene::handover();
+        scene.says(2, word);
+        scene.wait(89_999);
+        scene.is("replacing 1 by 2", &[]);
+        scene.wait(1);
+        scene.is("replacing 1 by 2", &["kill 2"]);
+    }
+}
+
+#[test]
 fn a_next_that_dies_is_dropped_and_its_error_shown() {
     let mut scene = Scene::handover();
     scene.exits(2, Exit::Code(3));
