@@ -70,7 +70,8 @@ pub enum Manners {
 }
 
 impl Content {
-    pub fn random(rng: &mut Rng, name: &str, on_demand: bool) -> Self {
+    /// `decency`: how many in a hundred programs do what they should.
+    pub fn random(rng: &mut Rng, name: &str, on_demand: bool, decency: u64) -> Self {
         let on_demand = match rng.below(100) {
             0..4 => OnDemand::Fault("the address cannot be read".to_owned()),
             4..7 => OnDemand::Address("/run/shared".to_owned()),
@@ -79,7 +80,11 @@ impl Content {
             _ if on_demand => OnDemand::Address(format!("/run/{name}")),
             _ => OnDemand::No,
         };
-        Self { on_demand, program: Program::random(rng) }
+        let program = match rng.percent(decency) {
+            true => Program::decent(rng),
+            false => Program::random(rng),
+        };
+        Self { on_demand, program }
     }
 
     /// Nothing but the world's faults can keep it from running.
@@ -93,6 +98,14 @@ impl Content {
 }
 
 impl Program {
+    fn decent(rng: &mut Rng) -> Self {
+        let voice = *rng.pick(&[Voice::Mute, Voice::Mute, Voice::Bytes, Voice::Notify]);
+        let course = *rng.pick(&[Course::Serves, Course::Serves, Course::Beats]);
+        let manners = *rng.pick(&[Manners::Obedient, Manners::Slow, Manners::Deaf]);
+        let settings = Self::settings(rng, voice, course);
+        Self { stage: Stage::Good, settings, voice, course, manners }
+    }
+
     fn random(rng: &mut Rng) -> Self {
         let stage = *rng.pick(&[
             Stage::Good,

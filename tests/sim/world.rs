@@ -30,6 +30,8 @@ pub struct World {
     rng: Rng,
     /// Answers are served before the other effects' answers, or after them.
     depth_first: bool,
+    /// How many in a hundred programs do what they should.
+    decency: u64,
     dead: VecDeque<LifeId>,
     log: VecDeque<(Instant, Line)>,
     memory: usize,
@@ -62,6 +64,7 @@ impl World {
             seed,
             zero,
             depth_first: rng.percent(50),
+            decency: *rng.pick(&[0, 40, 80, 95]),
             rng,
             dead: VecDeque::new(),
             log: VecDeque::new(),
@@ -243,8 +246,8 @@ impl World {
         // The same vassals are on-demand most of the time, so that their files seldom move.
         let on_demand = key.name[1].is_multiple_of(2);
         let content = match self.files.get(&key) {
-            Some(content) if self.rng.percent(15) => content.clone(),
-            _ => Content::random(&mut self.rng, &name, on_demand),
+            Some(content) if self.rng.percent(25) => content.clone(),
+            _ => Content::random(&mut self.rng, &name, on_demand, self.decency),
         };
         let modified = i64::try_from(self.events).unwrap();
         let file = File { modified, uid: 0, gid: 0, on_demand: content.on_demand.clone() };
@@ -289,7 +292,7 @@ impl World {
             true => LifeId(u64::MAX),
             false => *self.rng.pick(&dead),
         };
-        let program = Content::random(&mut self.rng, "dead", false).program;
+        let program = Content::random(&mut self.rng, "dead", false, 0).program;
         let event = match self.rng.below(7) {
             0 => LifeEvent::Spawned(1),
             1 => LifeEvent::SpawnFailed("late".to_owned()),
