@@ -129,7 +129,6 @@ impl Vassal {
     pub fn listener_bound(&mut self, turn: &mut Turn<'_>) {
         if let Some(demand) = &mut self.demand {
             demand.bound = true;
-            demand.retry = FIRST_BIND_RETRY;
         }
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if matches!(hold.why, Why::Address(_)) => {
@@ -148,11 +147,9 @@ impl Vassal {
 
     /// Its address cannot be bound.
     pub fn listener_refused(&mut self, why: String, turn: &mut Turn<'_>) {
-        let Some(demand) = &mut self.demand else { return };
-        let wait = demand.retry;
-        demand.retry = (wait * 2).min(LAST_BIND_RETRY);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if matches!(hold.why, Why::Address(_)) => {
+                let wait = self.bind_pause();
                 if self.history.last_error.as_ref() != Some(&why) {
                     self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
                     self.history.last_error = Some(why.clone());
@@ -169,16 +166,17 @@ impl Vassal {
         };
     }
 
-    /// Its listener is of no use any more: it is bound anew, at once if it is waited at.
+    /// Its listener is of no use any more: it is bound anew, after a pause, lest the next one is lost
+    /// the same way in the same turn. Who is not polled finds out when it is.
     pub fn listener_lost(&mut self, why: String, turn: &mut Turn<'_>) {
-        let Some(demand) = self.demand.as_mut().filter(|demand| demand.bound) else { return };
-        demand.bound = false;
-        turn.out.push(Effect::Unbind(self.id));
-        self.note(Note::Held { why, wait: None }, turn);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Waiting => {
                 turn.out.push(Effect::Unwatch(self.id));
-                self.begin(Lane::Budget, turn)
+                turn.out.push(Effect::Unbind(self.id));
+                let wait = self.bind_pause();
+                self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
+                self.history.last_error = Some(why.clone());
+                Phase::Held(Hold::until(Why::Address(why), turn.now + wait))
             }
             same @ (Phase::Held(_)
             | Phase::Starting(_)
@@ -189,12 +187,24 @@ impl Vassal {
         };
     }
 
+    /// It has no listener: gives the pause before the next try, and doubles it.
+    fn bind_pause(&mut self) -> Duration {
+        let Some(demand) = &mut self.demand else { return FIRST_BIND_RETRY };
+        let wait = demand.retry;
+        demand.bound = false;
+        demand.retry = (wait * 2).min(LAST_BIND_RETRY);
+        wait
+    }
+
     /// Somebody has connected.
     pub fn connection(&mut self, turn: &mut Turn<'_>) {
         let earliest = self.history.last_run.map(|last| last + PACE);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Waiting => {
                 turn.out.push(Effect::Unwatch(self.id));
+                if let Some(demand) = &mut self.demand {
+                    demand.retry = FIRST_BIND_RETRY;
+                }
                 match earliest.filter(|at| *at > turn.now) {
                     Some(at) => Phase::Held(Hold::until(Why::Pace, at)),
                     None => self.queue(Lane::Budget, turn),

@@ -42,6 +42,33 @@ fn an_answer_about_a_listener_means_nothing_but_to_who_has_asked() {
     });
 }
 
+#[test]
+fn a_lost_listener_is_bound_anew_after_a_pause_that_grows_until_somebody_connects() {
+    let mut scene = Scene::waiting();
+    let lost = || Event::ListenerLost(VassalId(1), "it is shut down".to_owned());
+    for pause in [50, 100, 200] {
+        scene.send(lost());
+        scene.is(&format!("held: address {pause}"), &["unwatch", "unbind"]);
+        assert_eq!(scene.error(), Some("it is shut down"));
+        scene.wait(pause);
+        scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+    }
+    scene.connect();
+    scene.runs(1, Settings::default());
+    scene.exits(1, Exit::Code(0));
+    scene.done.clear();
+    scene.send(lost());
+    scene.is("held: address 50", &["unwatch", "unbind"]);
+}
+
+#[test]
+fn a_listener_that_is_not_polled_is_not_lost() {
+    let phases = ["held", "starting", "running", "replacing", "retiring", "stopping"];
+    means_nothing(&phases, |scene| {
+        scene.send(Event::ListenerLost(VassalId(1), "it is shut down".to_owned()));
+    });
+}
+
 // hold ends
 
 #[test]
