@@ -30,6 +30,8 @@ pub struct Process {
 pub struct Listener {
     pub address: String,
     pub watched: bool,
+    /// A program has shut it down, for all who hold it; or it cannot be polled.
+    pub dead: bool,
     /// Clients that nobody has accepted.
     pub queue: u32,
 }
@@ -288,7 +290,9 @@ impl Kernel {
 
     /// A client connects; true if there was somebody to connect to.
     pub fn connect(&mut self, vassal: VassalId) -> bool {
-        let Some(listener) = self.listeners.get_mut(&vassal) else { return false };
+        let Some(listener) = self.listeners.get_mut(&vassal).filter(|l| !l.dead) else {
+            return false;
+        };
         listener.queue += 1;
         true
     }

@@ -77,6 +77,10 @@ impl Before {
         Self(realm.vassals().map(|vassal| (vassal.id, Seen::of(vassal))).collect())
     }
 
+    fn waits(&self, id: VassalId) -> bool {
+        self.0.get(&id).is_some_and(|seen| seen.kind == Kind::Waiting)
+    }
+
     fn owner(&self, life: LifeId) -> Option<&Seen> {
         self.0.values().find(|seen| seen.current == Some(life) || seen.other == Some(life))
     }
@@ -252,8 +256,17 @@ impl Ledger {
             Event::ListenerRefused(id, _) => {
                 check_refusal(world, *id);
             }
-            Event::ListenerBound(id) => ledger.books.entry(*id).or_default().binds_failed = 0,
-            Event::Lost(_) | Event::Connection(_) | Event::ReloadAll | Event::Time => {}
+            Event::ListenerLost(id, _) if before.waits(*id) => check_refusal(world, *id),
+            Event::Connection(id) if before.waits(*id) => {
+                ledger.books.entry(*id).or_default().binds_failed = 0;
+            }
+            Event::ListenerBound(_)
+            | Event::ListenerLost(..)
+            | Event::Connection(_)
+            | Event::Lost(_)
+            | Event::Chowned { .. }
+            | Event::ReloadAll
+            | Event::Time => {}
         }
     }
 
@@ -472,7 +485,7 @@ fn check_unbind(world: &World, id: VassalId) {
         Some(OnDemand::No) => true,
         Some(OnDemand::Fault(_)) | None => false,
     };
-    assert!(moved, "{id:?} loses its listener, and {} clients", listener.queue);
+    assert!(moved || listener.dead, "{id:?} loses its listener, and {} clients", listener.queue);
 }
 
 fn check_refusal(world: &mut World, id: VassalId) {

@@ -92,7 +92,8 @@ impl World {
             92 => self.turn(Event::ForgetBlacklist),
             93..95 => self.kernel.fork_fails = self.rng.percent(30),
             95..97 => self.kernel.bind_fails = self.rng.percent(30),
-            97 => self.turn(Event::Time),
+            97 if self.rng.percent(50) => self.turn(Event::Time),
+            97 => self.shut_down(),
             _ => self.jump(),
         }
         self.check();
@@ -156,8 +157,17 @@ impl World {
         }
         match *self.rng.pick(&ready) {
             Source::Life(life) => self.deliver(life),
-            Source::Listener(vassal) => self.turn(Event::Connection(vassal)),
+            Source::Listener(vassal) => self.look(vassal),
         }
+    }
+
+    /// A polled listener is readable.
+    fn look(&mut self, vassal: VassalId) {
+        let event = match self.kernel.listeners.get(&vassal).is_some_and(|l| l.dead) {
+            true => Event::ListenerLost(vassal, "it is shut down".to_owned()),
+            false => Event::Connection(vassal),
+        };
+        self.turn(event);
     }
 
     fn deliver(&mut self, life: LifeId) {
@@ -183,7 +193,7 @@ impl World {
             self.deliver(life);
         }
         for vassal in listeners {
-            self.turn(Event::Connection(vassal));
+            self.look(vassal);
         }
         some
     }
@@ -191,7 +201,8 @@ impl World {
     /// Polled listeners with clients: what poll says again and again until somebody accepts.
     fn connected(&mut self) -> Vec<VassalId> {
         self.kernel.accept();
-        let ready = self.kernel.listeners.iter().filter(|(_, l)| l.watched && l.queue > 0);
+        let ready =
+            self.kernel.listeners.iter().filter(|(_, l)| l.watched && (l.queue > 0 || l.dead));
         ready.map(|(vassal, _)| *vassal).collect()
     }
 
@@ -286,6 +297,17 @@ impl World {
         }
     }
 
+    /// A program shuts a listener down that it was only lent.
+    fn shut_down(&mut self) {
+        let listeners: Vec<VassalId> = self.kernel.listeners.keys().copied().collect();
+        let number = usize::try_from(self.rng.below(NAMES)).unwrap();
+        let listener = listeners.get(number).and_then(|id| self.kernel.listeners.get_mut(id));
+        if let Some(listener) = listener {
+            listener.dead = true;
+            listener.queue = 0;
+        }
+    }
+
     fn event_of_the_dead(&mut self) {
         let dead: Vec<LifeId> = self.dead.iter().copied().collect();
         let life = match dead.is_empty() {
@@ -367,7 +389,13 @@ impl World {
         match effect {
             Effect::Bind(id, address) => return Some(self.bind(*id, address)),
             Effect::Unbind(id) => drop(self.kernel.listeners.remove(id)),
-            Effect::Watch(id) => self.watch(*id, true),
+            Effect::Watch(id) => {
+                self.watch(*id, true);
+                if self.kernel.bind_fails && self.rng.percent(80) {
+                    self.kernel.listeners.get_mut(id)?.dead = true;
+                    return Some(Event::ListenerLost(*id, "cannot be polled".to_owned()));
+                }
+            }
             Effect::Unwatch(id) => self.watch(*id, false),
             Effect::Spawn(id, life, role) => return Some(self.spawn(*id, *life, *role)),
             Effect::Tell(life, order) => {
@@ -390,8 +418,12 @@ impl World {
         if taken || (self.kernel.bind_fails && self.rng.percent(80)) {
             return Event::ListenerRefused(id, "address in use".to_owned());
         }
-        let listener =
-            crate::kernel::Listener { address: address.to_owned(), watched: false, queue: 0 };
+        let listener = crate::kernel::Listener {
+            address: address.to_owned(),
+            watched: false,
+            dead: false,
+            queue: 0,
+        };
         self.kernel.listeners.insert(id, listener);
         Event::ListenerBound(id)
     }
