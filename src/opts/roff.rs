@@ -11,8 +11,8 @@ use super::{Class, Opt, Section, Steer, foreign, later, table};
 pub fn page(template: &str) -> String {
     let mut page = String::with_capacity(template.len() * 2);
     for line in template.lines() {
-        let mark = line.strip_prefix(".\\\" @OPTIONS ").and_then(|rest| rest.strip_suffix('@'));
-        match mark.and_then(part) {
+        let mark = line.strip_prefix(".\\\" @OPTIONS").and_then(|rest| rest.strip_suffix('@'));
+        match mark.and_then(|name| part(name.trim_start())) {
             Some(text) => page.push_str(&text),
             None => {
                 page.push_str(line);
@@ -30,6 +30,8 @@ fn part(name: &str) -> Option<String> {
         all.map(|section| list(section.title(), |opt| opt.section == section)).collect::<String>()
     };
     Some(match name {
+        // Without a name: all that a command line of the emperor is about.
+        "" => part("mode")? + &part("emperor")?,
         "mode" => sections(|section| section == Section::Mode),
         "language" => sections(|section| section == Section::Language),
         "emperor" => sections(|section| {
