@@ -214,10 +214,9 @@ impl Emperor {
                 LifeEvent::StartFailed(settings::fault(&fault))
             }
             Ok(FromStage::Failed { step, errno }) => {
-                let program = self.template.programs.first();
-                let program = program.map(|p| p.to_string_lossy().into_owned());
-                let program = program.unwrap_or_default();
-                LifeEvent::StartFailed(settings::failure(step, errno, &program))
+                let programs = self.template.programs.iter().map(|p| p.to_string_lossy());
+                let programs = programs.collect::<Vec<_>>().join(" or ");
+                LifeEvent::StartFailed(settings::failure(step, errno, &programs))
             }
             Err(malformed) => LifeEvent::StartFailed(malformed.to_string()),
         };

@@ -57,11 +57,11 @@ pub(super) fn fault(fault: &Fault) -> String {
     }
 }
 
-/// A call that has failed between fork and exec.
-pub(super) fn failure(step: u8, errno: i32, program: &str) -> String {
+/// A call that has failed between fork and exec; `programs`: those that were tried, for the log.
+pub(super) fn failure(step: u8, errno: i32, programs: &str) -> String {
     let error = std::io::Error::from_raw_os_error(errno);
     match Step::from_u8(step) {
-        Some(Step::Exec) => format!("exec: cannot run {program}: {error}"),
+        Some(Step::Exec) => format!("exec: cannot run {programs}: {error}"),
         Some(step) => format!("{}: {error}", step.name()),
         None => format!("step {step}: {error}"),
     }

@@ -225,19 +225,36 @@ fn rules(config: &EmperorConfig) -> Rules {
         stage_timeout: config.stage_timeout,
         start_timeout: config.start_timeout,
         graceful_shutdown: config.graceful_shutdown,
-        stage: config.binary_path.is_none(),
+        stage: starts_stage(config),
     }
+}
+
+/// Whether vassals start through the stage. As soon as another program may be started in its place, all are
+/// started as uWSGI starts them: a program that is not ours must not get the status socket, and gives no
+/// verdict.
+fn starts_stage(config: &EmperorConfig) -> bool {
+    config.binary_path.is_none()
+        && config.wrapper.is_none()
+        && config.wrapper_override.is_empty()
+        && config.wrapper_fallback.is_empty()
+}
+
+/// The programs, in the order in which they are tried.
+fn programs(config: &EmperorConfig, given: &Given) -> Vec<CString> {
+    let text = |text: &Located<String>| CString::new(text.value.as_str()).ok();
+    let own = || CString::new(given.own_program.as_os_str().as_bytes()).ok();
+    let program = match config.wrapper.as_ref().or(config.binary_path.as_ref()) {
+        Some(path) => text(path),
+        None => own(),
+    };
+    let before = config.wrapper_override.iter().filter_map(text);
+    before.chain(program).chain(config.wrapper_fallback.iter().filter_map(text)).collect()
 }
 
 fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLimit) -> Template {
     let text = |text: &str| CString::new(text).ok();
-    let own = || CString::new(given.own_program.as_os_str().as_bytes()).ok();
-    let program = match &config.binary_path {
-        Some(path) => text(&path.value),
-        None => own(),
-    };
     let environment = environment::for_vassals(given.environment.iter().cloned());
-    let mut template = Template::new(program.into_iter().collect(), environment, limit);
+    let mut template = Template::new(programs(config, given), environment, limit);
     let options = |name: &'static str, values: &[String]| {
         values
             .iter()
@@ -257,7 +274,7 @@ fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLim
     ]
     .concat();
     template.extra_extensions = config.extra_extensions.clone();
-    template.stage = config.binary_path.is_none();
+    template.stage = starts_stage(config);
     template
 }
 

@@ -53,10 +53,14 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
 fn exec(plan: &Plan<'_>) -> io::Error {
     let mut error = io::Error::from_raw_os_error(libc::ENOENT);
     for program in &plan.template.programs {
+        if let Some(first) = plan.argv.first() {
+            first.set(program.as_ptr());
+        }
         // SAFETY: the strings and the two arrays live in the plan, each array ends with a null
-        // pointer, and neither is touched by anyone else: this process has one thread.
+        // pointer, a `Cell` is laid out as what is in it, and nobody else touches any of them: this
+        // process has one thread.
         unsafe {
-            libc::execvpe(program.as_ptr(), plan.argv.as_ptr(), plan.environment.as_ptr());
+            libc::execvpe(program.as_ptr(), plan.argv.as_ptr().cast(), plan.environment.as_ptr());
         }
         error = io::Error::last_os_error();
     }

@@ -1,5 +1,6 @@
 //! The plan of one start: strings, descriptors and numbers, complete before the fork.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -13,7 +14,7 @@ use super::child;
 /// What all starts have in common.
 #[derive(Debug)]
 pub struct Template {
-    /// Tried in this order: the overrides of the wrapper, the program, its fallbacks.
+    /// Tried in this order: the overrides of the wrapper, the wrapper or program, the fallbacks.
     pub programs: Vec<CString>,
     /// Arguments before the one that names the vassal file.
     pub before: Vec<CString>,
@@ -51,7 +52,8 @@ pub struct Start<'a> {
 pub struct Plan<'a> {
     pub(super) start: &'a Start<'a>,
     pub(super) template: &'a Template,
-    pub(super) argv: Vec<*const c_char>,
+    /// The first is set between fork and exec: it is the program that is tried.
+    pub(super) argv: Vec<Cell<*const c_char>>,
     pub(super) environment: Vec<*const c_char>,
     pub(super) parent: i32,
     /// What the pointers point to, beside the template.
@@ -117,7 +119,7 @@ impl Template {
         let named = [self.option(start.name).as_ptr()].into_iter().chain(name);
         let end = std::iter::once(std::ptr::null());
         let argv = program.into_iter().chain(before).chain(named).chain(after).chain(end.clone());
-        let argv = argv.collect();
+        let argv = argv.map(Cell::new).collect();
         let given = self.environment.iter().map(|text| text.as_ptr());
         let environment = given.chain(own_pointers).chain(end).collect();
         let parent = i32::try_from(std::process::id()).unwrap_or(0);

@@ -159,7 +159,7 @@ fn two_hundred_starts_and_stops_leave_no_descriptor_and_no_zombie() {
     assert!(proc::zombies_of(pid).is_empty());
 }
 
-fn make_executable(path: &std::path::Path) {
+pub fn make_executable(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

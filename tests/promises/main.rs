@@ -23,3 +23,4 @@ mod spawn;
 mod stats;
 mod stop;
 mod throttle;
+mod wrapper;
