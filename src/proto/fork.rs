@@ -1,0 +1,233 @@
+//! The talk with a fork server, as uWSGI's Emperor speaks it: one request, one answer, the end.
+//!
+//! ```text
+//! request  35 | size | mask | argv as an array of strings      attached: the vassal's descriptors
+//! answer   35 | size | 0    | "pid" => the pid in decimal
+//! ```
+//!
+//! [`Talk`] is a state machine over the bytes: it neither reads nor waits. What comes from the server is
+//! hostile, and so a pid that it names is no more than a claim.
+//!
+//! # Source
+//! uWSGI 2.1-dev, observed.
+
+use std::fmt;
+
+use super::uwsgi::{self, HEADER, Header, TooLong};
+
+/// The modifier of both packets.
+pub const MODIFIER: u8 = 35;
+/// Bit of the mask: the vassal's end of the emperor pipe is attached; always set.
+pub const PIPE: u8 = 0x01;
+/// Bit of the mask: the configuration pipe is attached.
+pub const CONFIG: u8 = 0x02;
+/// Bit of the mask: the on-demand listener is attached.
+pub const ON_DEMAND: u8 = 0x04;
+/// Longest body of an answer; that of uWSGI has 19 bytes at most.
+pub const MAX_ANSWER: u16 = 4096;
+
+/// Why there is no pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The server has ended the talk after so many bytes: it is not ready, or has died.
+    Closed(usize),
+    /// The answer begins with another modifier: no fork server of uWSGI's kind.
+    Rubbish(u8),
+    /// The answer announces a longer body than any answer has.
+    Oversize(u16),
+    /// The body of the answer is no dictionary.
+    Malformed,
+    /// The dictionary has no `pid`.
+    NoPid,
+    /// What stands under `pid` is no pid of a process that a vassal could be.
+    BadPid,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(bytes) => write!(f, "it has closed after {bytes} bytes of its answer"),
+            Self::Rubbish(modifier) => {
+                write!(f, "its answer has the modifier {modifier} instead of {MODIFIER}")
+            }
+            Self::Oversize(size) => write!(f, "its answer announces {size} bytes"),
+            Self::Malformed => f.write_str("its answer is no dictionary"),
+            Self::NoPid => f.write_str("its answer holds no pid"),
+            Self::BadPid => f.write_str("its answer holds a pid that no vassal can have"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Talk {
+    request: Vec<u8>,
+    sent: usize,
+    answer: Vec<u8>,
+}
+
+impl Talk {
+    /// Begins with a request for these arguments, the program among them, and a mask of descriptors.
+    ///
+    /// # Errors
+    /// [`TooLong`] if the arguments do not fit into one packet.
+    pub fn new(argv: &[&[u8]], mask: u8) -> Result<Self, TooLong> {
+        let request = uwsgi::array(MODIFIER, mask, argv)?;
+        Ok(Self { request, sent: 0, answer: Vec::new() })
+    }
+
+    /// What is still to be sent.
+    pub fn to_send(&self) -> &[u8] {
+        self.request.get(self.sent..).unwrap_or_default()
+    }
+
+    /// So many bytes more were sent.
+    pub fn sent(&mut self, bytes: usize) {
+        self.sent = self.sent.saturating_add(bytes).min(self.request.len());
+    }
+
+    /// Takes what has come, in pieces of any size; gives the pid when the answer is whole. Bytes
+    /// behind the answer mean nothing.
+    ///
+    /// # Errors
+    /// As soon as no further byte could make it a good answer.
+    pub fn hear(&mut self, bytes: &[u8]) -> Result<Option<i32>, Failure> {
+        let room = (HEADER + usize::from(MAX_ANSWER)).saturating_sub(self.answer.len());
+        self.answer.extend(bytes.iter().take(room));
+        let first = self.answer.first().copied().unwrap_or(MODIFIER);
+        if first != MODIFIER {
+            return Err(Failure::Rubbish(first));
+        }
+        let Some((header, body)) = self.answer.split_first_chunk() else { return Ok(None) };
+        let header = Header::decode(*header);
+        if header.size > MAX_ANSWER {
+            return Err(Failure::Oversize(header.size));
+        }
+        let Some(body) = body.get(..usize::from(header.size)) else { return Ok(None) };
+        pid(body).map(Some)
+    }
+
+    /// The stream has ended before the answer was whole.
+    pub fn closed(&self) -> Failure {
+        Failure::Closed(self.answer.len())
+    }
+}
+
+/// The pid in the body of an answer; nobody's (0), init's (1) and everybody's (-1) are refused.
+fn pid(body: &[u8]) -> Result<i32, Failure> {
+    let pairs = uwsgi::dictionary(body).ok_or(Failure::Malformed)?;
+    let value = pairs.iter().find(|(key, _)| *key == b"pid").ok_or(Failure::NoPid)?.1;
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).ok().filter(|_| is_number);
+    text.and_then(|text| text.parse().ok()).filter(|pid| *pid > 1).ok_or(Failure::BadPid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ANSWER: &[u8] = b"\x23\x0b\x00\x00\x03\x00pid\x04\x003640";
+
+    fn talk() -> Talk {
+        Talk::new(&[b"/bin/x", b"--ini", b"one.ini"], PIPE | ON_DEMAND).unwrap()
+    }
+
+    fn answer(pairs: &[&[u8]]) -> Result<Option<i32>, Failure> {
+        talk().hear(&uwsgi::array(MODIFIER, 0, pairs).unwrap())
+    }
+
+    #[test]
+    fn a_request_is_what_uwsgi_sends() {
+        let mut expected = vec![0x23, 24, 0, 0x05, 6, 0];
+        expected.extend(b"/bin/x\x05\x00--ini\x07\x00one.ini");
+        let mut talk = talk();
+        assert_eq!(talk.to_send(), expected);
+        talk.sent(20);
+        assert_eq!(talk.to_send(), b"\x00one.ini");
+        talk.sent(100);
+        assert_eq!(talk.to_send(), b"");
+    }
+
+    #[test]
+    fn an_answer_may_come_byte_by_byte() {
+        let mut talk = talk();
+        let (last, first) = ANSWER.split_last().unwrap();
+        for byte in first {
+            assert_eq!(talk.hear(&[*byte]), Ok(None));
+        }
+        assert_eq!(talk.hear(&[*last]), Ok(Some(3640)));
+    }
+
+    #[test]
+    fn further_keys_and_bytes_behind_the_answer_mean_nothing() {
+        assert_eq!(answer(&[b"name", b"x", b"pid", b"7"]), Ok(Some(7)));
+        let mut long = ANSWER.to_vec();
+        long.resize(100_000, 0);
+        assert_eq!(talk().hear(&long), Ok(Some(3640)));
+    }
+
+    #[test]
+    fn each_bad_answer_has_its_name() {
+        assert_eq!(talk().hear(b"HTTP/1.1 400\r\n"), Err(Failure::Rubbish(b'H')));
+        assert_eq!(talk().hear(b"\x23\xff\xff\x00"), Err(Failure::Oversize(65_535)));
+        assert_eq!(talk().hear(b"\x23\x02\x00\x00\xff\xff"), Err(Failure::Malformed));
+        assert_eq!(answer(&[b"pid"]), Err(Failure::Malformed));
+        assert_eq!(answer(&[b"pod", b"12"]), Err(Failure::NoPid));
+        assert_eq!(talk().hear(b"\x23\x00\x00\x00"), Err(Failure::NoPid));
+        for bad in ["-1", "-12", "0", "1", "", "12 ", "+12", "0x12", "4294967297", "9999999999"] {
+            assert_eq!(answer(&[b"pid", bad.as_bytes()]), Err(Failure::BadPid), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_end_in_the_middle_says_how_far_it_came() {
+        let mut talk = talk();
+        assert_eq!(talk.closed(), Failure::Closed(0));
+        assert_eq!(talk.hear(b"\x23\x0b\x00"), Ok(None));
+        assert_eq!(talk.closed(), Failure::Closed(3));
+    }
+
+    proptest! {
+        #[test]
+        fn however_an_answer_is_cut_the_same_pid_comes(pid in 2..i32::MAX, cuts: Vec<u8>) {
+            let text = pid.to_string();
+            let packet = uwsgi::array(MODIFIER, 0, &[b"pid", text.as_bytes()]).unwrap();
+            let mut talk = talk();
+            let mut rest = packet.as_slice();
+            for cut in cuts {
+                let (piece, more) = rest.split_at(usize::from(cut).min(rest.len()));
+                if more.is_empty() {
+                    break;
+                }
+                prop_assert_eq!(talk.hear(piece), Ok(None));
+                rest = more;
+            }
+            prop_assert_eq!(talk.hear(rest), Ok(Some(pid)));
+        }
+
+        #[test]
+        fn whatever_a_server_sends_is_met(pieces: Vec<Vec<u8>>) {
+            let mut talk = talk();
+            for piece in pieces {
+                match talk.hear(&piece) {
+                    Ok(None) => {}
+                    Ok(Some(pid)) => prop_assert!(pid > 1),
+                    Err(_) => break,
+                }
+            }
+        }
+
+        #[test]
+        fn no_answer_is_kept_beyond_its_limit(pieces: Vec<[u8; 32]>) {
+            let mut talk = talk();
+            let _ = talk.hear(&[MODIFIER, 0xff, 0x0f, 0]);
+            for piece in pieces.iter().cycle().take(400) {
+                let _ = talk.hear(piece);
+            }
+            prop_assert!(talk.answer.len() <= HEADER + usize::from(MAX_ANSWER));
+        }
+    }
+}
