@@ -70,7 +70,7 @@ impl crate::reactor::Token for Token {
     }
 }
 
-/// Most rounds of effects that answer with events within one turn; more would be a fault of ours.
+/// Most rounds of effects that answer with events before something else is served.
 const MAX_ROUNDS: usize = 64;
 /// Exit status when the keeper has died.
 const KEEPER_LOST: u8 = 70;
@@ -126,7 +126,6 @@ impl Emperor {
             // the emperor is not.
             let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut ready)));
             if turn.is_err() {
-                self.events.clear();
                 self.lost_turns += 1;
                 self.log.error(format_args!(
                     "a turn of the loop has failed by a fault in liege; please report it"
@@ -140,6 +139,7 @@ impl Emperor {
             Ok(now) => self.now = now,
             Err(error) => self.log.error(format_args!("cannot wait for events: poll: {error}")),
         }
+        self.settle();
         for token in ready.drain(..) {
             self.serve(token);
         }
@@ -172,7 +172,7 @@ impl Emperor {
     fn deadline(&self) -> Option<Instant> {
         let monitors = self.monitors.iter().filter_map(|source| source.monitor.deadline());
         let own = [self.realm.deadline(), self.stats.deadline(), self.notify.deadline()];
-        let more = self.more_strangers.then_some(self.now);
+        let more = (self.more_strangers || !self.events.is_empty()).then_some(self.now);
         monitors.chain(own.into_iter().flatten()).chain(more).min()
     }
 
@@ -196,6 +196,12 @@ impl Emperor {
     /// Steps the state with one event, and with all that its effects answer, before anything else.
     fn happen(&mut self, event: Event) {
         self.events.push_back(event);
+        self.settle();
+    }
+
+    /// Goes on until effects and events have come to rest. What is left after [`MAX_ROUNDS`] (a thousand
+    /// forks that are refused one after the other) is for the next turn, which comes at once.
+    fn settle(&mut self) {
         let mut effects: Vec<Effect> = Vec::new();
         for _ in 0..MAX_ROUNDS {
             for _ in 0..self.events.len() {
@@ -210,9 +216,6 @@ impl Emperor {
                 return;
             }
         }
-        self.log.error(format_args!(
-            "effects and events have not come to rest in {MAX_ROUNDS} rounds; please report it"
-        ));
     }
 
     /// Lets a monitor look, and passes on what it has seen.

@@ -158,6 +158,7 @@ impl Emperor {
             reactor.add(descriptor, token, Interest::Read, Kind::Busy).map_err(busy)?;
         }
         enter_first(&monitors, &mut log);
+        lend_output(&log);
         Ok(Self {
             reactor,
             realm: Realm::new(rules(config)),
@@ -388,6 +389,16 @@ fn enter_first(monitors: &[Source], log: &mut Log) {
 fn max_vassals() -> usize {
     let limit = process::descriptor_limit().map_or(1024, |limit| limit.soft);
     usize::try_from(limit.saturating_sub(RESERVE) / 3).unwrap_or(usize::MAX)
+}
+
+/// Vassals write where we do: with a log file, standard output and error are that file.
+pub(super) fn lend_output(log: &Log) {
+    if let Some(output) = log.vassal_output() {
+        for stream in [1, 2] {
+            // It cannot fail for a descriptor that is open.
+            let _ = fd::set_stdio(stream, output);
+        }
+    }
 }
 
 fn identity() -> Identity {

@@ -55,6 +55,7 @@ impl Emperor {
             "SIGUSR1" => self.log_status(),
             "SIGUSR2" => {
                 self.log.reopen();
+                super::setup::lend_output(&self.log);
                 self.log.notice(format_args!("{name} from {from}: the log is reopened"));
             }
             "SIGWINCH" | "SIGALRM" => {

@@ -339,10 +339,7 @@ impl Files {
         let Some(old) = known.file.replace(file.clone()) else {
             return turn.out.sight(name, What::Found(file));
         };
-        if old.on_demand != file.on_demand {
-            turn.out.sight(name, What::Lost);
-            turn.out.sight(name, What::Found(file));
-        } else if old.stamp != file.stamp {
+        if old.stamp != file.stamp || old.on_demand != file.on_demand {
             turn.out.sight(name, What::Changed(file));
         } else if (old.uid, old.gid) != (file.uid, file.gid) {
             turn.out.sight(name, What::Chowned(file));

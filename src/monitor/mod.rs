@@ -72,12 +72,11 @@ pub struct Sighting {
 pub enum What {
     /// It is there now and was not before.
     Found(File),
-    /// Its [`Stamp`] is another one.
+    /// Its [`Stamp`] is another one, or its on-demand address.
     Changed(File),
     /// Its stamp is the same, but its owner or group is another one; only a tyrant minds.
     Chowned(File),
-    /// It is not there any more. Also comes, directly before [`What::Found`], when the on-demand
-    /// address is another one, because the listener belongs to the address.
+    /// It is not there any more.
     Lost,
 }
 

@@ -56,7 +56,7 @@ fn another_address_is_another_vassal() {
     for replace in [World::write, World::put] {
         for text in ["@one", "@two"] {
             replace(&world, "a.ini.socket", text);
-            assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+            assert_eq!(world.tells(), ["changed a.ini"]);
             assert_eq!(world.address(), address(text));
         }
     }
@@ -75,13 +75,13 @@ fn the_same_address_written_anew_is_nothing() {
 fn an_address_that_is_added_or_removed_counts() {
     let mut world = on_demand();
     fs::remove_file(world.at("a.ini.socket")).unwrap();
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), OnDemand::No);
     world.write("a.ini.socket", "@new");
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("@new"));
     world.write("a.ini.socket", "");
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), OnDemand::No);
 }
 
@@ -105,7 +105,7 @@ fn an_address_that_an_editor_saves_does_not_disturb_until_it_is_whole() {
     assert_eq!(world.told(), NOTHING);
     file.write_all(b"000").unwrap();
     drop(file);
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("127.0.0.1:9000"));
 }
 
@@ -129,7 +129,7 @@ fn a_fifo_as_address_blocks_nothing_and_is_a_fault() {
     assert_eq!(world.address(), OnDemand::Fault("is no regular file".to_owned()));
     assert_eq!(world.monitor.deadline(), None);
     world.put("a.ini.socket", "@good");
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("@good"));
 }
 
@@ -139,16 +139,16 @@ fn an_address_behind_a_link_is_followed() {
     fs::write(world.beside("shared"), "@shared").unwrap();
     fs::remove_file(world.at("a.ini.socket")).unwrap();
     symlink("../shared", world.at("a.ini.socket")).unwrap();
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("@shared"));
     fs::write(world.beside("shared"), "@other").unwrap();
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("@other"));
     fs::remove_file(world.beside("shared")).unwrap();
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert!(matches!(world.address(), OnDemand::Fault(_)));
     fs::write(world.beside("shared"), "@again").unwrap();
-    assert_eq!(world.tells(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("@again"));
 }
 
@@ -181,5 +181,5 @@ fn a_slow_link_to_an_address_is_looked_at_after_a_moment() {
     world.read();
     world.pass(Duration::from_millis(100));
     world.expire();
-    assert_eq!(world.told(), ["lost a.ini", "found a.ini"]);
+    assert_eq!(world.told(), ["changed a.ini"]);
 }

@@ -202,7 +202,9 @@ impl World {
                     ("found", Some(file))
                 }
                 What::Changed(file) => {
-                    assert_ne!(old.unwrap().stamp, file.stamp, "{name:?} changed, but is the same");
+                    let old = old.unwrap();
+                    let (old, new) = ((old.stamp, old.on_demand), (file.stamp, &file.on_demand));
+                    assert_ne!((old.0, &old.1), new, "{name:?} changed, but is the same");
                     ("changed", Some(file))
                 }
                 What::Chowned(file) => {
