@@ -16,6 +16,8 @@ impl Emperor {
             Effect::Tell(life, order) => self.tell(life, settings::byte(order)),
             Effect::Signal(life, signal) => self.signal(life, signal),
             Effect::Kill(life) => self.signal(life, 9),
+            Effect::StopHook(vassal, key) => self.stop_hook(vassal, key),
+            Effect::KillHooks => self.kill_hooks(),
             Effect::TakeCustody(vassal, life) => self.take_custody(vassal, life),
             Effect::Forget(vassal) => self.forget(vassal),
             Effect::Note(vassal, note) => self.note(vassal, &note),

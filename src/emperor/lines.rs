@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::log::{Level, escaped};
 use crate::monitor;
+use crate::proto::status::HookEnd;
+use crate::spawn::hook;
 use crate::state::{Exit, Note, ReloadWay};
+use crate::sys::process::Ended;
 use crate::sys::signal::Signal;
 
 /// A name from outside, as it may be printed.
@@ -100,6 +103,36 @@ impl fmt::Display for Line<'_> {
             Note::Silent => f.write_str("has sent no heartbeat in time: is told to reload"),
             Note::Gone => f.write_str("is gone"),
         }
+    }
+}
+
+/// How a hook has ended, in words.
+pub(super) fn start_hook(end: HookEnd) -> (Level, String) {
+    match end {
+        HookEnd::Exited(0) => (Level::Info, "start hook returned 0".to_owned()),
+        HookEnd::Exited(status) => {
+            (Level::Warning, format!("start hook returned {status}; it starts all the same"))
+        }
+        HookEnd::Killed(signal) => {
+            let signal = signal_name(i32::from(signal));
+            (Level::Warning, format!("start hook was killed by {signal}; it starts all the same"))
+        }
+        HookEnd::Overdue => {
+            let limit = hook::LIMIT.as_secs();
+            (Level::Error, format!("start hook killed after {limit} s; it starts all the same"))
+        }
+        HookEnd::Refused(errno) => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            (Level::Error, format!("start hook cannot be run: {error}; it starts all the same"))
+        }
+    }
+}
+
+/// How a stop hook has ended, in words.
+pub(super) fn result(ended: Ended) -> String {
+    match ended {
+        Ended::Exited(status) => format!("returned {status}"),
+        Ended::Killed { signal, .. } => format!("was killed by {}", signal_name(signal.raw())),
     }
 }
 

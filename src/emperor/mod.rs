@@ -5,6 +5,7 @@
 
 mod act;
 mod custody;
+mod helpers;
 mod lines;
 pub mod notify;
 mod ondemand;
@@ -52,6 +53,8 @@ enum Token {
     OnDemand(VassalId),
     /// A listener or a client of the statistics.
     Stats(stats::Source),
+    /// End of a process beside the vassals.
+    Helper(helpers::Id),
     /// The signalfd.
     Signals,
     /// End of the keeper.
@@ -63,7 +66,7 @@ impl crate::reactor::Token for Token {
         match self {
             Self::Status(_) => 0,                 // "exec failed" before "it exited"
             Self::Pipe(_) | Self::Notify(_) => 1, // last words before the death notice
-            Self::Pidfd(_) => 2,
+            Self::Pidfd(_) | Self::Helper(_) => 2,
             Self::Monitor(_) | Self::OnDemand(_) | Self::Stats(_) => 3,
             Self::Signals | Self::Keeper => 4, // SIGCHLD here only means orphans
         }
@@ -84,6 +87,7 @@ pub struct Emperor {
     halls: HashMap<VassalId, Hall>,
     processes: HashMap<LifeId, Process>,
     pids: HashMap<Pid, LifeId>,
+    helpers: helpers::Helpers,
     /// Sessions whose leader was reaped in this turn: what is left of them is ended after it.
     ended_sessions: HashSet<i32>,
     template: Template,
@@ -159,6 +163,7 @@ impl Emperor {
             Token::Pipe(life) => self.read_pipe(life),
             Token::Notify(life) => self.read_notify(life),
             Token::Pidfd(life) => self.reap(life),
+            Token::Helper(id) => self.reap_helper(id),
             Token::Monitor(source) => {
                 self.look(source, |monitor, now, out| monitor.read(now, out));
             }
@@ -171,7 +176,8 @@ impl Emperor {
 
     fn deadline(&self) -> Option<Instant> {
         let monitors = self.monitors.iter().filter_map(|source| source.monitor.deadline());
-        let own = [self.realm.deadline(), self.stats.deadline(), self.notify.deadline()];
+        let (realm, helpers) = (self.realm.deadline(), self.helpers.deadline());
+        let own = [realm, helpers, self.stats.deadline(), self.notify.deadline()];
         let more = (self.more_strangers || !self.events.is_empty()).then_some(self.now);
         monitors.chain(own.into_iter().flatten()).chain(more).min()
     }
@@ -187,6 +193,9 @@ impl Emperor {
         if due(self.stats.deadline()) {
             self.stats.expire(now);
             self.stats.settle(&mut self.reactor, Token::Stats);
+        }
+        if due(self.helpers.deadline()) {
+            self.expire_helpers();
         }
         if due(self.realm.deadline()) {
             self.happen(Event::Time);

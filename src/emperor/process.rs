@@ -40,6 +40,8 @@ pub(super) struct Process {
     pub status: Option<OwnedFd>,
     /// Its notify socket, if it has one.
     pub notify: Option<OwnedFd>,
+    /// Our end of its config pipe, if it has one.
+    pub config: Option<OwnedFd>,
     /// The listeners that its stage has sent, until they become the vassal's.
     pub custody: Vec<OwnedFd>,
     flood: Flood,
@@ -101,15 +103,23 @@ impl Emperor {
             };
             scm::send(status.as_fd(), &custody.encode(), &sockets)?;
         }
+        let config = self.template.config_pipe.then(socket::stream_pair).transpose()?;
         let start = Start {
             name: &hall.name,
             directory: &hall.directory,
             input: hall.listener.as_ref().unwrap_or(&self.null).as_fd(),
             pipe: its_pipe.as_fd(),
             status: its_status.as_fd(),
+            config: config.as_ref().map(|(ours, theirs)| [ours.as_fd(), theirs.as_fd()]),
+            null: self.null.as_fd(),
+            runs: role == Role::Vassal,
         };
         let pid = self.template.plan(&start)?.spawn()?;
-        self.adopt_child(pid, vassal, life, (pipe, status))
+        let pid = self.adopt_child(pid, vassal, life, (pipe, status))?;
+        if let Some(process) = self.processes.get_mut(&life) {
+            process.config = config.map(|(ours, _)| ours);
+        }
+        Ok(pid)
     }
 
     /// Takes a new child into the tables; if that fails it is ended, as nobody would ever see it.
@@ -148,6 +158,7 @@ impl Emperor {
             pipe: Some(pipe),
             status: Some(status),
             notify: None,
+            config: None,
             custody: Vec::new(),
             flood: Flood { since: self.now, bytes: 0, seconds: 0 },
         };
@@ -213,6 +224,11 @@ impl Emperor {
                 }
                 LifeEvent::StartFailed(settings::fault(&fault))
             }
+            Ok(FromStage::Hook(end)) => {
+                scm::discard(fds);
+                let (level, text) = lines::start_hook(end);
+                return self.say(life, level, &text);
+            }
             Ok(FromStage::Failed { step, errno }) => {
                 let programs = self.template.programs.iter().map(|p| p.to_string_lossy());
                 let programs = programs.collect::<Vec<_>>().join(" or ");
@@ -247,6 +263,7 @@ impl Emperor {
         let mut said: Vec<Said> = Vec::new();
         let mut closed = false;
         let mut total = 0;
+        let mut asks = false;
         while total < most && !closed {
             let mut buffer = [0_u8; PIPE_CHUNK];
             let Some(process) = self.processes.get_mut(&life) else { return };
@@ -258,12 +275,16 @@ impl Emperor {
                     closed = process.flood.count(self.now, chunk.length);
                     let bytes = buffer.get(..chunk.length).unwrap_or_default();
                     for word in bytes.iter().filter_map(|byte| FromVassal::from_byte(*byte)) {
+                        asks |= word == FromVassal::SendConfig;
                         said.extend(settings::said(word).filter(|word| !said.contains(word)));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Ok(_) | Err(_) => closed = true,
             }
+        }
+        if asks {
+            self.push_config(life);
         }
         for word in said {
             self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Pipe)));
@@ -389,7 +410,7 @@ impl Emperor {
     }
 
     /// A line about the vassal of this life.
-    fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
+    pub(super) fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
         let vassal = self.processes.get(&life).map(|process| process.vassal);
         let label = vassal.and_then(|id| self.halls.get(&id)).map_or("?", |hall| &hall.label);
         let text = crate::log::escaped(text.as_bytes());

@@ -177,6 +177,7 @@ pub(super) fn reason(vassal: &Vassal) -> Option<String> {
         Why::Budget => "waits for its turn to start".to_owned(),
         Why::Penalty => format!("blacklisted after {} deaths", vassal.penalty.deaths()),
         Why::Resource(why) | Why::Address(why) => why.clone(),
+        Why::StopHook => "waits for the end of its stop hook".to_owned(),
         Why::Pace => "it has ended without taking its connection".to_owned(),
         Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
     })

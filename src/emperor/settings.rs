@@ -1,6 +1,6 @@
 //! Between the wire and the state: a stage's verdict and a vassal's bytes in the words of `state`.
 
-use crate::proto::emperor::FromVassal;
+use crate::proto::emperor::{FromVassal, MAX_CONFIG};
 use crate::proto::status::{ExecSettings, Fault, Restart};
 use crate::spawn::step::Step;
 use crate::state::{self, Order, Said, Settings};
@@ -57,10 +57,25 @@ pub(super) fn fault(fault: &Fault) -> String {
     }
 }
 
+/// Why a file was not sent by the config pipe.
+pub(super) fn unsent(errno: i32) -> String {
+    let error = std::io::Error::from_raw_os_error(errno);
+    match error.kind() {
+        std::io::ErrorKind::FileTooLarge => {
+            format!("the file is too long for the config pipe, which carries {MAX_CONFIG} bytes")
+        }
+        std::io::ErrorKind::InvalidInput => {
+            "it is no regular file, and so cannot be sent by the config pipe".to_owned()
+        }
+        _ => format!("the file cannot be sent by the config pipe: {error}"),
+    }
+}
+
 /// A call that has failed between fork and exec; `programs`: those that were tried, for the log.
 pub(super) fn failure(step: u8, errno: i32, programs: &str) -> String {
     let error = std::io::Error::from_raw_os_error(errno);
     match Step::from_u8(step) {
+        Some(Step::Read) => unsent(errno),
         Some(Step::Exec) => format!("exec: cannot run {programs}: {error}"),
         Some(step) => format!("{}: {error}", step.name()),
         None => format!("step {step}: {error}"),

@@ -17,6 +17,7 @@ use crate::log::Log;
 use crate::monitor::dir::{self, Dir};
 use crate::reactor::{Interest, Kind, Reactor};
 use crate::spawn::environment;
+use crate::spawn::hook;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
@@ -167,6 +168,7 @@ impl Emperor {
             halls: std::collections::HashMap::new(),
             processes: std::collections::HashMap::new(),
             pids: std::collections::HashMap::new(),
+            helpers: super::helpers::Helpers::default(),
             ended_sessions: std::collections::HashSet::new(),
             more_strangers: false,
             max_vassals: max_vassals(),
@@ -223,10 +225,13 @@ fn rules(config: &EmperorConfig) -> Rules {
         reload_mercy: config.reload_mercy,
         loyal_after: config.loyal_after,
         ready_after: config.ready_after,
-        stage_timeout: config.stage_timeout,
+        // The process that becomes the program waits for its start hook.
+        stage_timeout: config.stage_timeout
+            + config.start_hook.as_ref().map_or(Duration::ZERO, |_| hook::LIMIT),
         start_timeout: config.start_timeout,
         graceful_shutdown: config.graceful_shutdown,
         stage: starts_stage(config),
+        stop_hook: config.stop_hook.is_some(),
     }
 }
 
@@ -276,6 +281,10 @@ fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLim
     .concat();
     template.extra_extensions = config.extra_extensions.clone();
     template.stage = starts_stage(config);
+    let command = |hook: &Option<Located<String>>| hook.as_ref().and_then(|h| text(&h.value));
+    template.start_hook = command(&config.start_hook);
+    template.stop_hook = command(&config.stop_hook);
+    template.config_pipe = config.force_config_pipe;
     template
 }
 

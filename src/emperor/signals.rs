@@ -93,6 +93,10 @@ impl Emperor {
                 self.reap(life);
                 continue;
             }
+            if let Some(helper) = self.helpers.with_pid(pid) {
+                self.reap_helper(helper);
+                continue;
+            }
             let _ = process::reap(pid);
         }
         self.more_strangers = true;

@@ -5,6 +5,27 @@
 /// Names the descriptor of the emperor pipe in a vassal's environment.
 pub const FD_VARIABLE: &str = "UWSGI_EMPEROR_FD";
 
+/// Names the descriptor of the config pipe in a vassal's environment.
+pub const CONFIG_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD_CONFIG";
+
+/// Tells a command of the administrator where the vassal files are.
+pub const DIRECTORY_VARIABLE: &str = "UWSGI_VASSALS_DIR";
+
+/// The scheme of a vassal file that travels by the config pipe.
+pub const CONFIG_SCHEME: &str = "emperor://";
+
+/// Longest text that the config pipe carries.
+pub const MAX_CONFIG: usize = 65_535;
+
+/// What goes before a text on the config pipe: modifier1, the length in little endian, modifier2.
+///
+/// # Source
+/// uWSGI 2.0.21, observed.
+pub const fn config_header(length: u16) -> [u8; 4] {
+    let [low, high] = length.to_le_bytes();
+    [115, low, high, 0]
+}
+
 /// What the emperor says to a vassal.
 ///
 /// # Source

@@ -46,6 +46,7 @@ const CUSTODY: u8 = b'C';
 const EXEC: u8 = b'X';
 const ERROR: u8 = b'E';
 const FAILED: u8 = b'F';
+const HOOK: u8 = b'H';
 const NO_DURATION: u64 = u64::MAX;
 
 /// What the emperor wants from a stage.
@@ -159,6 +160,8 @@ pub enum FromStage {
     Exec(ExecSettings),
     /// The verdict `error`.
     Error(Fault),
+    /// The start hook is over; the start goes on, whatever it says.
+    Hook(HookEnd),
     /// A system call failed between fork and exec, or the exec itself.
     Failed {
         /// Which step: the number of a `spawn::step::Step`.
@@ -166,6 +169,19 @@ pub enum FromStage {
         /// The reason.
         errno: i32,
     },
+}
+
+/// How a start hook has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookEnd {
+    /// By itself, with this status.
+    Exited(u8),
+    /// By this signal.
+    Killed(u8),
+    /// Not in time: it was killed.
+    Overdue,
+    /// It could not be run, for this reason.
+    Refused(i32),
 }
 
 /// Why a packet was not understood.
@@ -184,6 +200,18 @@ impl std::error::Error for Malformed {}
 pub const fn failed_packet(step: u8, errno: i32) -> [u8; 7] {
     let [a, b, c, d] = errno.to_le_bytes();
     [VERSION, FAILED, step, a, b, c, d]
+}
+
+/// Builds the packet `Hook` without memory from the heap: for the child between fork and exec.
+pub const fn hook_packet(end: HookEnd) -> [u8; 7] {
+    let (kind, number) = match end {
+        HookEnd::Exited(status) => (0, status as i32),
+        HookEnd::Killed(signal) => (1, signal as i32),
+        HookEnd::Overdue => (2, 0),
+        HookEnd::Refused(errno) => (3, errno),
+    };
+    let [a, b, c, d] = number.to_le_bytes();
+    [VERSION, HOOK, kind, a, b, c, d]
 }
 
 impl Custody {
@@ -252,6 +280,7 @@ impl FromStage {
                 out.lines(&fault.more);
                 out.0
             }
+            Self::Hook(end) => hook_packet(*end).to_vec(),
             Self::Failed { step, errno } => failed_packet(*step, *errno).to_vec(),
         }
     }
@@ -273,12 +302,25 @@ impl FromStage {
                 message: fields.text(MAX_MESSAGE)?,
                 more: fields.lines()?,
             }),
+            HOOK => Self::Hook(decode_hook(&mut fields)?),
             FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
             _ => return Err(Malformed("unknown kind")),
         };
         fields.end()?;
         Ok(message)
     }
+}
+
+fn decode_hook(fields: &mut Reader<'_>) -> Result<HookEnd, Malformed> {
+    let (kind, number) = (fields.byte()?, fields.errno()?);
+    let small = u8::try_from(number).map_err(|_| Malformed("a status above 255"));
+    Ok(match kind {
+        0 => HookEnd::Exited(small?),
+        1 => HookEnd::Killed(small?),
+        2 => HookEnd::Overdue,
+        3 => HookEnd::Refused(number),
+        _ => return Err(Malformed("unknown end of a hook")),
+    })
 }
 
 fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
@@ -498,6 +540,15 @@ mod tests {
             )
     }
 
+    fn hook_end() -> impl Strategy<Value = HookEnd> {
+        prop_oneof![
+            any::<u8>().prop_map(HookEnd::Exited),
+            any::<u8>().prop_map(HookEnd::Killed),
+            Just(HookEnd::Overdue),
+            (0i32..4096).prop_map(HookEnd::Refused),
+        ]
+    }
+
     fn from_stage() -> impl Strategy<Value = FromStage> {
         let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
         let fault = ("[a-z]{0,8}", "\\PC{0,60}", "\\PC{0,60}", lines)
@@ -506,6 +557,7 @@ mod tests {
             settings().prop_map(FromStage::Exec),
             fault.prop_map(FromStage::Error),
             (any::<u8>(), 0i32..4096).prop_map(|(step, errno)| FromStage::Failed { step, errno }),
+            hook_end().prop_map(FromStage::Hook),
         ]
     }
 
@@ -537,8 +589,8 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_can_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0usize..4) {
-            let mut packet = vec![VERSION, [CUSTODY, EXEC, ERROR, FAILED][kind]];
+        fn no_bytes_can_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0usize..5) {
+            let mut packet = vec![VERSION, [CUSTODY, EXEC, ERROR, FAILED, HOOK][kind]];
             packet.extend(bytes);
             let _ = Custody::decode(&packet);
             if let Ok(FromStage::Exec(settings)) = FromStage::decode(&packet) {

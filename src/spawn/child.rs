@@ -10,6 +10,7 @@ use crate::sys::signal::{Mask, Signal, set_default, set_mask};
 use crate::sys::{fd, prctl, process};
 
 use super::plan::Plan;
+use super::push;
 use super::step::Step;
 
 /// Exit status when a step has failed; the reason has gone by the status socket.
@@ -44,6 +45,14 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
     // The emperor may have died before the signal was armed; nobody would send it then.
     if i32::try_from(parent_id()).ok() != Some(plan.parent) {
         return Err((Step::ParentDeath, io::Error::from_raw_os_error(libc::ESRCH)));
+    }
+    if let Some(hook) = &plan.hook {
+        let ended = hook.attend(plan.start.null);
+        let _ = fd::write(plan.start.status, &status::hook_packet(ended));
+    }
+    if let Some([ours, theirs]) = plan.start.config {
+        push::push(ours, plan.file()).map_err(at(Step::Read))?;
+        fd::clear_cloexec(theirs).map_err(at(Step::Fds))?;
     }
     set_mask(Mask::NONE).map_err(at(Step::Signals))?;
     Ok(())

@@ -2,5 +2,7 @@
 
 pub mod child;
 pub mod environment;
+pub mod hook;
 pub mod plan;
+pub mod push;
 pub mod step;

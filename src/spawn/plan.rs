@@ -10,6 +10,7 @@ use crate::sys::process::{self, DescriptorLimit, Pid};
 use crate::sys::signal::{Disposition, Signal, disposition};
 
 use super::child;
+use super::hook::Hook;
 
 /// What all starts have in common.
 #[derive(Debug)]
@@ -28,6 +29,12 @@ pub struct Template {
     pub descriptor_limit: DescriptorLimit,
     /// The program is liege's own stage, and gets the status socket.
     pub stage: bool,
+    /// Run in each new process, before its program.
+    pub start_hook: Option<CString>,
+    /// Run for each process that has ended.
+    pub stop_hook: Option<CString>,
+    /// Vassal files travel by the config pipe.
+    pub config_pipe: bool,
     /// Signals that do not have their default action here; the child puts that back.
     reset: Vec<Signal>,
 }
@@ -45,6 +52,12 @@ pub struct Start<'a> {
     pub pipe: BorrowedFd<'a>,
     /// Its end of the status socket.
     pub status: BorrowedFd<'a>,
+    /// Both ends of the config pipe, ours first, if there is one.
+    pub config: Option<[BorrowedFd<'a>; 2]>,
+    /// `/dev/null`, for a hook.
+    pub null: BorrowedFd<'a>,
+    /// The program is to run; else its file is only checked.
+    pub runs: bool,
 }
 
 /// A start, ready to be forked.
@@ -56,8 +69,9 @@ pub struct Plan<'a> {
     pub(super) argv: Vec<Cell<*const c_char>>,
     pub(super) environment: Vec<*const c_char>,
     pub(super) parent: i32,
+    pub(super) hook: Option<Hook>,
     /// What the pointers point to, beside the template.
-    _own: Vec<CString>,
+    own: Vec<CString>,
 }
 
 impl Template {
@@ -74,6 +88,9 @@ impl Template {
             environment,
             descriptor_limit: limit,
             stage: true,
+            start_hook: None,
+            stop_hook: None,
+            config_pipe: false,
             reset,
         }
     }
@@ -104,10 +121,17 @@ impl Template {
         let variable = |name: &str, fd: BorrowedFd<'_>| {
             CString::new(format!("{name}={}", fd.as_raw_fd())).map_err(invalid)
         };
+        let named = match start.config {
+            Some(_) => [emperor::CONFIG_SCHEME.as_bytes(), start.name].concat(),
+            None => start.name.to_owned(),
+        };
         let mut own = vec![
-            CString::new(start.name).map_err(invalid)?,
+            CString::new(named).map_err(invalid)?,
             variable(emperor::FD_VARIABLE, start.pipe)?,
         ];
+        if let Some([_, theirs]) = start.config {
+            own.push(variable(emperor::CONFIG_FD_VARIABLE, theirs)?);
+        }
         if self.stage {
             own.push(variable(status::FD_VARIABLE, start.status)?);
         }
@@ -123,11 +147,25 @@ impl Template {
         let given = self.environment.iter().map(|text| text.as_ptr());
         let environment = given.chain(own_pointers).chain(end).collect();
         let parent = i32::try_from(std::process::id()).unwrap_or(0);
-        Ok(Plan { start, template: self, argv, environment, parent, _own: own })
+        let hook = self
+            .start_hook
+            .as_ref()
+            .filter(|_| start.runs)
+            .map(|command| Hook::new(self, command, start.name, start.directory));
+        let hook = hook.transpose()?;
+        Ok(Plan { start, template: self, argv, environment, parent, hook, own })
     }
 }
 
 impl Plan<'_> {
+    /// The vassal's name, which is the name of its file.
+    pub(super) fn file(&self) -> &CStr {
+        let named = self.own.first().map_or(c"", CString::as_c_str);
+        let scheme = self.start.config.map_or(0, |_| emperor::CONFIG_SCHEME.len());
+        let bytes = named.to_bytes_with_nul().get(scheme..).unwrap_or_default();
+        CStr::from_bytes_with_nul(bytes).unwrap_or(c"")
+    }
+
     /// Forks; a failure between fork and exec, or of the exec, comes by the status socket.
     ///
     /// # Errors

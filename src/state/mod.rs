@@ -71,6 +71,8 @@ pub struct Rules {
     pub graceful_shutdown: bool,
     /// Vassals start through the stage; else `binary-path` is started directly.
     pub stage: bool,
+    /// A command is run for each life that has ended.
+    pub stop_hook: bool,
 }
 
 impl Default for Rules {
@@ -90,6 +92,7 @@ impl Default for Rules {
             start_timeout: Duration::from_secs(90),
             graceful_shutdown: false,
             stage: true,
+            stop_hook: false,
         }
     }
 }
@@ -277,6 +280,8 @@ pub enum Event {
     Connection(VassalId),
     /// Of one process.
     Life(LifeId, LifeEvent),
+    /// The stop hook of an ended life of this vassal is over, or could not be started.
+    HookEnded(Key),
     /// SIGHUP: reload all.
     ReloadAll,
     /// SIGURG: forget the blacklist.
@@ -328,6 +333,11 @@ pub enum Effect {
     Signal(LifeId, i32),
     /// SIGKILL to its process group.
     Kill(LifeId),
+    /// Run the stop hook for a life that has ended; answered by `HookEnded`. The name is told, as the
+    /// record may be dropped in the same turn.
+    StopHook(VassalId, Key),
+    /// SIGKILL to all stop hooks; those that wait for their turn are not started.
+    KillHooks,
     /// The listeners that this life's stage has sent are the vassal's from now on.
     TakeCustody(VassalId, LifeId),
     /// The record is dropped: close what belongs to it.

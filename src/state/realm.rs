@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::throttle::{Throttle, Ticket};
 use super::timers::Timers;
 use super::vassal::{Lane, Turn, Vassal, Want};
-use super::{Effect, Event, File, Key, LifeEvent, LifeId, Rules, VassalId};
+use super::{Effect, Event, File, Key, LifeEvent, LifeId, Role, Rules, VassalId};
 
 /// A life holds its place in the start budget no longer than this.
 const SLOT: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ pub struct Realm {
     throttle: Throttle,
     budget: VecDeque<(VassalId, Ticket)>,
     slots: VecDeque<(Instant, LifeId)>,
+    /// How many stop hooks are not over, by the name for which they run.
+    hooks: HashMap<Key, usize>,
     last_vassal: u64,
     last_life: u64,
     ragnarok: Option<Ragnarok>,
@@ -50,6 +52,7 @@ impl Realm {
             throttle: Throttle::default(),
             budget: VecDeque::new(),
             slots: VecDeque::new(),
+            hooks: HashMap::new(),
             last_vassal: 0,
             last_life: 0,
             ragnarok: None,
@@ -85,6 +88,7 @@ impl Realm {
             }
             Event::Connection(id) => self.with(id, &mut sink, Vassal::connection),
             Event::Life(id, event) => self.life(id, event, &mut sink),
+            Event::HookEnded(key) => self.hook_ended(&key, &mut sink),
             Event::ReloadAll => self.all(&mut sink, Vassal::hang_up),
             Event::ForgetBlacklist => self.all(&mut sink, Vassal::forgive),
             Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut sink),
@@ -179,6 +183,9 @@ impl Realm {
             event,
             LifeEvent::Verdict(_) | LifeEvent::StartFailed(_) | LifeEvent::StatusClosed
         );
+        if matches!(event, LifeEvent::Exited(_)) {
+            self.stop_hook(vassal, id, sink);
+        }
         if ended {
             self.lives.remove(&id);
         }
@@ -186,6 +193,26 @@ impl Realm {
             self.slots.retain(|(_, life)| *life != id);
         }
         self.with(vassal, sink, |vassal, turn| vassal.life(id, event, turn));
+    }
+
+    /// A life has ended: clears up after it. A check of the file has left nothing.
+    fn stop_hook(&mut self, id: VassalId, life: LifeId, sink: &mut Sink<'_>) {
+        let Some(vassal) = self.vassals.get(&id).filter(|_| self.rules.stop_hook) else { return };
+        let mut lives = [vassal.current(), vassal.other()].into_iter().flatten();
+        if lives.any(|one| one.id == life && one.role == Role::Vassal) {
+            let key = vassal.key.clone();
+            *self.hooks.entry(key.clone()).or_default() += 1;
+            sink.out.push(Effect::StopHook(id, key));
+        }
+    }
+
+    fn hook_ended(&mut self, key: &Key, sink: &mut Sink<'_>) {
+        let Some(count) = self.hooks.get_mut(key) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.hooks.remove(key);
+            self.named(key, sink, Vassal::hook_ended);
+        }
     }
 
     fn named(
@@ -243,6 +270,9 @@ impl Realm {
         end.killed = true;
         end.kill_at = now + LAST_WAIT;
         sink.out.extend(self.lives.keys().copied().map(Effect::Kill));
+        if !self.hooks.is_empty() {
+            sink.out.push(Effect::KillHooks);
+        }
     }
 
     fn time(&mut self, sink: &mut Sink<'_>) {
@@ -269,6 +299,12 @@ impl Realm {
                 return;
             }
             let Some((id, ticket)) = self.budget.pop_front() else { return };
+            let hooks = &self.hooks;
+            if self.vassals.get_mut(&id).is_some_and(|vassal| {
+                hooks.contains_key(&vassal.key) && vassal.waits_for_hook(ticket)
+            }) {
+                continue;
+            }
             let mut born = None;
             self.with(id, sink, |vassal, turn| born = vassal.granted(ticket, turn));
             if let Some(life) = born {
@@ -318,6 +354,7 @@ impl Realm {
         if let Some(end) = &mut self.ragnarok
             && !end.left
             && self.vassals.is_empty()
+            && self.hooks.is_empty()
         {
             end.left = true;
             out.push(Effect::Leave(0));

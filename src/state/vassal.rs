@@ -100,6 +100,8 @@ pub enum Why {
     Resource(String),
     /// Its on-demand address is not bound.
     Address(String),
+    /// The stop hook of a life that has ended is not over.
+    StopHook,
     /// It has just ended without taking the connection that it was started for.
     Pace,
     /// It has ended, and is not to come back before its file changes.

@@ -166,6 +166,13 @@ pub fn execvp(program: &CStr, argv: &CStringArray) -> io::Error {
     io::Error::last_os_error()
 }
 
+/// The same with this environment; the program is looked for in our own `PATH`.
+pub fn execvpe(program: &CStr, argv: &CStringArray, env: &CStringArray) -> io::Error {
+    // SAFETY: as for `execve`; `environ` is read for `PATH`, as for `execvp`.
+    unsafe { libc::execvpe(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
 /// Becomes the leader of a new session and group, without controlling terminal.
 ///
 /// # Errors

@@ -425,6 +425,17 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(sent.cast_unsigned())
 }
 
+/// Whether the other end of a unix socket has not yet read all that was sent.
+///
+/// # Errors
+/// `EOPNOTSUPP` if it is no socket of that kind.
+pub fn has_unread(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut bytes: c_int = 0;
+    // SAFETY: the kernel writes one integer, for which there is room.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+    Ok(bytes > 0)
+}
+
 /// Receives what is there now; never waits. 0 is the end.
 ///
 /// # Errors

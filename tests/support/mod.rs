@@ -298,13 +298,23 @@ impl Liege {
         self.wait_for(what, || done().then_some(()));
     }
 
-    pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    pub fn wait_for<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.wait_for_within(PATIENCE, what, look)
+    }
+
+    /// The same, where something slow is promised.
+    pub fn wait_for_within<T>(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> T {
         let start = Instant::now();
         loop {
             if let Some(found) = look() {
                 return found;
             }
-            assert!(start.elapsed() < PATIENCE, "in vain, for {PATIENCE:?}: {what}");
+            assert!(start.elapsed() < patience, "in vain, for {patience:?}: {what}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -14,6 +14,7 @@ use super::{
 };
 
 mod files;
+mod hooks;
 mod listeners;
 mod lives;
 mod replacement;
@@ -199,6 +200,8 @@ impl Scene {
             Effect::Tell(life, order) => (format!("tell {} {order:?}", life.0), None),
             Effect::Signal(life, signal) => (format!("signal {} {signal}", life.0), None),
             Effect::Kill(life) => (format!("kill {}", life.0), None),
+            Effect::StopHook(..) => ("hook".to_owned(), None),
+            Effect::KillHooks => ("kill hooks".to_owned(), None),
             Effect::TakeCustody(_, life) => (format!("custody {}", life.0), None),
             Effect::Forget(_) => ("forget".to_owned(), None),
             Effect::Leave(status) => (format!("leave {status}"), None),
@@ -341,6 +344,7 @@ fn describe(phase: &Phase, now: Instant) -> String {
             Why::Throttle => "throttle",
             Why::Budget => "budget",
             Why::Penalty => "penalty",
+            Why::StopHook => "stop hook",
             Why::Resource(_) => "resource",
             Why::Address(_) => "address",
             Why::Pace => "pace",

@@ -1,0 +1,209 @@
+//! Processes beside the vassals: stop hooks, and those that push a file once more.
+//!
+//! Each is watched by its pidfd and has a limit; the loop waits for none of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::log::Level;
+use crate::reactor::{Interest, Kind};
+use crate::spawn::hook::{self, Hook};
+use crate::spawn::push;
+use crate::state::{Event, Key, LifeId, VassalId};
+use crate::sys::pidfd;
+use crate::sys::process::{self, Ended, Pid, Reap};
+use crate::sys::signal::Signal;
+
+use super::{Emperor, Token, lines, settings};
+
+/// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
+const MOST_HOOKS: usize = 16;
+
+/// One of them; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Id(u64);
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Helpers {
+    running: HashMap<Id, Helper>,
+    /// Stop hooks that are not started yet: at most two for each vassal that there was.
+    waiting: VecDeque<(Key, Hook)>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Helper {
+    pid: Pid,
+    pidfd: OwnedFd,
+    kill_at: Instant,
+    limit: Duration,
+    task: Task,
+}
+
+#[derive(Debug)]
+enum Task {
+    /// Clears up after a life of this vassal.
+    StopHook(Key),
+    /// Sends its file to a life.
+    Push(LifeId),
+}
+
+impl Helpers {
+    /// When the next limit has passed.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.running.values().map(|helper| helper.kill_at).min()
+    }
+
+    /// Which one has this pid.
+    pub(super) fn with_pid(&self, pid: Pid) -> Option<Id> {
+        self.running.iter().find(|(_, helper)| helper.pid == pid).map(|(id, _)| *id)
+    }
+
+    fn hooks(&self) -> usize {
+        let is_hook = |helper: &&Helper| matches!(helper.task, Task::StopHook(_));
+        self.running.values().filter(is_hook).count()
+    }
+
+    fn pushes_to(&self, life: LifeId) -> bool {
+        self.running.values().any(|helper| matches!(helper.task, Task::Push(to) if to == life))
+    }
+}
+
+impl Emperor {
+    /// Runs the stop hook for a life of this vassal that has ended.
+    pub(super) fn stop_hook(&mut self, vassal: VassalId, key: Key) {
+        let (Some(hall), Some(command)) = (self.halls.get(&vassal), &self.template.stop_hook)
+        else {
+            return self.events.push_back(Event::HookEnded(key));
+        };
+        match Hook::new(&self.template, command, &hall.name, &hall.directory) {
+            Ok(hook) => {
+                self.helpers.waiting.push_back((key, hook));
+                self.start_hooks();
+            }
+            Err(error) => self.hook_refused(key, &error),
+        }
+    }
+
+    fn start_hooks(&mut self) {
+        while self.helpers.hooks() < MOST_HOOKS {
+            let Some((key, hook)) = self.helpers.waiting.pop_front() else { return };
+            let started = hook.spawn(&self.template, self.null.as_fd());
+            let started =
+                started.and_then(|pid| self.help(pid, Task::StopHook(key.clone()), hook::LIMIT));
+            if let Err(error) = started {
+                self.hook_refused(key, &error);
+            }
+        }
+    }
+
+    fn hook_refused(&mut self, key: Key, error: &io::Error) {
+        let name = lines::name(&key.name);
+        self.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
+        self.events.push_back(Event::HookEnded(key));
+    }
+
+    /// Sends its file to a life that asks for it, unless that is being done.
+    pub(super) fn push_config(&mut self, life: LifeId) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let (Some(pipe), Some(hall)) = (&process.config, self.halls.get(&process.vassal)) else {
+            return;
+        };
+        if self.helpers.pushes_to(life) {
+            return;
+        }
+        let name = CString::new(hall.name.as_slice()).map_err(io::Error::from);
+        let pushed = name
+            .and_then(|name| push::spawn(pipe.as_fd(), &hall.directory, &name))
+            .and_then(|pid| self.help(pid, Task::Push(life), push::LIMIT));
+        if let Err(error) = pushed {
+            self.say(life, Level::Error, &format!("cannot be sent its file: {error}"));
+        }
+    }
+
+    /// Watches a new child; if that is not possible it is ended, as nobody would ever see it.
+    fn help(&mut self, pid: Pid, task: Task, limit: Duration) -> io::Result<()> {
+        self.helpers.last += 1;
+        let id = Id(self.helpers.last);
+        let watched = pidfd::open(pid).and_then(|pidfd| {
+            self.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy)?;
+            Ok(pidfd)
+        });
+        let pidfd = watched.inspect_err(|_| {
+            let _ = process::kill_child(pid, Signal::KILL);
+        })?;
+        let helper = Helper { pid, pidfd, kill_at: self.now + limit, limit, task };
+        self.helpers.running.insert(id, helper);
+        Ok(())
+    }
+
+    /// A pidfd is readable, or the process was met among the dead.
+    pub(super) fn reap_helper(&mut self, id: Id) {
+        let Some(helper) = self.helpers.running.get(&id) else { return };
+        let ended = match pidfd::wait(helper.pidfd.as_fd(), Reap::Take) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return,
+            Err(_) => Ended::Exited(u8::MAX),
+        };
+        self.reactor.remove(Token::Helper(id));
+        let Some(helper) = self.helpers.running.remove(&id) else { return };
+        match helper.task {
+            Task::StopHook(key) => {
+                let name = lines::name(&key.name);
+                let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
+                self.log.line(level, format_args!("[{name}] stop hook {}", lines::result(ended)));
+                self.start_hooks();
+                self.happen(Event::HookEnded(key));
+            }
+            Task::Push(life) if ended != Ended::Exited(0) => {
+                let why = match ended {
+                    Ended::Exited(errno) => settings::unsent(i32::from(errno)),
+                    Ended::Killed { .. } => settings::unsent(0),
+                };
+                self.say(life, Level::Error, &why);
+            }
+            Task::Push(_) => {}
+        }
+    }
+
+    /// Kills whatever has passed its limit, and what is in its group.
+    pub(super) fn expire_helpers(&mut self) {
+        for helper in self.helpers.running.values_mut().filter(|h| h.kill_at <= self.now) {
+            helper.kill_at = self.now + helper.limit;
+            helper.kill();
+            let (what, key) = match &helper.task {
+                Task::StopHook(key) => ("its stop hook", Some(key)),
+                Task::Push(life) => {
+                    let vassal = self.realm.vassal_of(*life);
+                    (
+                        "the sending of its file",
+                        vassal.and_then(|id| self.realm.vassal(id)).map(|v| &v.key),
+                    )
+                }
+            };
+            let name = key.map(|key| lines::name(&key.name)).unwrap_or_default();
+            let limit = helper.limit.as_secs();
+            self.log.error(format_args!("[{name}] {what} has taken {limit} s: it is killed"));
+        }
+    }
+
+    /// The mercy is over.
+    pub(super) fn kill_hooks(&mut self) {
+        for (key, _) in self.helpers.waiting.drain(..) {
+            self.events.push_back(Event::HookEnded(key));
+        }
+        self.helpers.running.values().for_each(Helper::kill);
+    }
+}
+
+impl Helper {
+    /// The process, which is our child and not reaped, and its group, if it leads one.
+    fn kill(&self) {
+        let _ = process::kill_group(self.pid, Signal::KILL);
+        let _ = pidfd::send(self.pidfd.as_fd(), Signal::KILL);
+    }
+}

@@ -1,0 +1,139 @@
+//! Commands of the administrator around a life: `vassals-start-hook` and `vassals-stop-hook`.
+//!
+//! Each is given the vassal's name as its one argument, and where the vassal files are in its environment.
+//! A start hook is a child of the process that is about to become the program, which waits for it; a stop
+//! hook is a child of the emperor, which does not.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::parent_id;
+use std::time::{Duration, Instant};
+
+use crate::proto::emperor::DIRECTORY_VARIABLE;
+use crate::proto::status::HookEnd;
+use crate::sys::process::{self, CStringArray, Ended, Pid, Reap};
+use crate::sys::signal::{Mask, Signal, set_default, set_mask};
+use crate::sys::{fd, pidfd, prctl};
+
+use super::plan::Template;
+
+/// A hook that runs longer than this is killed, with its process group.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Exit statuses of a hook that cannot be run, as the shells have them.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+/// One run of a hook, complete before the fork.
+#[derive(Debug)]
+pub struct Hook {
+    argv: CStringArray,
+    environment: CStringArray,
+    directory: CString,
+}
+
+impl Hook {
+    /// Prepares `command` for the vassal `name`, whose file is in `directory`.
+    ///
+    /// # Errors
+    /// `EINVAL` for a name with a NUL byte.
+    pub fn new(
+        template: &Template,
+        command: &CStr,
+        name: &[u8],
+        directory: &CStr,
+    ) -> io::Result<Self> {
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let told = [DIRECTORY_VARIABLE.as_bytes(), b"=", directory.to_bytes()].concat();
+        let told = CString::new(told).map_err(invalid)?;
+        let environment = template.environment.iter().cloned().chain([told]).collect();
+        let argv = vec![command.to_owned(), CString::new(name).map_err(invalid)?];
+        Ok(Self {
+            argv: CStringArray::new(argv),
+            environment: CStringArray::new(environment),
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Forks a stop hook: in a session of its own, with `null` as standard input.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`.
+    pub fn spawn(&self, template: &Template, null: BorrowedFd<'_>) -> io::Result<Pid> {
+        let parent = std::process::id();
+        process::fork(|| {
+            let prepared = template
+                .reset()
+                .iter()
+                .try_for_each(|signal| set_default(*signal))
+                .and_then(|()| process::setsid())
+                .and_then(|()| process::set_descriptor_limit(template.descriptor_limit))
+                .and_then(|()| process::chdir(&self.directory));
+            match prepared {
+                Ok(()) => self.run(null, parent),
+                Err(_) => NOT_EXECUTABLE,
+            }
+        })
+    }
+
+    /// Runs a start hook and waits for it; called between fork and exec, by a process that has its
+    /// signals, session, limits and directory already.
+    pub(super) fn attend(&self, null: BorrowedFd<'_>) -> HookEnd {
+        let refused = |error: io::Error| HookEnd::Refused(error.raw_os_error().unwrap_or(0));
+        let parent = std::process::id();
+        let child = process::fork(|| {
+            // A group of its own, so that it can be killed alone.
+            let _ = process::new_own_group();
+            self.run(null, parent)
+        });
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => return refused(error),
+        };
+        let _ = process::new_group_of(child);
+        let until = Instant::now() + LIMIT;
+        let ended = wait(child, until).unwrap_or_else(|error| Some(refused(error)));
+        // What it has left running in its group is let run; what took too long is not.
+        ended.unwrap_or_else(|| {
+            let _ = process::kill_group(child, Signal::KILL);
+            let _ = wait(child, Instant::now() + LIMIT);
+            HookEnd::Overdue
+        })
+    }
+
+    /// Becomes the hook; dies with its parent.
+    fn run(&self, null: BorrowedFd<'_>, parent: u32) -> u8 {
+        let prepared = prctl::set_parent_death(Some(Signal::KILL))
+            .and_then(|()| fd::set_stdio(0, null))
+            .and_then(|()| fd::cloexec_from(3))
+            .and_then(|()| set_mask(Mask::NONE));
+        let Some(program) = self.argv.strings().first().filter(|_| parent_id() == parent) else {
+            return NOT_EXECUTABLE;
+        };
+        match prepared {
+            Ok(_) => match process::execvpe(program, &self.argv, &self.environment).kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NOT_FOUND,
+                _ => NOT_EXECUTABLE,
+            },
+            Err(_) => NOT_EXECUTABLE,
+        }
+    }
+}
+
+/// How a child has ended; `None` if it has not, by then.
+fn wait(child: Pid, until: Instant) -> io::Result<Option<HookEnd>> {
+    let handle = pidfd::open(child)?;
+    loop {
+        match pidfd::wait(handle.as_fd(), Reap::Take)? {
+            Some(Ended::Exited(status)) => return Ok(Some(HookEnd::Exited(status))),
+            Some(Ended::Killed { signal, .. }) => return Ok(Some(HookEnd::Killed(signal.get()))),
+            None => {}
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        fd::wait_readable([handle.as_fd()], Some(left))?;
+    }
+}
