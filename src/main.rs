@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use liege::config::Invocation;
 use liege::config::command::{self, Accounts, Output};
 use liege::emperor::start::{configuration, invocation, start};
+use liege::stage::Outcome;
 use liege::{init, proto, stage};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The stage comes first: it is started once for each start of a vassal.
     if std::env::var_os(proto::status::FD_VARIABLE).is_some() {
-        return ExitCode::from(stage::run(arguments));
+        return vassal(arguments);
     }
     let (mode, rest) = match arguments.split_first() {
         Some((mode, rest)) => (mode.to_str(), rest),
@@ -36,14 +37,26 @@ fn main() -> ExitCode {
 
 /// Governs; without sources of vassals it is one itself, under another emperor or alone.
 fn work(call: Invocation) -> ExitCode {
+    // A vassal's file may come by a pipe, which is read once.
+    if std::env::var_os(proto::emperor::FD_VARIABLE).is_some() {
+        return vassal(call.args);
+    }
     match configuration(&call) {
         Ok(Some(config)) => ExitCode::from(start(config, call.env)),
-        Ok(None) => ExitCode::from(stage::run(call.args)),
+        Ok(None) => vassal(call.args),
         Err(faults) => {
             let err = faults.0.iter().map(|fault| format!("liege: {fault}\n")).collect();
             say(&Output { err, status: faults.status(), ..Output::default() })
         }
     }
+}
+
+/// Becomes the program of a vassal, or an emperor that is one.
+fn vassal(arguments: Vec<OsString>) -> ExitCode {
+    ExitCode::from(match stage::run(arguments) {
+        Outcome::Ended(status) => status,
+        Outcome::Emperor(config, environment) => start(*config, environment),
+    })
 }
 
 /// Prints what a command has to say; a reader that has gone away is no fault.

@@ -133,7 +133,6 @@ fn what_would_give_false_security_is_refused_with_a_way_out() {
         ("chroot = /jail", "is not supported by this version"),
         ("cap = net_raw", "is not supported by this version"),
         ("hook-as-root = exec:true", "is not supported by this version"),
-        ("emperor = /etc/vassals", "emperor inside a vassal"),
         ("socket = =0", "no shared-socket number 0"),
         ("unshare = zork", "'zork' is no namespace"),
         ("uid = -1", "no account"),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::opts::{Emperor as E, Opt, Vassal as V};
+use crate::opts::{Opt, Vassal as V};
 
 use super::address::{self, Address};
 use super::check::{Check, Role, located, number, signal};
@@ -179,13 +179,9 @@ pub(super) fn judge(reading: Reading) -> Result<(Resolved, VassalConfig), Faults
 
 /// An option of the emperor.
 fn elsewhere(opt: &Opt, setting: &Setting, check: &mut Check) {
-    match opt.emperor_key() {
-        Some(E::Emperor) => check.fault(
-            setting,
-            "an emperor inside a vassal is not supported by this version; start it as a service of its own",
-        ),
-        Some(_) => check.warn(setting, "is an option of the emperor and has no effect in a vassal"),
-        None => {}
+    // A file that names sources is no such vassal, but an emperor's: it is not read here.
+    if opt.emperor_key().is_some() {
+        check.warn(setting, "is an option of the emperor and has no effect in a vassal");
     }
 }
 

@@ -16,6 +16,7 @@ pub mod setup;
 mod signals;
 pub mod start;
 pub mod stats;
+mod superior;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
@@ -59,6 +60,8 @@ enum Token {
     Signals,
     /// End of the keeper.
     Keeper,
+    /// The pipe to the emperor above.
+    Superior,
 }
 
 impl crate::reactor::Token for Token {
@@ -68,7 +71,7 @@ impl crate::reactor::Token for Token {
             Self::Pipe(_) | Self::Notify(_) => 1, // last words before the death notice
             Self::Pidfd(_) | Self::Helper(_) => 2,
             Self::Monitor(_) | Self::OnDemand(_) | Self::Stats(_) => 3,
-            Self::Signals | Self::Keeper => 4, // SIGCHLD here only means orphans
+            Self::Signals | Self::Keeper | Self::Superior => 4, // SIGCHLD here only means orphans
         }
     }
 }
@@ -97,6 +100,7 @@ pub struct Emperor {
     notify: notify::Notifier,
     signals: SignalFd,
     keeper: Option<setup::KeeperHandle>,
+    superior: Option<OwnedFd>,
     identity: setup::Identity,
     pidfile: Option<PathBuf>,
     events: VecDeque<Event>,
@@ -171,6 +175,7 @@ impl Emperor {
             Token::Stats(source) => self.serve_stats(source),
             Token::Signals => self.read_signals(),
             Token::Keeper => self.keeper_lost(),
+            Token::Superior => self.read_superior(),
         }
     }
 
@@ -270,6 +275,7 @@ impl Emperor {
         ));
         let sent = self.notify.ready();
         self.told(sent);
+        self.tell_superior_ready();
         self.tell_manager();
     }
 

@@ -26,7 +26,7 @@ use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
 use crate::sys::socket::{self, ListenOptions};
 use crate::sys::{creds, fd, pidfd, prctl, process};
 
-use super::{Emperor, Source, Token, notify, ondemand, stats};
+use super::{Emperor, Source, Token, notify, ondemand, stats, superior};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
@@ -145,6 +145,14 @@ impl Emperor {
             let watched = keeper.pidfd.as_fd();
             reactor.add(watched, Token::Keeper, Interest::Read, Kind::Busy).map_err(busy)?;
         }
+        let superior = superior::pipe(given).unwrap_or_else(|why| {
+            log.warning(format_args!("{why}"));
+            None
+        });
+        if let Some(pipe) = &superior {
+            let pipe = pipe.as_fd();
+            reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy).map_err(busy)?;
+        }
         let listeners = stats_listeners(config)?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
         let mut stats = stats::Stats::new(listeners, form);
@@ -184,6 +192,7 @@ impl Emperor {
             notify,
             signals,
             keeper,
+            superior,
             identity: identity(),
             pidfile,
             events: std::collections::VecDeque::new(),
@@ -259,7 +268,8 @@ fn programs(config: &EmperorConfig, given: &Given) -> Vec<CString> {
 
 fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLimit) -> Template {
     let text = |text: &str| CString::new(text).ok();
-    let environment = environment::for_vassals(given.environment.iter().cloned());
+    let mut environment = environment::for_vassals(given.environment.iter().cloned());
+    environment.extend(superior::depth(given).and_then(|depth| CString::new(depth).ok()));
     let mut template = Template::new(programs(config, given), environment, limit);
     let options = |name: &'static str, values: &[String]| {
         values

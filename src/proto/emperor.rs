@@ -11,6 +11,12 @@ pub const CONFIG_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD_CONFIG";
 /// Tells a command of the administrator where the vassal files are.
 pub const DIRECTORY_VARIABLE: &str = "UWSGI_VASSALS_DIR";
 
+/// Tells an emperor that is a vassal how many emperors are above it, beyond the first.
+pub const DEPTH_VARIABLE: &str = "LIEGE_EMPERORS";
+
+/// Most emperors one below another: a file that governs its own directory would never end.
+pub const MAX_DEPTH: usize = 8;
+
 /// The scheme of a vassal file that travels by the config pipe.
 pub const CONFIG_SCHEME: &str = "emperor://";
 

@@ -20,7 +20,8 @@ pub type Variable = (OsString, OsString);
 const NEVER_INHERITED: &[&str] = &[
     crate::proto::status::FD_VARIABLE,
     emperor::FD_VARIABLE,
-    "UWSGI_EMPEROR_FD_CONFIG",
+    emperor::CONFIG_FD_VARIABLE,
+    emperor::DEPTH_VARIABLE,
     "UWSGI_RELOADS",
     "UWSGI_ORIGINAL_PROC_NAME",
     "LISTEN_FDS",

@@ -56,8 +56,9 @@ impl Line {
             return Ok(Self::stderr());
         };
         let number: Option<RawFd> = text.to_str().and_then(|text| text.parse().ok());
-        let number = number.filter(|number| *number > 2);
-        let socket = number.and_then(|number| fd::inherited(number).ok());
+        // Taken over, not copied: a vassal that goes on as an emperor must close it, which is how it is told
+        // that it runs.
+        let socket = number.and_then(|number| fd::take_inherited(number).ok());
         let socket = socket.ok_or_else(|| {
             let text = text.display();
             let message = format!("{}={text} names no open descriptor", status::FD_VARIABLE);

@@ -23,7 +23,7 @@ use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::config::{self, Faults, Invocation, VassalConfig};
+use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
 use crate::proto::emperor;
 use crate::proto::status::{ExecSettings, Purpose};
 use crate::spawn::step::Step;
@@ -61,31 +61,43 @@ struct Start {
     emperor: Option<OwnedFd>,
 }
 
-/// Starts one vassal; `args` are the arguments after the program's name. Comes back only with the status
-/// to exit with: the program is not started, and whoever takes the verdict has been told why; or it was
-/// only to be checked.
-pub fn run(args: Vec<OsString>) -> u8 {
+/// What a stage comes back with, as it has not become a program.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The status to exit with: the program is not started, and whoever takes the verdict has been told
+    /// why; or it was only to be checked.
+    Ended(u8),
+    /// The vassal is an emperor itself, which this process is to become, with this environment.
+    Emperor(Box<EmperorConfig>, Vec<Variable>),
+}
+
+/// Starts one vassal; `args` are the arguments after the program's name.
+pub fn run(args: Vec<OsString>) -> Outcome {
     let env: Vec<Variable> = std::env::vars_os().collect();
     let mut line = match Line::open(&env) {
         Ok(line) => line,
-        Err(failure) => return Line::stderr().refuse(failure),
+        Err(failure) => return Outcome::Ended(Line::stderr().refuse(failure)),
     };
     match start(&mut line, args, env) {
-        Ok(status) => status,
-        Err(failure) => line.refuse(failure),
+        Ok(outcome) => outcome,
+        Err(failure) => Outcome::Ended(line.refuse(failure)),
     }
 }
 
-fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<u8, Failure> {
+fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<Outcome, Failure> {
     let start = begin(args, env)?;
     let given = line.receive()?;
-    let ready = prepare(&start, line, &given)?;
+    let resolved = read(&start, line)?;
+    if resolved.is_emperors() {
+        return govern(line, start, &given, &resolved);
+    }
+    let ready = prepare(&resolved, &start, line, &given)?;
     if given.purpose == Purpose::Check {
         let settings = settings::exec_settings(&ready.config, &ready.program, ready.warnings);
         line.verdict(ExecSettings { notify: false, ..settings }, &[])?;
-        return Ok(0);
+        return Ok(Outcome::Ended(0));
     }
-    act(line, start, given.held, ready)
+    act(line, start, given.held, ready).map(Outcome::Ended)
 }
 
 /// Signals and descriptors as a program expects them.
@@ -111,8 +123,8 @@ fn begin(args: Vec<OsString>, env: Vec<Variable>) -> Result<Start, Failure> {
     Ok(Start { args, env, cwd, parent, emperor })
 }
 
-/// Reads, checks, looks up: everything that can be wrong before anything is done.
-fn prepare(start: &Start, line: &Line, given: &Given) -> Result<Ready, Failure> {
+/// Reads and expands the vassal file.
+fn read(start: &Start, line: &Line) -> Result<Resolved, Failure> {
     let call = Invocation {
         uid: creds::effective_uid(),
         gid: creds::effective_gid(),
@@ -124,7 +136,44 @@ fn prepare(start: &Start, line: &Line, given: &Given) -> Result<Ready, Failure> 
     for message in resolved.messages() {
         line.print(message);
     }
-    let config = config::vassal::check(&resolved).map_err(|faults| Failure::of_faults(&faults))?;
+    Ok(resolved)
+}
+
+/// The vassal is an emperor: no program is exec'd, this process goes on as one.
+fn govern(
+    line: &Line,
+    start: Start,
+    given: &Given,
+    resolved: &Resolved,
+) -> Result<Outcome, Failure> {
+    let config = config::emperor::check(resolved).map_err(|faults| Failure::of_faults(&faults))?;
+    if given.has_on_demand() {
+        let message = "an emperor takes no connections: remove its on-demand address";
+        return Err(Failure::new(Step::Read, message));
+    }
+    let above = start.env.iter().find(|(name, _)| name == emperor::DEPTH_VARIABLE);
+    let above = above.and_then(|(_, text)| text.to_str()?.parse().ok()).unwrap_or(0_usize);
+    if above >= emperor::MAX_DEPTH {
+        let most = emperor::MAX_DEPTH;
+        let message = format!("{most} emperors one below another: does one govern its own file?");
+        return Err(Failure::new(Step::Read, message));
+    }
+    let argv0 = "liege".to_owned();
+    line.verdict(ExecSettings { argv0, ..ExecSettings::default() }, &[])?;
+    if given.purpose == Purpose::Check {
+        return Ok(Outcome::Ended(0));
+    }
+    Ok(Outcome::Emperor(Box::new(config), start.env))
+}
+
+/// Checks and looks up: everything that can be wrong before anything is done.
+fn prepare(
+    resolved: &Resolved,
+    start: &Start,
+    line: &Line,
+    given: &Given,
+) -> Result<Ready, Failure> {
+    let config = config::vassal::check(resolved).map_err(|faults| Failure::of_faults(&faults))?;
     let mut warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     let Some(patch) = &config.patch else {
         return Err(Failure::new(Step::Read, "nothing to run: set unprivileged-binary-patch-arg"));

@@ -190,6 +190,22 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Takes over a descriptor that this process was started with, above the standard streams; call it before
+/// anything else is opened, and once.
+///
+/// # Errors
+/// `EBADF` if there is none.
+pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: integers go in; no memory of ours is touched.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and as nothing was opened since the start of this process, it was inherited and
+    // has no owner here.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Moves a descriptor to a number from `lowest` on, unless it is there already.
 ///
 /// # Errors

@@ -425,6 +425,11 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(sent.cast_unsigned())
 }
 
+/// Whether this is a connected byte stream, or one end of a pair.
+pub fn is_stream(fd: BorrowedFd<'_>) -> bool {
+    !is_listening(fd) && matches!(option(fd, libc::SO_TYPE), Ok([libc::SOCK_STREAM]))
+}
+
 /// Whether the other end of a unix socket has not yet read all that was sent.
 ///
 /// # Errors

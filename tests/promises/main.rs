@@ -24,5 +24,6 @@ mod signals;
 mod spawn;
 mod stats;
 mod stop;
+mod sub_emperor;
 mod throttle;
 mod wrapper;
