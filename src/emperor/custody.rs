@@ -1,7 +1,8 @@
 //! What the shell holds for a vassal as long as its file exists: its name and its listeners.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use crate::monitor;
 use crate::state::{File, LifeId, OnDemand, VassalId};
@@ -12,15 +13,20 @@ use super::Emperor;
 #[derive(Debug)]
 pub(super) struct Hall {
     /// Its name, as it is.
-    pub name: Vec<u8>,
-    /// Its name, as it may be printed.
-    pub label: String,
-    /// Where it starts.
-    pub directory: CString,
+    pub name: Box<[u8]>,
+    /// Where it starts: its source.
+    pub directory: Rc<CStr>,
     /// Its on-demand listener, blocking, as programs expect it.
     pub listener: Option<OwnedFd>,
     /// The listening sockets that its stage has bound.
     pub custody: Vec<OwnedFd>,
+}
+
+impl Hall {
+    /// Its name, as it may be printed.
+    pub fn label(&self) -> String {
+        super::lines::name(&self.name)
+    }
 }
 
 impl Emperor {
@@ -29,11 +35,9 @@ impl Emperor {
         if !self.halls.contains_key(&id) {
             let key = &self.realm.vassal(id)?.key;
             let source = self.monitors.get(key.source.0)?;
-            let directory = std::os::unix::ffi::OsStrExt::as_bytes(source.directory.as_os_str());
             let hall = Hall {
-                name: key.name.clone(),
-                label: super::lines::name(&key.name),
-                directory: CString::new(directory).ok()?,
+                name: key.name.as_slice().into(),
+                directory: Rc::clone(&source.start),
                 listener: None,
                 custody: Vec::new(),
             };

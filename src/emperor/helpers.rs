@@ -116,7 +116,7 @@ impl Emperor {
         if self.helpers.pushes_to(life) {
             return;
         }
-        let name = CString::new(hall.name.as_slice()).map_err(io::Error::from);
+        let name = CString::new(&*hall.name).map_err(io::Error::from);
         let pushed = name
             .and_then(|name| push::spawn(pipe.as_fd(), &hall.directory, &name))
             .and_then(|pid| self.help(pid, Task::Push(life), push::LIMIT));
@@ -149,8 +149,8 @@ impl Emperor {
             Ok(None) => return,
             Err(_) => Ended::Exited(u8::MAX),
         };
-        self.reactor.remove(Token::Helper(id));
         let Some(helper) = self.helpers.running.remove(&id) else { return };
+        self.reactor.remove(helper.pidfd.as_fd());
         match helper.task {
             Task::StopHook(key) => {
                 let name = lines::name(&key.name);

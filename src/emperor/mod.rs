@@ -19,9 +19,11 @@ pub mod stats;
 mod superior;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
 use crate::log::Log;
@@ -38,7 +40,7 @@ use custody::Hall;
 use process::Process;
 
 /// What the reactor waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     /// Status socket of a start.
     Status(LifeId),
@@ -118,6 +120,8 @@ pub struct Emperor {
 struct Source {
     monitor: Box<dyn Monitor>,
     directory: PathBuf,
+    /// The same, as chdir(2) wants it.
+    start: Rc<CStr>,
     scanned: bool,
 }
 

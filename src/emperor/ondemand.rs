@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::config::address::{self, Address};
 use crate::reactor::{Interest, Kind};
@@ -40,8 +41,9 @@ impl Emperor {
     fn try_bind(&mut self, vassal: VassalId, address: &str) -> Result<OwnedFd, String> {
         let parsed = address::parse(address)
             .map_err(|why| format!("its on-demand address is no address: {why}"))?;
-        let directory = self.hall(vassal).map(|hall| hall.directory.clone()).unwrap_or_default();
-        let directory = Path::new(OsStr::from_bytes(directory.as_bytes()));
+        let hall = self.hall(vassal).ok_or("its source is gone")?;
+        let directory = Rc::clone(&hall.directory);
+        let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
         let place = place(&parsed, directory).ok_or_else(|| {
             format!(
                 "on-demand address '{address}' is no place to listen at; use host:port or a path"
@@ -59,7 +61,7 @@ impl Emperor {
     }
 
     pub(super) fn unbind(&mut self, vassal: VassalId) {
-        self.reactor.remove(Token::OnDemand(vassal));
+        self.unwatch(vassal);
         if let Some(hall) = self.halls.get_mut(&vassal) {
             hall.listener = None;
         }
@@ -76,7 +78,9 @@ impl Emperor {
     }
 
     pub(super) fn unwatch(&mut self, vassal: VassalId) {
-        self.reactor.remove(Token::OnDemand(vassal));
+        if let Some(listener) = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref()) {
+            self.reactor.remove(listener.as_fd());
+        }
     }
 
     /// Somebody has connected; or a program has shut the listener down, for all who hold it.

@@ -14,7 +14,7 @@ use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd, scm, socket};
 
-use super::{Emperor, Token, lines, settings};
+use super::{Emperor, Token, custody, lines, settings};
 
 /// Bytes read from one emperor pipe in one wake-up.
 const PIPE_CHUNK: usize = 64;
@@ -80,9 +80,11 @@ impl Emperor {
 
     fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
         self.hall(vassal);
-        let Some(hall) = self.halls.get(&vassal) else {
+        let (Some(hall), Some(record)) = (self.halls.get(&vassal), self.realm.vassal(vassal))
+        else {
             return Err(io::ErrorKind::NotFound.into());
         };
+        let name = &record.key.name;
         let (pipe, its_pipe) = socket::stream_pair()?;
         let (status, its_status) = socket::packet_pair()?;
         socket::refuse_descriptors(pipe.as_fd())?;
@@ -90,22 +92,18 @@ impl Emperor {
             let mut sockets: Vec<_> = hall.listener.iter().map(AsFd::as_fd).collect();
             sockets.extend(hall.custody.iter().map(AsFd::as_fd));
             let custody = Custody {
-                name: std::os::unix::ffi::OsStringExt::from_vec(hall.name.clone()),
+                name: std::os::unix::ffi::OsStringExt::from_vec(name.clone()),
                 file: None,
                 purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
                 on_demand: hall.listener.is_some(),
-                in_use: self
-                    .realm
-                    .vassal(vassal)
-                    .and_then(|vassal| vassal.current())
-                    .is_some_and(|current| current.id != life),
+                in_use: record.current().is_some_and(|current| current.id != life),
                 listeners: u8::try_from(hall.custody.len()).unwrap_or(0),
             };
             scm::send(status.as_fd(), &custody.encode(), &sockets)?;
         }
         let config = self.template.config_pipe.then(socket::stream_pair).transpose()?;
         let start = Start {
-            name: &hall.name,
+            name,
             directory: &hall.directory,
             input: hall.listener.as_ref().unwrap_or(&self.null).as_fd(),
             pipe: its_pipe.as_fd(),
@@ -148,7 +146,9 @@ impl Emperor {
         .into_iter()
         .try_for_each(|(fd, token, kind)| self.reactor.add(fd, token, Interest::Read, kind));
         if let Err(error) = added {
-            self.forget_tokens(life);
+            for fd in [&status, &pipe, &pidfd] {
+                self.reactor.remove(fd.as_fd());
+            }
             return give_up(error);
         }
         let process = Process {
@@ -167,14 +167,6 @@ impl Emperor {
         Ok(pid)
     }
 
-    fn forget_tokens(&mut self, life: LifeId) {
-        for token in
-            [Token::Status(life), Token::Pipe(life), Token::Notify(life), Token::Pidfd(life)]
-        {
-            self.reactor.remove(token);
-        }
-    }
-
     // What it says.
 
     pub(super) fn read_status(&mut self, life: LifeId) {
@@ -190,10 +182,8 @@ impl Emperor {
                     self.status_packet(life, bytes, packet.fds);
                 }
                 Ok(_) | Err(_) => {
-                    self.reactor.remove(Token::Status(life));
-                    if let Some(process) = self.processes.get_mut(&life) {
-                        process.status = None;
-                    }
+                    let status = self.processes.get_mut(&life).and_then(|p| p.status.take());
+                    self.close(status);
                     return self.happen(Event::Life(life, LifeEvent::StatusClosed));
                 }
             }
@@ -290,10 +280,8 @@ impl Emperor {
             self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Pipe)));
         }
         if closed {
-            self.reactor.remove(Token::Pipe(life));
-            if let Some(process) = self.processes.get_mut(&life) {
-                process.pipe = None;
-            }
+            let pipe = self.processes.get_mut(&life).and_then(|process| process.pipe.take());
+            self.close(pipe);
             self.happen(Event::Life(life, LifeEvent::PipeClosed));
         }
     }
@@ -322,6 +310,13 @@ impl Emperor {
                     self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Notify)));
                 }
             }
+        }
+    }
+
+    /// Closes a descriptor that was waited for.
+    pub(super) fn close(&mut self, descriptor: Option<OwnedFd>) {
+        if let Some(descriptor) = descriptor {
+            self.reactor.remove(descriptor.as_fd());
         }
     }
 
@@ -377,10 +372,12 @@ impl Emperor {
             Ok(Some(ended)) => ended,
             Ok(None) | Err(_) => Ended::Exited(255),
         };
-        self.forget_tokens(life);
         if let Some(process) = self.processes.remove(&life) {
             self.pids.remove(&process.pid);
             self.ended_sessions.insert(process.pid.get());
+            for fd in [process.status, process.pipe, process.notify, Some(process.pidfd)] {
+                self.close(fd);
+            }
         }
         self.happen(Event::Life(life, LifeEvent::Exited(exit(ended))));
     }
@@ -412,7 +409,9 @@ impl Emperor {
     /// A line about the vassal of this life.
     pub(super) fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
         let vassal = self.processes.get(&life).map(|process| process.vassal);
-        let label = vassal.and_then(|id| self.halls.get(&id)).map_or("?", |hall| &hall.label);
+        let label = vassal
+            .and_then(|id| self.halls.get(&id))
+            .map_or_else(|| "?".to_owned(), custody::Hall::label);
         let text = crate::log::escaped(text.as_bytes());
         self.log.line(level, format_args!("[{label}] {text}"));
     }

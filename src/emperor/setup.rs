@@ -391,7 +391,9 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
             grace: Duration::ZERO,
         };
         let monitor = Dir::new(options).map_err(cannot(format!("watch {}", at(setting))))?;
-        sources.push(Source { monitor: Box::new(monitor), directory: path, scanned: false });
+        let start = CString::new(path.as_os_str().as_bytes()).unwrap_or_default().into();
+        let monitor = Box::new(monitor);
+        sources.push(Source { monitor, directory: path, start, scanned: false });
     }
     Ok(sources)
 }

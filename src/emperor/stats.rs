@@ -42,11 +42,11 @@ const DEAFNESS: Duration = Duration::from_secs(1);
 const MAX_IGNORED: usize = 64 * 1024;
 
 /// One connection; never used again for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId(u64);
 
 /// What the reactor waits for here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The listener at this place: then [`Stats::accept`].
     Listener(usize),
@@ -107,8 +107,8 @@ enum Change {
     Listen(usize),
     Deafen(usize),
     Watch(ClientId, Interest),
-    /// With the descriptor, which may be closed only when it is not polled any more.
-    Forget(ClientId, OwnedFd),
+    /// It may be closed only when it is not polled any more.
+    Forget(OwnedFd),
 }
 
 /// What is to be done with a client.
@@ -206,13 +206,16 @@ impl Stats {
                     // A busy entry is a place in an array: nothing can fail.
                     let _ = reactor.add(listener.socket.as_fd(), token, Interest::Read, Kind::Busy);
                 }
-                Change::Deafen(index) => reactor.remove(token(Source::Listener(index))),
+                Change::Deafen(index) => {
+                    let Some(listener) = self.listeners.get(index) else { continue };
+                    reactor.remove(listener.socket.as_fd());
+                }
                 Change::Watch(id, interest) => {
                     // It may be gone already: then its end follows in this list.
                     let Some(socket) = self.client(id) else { continue };
                     let _ = reactor.add(socket, token(Source::Client(id)), interest, Kind::Busy);
                 }
-                Change::Forget(id, _closed_here) => reactor.remove(token(Source::Client(id))),
+                Change::Forget(closed_here) => reactor.remove(closed_here.as_fd()),
             }
         }
     }
@@ -257,7 +260,7 @@ impl Stats {
 
     fn drop_client(&mut self, place: usize) {
         let client = self.clients.remove(place);
-        self.changes.push(Change::Forget(client.id, client.socket));
+        self.changes.push(Change::Forget(client.socket));
     }
 
     /// Bytes of all snapshots that somebody still needs; neighbours share theirs.
@@ -389,7 +392,7 @@ mod tests {
     use std::thread::{self, JoinHandle};
     use std::time::{Duration, Instant};
 
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Name {
         Listener(usize),
         Client(ClientId),

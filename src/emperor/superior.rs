@@ -11,8 +11,8 @@ use crate::proto::emperor::{self, FromVassal, ToVassal};
 use crate::state::Event;
 use crate::sys::{fd, scm, socket};
 
+use super::Emperor;
 use super::setup::Given;
-use super::{Emperor, Token};
 
 /// Orders read in one wake-up.
 const CHUNK: usize = 64;
@@ -67,8 +67,8 @@ impl Emperor {
             Err(_) => 0,
         };
         if length == 0 {
-            self.reactor.remove(Token::Superior);
-            self.superior = None;
+            let superior = self.superior.take();
+            self.close(superior);
             return self.begin_ragnarok("the emperor above is gone");
         }
         let orders = orders.get(..length).unwrap_or_default();

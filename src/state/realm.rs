@@ -19,7 +19,7 @@ const LEFT_BEHIND: u8 = 1;
 #[derive(Debug)]
 pub struct Realm {
     rules: Rules,
-    vassals: BTreeMap<VassalId, Vassal>,
+    vassals: BTreeMap<VassalId, Box<Vassal>>,
     names: HashMap<Key, VassalId>,
     lives: BTreeMap<LifeId, VassalId>,
     timers: Timers,
@@ -113,12 +113,12 @@ impl Realm {
 
     /// All vassals, in the order in which they were found.
     pub fn vassals(&self) -> impl Iterator<Item = &Vassal> {
-        self.vassals.values()
+        self.vassals.values().map(|vassal| &**vassal)
     }
 
     /// One vassal.
     pub fn vassal(&self, id: VassalId) -> Option<&Vassal> {
-        self.vassals.get(&id)
+        self.vassals.get(&id).map(|vassal| &**vassal)
     }
 
     /// How many vassals there are.
@@ -171,9 +171,9 @@ impl Realm {
         let id = VassalId(self.last_vassal);
         let mut turn = sink.turn(&self.rules, &mut self.last_life);
         let vassal = Vassal::new(id, key.clone(), file, lane, &mut turn);
-        self.timers.set(id, vassal.deadline());
+        self.timers.set(id, None, vassal.deadline());
         self.names.insert(key, id);
-        self.vassals.insert(id, vassal);
+        self.vassals.insert(id, Box::new(vassal));
     }
 
     fn life(&mut self, id: LifeId, event: LifeEvent, sink: &mut Sink<'_>) {
@@ -240,8 +240,9 @@ impl Realm {
         row: impl FnOnce(&mut Vassal, &mut Turn<'_>),
     ) {
         let Some(vassal) = self.vassals.get_mut(&id) else { return };
+        let before = vassal.deadline();
         row(vassal, &mut sink.turn(&self.rules, &mut self.last_life));
-        self.timers.set(id, vassal.deadline());
+        self.timers.set(id, before, vassal.deadline());
     }
 
     fn begin_ragnarok(&mut self, mercy: Duration, sink: &mut Sink<'_>) {
@@ -345,7 +346,7 @@ impl Realm {
     fn forget(&mut self, id: VassalId, out: &mut Vec<Effect>) {
         if let Some(vassal) = self.vassals.remove(&id) {
             self.names.remove(&vassal.key);
-            self.timers.set(id, None);
+            self.timers.set(id, vassal.deadline(), None);
             out.push(Effect::Forget(id));
         }
     }

@@ -1,6 +1,6 @@
 //! Deadlines of all vassals, in order; each vassal has at most one, its nearest.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::VassalId;
@@ -9,16 +9,11 @@ use super::VassalId;
 #[derive(Debug, Default)]
 pub struct Timers {
     order: BTreeSet<(Instant, VassalId)>,
-    of: HashMap<VassalId, Instant>,
 }
 
 impl Timers {
-    /// Sets, moves or removes the deadline of a vassal.
-    pub fn set(&mut self, vassal: VassalId, at: Option<Instant>) {
-        let before = match at {
-            Some(at) => self.of.insert(vassal, at),
-            None => self.of.remove(&vassal),
-        };
+    /// Sets, moves or removes the deadline of a vassal; `before`: the one it had.
+    pub fn set(&mut self, vassal: VassalId, before: Option<Instant>, at: Option<Instant>) {
         if before == at {
             return;
         }
@@ -51,14 +46,14 @@ mod tests {
         let zero = Instant::now();
         let at = |s| zero + Duration::from_secs(s);
         let mut timers = Timers::default();
-        timers.set(VassalId(1), Some(at(5)));
-        timers.set(VassalId(2), Some(at(3)));
-        timers.set(VassalId(1), Some(at(1)));
+        timers.set(VassalId(1), None, Some(at(5)));
+        timers.set(VassalId(2), None, Some(at(3)));
+        timers.set(VassalId(1), Some(at(5)), Some(at(1)));
         assert_eq!(timers.first(), Some(at(1)));
         assert_eq!(timers.due(at(3)), [VassalId(1), VassalId(2)]);
-        timers.set(VassalId(1), None);
+        timers.set(VassalId(1), Some(at(1)), None);
         assert_eq!(timers.due(at(3)), [VassalId(2)]);
-        timers.set(VassalId(2), None);
+        timers.set(VassalId(2), Some(at(3)), None);
         assert_eq!(timers.first(), None);
     }
 }
