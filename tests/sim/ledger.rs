@@ -201,6 +201,11 @@ impl Ledger {
                 assert!(world.realm.vassal(*id).is_none(), "{id:?} is forgotten and still there");
                 world.ledger.books.remove(id);
             }
+            Effect::StopHook(id, _) => {
+                let is_reaped = matches!(event, Event::Life(_, LifeEvent::Exited(_)));
+                assert!(is_reaped, "{id:?}: a stop hook for a life that has not ended");
+            }
+            Effect::KillHooks => assert!(world.ledger.ragnarok.is_some(), "hooks are killed"),
             Effect::Note(id, note) => check_note(world, before, *id, note),
             Effect::Leave(status) => check_leave(world, *status),
         }
@@ -265,6 +270,7 @@ impl Ledger {
             | Event::Connection(_)
             | Event::Lost(_)
             | Event::Chowned { .. }
+            | Event::HookEnded(_)
             | Event::ReloadAll
             | Event::Time => {}
         }
@@ -646,6 +652,8 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
     let hold = |hold: &Hold| match &hold.why {
         Why::Finished(_) => {}
         Why::Address(_) if matches!(vassal.file.on_demand, OnDemand::Fault(_)) => {}
+        // It is over in the turn that starts it, in this world.
+        Why::StopHook => panic!("{id:?} waits for a hook that is over"),
         Why::Throttle | Why::Budget => {
             assert!(world.realm.deadline().is_some(), "{id:?} waits in a queue for ever");
         }

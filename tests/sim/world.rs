@@ -408,7 +408,8 @@ impl World {
             Effect::Signal(life, signal) => self.kernel.signal(now, *life, *signal, &mut self.rng),
             Effect::Kill(life) => self.kernel.kill(now, *life, &mut self.rng),
             Effect::Forget(id) => drop(self.kernel.listeners.remove(id)),
-            Effect::TakeCustody(..) | Effect::Note(..) | Effect::Leave(_) => {}
+            Effect::StopHook(_, key) => return Some(Event::HookEnded(key.clone())),
+            Effect::TakeCustody(..) | Effect::Note(..) | Effect::KillHooks | Effect::Leave(_) => {}
         }
         None
     }
@@ -493,6 +494,7 @@ fn random_rules(rng: &mut Rng) -> Rules {
         reload_mercy: seconds(*rng.pick(&[30, 5, 0])),
         stage: !rng.percent(20),
         graceful_shutdown: rng.percent(20),
+        stop_hook: rng.percent(20),
         ..Rules::default()
     }
 }
