@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use crate::sys::descendants::{self, Cleared, Reaped};
 use crate::sys::process::{self, CStringArray, Ended, Pid};
 use crate::sys::signal::{self, Disposition, Mask, Queued, Received, Sender, Signal};
-use crate::sys::{fd, prctl, write};
+use crate::sys::{fd, memory, prctl, write};
 
 pub use cli::main;
 
@@ -113,6 +113,7 @@ pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
     // Also done by the child; whoever comes first. A refusal means that it has been done.
     let _ = process::new_group_of(child);
     let_go(command);
+    memory::forget_code_pages();
 
     let keeper = Keeper {
         duties,

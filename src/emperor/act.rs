@@ -2,7 +2,7 @@
 
 use crate::state::{Effect, Note, VassalId};
 
-use super::{Emperor, custody, lines, settings};
+use super::{Emperor, lines, settings};
 
 impl Emperor {
     /// Does what one effect asks for; what fails at once becomes an event of the same turn.
@@ -32,7 +32,7 @@ impl Emperor {
 
     fn note(&mut self, vassal: VassalId, note: &Note) {
         self.hall(vassal);
-        let label = self.halls.get(&vassal).map_or_else(|| "?".to_owned(), custody::Hall::label);
+        let label = self.halls.get(&vassal).map_or_else(|| "?".to_owned(), |hall| hall.label());
         let line = lines::Line(note);
         self.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
     }

@@ -41,9 +41,9 @@ impl Emperor {
                 listener: None,
                 custody: Vec::new(),
             };
-            self.halls.insert(id, hall);
+            self.halls.insert(id, Box::new(hall));
         }
-        self.halls.get_mut(&id)
+        self.halls.get_mut(&id).map(|hall| &mut **hall)
     }
 
     /// The set of listeners that the stage of this life has sent is the vassal's from now on.

@@ -32,9 +32,9 @@ use crate::reactor::Reactor;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::{Effect, Event, Key, LifeId, SourceId, VassalId};
-use crate::sys::descendants;
 use crate::sys::process::Pid;
 use crate::sys::signal::SignalFd;
+use crate::sys::{descendants, memory};
 
 use custody::Hall;
 use process::Process;
@@ -89,8 +89,8 @@ pub struct Emperor {
     realm: Realm,
     log: Log,
     monitors: Vec<Source>,
-    halls: HashMap<VassalId, Hall>,
-    processes: HashMap<LifeId, Process>,
+    halls: HashMap<VassalId, Box<Hall>>,
+    processes: HashMap<LifeId, Box<Process>>,
     pids: HashMap<Pid, LifeId>,
     helpers: helpers::Helpers,
     /// Sessions whose leader was reaped in this turn: what is left of them is ended after it.
@@ -272,6 +272,7 @@ impl Emperor {
         for index in 0..self.monitors.len() {
             self.look(SourceId(index), |monitor, now, out| monitor.rescan(now, out));
         }
+        memory::forget_code_pages();
         self.log.notice(format_args!(
             "the emperor (pid {}) governs {} vassals",
             std::process::id(),

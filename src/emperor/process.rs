@@ -14,7 +14,7 @@ use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd, scm, socket};
 
-use super::{Emperor, Token, custody, lines, settings};
+use super::{Emperor, Token, lines, settings};
 
 /// Bytes read from one emperor pipe in one wake-up.
 const PIPE_CHUNK: usize = 64;
@@ -162,7 +162,7 @@ impl Emperor {
             custody: Vec::new(),
             flood: Flood { since: self.now, bytes: 0, seconds: 0 },
         };
-        self.processes.insert(life, process);
+        self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
         Ok(pid)
     }
@@ -411,7 +411,7 @@ impl Emperor {
         let vassal = self.processes.get(&life).map(|process| process.vassal);
         let label = vassal
             .and_then(|id| self.halls.get(&id))
-            .map_or_else(|| "?".to_owned(), custody::Hall::label);
+            .map_or_else(|| "?".to_owned(), |hall| hall.label());
         let text = crate::log::escaped(text.as_bytes());
         self.log.line(level, format_args!("[{label}] {text}"));
     }

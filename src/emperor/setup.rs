@@ -24,7 +24,7 @@ use crate::state::{Rules, SourceId};
 use crate::sys::dir::Links;
 use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
 use crate::sys::socket::{self, ListenOptions};
-use crate::sys::{creds, fd, pidfd, prctl, process};
+use crate::sys::{creds, fd, memory, pidfd, prctl, process};
 
 use super::{Emperor, Source, Token, notify, ondemand, stats, superior};
 
@@ -128,6 +128,7 @@ impl Emperor {
     /// # Errors
     /// The first thing that is refused; with its place in the configuration.
     pub fn new(config: &EmperorConfig, given: &Given, mut log: Log) -> Result<Self, SetupError> {
+        memory::give_back_large_buffers();
         let limit = process::raise_descriptor_limit()
             .or_else(|_| process::descriptor_limit())
             .map_err(cannot("read the limit of descriptors"))?;

@@ -85,7 +85,7 @@ pub(super) struct Files {
     pub(super) filter: Filter,
     links: Links,
     writer_silent: Duration,
-    known: BTreeMap<OsString, Known>,
+    known: BTreeMap<OsString, Box<Known>>,
 }
 
 impl Files {

@@ -11,6 +11,7 @@ pub mod descendants;
 pub mod dir;
 pub mod fd;
 pub mod inotify;
+pub mod memory;
 pub mod mounts;
 pub mod pidfd;
 pub mod poll;

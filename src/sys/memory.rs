@@ -1,0 +1,61 @@
+//! Memory: what is given back to the kernel.
+
+/// Memory of this size or more is asked of the kernel by itself, and given back when it is freed.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 64 * 1024;
+
+/// Keeps the heap of a process that lives for months as small as what it holds: a snapshot of the
+/// statistics of thousands of vassals must not stay behind as a hole in it. The C library would raise
+/// this threshold by itself with each large buffer that is freed.
+pub fn give_back_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: two integers; the allocator is told, nothing of ours is touched.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
+/// Takes the pages of our own program that were needed up to now out of this process; what is needed
+/// again comes back from the page cache. A start reads far more of it than the loop does afterwards.
+pub fn forget_code_pages() {
+    // SAFETY: the function below gets a valid pointer for the time of each call, and no data.
+    unsafe { libc::dl_iterate_phdr(Some(forget_segments), std::ptr::null_mut()) };
+}
+
+/// For the first object, which is the program: each segment that is loaded and never written to.
+unsafe extern "C" fn forget_segments(
+    info: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    const PAGE: usize = 4096;
+    // SAFETY: the C library hands in an object that is valid for the time of this call.
+    let info = unsafe { &*info };
+    let (base, count) = (info.dlpi_addr as usize, usize::from(info.dlpi_phnum));
+    // SAFETY: it describes its headers, which are never written to, with this pointer and count.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, count) };
+    for header in headers {
+        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let start = (base + header.p_vaddr as usize).next_multiple_of(PAGE);
+        let end = (base + header.p_vaddr as usize + header.p_memsz as usize) / PAGE * PAGE;
+        if start < end {
+            // SAFETY: whole pages of a private file mapping that is never written to: what is dropped
+            // is read again from the file, the same, when it is touched next.
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+        }
+    }
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn code_that_was_forgotten_is_there_when_it_is_called() {
+        let before = "a text in the program".len();
+        super::forget_code_pages();
+        super::give_back_large_buffers();
+        assert_eq!(before, vec![b'x'; 21].len());
+    }
+}
