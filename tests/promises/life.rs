@@ -60,8 +60,10 @@ fn restart_never_and_on_failure_are_obeyed() {
         .app_with("bad.ini", "restart = on-failure", "do=until:1:exit:1")
         .start();
     emperor.life("bad.ini", 2);
-    emperor.wait_until("the others have ended", || {
-        ["never.ini", "good.ini"].iter().all(|name| emperor.events(name, "exit").len() == 1)
+    emperor.wait_until("the others have ended, and the emperor knows", || {
+        let stats = emperor.stats();
+        let ended = |name: &&str| stats.vassal(name).pid().is_none() && emperor.lives(name) == 1;
+        ["never.ini", "good.ini"].iter().all(ended)
     });
     emperor.stays("those that may not come back stay away, and are still shown", || {
         let stats = emperor.stats();
