@@ -49,6 +49,7 @@ pub struct Setup {
     before: Vec<String>,
     user: Option<u32>,
     direct: bool,
+    program: String,
 }
 
 /// A running emperor, and the keeper above it.
@@ -80,6 +81,7 @@ impl Liege {
             before: Vec::new(),
             user: None,
             direct: false,
+            program: env!("CARGO_BIN_EXE_liege").to_owned(),
         }
     }
 }
@@ -121,6 +123,12 @@ impl Setup {
         self.direct = true;
         let app = app_path().to_str().unwrap().to_owned();
         self.option("--binary-path", &app)
+    }
+
+    /// Another emperor, that understands the same options: uWSGI's.
+    pub fn program(mut self, program: &str) -> Self {
+        program.clone_into(&mut self.program);
+        self
     }
 
     pub fn option(mut self, name: &str, value: &str) -> Self {
@@ -195,7 +203,7 @@ impl Setup {
 
     fn command(&self) -> Command {
         let mut words = self.before.clone();
-        words.push(env!("CARGO_BIN_EXE_liege").to_owned());
+        words.push(self.program.clone());
         if !self.shell.is_empty() {
             let line = format!("{} exec \"$0\" \"$@\"", self.shell);
             words.splice(0..0, ["/bin/sh".to_owned(), "-c".to_owned(), line]);

@@ -45,6 +45,11 @@ fn stat(pid: i32) -> Option<Vec<String>> {
     Some(rest.split_whitespace().map(str::to_owned).collect())
 }
 
+/// Children of a process.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    all().filter(|&it| parent(it) == Some(pid)).collect()
+}
+
 /// Children of a process that are dead and not reaped.
 pub fn zombies_of(pid: i32) -> Vec<i32> {
     all().filter(|&it| parent(it) == Some(pid) && state(it) == Some('Z')).collect()
