@@ -13,6 +13,8 @@ impl Emperor {
             Effect::Watch(vassal) => self.watch(vassal),
             Effect::Unwatch(vassal) => self.unwatch(vassal),
             Effect::Spawn(vassal, life, role) => self.spawn(vassal, life, role),
+            Effect::Ask(vassal, life) => self.ask(vassal, life),
+            Effect::EndTalk(life, why) => self.end_talk(life, why),
             Effect::Tell(life, order) => self.tell(life, settings::byte(order)),
             Effect::Signal(life, signal) => self.signal(life, signal),
             Effect::Kill(life) => self.signal(life, 9),

@@ -23,6 +23,7 @@ pub(super) fn loudness(note: &Note) -> Level {
         Note::Held { .. } | Note::Killed { .. } | Note::Silent => Level::Warning,
         Note::Died { loyal: false, .. } => Level::Warning,
         Note::Running { .. }
+        | Note::Adopted { .. }
         | Note::Loyal
         | Note::Waiting { .. }
         | Note::Reloading { .. }
@@ -51,6 +52,7 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Note::Running { pid } => write!(f, "runs with pid {pid}"),
+            Note::Adopted { pid } => write!(f, "is adopted with pid {pid}"),
             Note::Ready => f.write_str("has been spawned"),
             Note::Accepting => f.write_str("is ready to accept requests"),
             Note::Loyal => f.write_str("is now loyal"),

@@ -5,6 +5,7 @@
 
 mod act;
 mod custody;
+mod forkserver;
 mod helpers;
 mod lines;
 pub mod notify;
@@ -46,6 +47,8 @@ enum Token {
     Status(LifeId),
     /// Emperor pipe.
     Pipe(LifeId),
+    /// Talk with the fork server.
+    ForkServer(LifeId),
     /// Notify socket.
     Notify(LifeId),
     /// End of a process.
@@ -69,8 +72,9 @@ enum Token {
 impl crate::reactor::Token for Token {
     fn rank(self) -> u8 {
         match self {
-            Self::Status(_) => 0,                 // "exec failed" before "it exited"
-            Self::Pipe(_) | Self::Notify(_) => 1, // last words before the death notice
+            Self::Status(_) => 0, // "exec failed" before "it exited"
+            // Last words before the death notice; who was named as born before who has died.
+            Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => 2,
             Self::Monitor(_) | Self::OnDemand(_) | Self::Stats(_) => 3,
             Self::Signals | Self::Keeper | Self::Superior => 4, // SIGCHLD here only means orphans
@@ -98,6 +102,7 @@ pub struct Emperor {
     template: Template,
     null: OwnedFd,
     ondemand: ondemand::Options,
+    forks: forkserver::Forks,
     stats: stats::Stats,
     notify: notify::Notifier,
     signals: SignalFd,
@@ -170,6 +175,7 @@ impl Emperor {
             Token::Status(life) => self.read_status(life),
             Token::Pipe(life) => self.read_pipe(life),
             Token::Notify(life) => self.read_notify(life),
+            Token::ForkServer(life) => self.go_on_talking(life),
             Token::Pidfd(life) => self.reap(life),
             Token::Helper(id) => self.reap_helper(id),
             Token::Monitor(source) => {
@@ -185,8 +191,13 @@ impl Emperor {
 
     fn deadline(&self) -> Option<Instant> {
         let monitors = self.monitors.iter().filter_map(|source| source.monitor.deadline());
-        let (realm, helpers) = (self.realm.deadline(), self.helpers.deadline());
-        let own = [realm, helpers, self.stats.deadline(), self.notify.deadline()];
+        let own = [
+            self.realm.deadline(),
+            self.helpers.deadline(),
+            self.stats.deadline(),
+            self.notify.deadline(),
+            self.forks.deadline(),
+        ];
         let more = (self.more_strangers || !self.events.is_empty()).then_some(self.now);
         monitors.chain(own.into_iter().flatten()).chain(more).min()
     }
@@ -205,6 +216,9 @@ impl Emperor {
         }
         if due(self.helpers.deadline()) {
             self.expire_helpers();
+        }
+        if due(self.forks.deadline()) {
+            self.look_at_forks();
         }
         if due(self.realm.deadline()) {
             self.happen(Event::Time);

@@ -44,7 +44,35 @@ pub(super) struct Process {
     pub config: Option<OwnedFd>,
     /// The listeners that its stage has sent, until they become the vassal's.
     pub custody: Vec<OwnedFd>,
+    /// Who is forked from this one may sit in its group: it is signalled alone.
+    pub alone: bool,
+    /// The base that it was forked from.
+    pub base: Option<Vec<u8>>,
     flood: Flood,
+}
+
+impl Process {
+    /// A process that has said nothing yet, with our end of its emperor pipe.
+    pub fn new(
+        vassal: VassalId,
+        (pid, pidfd): (Pid, OwnedFd),
+        pipe: OwnedFd,
+        now: Instant,
+    ) -> Self {
+        Self {
+            vassal,
+            pid,
+            pidfd,
+            pipe: Some(pipe),
+            status: None,
+            notify: None,
+            config: None,
+            custody: Vec::new(),
+            alone: false,
+            base: None,
+            flood: Flood { since: now, bytes: 0, seconds: 0 },
+        }
+    }
 }
 
 /// How much a vassal talks.
@@ -152,15 +180,9 @@ impl Emperor {
             return give_up(error);
         }
         let process = Process {
-            vassal,
-            pid,
-            pidfd,
-            pipe: Some(pipe),
             status: Some(status),
-            notify: None,
-            config: None,
-            custody: Vec::new(),
-            flood: Flood { since: self.now, bytes: 0, seconds: 0 },
+            alone: self.is_base(vassal),
+            ..Process::new(vassal, (pid, pidfd), pipe, self.now)
         };
         self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
@@ -330,13 +352,17 @@ impl Emperor {
         }
     }
 
-    /// A signal to its process group, whose leader is our own child that is not reaped.
+    /// A signal to its process group, whose leader is our own child that is not reaped. One that leads
+    /// no group, because it still sits in that of its base, gets it alone.
     pub(super) fn signal(&mut self, life: LifeId, number: i32) {
         let Some(process) = self.processes.get(&life) else { return };
         let Some(signal) = Signal::new(number) else { return };
         // Before its setsid the group does not exist yet; the process does.
-        let sent = process::kill_group(process.pid, signal)
-            .or_else(|_| pidfd::send(process.pidfd.as_fd(), signal));
+        let alone = || pidfd::send(process.pidfd.as_fd(), signal);
+        let sent = match process.alone {
+            true => alone(),
+            false => process::kill_group(process.pid, signal).or_else(|_| alone()),
+        };
         if let Err(error) = sent {
             let why = format!("cannot be sent {}: {error}", lines::signal_name(number));
             self.say(life, crate::log::Level::Error, &why);
@@ -348,7 +374,7 @@ impl Emperor {
     /// A pidfd is readable, or the process was met among the dead.
     pub(super) fn reap(&mut self, life: LifeId) {
         let Some(process) = self.processes.get(&life) else { return };
-        let pid = process.pid;
+        let (pid, alone) = (process.pid, process.alone);
         match pidfd::wait(process.pidfd.as_fd(), Reap::Peek) {
             Ok(Some(_)) => {}
             Ok(None) => return,
@@ -364,7 +390,7 @@ impl Emperor {
         self.read_bytes(life, LAST_WORDS);
         self.read_notify(life);
         // The leader is not reaped yet, so its number, and that of its group, can be nobody else's.
-        if let Some(kill) = Signal::new(9) {
+        if let Some(kill) = Signal::new(9).filter(|_| !alone) {
             let _ = process::kill_group(pid, kill);
         }
         let Some(process) = self.processes.get(&life) else { return };
@@ -374,7 +400,10 @@ impl Emperor {
         };
         if let Some(process) = self.processes.remove(&life) {
             self.pids.remove(&process.pid);
-            self.ended_sessions.insert(process.pid.get());
+            match alone {
+                true => self.base_ended(life, pid),
+                false => drop(self.ended_sessions.insert(pid.get())),
+            }
             for fd in [process.status, process.pipe, process.notify, Some(process.pidfd)] {
                 self.close(fd);
             }
@@ -417,7 +446,7 @@ impl Emperor {
     }
 }
 
-fn exit(ended: Ended) -> Exit {
+pub(super) fn exit(ended: Ended) -> Exit {
     match ended {
         Ended::Exited(code) => Exit::Code(i32::from(code)),
         Ended::Killed { signal, .. } => Exit::Signal(signal.raw()),

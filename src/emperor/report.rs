@@ -106,6 +106,8 @@ impl Emperor {
             last_run: wall.of(life.and_then(|life| life.reloaded).or(history.last_run)),
             cursed: life.map_or(0, |life| cursed(life, wall)),
             on_demand: vassal.address().unwrap_or_default().as_bytes().to_vec(),
+            adopted: life.is_some_and(|life| life.adopted),
+            base: life.and_then(|life| self.base_of(life.id)),
             monitor: sources.get(vassal.key.source.0).cloned().unwrap_or_default(),
             respawns: u64::from(reloads) + u64::from(history.starts.saturating_sub(1)),
             state: state_name(vassal),
@@ -138,8 +140,12 @@ fn millis(duration: std::time::Duration) -> u64 {
 
 fn cursed(life: &Life, wall: Wall) -> i64 {
     match life.phase {
-        LifePhase::Cursed { since, .. } => wall.at(since),
-        LifePhase::Starting { .. } | LifePhase::Running(_) => 0,
+        LifePhase::Cursed { since, .. } | LifePhase::Asked { unwanted: Some(since), .. } => {
+            wall.at(since)
+        }
+        LifePhase::Starting { .. }
+        | LifePhase::Asked { unwanted: None, .. }
+        | LifePhase::Running(_) => 0,
     }
 }
 
@@ -178,6 +184,7 @@ pub(super) fn reason(vassal: &Vassal) -> Option<String> {
         Why::Penalty => format!("blacklisted after {} deaths", vassal.penalty.deaths()),
         Why::Resource(why) | Why::Address(why) => why.clone(),
         Why::StopHook => "waits for the end of its stop hook".to_owned(),
+        Why::Base(why) => format!("waits for its base: {why}"),
         Why::Pace => "it has ended without taking its connection".to_owned(),
         Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
     })

@@ -26,7 +26,7 @@ use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
 use crate::sys::socket::{self, ListenOptions};
 use crate::sys::{creds, fd, memory, pidfd, prctl, process};
 
-use super::{Emperor, Source, Token, notify, ondemand, stats, superior};
+use super::{Emperor, Source, Token, forkserver, notify, ondemand, stats, superior};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
@@ -162,6 +162,7 @@ impl Emperor {
         let now = Instant::now();
         let notify = notifier(given, now, &mut log);
         let monitors = monitors(config, &mut log)?;
+        let forks = fork_server(config)?;
         for (index, source) in monitors.iter().enumerate() {
             let token = Token::Monitor(SourceId(index));
             let descriptor = source.monitor.descriptor();
@@ -189,6 +190,7 @@ impl Emperor {
                 backlog: config.listen,
                 mode: config.chmod_socket.unwrap_or(0o666),
             },
+            forks,
             stats,
             notify,
             signals,
@@ -242,7 +244,24 @@ fn rules(config: &EmperorConfig) -> Rules {
         graceful_shutdown: config.graceful_shutdown,
         stage: starts_stage(config),
         stop_hook: config.stop_hook.is_some(),
+        fork_server: config.use_fork_server.is_some(),
+        bases: config.fork_bases.iter().map(|name| name.value.clone().into_bytes()).collect(),
+        ..Rules::default()
     }
+}
+
+/// Where the fork server is; it is asked with descriptors, which only unix sockets carry.
+fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> {
+    let Some(setting) = &config.use_fork_server else { return Ok(forkserver::Forks::default()) };
+    let here = std::env::current_dir().unwrap_or_default();
+    let place = ondemand::place(&setting.value, &here);
+    let unix = place.filter(|place| !matches!(place, socket::Address::Tcp(_)));
+    let unix = unix.ok_or_else(|| SetupError {
+        doing: format!("use the fork server at {} ({setting})", setting.value),
+        source: io::ErrorKind::InvalidInput.into(),
+        advice: "; name a unix socket, by its path or as @name",
+    })?;
+    Ok(forkserver::Forks::at(unix))
 }
 
 /// Whether vassals start through the stage. As soon as another program may be started in its place, all are

@@ -89,6 +89,8 @@ impl Emperor {
     pub(super) fn reap_strangers(&mut self) {
         for _ in 0..MAX_STRANGERS {
             let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
+            // One that a fork server has named is ours from the moment it can be seen here.
+            self.prove_claim_of(pid);
             if let Some(life) = self.pids.get(&pid).copied() {
                 self.reap(life);
                 continue;
@@ -97,7 +99,7 @@ impl Emperor {
                 self.reap_helper(helper);
                 continue;
             }
-            let _ = process::reap(pid);
+            self.reap_stranger(pid);
         }
         self.more_strangers = true;
     }

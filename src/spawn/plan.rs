@@ -112,6 +112,15 @@ impl Template {
         }
     }
 
+    /// The arguments of a vassal, the program among them, for a program that runs already; `file` is
+    /// what it is told as the name of its file.
+    pub fn argv<'a>(&'a self, name: &[u8], file: &'a [u8]) -> Vec<&'a [u8]> {
+        let named = [self.option(name).to_bytes(), file];
+        let before = self.programs.first().into_iter().chain(&self.before);
+        let before = before.map(|text| text.to_bytes()).chain(named);
+        before.chain(self.after.iter().map(|text| text.to_bytes())).collect()
+    }
+
     /// Makes the plan of one start.
     ///
     /// # Errors
@@ -192,5 +201,16 @@ mod tests {
         assert_eq!(of(b"a.js"), "--json");
         assert_eq!(of(b"a.vassal"), "--config");
         assert_eq!(of(b"a.else"), "--inherit");
+    }
+
+    #[test]
+    fn the_arguments_of_a_vassal_stand_in_the_order_of_uwsgi() {
+        let limit = process::descriptor_limit().unwrap();
+        let mut template = Template::new(vec![c"/bin/x".into()], Vec::new(), limit);
+        template.before = vec![c"--set".into(), c"a=b".into()];
+        template.after = vec![c"--include".into(), c"c".into()];
+        let argv = template.argv(b"one.ini", b"emperor://one.ini");
+        let expected = ["/bin/x", "--set", "a=b", "--ini", "emperor://one.ini", "--include", "c"];
+        assert_eq!(argv, expected.map(str::as_bytes));
     }
 }

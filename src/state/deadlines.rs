@@ -1,9 +1,8 @@
 //! The rows of the event table that time brings: holds that end, and what a life has missed.
 
-use super::LifeId;
-use super::Note;
 use super::life::Overdue;
 use super::vassal::{Phase, Then, Turn, Vassal};
+use super::{Effect, LifeId, Note};
 
 impl Vassal {
     /// Serves every deadline that has passed.
@@ -72,6 +71,12 @@ impl Vassal {
                 }
             }
             Overdue::Beat => self.beat_missing(id, turn),
+            Overdue::Talk => {
+                if let Some(life) = self.life_mut(id) {
+                    let why = life.end_talk(turn.now, turn.rules);
+                    turn.out.push(Effect::EndTalk(id, why));
+                }
+            }
             Overdue::Start => self.too_late(id, "its program does not run in time", turn),
             Overdue::Readiness => self.too_late(id, "it is not ready in time", turn),
             Overdue::Word => self.too_late(id, "no heartbeat, and no word since", turn),

@@ -12,6 +12,14 @@ pub enum Phase {
         /// The program must run by then.
         deadline: Instant,
     },
+    /// A base is asked for it; there is no process of ours yet.
+    Asked {
+        /// The answer, or the proof of it, must be there by then.
+        deadline: Instant,
+        /// Nobody wants it any more since then: what is born is stopped. The talk is not cut short,
+        /// because nobody would know what was born of it.
+        unwanted: Option<Instant>,
+    },
     /// Its program runs.
     Running(Watch),
     /// Told to stop, or to be killed.
@@ -45,6 +53,8 @@ pub struct Watch {
 pub enum Overdue {
     /// Its program does not run in time.
     Start,
+    /// The fork server does not answer in time, or with what cannot be proved in time.
+    Talk,
     /// It has been running long enough to count as accepting.
     Accepting,
     /// It has been running long enough to count as loyal.
@@ -105,6 +115,12 @@ pub struct Life {
     pub reloads: u32,
     /// The last of them.
     pub reloaded: Option<Instant>,
+    /// It was forked by a base.
+    pub adopted: bool,
+    /// The base has answered; what it has said is being proved.
+    answered: bool,
+    /// It was told to reload by byte, and has said nothing since.
+    reloading: bool,
     stopped_by: Option<i32>,
 }
 
@@ -127,13 +143,64 @@ impl Life {
             marks: Marks::default(),
             reloads: 0,
             reloaded: None,
+            adopted: false,
+            answered: false,
+            reloading: false,
             stopped_by: None,
         }
     }
 
-    /// It was told to stop, or to be killed.
+    /// A life that a base is about to be asked for.
+    pub fn asked(id: LifeId, role: Role, now: Instant, rules: &Rules) -> Self {
+        let deadline = now + rules.adoption_timeout;
+        Self {
+            phase: Phase::Asked { deadline, unwanted: None },
+            verdict: true,
+            ..Self::new(id, role, now, rules)
+        }
+    }
+
+    /// It was told to stop, or to be killed; or will be, as soon as it is born.
     pub fn is_cursed(&self) -> bool {
-        matches!(self.phase, Phase::Cursed { .. })
+        matches!(self.phase, Phase::Cursed { .. } | Phase::Asked { unwanted: Some(_), .. })
+    }
+
+    /// A base was asked for it, and it is not adopted yet.
+    pub fn is_asked(&self) -> bool {
+        matches!(self.phase, Phase::Asked { .. })
+    }
+
+    /// The base has named a process; it must be proved by a new deadline.
+    pub fn answered(&mut self, now: Instant, rules: &Rules) {
+        if let Phase::Asked { deadline, .. } = &mut self.phase {
+            *deadline = now + rules.claim_timeout;
+            self.answered = true;
+        }
+    }
+
+    /// The talk is given up: why. The shell answers at once; the new deadline is for one that does not.
+    pub fn end_talk(&mut self, now: Instant, rules: &Rules) -> &'static str {
+        if let Phase::Asked { deadline, .. } = &mut self.phase {
+            *deadline = now + rules.adoption_timeout;
+        }
+        match self.answered {
+            true => "the fork server has named a process that has not become ours",
+            false => "the fork server has not answered in time",
+        }
+    }
+
+    /// It has a process; tells whether anybody still wants it.
+    pub fn adopt(&mut self, pid: i32, now: Instant, rules: &Rules) -> bool {
+        let wanted = !self.is_cursed();
+        self.pid = Some(pid);
+        self.adopted = true;
+        self.run(now, rules);
+        wanted
+    }
+
+    /// It has ended by itself instead of reloading: its successor is a new fork.
+    pub fn ended_for_reload(&self, exit: Exit) -> bool {
+        self.adopted && self.reloading && matches!(exit, Exit::Code(_))
     }
 
     /// Its program runs, and nobody has told it to stop.
@@ -166,6 +233,7 @@ impl Life {
     pub fn hear(&mut self, now: Instant, said: Said, channel: Channel, rules: &Rules) -> bool {
         let first = channel == Channel::Pipe && !self.spoke;
         self.spoke |= channel == Channel::Pipe;
+        self.reloading = false;
         if let Phase::Running(watch) = &mut self.phase {
             watch.word_by = None;
             if first {
@@ -213,6 +281,7 @@ impl Life {
         self.count_reload(now);
         self.ready = false;
         self.accepting = false;
+        self.reloading = true;
         // Nobody beats while he loads; the first beat after it starts the watch anew.
         if let Phase::Running(watch) = &mut self.phase {
             watch.beat_by = None;
@@ -236,7 +305,7 @@ impl Life {
     /// Tells it to stop; one that does not run its program yet is killed.
     pub fn stop(&mut self, now: Instant, rules: &Rules, out: &mut Vec<Effect>) {
         match self.phase {
-            Phase::Starting { .. } => self.kill(now, rules, out),
+            Phase::Starting { .. } | Phase::Asked { .. } => self.kill(now, rules, out),
             Phase::Running(_) => {
                 let graceful = rules.graceful_shutdown;
                 let order = if graceful { Order::StopGracefully } else { Order::Stop };
@@ -255,16 +324,22 @@ impl Life {
 
     /// Its pipe is gone, so it cannot be told: the curse alone.
     pub fn curse(&mut self, now: Instant, rules: &Rules) {
-        let since = match self.phase {
-            Phase::Cursed { since, .. } => since,
+        let since = match &mut self.phase {
+            Phase::Cursed { since, .. } => *since,
             Phase::Starting { .. } | Phase::Running(_) => now,
+            Phase::Asked { unwanted, .. } => {
+                unwanted.get_or_insert(now);
+                return;
+            }
         };
         self.phase = Phase::Cursed { since, kill_at: now + rules.curse_tolerance };
     }
 
     /// Kills it without a further word, and again each curse tolerance.
     pub fn kill(&mut self, now: Instant, rules: &Rules, out: &mut Vec<Effect>) {
-        out.push(Effect::Kill(self.id));
+        if !self.is_asked() {
+            out.push(Effect::Kill(self.id));
+        }
         self.curse(now, rules);
     }
 
@@ -280,6 +355,7 @@ impl Life {
     pub fn deadline(&self) -> Option<(Instant, Overdue)> {
         match &self.phase {
             Phase::Starting { deadline } => Some((*deadline, Overdue::Start)),
+            Phase::Asked { deadline, .. } => Some((*deadline, Overdue::Talk)),
             Phase::Cursed { kill_at, .. } => Some((*kill_at, Overdue::Kill)),
             Phase::Running(watch) => [
                 (watch.accepting_at, Overdue::Accepting),

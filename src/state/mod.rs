@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+pub mod births;
 pub mod deadlines;
 pub mod life;
 pub mod penalty;
@@ -73,6 +74,36 @@ pub struct Rules {
     pub stage: bool,
     /// A command is run for each life that has ended.
     pub stop_hook: bool,
+    /// Vassals are asked from a fork server, but for the bases.
+    pub fork_server: bool,
+    /// Names of vassals that serve others as fork servers, and are started normally themselves.
+    pub bases: Vec<Vec<u8>>,
+    /// From the request to a fork server to its answer.
+    pub adoption_timeout: Duration,
+    /// From its answer until the process that it names is our child.
+    pub claim_timeout: Duration,
+}
+
+impl Rules {
+    /// How the lives of the vassal of this name come to be.
+    pub fn origin(&self, name: &[u8]) -> Origin {
+        match self.bases.iter().any(|base| base == name) {
+            true => Origin::Base,
+            false if self.fork_server => Origin::Asked,
+            false => Origin::Forked,
+        }
+    }
+}
+
+/// How the lives of a vassal come to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By a fork of ours.
+    Forked,
+    /// The same, and others are forked from it.
+    Base,
+    /// A base is asked to fork; the process is adopted.
+    Asked,
 }
 
 impl Default for Rules {
@@ -93,6 +124,10 @@ impl Default for Rules {
             graceful_shutdown: false,
             stage: true,
             stop_hook: false,
+            fork_server: false,
+            bases: Vec::new(),
+            adoption_timeout: Duration::from_secs(5),
+            claim_timeout: Duration::from_secs(1),
         }
     }
 }
@@ -228,6 +263,12 @@ pub enum LifeEvent {
     Spawned(i32),
     /// No process was made: the reason. Nobody is to blame.
     SpawnFailed(String),
+    /// The base takes no requests yet, or no more: the reason. No process was made.
+    BaseNotReady(String),
+    /// The fork server has named a process; whether that is ours is being proved.
+    Answered,
+    /// It is: this life has the process of this number, which is for eyes only.
+    Adopted(i32),
     /// The stage has prepared everything.
     Verdict(Settings),
     /// The start has failed for this reason; the process is about to end.
@@ -327,6 +368,11 @@ pub enum Effect {
     Unwatch(VassalId),
     /// Fork; answered by `Spawned` or `SpawnFailed`.
     Spawn(VassalId, LifeId, Role),
+    /// Ask the fork server; answered at once by `BaseNotReady` or `SpawnFailed`, or later by one of
+    /// these, or by `Answered` and `Adopted`.
+    Ask(VassalId, LifeId),
+    /// Give the talk up for this reason; answered by `SpawnFailed`.
+    EndTalk(LifeId, &'static str),
     /// Say this on its emperor pipe.
     Tell(LifeId, Order),
     /// Send this signal to its process group.
@@ -353,6 +399,11 @@ pub enum Effect {
 pub enum Note {
     /// The program runs.
     Running {
+        /// Of the process.
+        pid: i32,
+    },
+    /// The process that a base has forked is the vassal's.
+    Adopted {
         /// Of the process.
         pid: i32,
     },

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::throttle::{Throttle, Ticket};
 use super::timers::Timers;
 use super::vassal::{Lane, Turn, Vassal, Want};
-use super::{Effect, Event, File, Key, LifeEvent, LifeId, Role, Rules, VassalId};
+use super::{Effect, Event, File, Key, LifeEvent, LifeId, Origin, Role, Rules, VassalId};
 
 /// A life holds its place in the start budget no longer than this.
 const SLOT: Duration = Duration::from_secs(1);
@@ -178,14 +178,22 @@ impl Realm {
 
     fn life(&mut self, id: LifeId, event: LifeEvent, sink: &mut Sink<'_>) {
         let Some(vassal) = self.vassal_of(id) else { return };
-        let ended = matches!(event, LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_));
+        let ended = matches!(
+            event,
+            LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_)
+        );
         let decided = matches!(
             event,
-            LifeEvent::Verdict(_) | LifeEvent::StartFailed(_) | LifeEvent::StatusClosed
+            LifeEvent::Verdict(_)
+                | LifeEvent::StartFailed(_)
+                | LifeEvent::StatusClosed
+                | LifeEvent::Adopted(_)
         );
         if matches!(event, LifeEvent::Exited(_)) {
             self.stop_hook(vassal, id, sink);
         }
+        let born = matches!(event, LifeEvent::Adopted(_));
+        let before = self.is_base_up(vassal);
         if ended {
             self.lives.remove(&id);
         }
@@ -193,6 +201,18 @@ impl Realm {
             self.slots.retain(|(_, life)| *life != id);
         }
         self.with(vassal, sink, |vassal, turn| vassal.life(id, event, turn));
+        if born && self.ragnarok.is_some_and(|end| end.killed) {
+            sink.out.push(Effect::Kill(id));
+        }
+        if !before && self.is_base_up(vassal) {
+            self.all(sink, Vassal::base_ready);
+        }
+    }
+
+    /// Whether this vassal is a base, and takes requests.
+    fn is_base_up(&self, id: VassalId) -> bool {
+        let base = self.vassal(id).filter(|vassal| vassal.origin == Origin::Base);
+        base.and_then(Vassal::current).is_some_and(|life| life.accepting)
     }
 
     /// A life has ended: clears up after it. A check of the file has left nothing.
@@ -270,7 +290,9 @@ impl Realm {
         }
         end.killed = true;
         end.kill_at = now + LAST_WAIT;
-        sink.out.extend(self.lives.keys().copied().map(Effect::Kill));
+        let lives = self.vassals.values().flat_map(|v| [v.current(), v.other()]).flatten();
+        let born = lives.filter(|life| !life.is_asked());
+        sink.out.extend(born.map(|life| Effect::Kill(life.id)));
         if !self.hooks.is_empty() {
             sink.out.push(Effect::KillHooks);
         }

@@ -8,13 +8,12 @@ use std::time::Duration;
 use super::life::Life;
 use super::throttle::Ticket;
 use super::vassal::{
-    FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn, Vassal, Why, lane_after,
-    running,
+    FIRST_BASE_RETRY, FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn,
+    Vassal, Why, lane_after, running,
 };
 use super::{Channel, Effect, Exit, File, LifeEvent, LifeId, Note, Role, Said, Settings};
 
 const LAST_BIND_RETRY: Duration = Duration::from_secs(10);
-const LAST_RESOURCE_RETRY: Duration = Duration::from_secs(30);
 /// Between two starts by connections, for a program that ends without taking any.
 const PACE: Duration = Duration::from_millis(100);
 
@@ -25,6 +24,7 @@ impl Vassal {
     pub fn changed(&mut self, file: File, turn: &mut Turn<'_>) {
         self.penalty.forgive();
         self.resource_retry = FIRST_RESOURCE_RETRY;
+        self.base_retry = FIRST_BASE_RETRY;
         let moved = self.renew(file, turn);
         let anew = Then::Begin(Lane::Budget);
         let stays = !moved && !self.has_fault();
@@ -35,6 +35,7 @@ impl Vassal {
                 | Why::Budget
                 | Why::Penalty
                 | Why::Resource(_)
+                | Why::Base(_)
                 | Why::Address(_)
                 | Why::StopHook
                 | Why::Pace
@@ -286,6 +287,9 @@ impl Vassal {
         match event {
             LifeEvent::Spawned(pid) => self.spawned(id, pid),
             LifeEvent::SpawnFailed(why) => self.spawn_failed(id, why, turn),
+            LifeEvent::BaseNotReady(why) => self.base_not_ready(id, why, turn),
+            LifeEvent::Answered => self.answered(id, turn),
+            LifeEvent::Adopted(pid) => self.adopted(id, pid, turn),
             LifeEvent::Verdict(settings) => self.verdict(id, settings),
             LifeEvent::StartFailed(why) => self.start_failed(id, why, turn),
             LifeEvent::StatusClosed => self.status_closed(id, turn),
@@ -293,45 +297,6 @@ impl Vassal {
             LifeEvent::PipeClosed => self.pipe_closed(id, turn),
             LifeEvent::Exited(exit) => self.exited(id, exit, turn),
         }
-    }
-
-    fn spawned(&mut self, id: LifeId, pid: i32) {
-        if let Some(life) = self.life_mut(id) {
-            life.pid = Some(pid);
-        }
-    }
-
-    fn spawn_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
-        let wait = self.resource_retry;
-        self.resource_retry = (wait * 2).min(LAST_RESOURCE_RETRY);
-        if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
-            self.history.starts = self.history.starts.saturating_sub(1);
-        }
-        self.history.last_error = Some(why.clone());
-        self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
-        let hold = Hold::until(Why::Resource(why), turn.now + wait);
-        self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Starting(_) => Phase::Held(hold),
-            Phase::Replacing { current, next, again } => {
-                if next.id != id {
-                    Phase::Replacing { current, next, again }
-                } else if current.is_cursed() {
-                    Phase::Stopping { life: current, other: None, then: Then::Judge }
-                } else {
-                    Phase::Running { current, due: Some(hold) }
-                }
-            }
-            // Killed before the fork was answered: nothing is there to be reaped.
-            Phase::Stopping { life, other, then } => match other {
-                None => self.after(then, turn),
-                Some(other) if life.id == id => Phase::Stopping { life: other, other: None, then },
-                Some(_) => Phase::Stopping { life, other: None, then },
-            },
-            same @ (Phase::Held(_)
-            | Phase::Waiting
-            | Phase::Running { .. }
-            | Phase::Retiring { .. }) => same,
-        };
     }
 
     fn verdict(&mut self, id: LifeId, settings: Settings) {

@@ -6,12 +6,13 @@ use super::life::Life;
 use super::penalty::Penalty;
 use super::throttle::Ticket;
 use super::{
-    Effect, Exit, File, Key, LifeId, Note, OnDemand, Order, ReloadWay, Restart, Role, Rules,
-    VassalId,
+    Effect, Exit, File, Key, LifeId, Note, OnDemand, Order, Origin, ReloadWay, Restart, Role,
+    Rules, VassalId,
 };
 
 pub(super) const FIRST_BIND_RETRY: Duration = Duration::from_millis(50);
 pub(super) const FIRST_RESOURCE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const FIRST_BASE_RETRY: Duration = Duration::from_millis(50);
 /// A life shorter than this has come back too fast: its successor waits in the throttle's queue.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -96,8 +97,10 @@ pub enum Why {
     Budget,
     /// Its deaths have earned it.
     Penalty,
-    /// The kernel has refused to fork.
+    /// The kernel has refused to fork, or a talk with the fork server has failed.
     Resource(String),
+    /// The fork server takes no requests yet.
+    Base(String),
     /// Its on-demand address is not bound.
     Address(String),
     /// The stop hook of a life that has ended is not over.
@@ -200,7 +203,10 @@ pub struct Vassal {
     /// For statistics.
     pub history: History,
     pub(super) demand: Option<Demand>,
+    /// How its lives come to be.
+    pub origin: Origin,
     pub(super) resource_retry: Duration,
+    pub(super) base_retry: Duration,
     last_ticket: u64,
 }
 
@@ -209,6 +215,7 @@ impl Vassal {
     pub fn new(id: VassalId, key: Key, file: File, lane: Lane, turn: &mut Turn<'_>) -> Self {
         let mut vassal = Self {
             id,
+            origin: turn.rules.origin(&key.name),
             key,
             demand: demand_of(&file),
             born: file.modified,
@@ -218,6 +225,7 @@ impl Vassal {
             history: History::default(),
             last_ticket: 0,
             resource_retry: FIRST_RESOURCE_RETRY,
+            base_retry: FIRST_BASE_RETRY,
         };
         vassal.phase = vassal.begin(lane, turn);
         vassal
@@ -321,13 +329,23 @@ impl Vassal {
 
     pub(super) fn spawn(&mut self, role: Role, turn: &mut Turn<'_>) -> Box<Life> {
         *turn.last_life += 1;
-        let life = Life::new(LifeId(*turn.last_life), role, turn.now, turn.rules);
+        let id = LifeId(*turn.last_life);
+        let (life, effect) = match self.origin {
+            Origin::Forked | Origin::Base => {
+                let life = Life::new(id, role, turn.now, turn.rules);
+                (life, Effect::Spawn(self.id, id, role))
+            }
+            Origin::Asked => {
+                let life = Life::asked(id, role, turn.now, turn.rules);
+                (life, Effect::Ask(self.id, id))
+            }
+        };
         if role == Role::Vassal {
             self.history.starts = self.history.starts.saturating_add(1);
             self.history.first_run.get_or_insert(turn.now);
             self.history.last_run = Some(turn.now);
         }
-        turn.out.push(Effect::Spawn(self.id, life.id, role));
+        turn.out.push(effect);
         Box::new(life)
     }
 
@@ -344,7 +362,9 @@ impl Vassal {
             self.note(Note::ReplacementFailed { why }, turn);
             return running(current);
         }
-        if !turn.rules.stage && !self.has_custody(&current) {
+        // What a base forks is as new as the base, and cannot be checked before.
+        let unchecked = !turn.rules.stage && !self.has_custody(&current);
+        if self.origin == Origin::Asked || unchecked {
             return self.stop(current, None, Then::Begin(Lane::Budget), turn);
         }
         let by = match self.has_custody(&current) {
@@ -412,6 +432,10 @@ impl Vassal {
     pub(super) fn judge(&mut self, life: &Life, exit: Exit, turn: &mut Turn<'_>) -> Then {
         let lived = life.age(turn.now);
         self.remember(life, exit);
+        if life.ended_for_reload(exit) {
+            self.note(Note::Stopped { exit, lived }, turn);
+            return Then::Begin(Lane::Budget);
+        }
         if self.demand.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
             self.note(Note::Stopped { exit, lived }, turn);
             return Then::Begin(Lane::Budget);

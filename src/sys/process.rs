@@ -310,6 +310,18 @@ pub fn reap(child: Pid) -> io::Result<Option<Ended>> {
     Ok(waitid(libc::P_PID, id, Reap::Take)?.map(|(_, ended)| ended))
 }
 
+/// The real user of a child that has ended and is not reaped; it stays a zombie.
+///
+/// # Errors
+/// `ECHILD` if it is no child of ours; `EAGAIN` if it has not ended.
+pub fn user_of_ended(child: Pid) -> io::Result<u32> {
+    let id = libc::id_t::try_from(child.get()).map_err(io::Error::other)?;
+    let info = waitid_raw(libc::P_PID, id, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)?;
+    who_and_how(&info).0.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
+    // SAFETY: waitid(2) has filled in the fields of SIGCHLD, as there is a pid.
+    Ok(unsafe { info.si_uid() })
+}
+
 /// The signal that has stopped `child` since the last time this was asked.
 ///
 /// # Errors

@@ -1,12 +1,12 @@
 //! The kernel and its processes: what effects do, and what comes of it later.
 //!
-//! How a life comes to be is `fork` alone; one that is asked from a base would be a second way, with an
-//! agenda of its own, and everything after the birth is the same.
+//! A life comes to be by `fork`, or by `ask`: then a base forks it, and what it answers may be late, lost
+//! or a lie. Everything after the birth is the same.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, Said, VassalId};
+use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, Said, Settings, VassalId};
 
 use crate::program::{Course, Manners, Program, Stage, Voice};
 use crate::rng::Rng;
@@ -24,6 +24,15 @@ pub struct Process {
     pipe: VecDeque<LifeEvent>,
     status_open: bool,
     pipe_open: bool,
+    adopted: bool,
+}
+
+/// What a base was asked for, until the realm has heard how that went.
+#[derive(Debug)]
+pub struct Talk {
+    pub vassal: VassalId,
+    program: Program,
+    heard: VecDeque<LifeEvent>,
 }
 
 #[derive(Debug)]
@@ -45,6 +54,12 @@ enum Act {
     Beat(u32),
     ClosePipe,
     Exit(Exit),
+    /// The base answers.
+    Answer,
+    /// The process that it has named becomes a child of the emperor.
+    Adopt,
+    /// The talk comes to nothing.
+    Fail(LifeEvent),
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +68,8 @@ pub struct Kernel {
     pub listeners: BTreeMap<VassalId, Listener>,
     pub fork_fails: bool,
     pub bind_fails: bool,
+    pub base_fails: bool,
+    pub talks: BTreeMap<LifeId, Talk>,
     agenda: BTreeMap<(Instant, u64), (LifeId, Act)>,
     planned: u64,
 }
@@ -81,6 +98,9 @@ impl Kernel {
     }
 
     fn act(&mut self, now: Instant, life: LifeId, act: Act, rng: &mut Rng) {
+        if matches!(act, Act::Answer | Act::Adopt | Act::Fail(_)) {
+            return self.hear_base(now, life, act, rng);
+        }
         let Some(process) = self.processes.get_mut(&life).filter(|p| p.exit.is_none()) else {
             return;
         };
@@ -108,7 +128,101 @@ impl Kernel {
                 process.close_pipe();
                 process.exit = Some(exit);
             }
+            Act::Answer | Act::Adopt | Act::Fail(_) => {}
         }
+    }
+
+    /// A base is asked for a life; gives what is known at once.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        life: LifeId,
+        birth: Birth,
+        rng: &mut Rng,
+    ) -> Option<LifeEvent> {
+        let not_ready = || LifeEvent::BaseNotReady("end of file".to_owned());
+        let failed = || LifeEvent::SpawnFailed("rubbish".to_owned());
+        if self.base_fails && rng.percent(40) {
+            return Some(if rng.percent(70) { not_ready() } else { failed() });
+        }
+        let Birth { vassal, program, .. } = birth;
+        // No stage has read its file, so that nothing is known of it, and no notify socket is there.
+        let voice = match program.voice {
+            Voice::Notify | Voice::BrokenPromise => Voice::Mute,
+            voice => voice,
+        };
+        let program = Program { settings: Settings::default(), voice, ..program };
+        self.talks.insert(life, Talk { vassal, program, heard: VecDeque::new() });
+        let soon = now + rng.millis(40);
+        let late = now + rng.millis(9000);
+        match (self.base_fails, rng.below(10)) {
+            (false, _) | (true, 0..4) => {
+                self.plan(soon, life, Act::Answer);
+                self.plan(soon + rng.millis(5), life, Act::Adopt);
+            }
+            (true, 4) => {
+                self.plan(late, life, Act::Answer);
+                self.plan(late + rng.millis(1500), life, Act::Adopt);
+            }
+            // Born and dead before anybody has looked.
+            (true, 5) => {
+                self.plan(soon, life, Act::Adopt);
+                self.plan(soon, life, Act::Exit(Exit::Code(1)));
+            }
+            // A process that is not ours.
+            (true, 6) => self.plan(late, life, Act::Answer),
+            (true, 7) => self.plan(late, life, Act::Fail(not_ready())),
+            (true, 8) => self.plan(late, life, Act::Fail(failed())),
+            (true, _) => {}
+        }
+        None
+    }
+
+    fn hear_base(&mut self, now: Instant, life: LifeId, act: Act, rng: &mut Rng) {
+        let Some(talk) = self.talks.get_mut(&life) else { return };
+        talk.heard.push_back(match act {
+            Act::Fail(event) => event,
+            Act::Adopt => LifeEvent::Adopted(pid_of(life)),
+            _ => LifeEvent::Answered,
+        });
+        if !matches!(talk.heard.back(), Some(LifeEvent::Adopted(_))) {
+            return;
+        }
+        let process = Process {
+            vassal: talk.vassal,
+            program: talk.program.clone(),
+            execd: true,
+            exit: None,
+            status: VecDeque::new(),
+            pipe: VecDeque::new(),
+            status_open: false,
+            pipe_open: true,
+            adopted: true,
+        };
+        self.processes.insert(life, process);
+        self.begin(now, life, rng);
+    }
+
+    /// The realm gives a talk up; what was born of it is killed and reaped as a stranger.
+    pub fn end_talk(&mut self, life: LifeId) {
+        self.talks.remove(&life);
+        self.processes.remove(&life);
+    }
+
+    /// The lives of a vassal, those that are only asked for among them.
+    pub fn lives_of(&self, vassal: VassalId) -> usize {
+        let lives: BTreeSet<LifeId> = self.lives().collect();
+        lives.into_iter().filter(|life| self.owner(*life) == Some(vassal)).count()
+    }
+
+    /// All lives, those that are only asked for among them.
+    pub fn lives(&self) -> impl Iterator<Item = LifeId> {
+        self.processes.keys().chain(self.talks.keys()).copied()
+    }
+
+    fn owner(&self, life: LifeId) -> Option<VassalId> {
+        let asked = || self.talks.get(&life).map(|talk| talk.vassal);
+        self.processes.get(&life).map(|process| process.vassal).or_else(asked)
     }
 
     /// A new process, from fork to verdict; `staged`: the stage is what is exec'd first.
@@ -127,6 +241,7 @@ impl Kernel {
             pipe: VecDeque::new(),
             status_open: true,
             pipe_open: true,
+            adopted: false,
         };
         self.processes.insert(life, process);
         if rng.percent(5) {
@@ -221,6 +336,10 @@ impl Kernel {
         match order {
             Order::Stop | Order::StopGracefully => self.stop(now, life, Exit::Code(0), rng),
             Order::Reload if process.program.manners == Manners::Deaf => {}
+            // As a process that was forked from a loaded application may do.
+            Order::Reload if process.adopted && rng.percent(40) => {
+                self.plan(now + rng.millis(500), life, Act::Exit(Exit::Code(0)));
+            }
             Order::Reload => {
                 let Some(file) = file else { return };
                 // It stays the program that it is; how it behaves may be another matter now.
@@ -264,11 +383,21 @@ impl Kernel {
     /// Lives whose status socket, pipe or end waits to be read.
     pub fn readable(&self) -> Vec<LifeId> {
         let waits = |p: &Process| !p.status.is_empty() || !p.pipe.is_empty() || p.exit.is_some();
-        self.processes.iter().filter(|(_, p)| waits(p)).map(|(life, _)| *life).collect()
+        let heard = self.talks.iter().filter(|(_, talk)| !talk.heard.is_empty());
+        let processes = self.processes.iter().filter(|(life, _)| !self.talks.contains_key(life));
+        let processes = processes.filter(|(_, p)| waits(p)).map(|(life, _)| *life);
+        heard.map(|(life, _)| *life).chain(processes).collect()
     }
 
     /// Reads one event of a life in the order of the ranks; the last one reaps it.
     pub fn read(&mut self, life: LifeId) -> Option<LifeEvent> {
+        if let Some(talk) = self.talks.get_mut(&life) {
+            let event = talk.heard.pop_front()?;
+            if event != LifeEvent::Answered {
+                self.talks.remove(&life);
+            }
+            return Some(event);
+        }
         let process = self.processes.get_mut(&life)?;
         if let Some(event) = process.status.pop_front().or_else(|| process.pipe.pop_front()) {
             return Some(event);
@@ -280,7 +409,7 @@ impl Kernel {
 
     /// An event of this life that was delivered already.
     pub fn duplicate(&self, life: LifeId) -> Option<LifeEvent> {
-        let process = self.processes.get(&life)?;
+        let process = self.processes.get(&life).filter(|_| !self.talks.contains_key(&life))?;
         let read = |open: bool, queue: &VecDeque<LifeEvent>| !open && queue.is_empty();
         if read(process.status_open, &process.status) {
             return Some(LifeEvent::StatusClosed);
@@ -311,6 +440,11 @@ impl Kernel {
             }
         }
     }
+}
+
+/// A number for eyes only.
+pub fn pid_of(life: LifeId) -> i32 {
+    i32::try_from(life.0 % 30_000).unwrap() + 2
 }
 
 /// What a new process is made from.

@@ -7,7 +7,8 @@ use liege::state::life::{Life, Phase as LifePhase};
 use liege::state::realm::Realm;
 use liege::state::vassal::{Hold, Phase, Then, Vassal, Why};
 use liege::state::{
-    Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Role, Rules, Said, VassalId,
+    Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Origin, Role, Rules, Said,
+    VassalId,
 };
 
 use crate::world::World;
@@ -20,6 +21,8 @@ struct Seen {
     kind: Kind,
     until: Option<Instant>,
     throttled: bool,
+    /// It waits for a base, which may come before the hold ends.
+    base: bool,
     current: Option<LifeId>,
     /// The current life runs, and nobody has told it to stop.
     up: bool,
@@ -47,6 +50,8 @@ pub struct Ledger {
     /// No verdict yet: they hold a place in the start budget while they are young.
     undecided: BTreeMap<LifeId, Instant>,
     refused: BTreeSet<LifeId>,
+    /// Talks with a base, and when each must be over.
+    talks: BTreeMap<LifeId, Instant>,
     decided: BTreeSet<LifeId>,
     cursed: BTreeMap<LifeId, Instant>,
     killed: BTreeMap<LifeId, Instant>,
@@ -98,6 +103,7 @@ impl Seen {
             kind: kind(&vassal.phase),
             until,
             throttled,
+            base: matches!(&vassal.phase, Phase::Held(hold) if matches!(hold.why, Why::Base(_))),
             current: current.map(|life| life.id),
             up: current.is_some_and(|life| matches!(life.phase, LifePhase::Running(_))),
             overdue: current.and_then(Life::deadline).map(|(at, _)| at),
@@ -128,6 +134,7 @@ impl Ledger {
             lives: BTreeSet::new(),
             undecided: BTreeMap::new(),
             refused: BTreeSet::new(),
+            talks: BTreeMap::new(),
             decided: BTreeSet::new(),
             cursed: BTreeMap::new(),
             killed: BTreeMap::new(),
@@ -167,6 +174,18 @@ impl Ledger {
             Effect::Spawn(id, life, role) => {
                 check_spawn(world, before, event, (*id, *life, *role));
             }
+            Effect::Ask(id, life) => {
+                let origin = world.realm.vassal(*id).map(|vassal| vassal.origin);
+                assert_eq!(origin, Some(Origin::Asked), "{id:?} is asked from a base");
+                check_spawn(world, before, event, (*id, *life, Role::Vassal));
+                let until = world.now + world.ledger.rules.adoption_timeout;
+                world.ledger.talks.insert(*life, until);
+            }
+            Effect::EndTalk(life, _) => {
+                let until = world.ledger.talks.remove(life);
+                let over = until.is_some_and(|until| until <= world.now);
+                assert!(over, "the talk for {life:?} is cut short");
+            }
             Effect::Tell(life, order) => {
                 check_alive(world, *life);
                 if *order == Order::Reload {
@@ -196,7 +215,7 @@ impl Ledger {
                 assert!(world.ledger.decided.contains(life), "custody before the verdict");
             }
             Effect::Forget(id) => {
-                let left = world.kernel.processes.values().any(|process| process.vassal == *id);
+                let left = world.kernel.lives_of(*id) > 0;
                 assert!(!left, "{id:?} is forgotten with a life left");
                 assert!(world.realm.vassal(*id).is_none(), "{id:?} is forgotten and still there");
                 world.ledger.books.remove(id);
@@ -300,7 +319,17 @@ impl Ledger {
                 self.undecided.remove(&life);
                 false
             }
-            LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_) => {
+            LifeEvent::Adopted(_) => {
+                self.decided.insert(life);
+                self.talks.remove(&life);
+                true
+            }
+            LifeEvent::Answered => {
+                self.talks.insert(life, now + self.rules.claim_timeout);
+                false
+            }
+            LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_) => {
+                self.talks.remove(&life);
                 assert!(self.lives.remove(&life), "{life:?} is reaped twice");
                 assert!(realm.vassal_of(life).is_none(), "{life:?} is reaped and still known");
                 self.undecided.remove(&life);
@@ -315,7 +344,8 @@ impl Ledger {
             }
             LifeEvent::Spawned(_) | LifeEvent::PipeClosed => false,
         };
-        if matches!(event, LifeEvent::Verdict(_) | LifeEvent::StatusClosed) {
+        if matches!(event, LifeEvent::Verdict(_) | LifeEvent::StatusClosed | LifeEvent::Adopted(_))
+        {
             self.undecided.remove(&life);
         }
         let Some(id) = id else { return };
@@ -329,6 +359,17 @@ impl Ledger {
             && runs(realm, id, life)
         {
             book.deaths = 0;
+        }
+        if matches!(event, LifeEvent::BaseNotReady(_)) {
+            let held = realm.vassal(id).map(|vassal| &vassal.phase);
+            if let Some(Phase::Held(Hold { why: Why::Base(_), until, .. })) = held {
+                let wait = until.map(|until| until - now);
+                let (least, most) = (Duration::from_millis(50), Duration::from_secs(1));
+                assert!(
+                    wait >= Some(least) && wait <= Some(most),
+                    "the pause for a base: {wait:?}"
+                );
+            }
         }
         if matches!(event, LifeEvent::SpawnFailed(_)) {
             let wait =
@@ -376,7 +417,7 @@ impl Ledger {
         for vassal in world.realm.vassals() {
             known.extend(check_vassal(world, vassal));
         }
-        let real: BTreeSet<LifeId> = world.kernel.processes.keys().copied().collect();
+        let real: BTreeSet<LifeId> = world.kernel.lives().collect();
         if world.ledger.left.is_none() {
             assert_eq!(known, real, "lives that the realm knows, and processes that there are");
         }
@@ -391,6 +432,10 @@ impl Ledger {
             assert_eq!(listener.watched, waits, "{id:?} is polled exactly while it waits");
         }
         if on_time {
+            for (life, until) in &world.ledger.talks {
+                let open = world.now < *until || world.ledger.left.is_some();
+                assert!(open, "the talk for {life:?} does not end");
+            }
             for (life, since) in &world.ledger.silent {
                 let limit = *since + world.ledger.rules.curse_tolerance;
                 let cursed = known_cursed.contains(life);
@@ -446,10 +491,8 @@ impl Ledger {
         assert!(world.now <= end, "ragnarok has taken longer than the mercy and a second");
         if ledger.left == Some(0) {
             assert!(world.realm.is_empty(), "vassals are left");
-            assert!(world.kernel.processes.is_empty(), "lives are left");
+            assert!(world.kernel.lives().next().is_none(), "lives are left");
             assert!(world.kernel.listeners.is_empty(), "listeners are left");
-        } else {
-            assert!(!world.kernel.processes.is_empty(), "left in anger, with nothing left");
         }
     }
 }
@@ -461,7 +504,9 @@ fn runs(realm: &Realm, id: VassalId, life: LifeId) -> bool {
 }
 
 fn check_alive(world: &World, life: LifeId) {
-    assert!(world.kernel.processes.contains_key(&life), "{life:?} is reaped, or was never born");
+    let born = world.kernel.processes.contains_key(&life);
+    let known = !world.kernel.talks.contains_key(&life);
+    assert!(born && known, "{life:?} is reaped, or was never born");
 }
 
 fn check_watch(world: &World, id: VassalId, on: bool) {
@@ -478,7 +523,7 @@ fn check_bind(world: &World, before: &Before, event: &Event, (id, address): (Vas
 
 /// A hold ends at its time, or by something that ends it.
 fn check_hold(world: &World, before: &Before, event: &Event, id: VassalId) {
-    let until = before.0.get(&id).and_then(|seen| seen.until);
+    let until = before.0.get(&id).filter(|seen| !seen.base).and_then(|seen| seen.until);
     let ends =
         matches!(event, Event::Found { .. } | Event::Changed { .. } | Event::ForgetBlacklist);
     assert!(ends || until.is_none_or(|until| until <= world.now), "{id:?} acts before its time");
@@ -520,7 +565,7 @@ fn check_spawn(
         Some(OnDemand::No) => {}
         other => panic!("{id:?} starts with {other:?}"),
     }
-    let lives = world.kernel.processes.values().filter(|process| process.vassal == id).count();
+    let lives = world.kernel.lives_of(id);
     let vassal = world.realm.vassal(id).expect("a start of nobody");
     let most = match vassal.phase {
         Phase::Starting(_) => 0,
@@ -573,7 +618,8 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
     let vassal = world.realm.named_id(&seen.key).and_then(|id| world.realm.vassal(id));
     let Some(vassal) = vassal else { return };
     let taken_over = matches!(&vassal.phase, Phase::Retiring { old, .. } if old.id == life);
-    let plain_restart = !world.ledger.rules.stage && !seen.custody;
+    let asked = vassal.origin == Origin::Asked;
+    let plain_restart = asked || (!world.ledger.rules.stage && !seen.custody);
     let moved = match &vassal.file.on_demand {
         OnDemand::Address(address) => seen.address.as_ref() != Some(address),
         OnDemand::No => seen.address.is_some(),
@@ -620,7 +666,8 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
 
 fn check_leave(world: &mut World, status: u8) {
     assert!(world.ledger.left.replace(status).is_none(), "leaves twice");
-    let empty = world.kernel.processes.is_empty();
+    // Also a talk that was given up for it just now.
+    let empty = world.ledger.lives.is_empty();
     assert_eq!(status == 0, empty, "leaves with {status}");
     let mercy_ends = world.ledger.ragnarok;
     let kills_end = mercy_ends.map(|at| at + Duration::from_secs(1));
@@ -628,7 +675,8 @@ fn check_leave(world: &mut World, status: u8) {
         empty || kills_end.is_some_and(|at| at <= world.now),
         "leaves before the killed can go"
     );
-    for life in world.kernel.processes.keys() {
+    let born = |life: &&LifeId| !world.kernel.talks.contains_key(life);
+    for life in world.kernel.processes.keys().filter(born) {
         let killed = world.ledger.killed.get(life).copied();
         assert!(killed >= mercy_ends, "{life:?} is left behind and was not killed");
     }
@@ -657,7 +705,7 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
         Why::Throttle | Why::Budget => {
             assert!(world.realm.deadline().is_some(), "{id:?} waits in a queue for ever");
         }
-        Why::Penalty | Why::Resource(_) | Why::Address(_) | Why::Pace => {
+        Why::Penalty | Why::Resource(_) | Why::Base(_) | Why::Address(_) | Why::Pace => {
             assert!(hold.until.is_some(), "{id:?} is held for ever: {:?}", hold.why);
         }
     };

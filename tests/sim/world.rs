@@ -8,7 +8,7 @@ use liege::state::{
     Effect, Event, File, Key, LifeEvent, LifeId, OnDemand, Role, Rules, SourceId, VassalId,
 };
 
-use crate::kernel::{Birth, Kernel};
+use crate::kernel::{Birth, Kernel, pid_of};
 use crate::ledger::{Before, Ledger};
 use crate::number;
 use crate::program::Content;
@@ -90,7 +90,8 @@ impl World {
             89..91 => self.duplicate(),
             91 => self.turn(Event::ReloadAll),
             92 => self.turn(Event::ForgetBlacklist),
-            93..95 => self.kernel.fork_fails = self.rng.percent(30),
+            93 => self.kernel.fork_fails = self.rng.percent(30),
+            94 => self.kernel.base_fails = self.rng.percent(50),
             95..97 => self.kernel.bind_fails = self.rng.percent(30),
             97 if self.rng.percent(50) => self.turn(Event::Time),
             97 => self.shut_down(),
@@ -103,6 +104,7 @@ impl World {
     pub fn calm_down(&mut self) {
         self.kernel.fork_fails = false;
         self.kernel.bind_fails = false;
+        self.kernel.base_fails = false;
         if self.rng.percent(50) {
             self.touch_all();
         }
@@ -172,7 +174,8 @@ impl World {
 
     fn deliver(&mut self, life: LifeId) {
         let Some(event) = self.kernel.read(life) else { return };
-        if matches!(event, LifeEvent::Exited(_)) {
+        let nothing = matches!(event, LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_));
+        if nothing || matches!(event, LifeEvent::Exited(_)) {
             self.bury(life);
         }
         self.turn(Event::Life(life, event));
@@ -315,7 +318,10 @@ impl World {
             false => *self.rng.pick(&dead),
         };
         let program = Content::random(&mut self.rng, "dead", false, 0).program;
-        let event = match self.rng.below(7) {
+        let event = match self.rng.below(10) {
+            7 => LifeEvent::BaseNotReady("late".to_owned()),
+            8 => LifeEvent::Answered,
+            9 => LifeEvent::Adopted(1),
             0 => LifeEvent::Spawned(1),
             1 => LifeEvent::SpawnFailed("late".to_owned()),
             2 => LifeEvent::Verdict(program.settings),
@@ -398,6 +404,12 @@ impl World {
             }
             Effect::Unwatch(id) => self.watch(*id, false),
             Effect::Spawn(id, life, role) => return Some(self.spawn(*id, *life, *role)),
+            Effect::Ask(id, life) => return self.ask(*id, *life),
+            Effect::EndTalk(life, why) => {
+                self.kernel.end_talk(*life);
+                self.bury(*life);
+                return Some(Event::Life(*life, LifeEvent::SpawnFailed((*why).to_owned())));
+            }
             Effect::Tell(life, order) => {
                 let vassal = self.kernel.processes.get(life).map(|process| process.vassal);
                 let file = vassal.and_then(|id| self.realm.vassal(id));
@@ -436,8 +448,7 @@ impl World {
     }
 
     fn spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> Event {
-        let key = self.realm.vassal(vassal).map(|vassal| vassal.key.clone());
-        let file = key.and_then(|key| self.files.get(&key)).cloned();
+        let file = self.file_of(vassal);
         let Some(file) = file.filter(|_| !(self.kernel.fork_fails && self.rng.percent(80))) else {
             self.bury(life);
             return Event::Life(life, LifeEvent::SpawnFailed("EAGAIN".to_owned()));
@@ -446,7 +457,26 @@ impl World {
         let birth = Birth { vassal, role, program: file.program, staged };
         self.kernel.fork(self.now, life, birth, &mut self.rng);
         Ledger::reads(self, vassal);
-        Event::Life(life, LifeEvent::Spawned(i32::try_from(life.0 % 30_000).unwrap() + 2))
+        Event::Life(life, LifeEvent::Spawned(pid_of(life)))
+    }
+
+    fn ask(&mut self, vassal: VassalId, life: LifeId) -> Option<Event> {
+        Ledger::reads(self, vassal);
+        let answer = match self.file_of(vassal) {
+            Some(Content { program, .. }) => {
+                let birth = Birth { vassal, role: Role::Vassal, program, staged: false };
+                self.kernel.ask(self.now, life, birth, &mut self.rng)
+            }
+            None => Some(LifeEvent::SpawnFailed("no file".to_owned())),
+        };
+        if answer.is_some() {
+            self.bury(life);
+        }
+        answer.map(|event| Event::Life(life, event))
+    }
+
+    fn file_of(&self, vassal: VassalId) -> Option<Content> {
+        self.realm.vassal(vassal).and_then(|vassal| self.files.get(&vassal.key)).cloned()
     }
 
     fn check(&mut self) {
@@ -495,6 +525,8 @@ fn random_rules(rng: &mut Rng) -> Rules {
         stage: !rng.percent(20),
         graceful_shutdown: rng.percent(20),
         stop_hook: rng.percent(20),
+        fork_server: rng.percent(40),
+        bases: if rng.percent(50) { vec![b"v3.ini".to_vec()] } else { Vec::new() },
         ..Rules::default()
     }
 }

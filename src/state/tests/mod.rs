@@ -13,6 +13,7 @@ use super::{
     Settings, SourceId, VassalId,
 };
 
+mod bases;
 mod files;
 mod hooks;
 mod listeners;
@@ -37,6 +38,8 @@ struct Scene {
     zero: Instant,
     forks: bool,
     binds: bool,
+    /// The fork server takes requests.
+    serves: bool,
     done: Vec<String>,
     notes: Vec<Note>,
 }
@@ -45,7 +48,16 @@ impl Scene {
     fn new(rules: Rules) -> Self {
         let now = Instant::now();
         let (done, notes) = (Vec::new(), Vec::new());
-        Self { realm: Realm::new(rules), now, zero: now, forks: true, binds: true, done, notes }
+        Self {
+            realm: Realm::new(rules),
+            now,
+            zero: now,
+            forks: true,
+            binds: true,
+            serves: true,
+            done,
+            notes,
+        }
     }
 
     // The seven phases. Life 1 is the first; listeners are in custody, so that a reload replaces.
@@ -189,6 +201,15 @@ impl Scene {
                 };
                 let verb = if role == Role::Check { "check" } else { "spawn" };
                 (format!("{verb} {}", life.0), Some(Event::Life(life, answer)))
+            }
+            Effect::Ask(_, life) => {
+                let not_ready = || LifeEvent::BaseNotReady("no such file".to_owned());
+                let answer = (!self.serves).then(not_ready);
+                (format!("ask {}", life.0), answer.map(|event| Event::Life(life, event)))
+            }
+            Effect::EndTalk(life, why) => {
+                let answer = LifeEvent::SpawnFailed(why.to_owned());
+                (format!("end talk {}", life.0), Some(Event::Life(life, answer)))
             }
             Effect::Note(_, note) => {
                 self.notes.push(note);
@@ -346,6 +367,7 @@ fn describe(phase: &Phase, now: Instant) -> String {
             Why::Penalty => "penalty",
             Why::StopHook => "stop hook",
             Why::Resource(_) => "resource",
+            Why::Base(_) => "base",
             Why::Address(_) => "address",
             Why::Pace => "pace",
             Why::Finished(_) => "finished",

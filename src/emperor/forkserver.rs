@@ -1,0 +1,548 @@
+//! Lives that a fork server makes: ask, hear, prove, adopt.
+//!
+//! A talk is one request and one answer on a socket of its own; it is open until the process that the
+//! answer names has become ours, or until the state gives it up. Nothing is believed: the pid is a claim,
+//! and only our own child, of the base's user and younger than the request, is adopted. A stranger is
+//! never signalled.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::time::{Duration, Instant};
+
+use crate::proto::emperor;
+use crate::proto::fork::{self, Failure};
+use crate::reactor::{Interest, Kind};
+use crate::state::{Event, LifeEvent, LifeId, Origin, VassalId};
+use crate::sys::process::{self, Ended, Pid, Reap};
+use crate::sys::signal::Signal;
+use crate::sys::socket::{self, Address, Connecting, PeerCredentials};
+use crate::sys::{clock, creds, descendants, pidfd, scm};
+
+use super::process::{Process, exit};
+use super::{Emperor, Token};
+
+/// Pieces of an answer that are read in one wake-up.
+const MAX_PIECES: usize = 16;
+/// Dead strangers that are remembered while a talk is open.
+const MAX_DEAD: usize = 1024;
+/// From the first look at the parent of a claimed process to the second; then doubled.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// From a failed talk to the look at what it has left behind.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The fork server, and all talks with it.
+#[derive(Debug, Default)]
+pub(super) struct Forks {
+    server: Option<Address>,
+    talks: HashMap<LifeId, Talk>,
+    /// Unknown children that have died while a talk was open.
+    dead: Vec<Dead>,
+    sweeps: Vec<Sweep>,
+    /// Who was last seen to listen there.
+    seen: Option<PeerCredentials>,
+}
+
+/// One life that is asked for.
+#[derive(Debug)]
+struct Talk {
+    vassal: VassalId,
+    socket: OwnedFd,
+    /// Our end of the emperor pipe.
+    pipe: OwnedFd,
+    /// Our end of the config pipe, if there is one.
+    config: Option<OwnedFd>,
+    state: State,
+    /// Who listens.
+    server: PeerCredentials,
+    base: Option<Base>,
+    /// When it was asked for, in ticks since boot.
+    asked_at: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Talking(fork::Talk),
+    Claimed { pid: Pid, pidfd: OwnedFd, look_at: Instant, pause: Duration },
+}
+
+/// The base that serves, if it is one of our vassals.
+#[derive(Clone, Debug)]
+struct Base {
+    life: LifeId,
+    session: Pid,
+    name: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Dead {
+    pid: Pid,
+    uid: u32,
+    ended: Ended,
+}
+
+/// A look at the session of a base, for children that nobody knows.
+#[derive(Debug)]
+struct Sweep {
+    at: Instant,
+    life: LifeId,
+    session: Pid,
+    /// Only who is not older than this, in ticks since boot.
+    since: u64,
+}
+
+/// Why a talk has come to nothing.
+enum Trouble {
+    /// The base takes no requests yet, or no more.
+    NotReady(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<Trouble> for LifeEvent {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::NotReady(why) => Self::BaseNotReady(why),
+            Trouble::Failed(why) => Self::SpawnFailed(why),
+        }
+    }
+}
+
+impl Forks {
+    /// With the server at this address.
+    pub fn at(server: Address) -> Self {
+        Self { server: Some(server), ..Self::default() }
+    }
+
+    /// When [`Emperor::look_at_forks`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let looks = self.talks.values().filter_map(|talk| match talk.state {
+            State::Claimed { look_at, .. } => Some(look_at),
+            State::Talking(_) => None,
+        });
+        looks.chain(self.sweeps.iter().map(|sweep| sweep.at)).min()
+    }
+
+    /// The server, as messages name it.
+    fn place(&self) -> String {
+        self.server.as_ref().map_or_else(String::new, |server| {
+            format!("fork server at {}", crate::log::escaped(server.to_string().as_bytes()))
+        })
+    }
+
+    /// Takes a talk out; the last one takes the memory of the dead along.
+    fn close(&mut self, life: LifeId) -> Option<Talk> {
+        let talk = self.talks.remove(&life);
+        if self.talks.is_empty() {
+            self.dead.clear();
+        }
+        talk
+    }
+}
+
+impl Emperor {
+    // The talk.
+
+    /// Asks for a life; answers with an event, unless the server takes its time.
+    pub(super) fn ask(&mut self, vassal: VassalId, life: LifeId) {
+        if let Err(trouble) = self.try_ask(vassal, life) {
+            self.events.push_back(Event::Life(life, trouble.into()));
+        }
+    }
+
+    fn try_ask(&mut self, vassal: VassalId, life: LifeId) -> Result<(), Trouble> {
+        let socket = self.connect()?;
+        let (server, base) = self.who_serves(&socket)?;
+        let failed =
+            |error: io::Error| Trouble::Failed(format!("cannot ask a fork server: {error}"));
+        let asked_at = clock::boot_ticks().map_err(failed)?;
+        let (pipe, its_pipe) = socket::stream_pair().map_err(failed)?;
+        socket::refuse_descriptors(pipe.as_fd()).map_err(failed)?;
+        socket::refuse_descriptors(socket.as_fd()).map_err(failed)?;
+        self.hall(vassal);
+        let hall = self.halls.get(&vassal).ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
+        let hall = hall.map_err(failed)?;
+        let listener = hall.listener.as_ref().map(AsFd::as_fd);
+        let config = self.template.config_pipe.then(socket::stream_pair).transpose();
+        let (config, its_config) = config.map_err(failed)?.unzip();
+        let scheme = if config.is_some() { emperor::CONFIG_SCHEME } else { "" };
+        let file = [scheme.as_bytes(), &hall.name].concat();
+        let mask = fork::PIPE
+            | if config.is_some() { fork::CONFIG } else { 0 }
+            | if listener.is_some() { fork::ON_DEMAND } else { 0 };
+        let mut talk = fork::Talk::new(&self.template.argv(&hall.name, &file), mask)
+            .map_err(|error| Trouble::Failed(error.to_string()))?;
+        let attached: Vec<BorrowedFd<'_>> = [its_pipe.as_fd()]
+            .into_iter()
+            .chain(its_config.as_ref().map(AsFd::as_fd))
+            .chain(listener)
+            .collect();
+        let sent = scm::send(socket.as_fd(), talk.to_send(), &attached);
+        talk.sent(sent.map_err(|error| self.broken(&error))?);
+        let interest = if talk.to_send().is_empty() { Interest::Read } else { Interest::Write };
+        let token = Token::ForkServer(life);
+        self.reactor.add(socket.as_fd(), token, interest, Kind::Busy).map_err(failed)?;
+        let state = State::Talking(talk);
+        let talk = Talk { vassal, socket, pipe, config, state, server, base, asked_at };
+        self.forks.talks.insert(life, talk);
+        Ok(())
+    }
+
+    /// A connection; that to a unix socket is made at once or not at all.
+    fn connect(&self) -> Result<OwnedFd, Trouble> {
+        let place = self.forks.place();
+        let Some(server) = &self.forks.server else {
+            return Err(Trouble::Failed("there is no fork server".to_owned()));
+        };
+        let error = match socket::connect(server) {
+            Ok(Connecting::Done(socket)) => return Ok(socket),
+            Ok(Connecting::Pending(_)) => io::ErrorKind::WouldBlock.into(),
+            Err(error) => error,
+        };
+        Err(match error.kind() {
+            io::ErrorKind::ConnectionRefused if is_no_socket(server) => {
+                Trouble::NotReady(format!("{place}: this is no socket"))
+            }
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                Trouble::NotReady(format!("{place} is not ready: {error}"))
+            }
+            io::ErrorKind::WouldBlock => {
+                Trouble::NotReady(format!("{place} has too many requests in its queue"))
+            }
+            _ => Trouble::Failed(format!("cannot connect to the {place}: {error}")),
+        })
+    }
+
+    /// Who has called listen(2) there. Descriptors are given to nobody but root, our own user, and
+    /// the bases among our vassals, whoever they run as.
+    fn who_serves(&mut self, socket: &OwnedFd) -> Result<(PeerCredentials, Option<Base>), Trouble> {
+        let place = self.forks.place();
+        let server = socket::peer_credentials(socket.as_fd()).map_err(|error| {
+            Trouble::Failed(format!("{place}: who listens is unknown: {error}"))
+        })?;
+        let base = self.base_with(server.pid);
+        let (pid, uid) = (server.pid, server.uid);
+        if base.is_none() && uid != 0 && uid != creds::effective_uid() {
+            return Err(Trouble::Failed(format!(
+                "{place} belongs to the user {uid} (pid {pid}) and is none of our bases; \
+                 name its vassal in vassal-fork-base, or choose a place where only root can listen"
+            )));
+        }
+        if self.forks.seen != Some(server) {
+            self.forks.seen = Some(server);
+            let name = base.as_ref().map(|base| super::lines::name(&base.name));
+            let name = name.unwrap_or_else(|| "none of our bases".to_owned());
+            self.log.notice(format_args!("{place} is pid {pid}, uid {uid}: {name}"));
+        }
+        Ok((server, base))
+    }
+
+    /// The base among our vassals in whose session this process sits.
+    fn base_with(&self, pid: i32) -> Option<Base> {
+        let session = process::session_of(Pid::new(pid)?).ok().and_then(Pid::new)?;
+        let life = *self.pids.get(&session)?;
+        let vassal = self.processes.get(&life)?.vassal;
+        let name = self.halls.get(&vassal)?.name.to_vec();
+        self.is_base(vassal).then_some(Base { life, session, name })
+    }
+
+    /// Whether others are forked from this vassal.
+    pub(super) fn is_base(&self, vassal: VassalId) -> bool {
+        self.realm.vassal(vassal).is_some_and(|vassal| vassal.origin == Origin::Base)
+    }
+
+    /// The base that a life was forked from.
+    pub(super) fn base_of(&self, life: LifeId) -> Option<Vec<u8>> {
+        self.processes.get(&life)?.base.clone()
+    }
+
+    /// The socket of a talk is ready.
+    pub(super) fn go_on_talking(&mut self, life: LifeId) {
+        for _ in 0..MAX_PIECES {
+            match self.talk_once(life) {
+                Ok(Some(pid)) => return self.claim(life, pid),
+                Ok(None) => return,
+                Err(None) => {}
+                Err(Some(trouble)) => return self.fail(life, trouble),
+            }
+        }
+    }
+
+    /// One call on the socket: the pid; nothing more for now; go on (`Err(None)`); or the end.
+    fn talk_once(&mut self, life: LifeId) -> Result<Option<i32>, Option<Trouble>> {
+        let Some(talk) = self.forks.talks.get_mut(&life) else { return Ok(None) };
+        let State::Talking(words) = &mut talk.state else { return Ok(None) };
+        if !words.to_send().is_empty() {
+            match socket::send(talk.socket.as_fd(), words.to_send()) {
+                Ok(sent) => words.sent(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(Some(self.broken(&error))),
+            }
+            if words.to_send().is_empty() {
+                let token = Token::ForkServer(life);
+                self.reactor.remove(talk.socket.as_fd());
+                // A busy entry is a place in an array: nothing can fail.
+                let _ = self.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
+            }
+            return Err(None);
+        }
+        let mut buffer = [0; 512];
+        let heard = match scm::receive(talk.socket.as_fd(), &mut buffer) {
+            Ok(chunk) => {
+                // Nobody has asked for descriptors.
+                scm::discard(chunk.fds);
+                match chunk.length {
+                    0 => Err(words.closed()),
+                    length => words.hear(buffer.get(..length).unwrap_or_default()),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(Some(self.broken(&error))),
+        };
+        let place = || self.forks.place();
+        match heard {
+            Ok(None) => Err(None),
+            Ok(Some(pid)) => Ok(Some(pid)),
+            Err(failure @ Failure::Closed(_)) => {
+                Err(Some(Trouble::NotReady(format!("{} is not ready: {failure}", place()))))
+            }
+            Err(failure) => Err(Some(Trouble::Failed(format!("{}: {failure}", place())))),
+        }
+    }
+
+    /// What an error of the socket means.
+    fn broken(&self, error: &io::Error) -> Trouble {
+        let place = self.forks.place();
+        match error.kind() {
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::WouldBlock => {
+                Trouble::NotReady(format!("{place} is not ready: {error}"))
+            }
+            _ => Trouble::Failed(format!("{place}: {error}")),
+        }
+    }
+
+    /// The state has waited long enough; answers with an event.
+    pub(super) fn end_talk(&mut self, life: LifeId, why: &'static str) {
+        self.close_talk(life);
+        let why = format!("{why} ({})", self.forks.place());
+        self.events.push_back(Event::Life(life, LifeEvent::SpawnFailed(why)));
+    }
+
+    fn fail(&mut self, life: LifeId, trouble: Trouble) {
+        self.close_talk(life);
+        self.happen(Event::Life(life, trouble.into()));
+    }
+
+    /// Ends a talk that has failed; what was born of it all the same is looked for a little later.
+    fn close_talk(&mut self, life: LifeId) {
+        let Some(talk) = self.forks.close(life) else { return };
+        self.reactor.remove(talk.socket.as_fd());
+        if let Some(base) = talk.base {
+            let at = self.now + SWEEP;
+            let (life, session, since) = (base.life, base.session, talk.asked_at);
+            self.forks.sweeps.push(Sweep { at, life, session, since });
+        }
+    }
+
+    // The claim.
+
+    /// The server has named a process.
+    fn claim(&mut self, life: LifeId, number: i32) {
+        let Some(talk) = self.forks.talks.get(&life) else { return };
+        self.reactor.remove(talk.socket.as_fd());
+        let is_it = |dead: &Dead| dead.pid.get() == number && dead.uid == talk.server.uid;
+        if let Some(at) = self.forks.dead.iter().position(is_it) {
+            let dead = self.forks.dead.swap_remove(at);
+            self.forks.close(life);
+            self.happen(Event::Life(life, LifeEvent::Adopted(number)));
+            return self.happen(Event::Life(life, LifeEvent::Exited(exit(dead.ended))));
+        }
+        let opened = Pid::new(number)
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+            .and_then(|pid| pidfd::open(pid).map(|pidfd| (pid, pidfd)));
+        match opened {
+            Ok((pid, pidfd)) => {
+                let look_at = self.now;
+                if let Some(talk) = self.forks.talks.get_mut(&life) {
+                    talk.state = State::Claimed { pid, pidfd, look_at, pause: FIRST_LOOK };
+                }
+                self.happen(Event::Life(life, LifeEvent::Answered));
+                self.prove(life);
+            }
+            Err(error) => self.fail_claim(life, &format!("pid {number}: {error}")),
+        }
+    }
+
+    fn fail_claim(&mut self, life: LifeId, what: &str) {
+        let why = format!("{} has answered with {what}", self.forks.place());
+        self.fail(life, Trouble::Failed(why));
+    }
+
+    /// Looks whether the named process is our child by now, and if so, whether it can be what was
+    /// asked for.
+    fn prove(&mut self, life: LifeId) {
+        let Some(talk) = self.forks.talks.get_mut(&life) else { return };
+        let State::Claimed { pid, pidfd, look_at, pause } = &mut talk.state else { return };
+        let pid = *pid;
+        if self.pids.contains_key(&pid) {
+            return self.fail_claim(life, &format!("pid {pid}, which is that of another vassal"));
+        }
+        let Some(uid) = user_of_child(pid, pidfd) else {
+            // It is given to us when the process between has ended, which may be a moment later; the
+            // state gives up when it has been too long.
+            *look_at = self.now + *pause;
+            *pause *= 2;
+            return;
+        };
+        let too_old = process::start_ticks(pid).is_ok_and(|start| start < talk.asked_at);
+        if too_old || uid != talk.server.uid {
+            if let Some(kill) = Signal::new(9) {
+                let _ = pidfd::send(pidfd.as_fd(), kill);
+            }
+            let what = match too_old {
+                true => format!("pid {pid}, which was there before it was asked for: it is killed"),
+                false => format!("pid {pid}, which has the user {uid}: it is killed"),
+            };
+            return self.fail_claim(life, &what);
+        }
+        self.adopt(life, pid);
+    }
+
+    /// Takes a proved process into the tables.
+    fn adopt(&mut self, life: LifeId, pid: Pid) {
+        let Some(talk) = self.forks.close(life) else { return };
+        let Talk { vassal, pipe, config, state: State::Claimed { pidfd, .. }, base, .. } = talk
+        else {
+            return;
+        };
+        let added = [(pipe.as_fd(), Token::Pipe(life)), (pidfd.as_fd(), Token::Pidfd(life))]
+            .into_iter()
+            .try_for_each(|(fd, token)| self.reactor.add(fd, token, Interest::Read, Kind::Quiet));
+        if let Err(error) = added {
+            for fd in [&pipe, &pidfd] {
+                self.reactor.remove(fd.as_fd());
+            }
+            if let Some(kill) = Signal::new(9) {
+                let _ = pidfd::send(pidfd.as_fd(), kill);
+            }
+            let why = format!("cannot watch the process that was forked: {error}");
+            return self.happen(Event::Life(life, LifeEvent::SpawnFailed(why)));
+        }
+        let base = base.map(|base| base.name);
+        let mut process = Process::new(vassal, (pid, pidfd), pipe, self.now);
+        process.base = base;
+        process.config = config;
+        self.processes.insert(life, process);
+        self.pids.insert(pid, life);
+        self.push_config(life);
+        self.happen(Event::Life(life, LifeEvent::Adopted(pid.get())));
+    }
+
+    // Those whom nobody knows.
+
+    /// A child has ended that is not in the tables; if a server has named it, it comes into them.
+    pub(super) fn prove_claim_of(&mut self, child: Pid) {
+        let claims = |talk: &Talk| matches!(talk.state, State::Claimed { pid, .. } if pid == child);
+        let found = self.forks.talks.iter().find(|(_, talk)| claims(talk)).map(|(life, _)| *life);
+        if let Some(life) = found {
+            self.prove(life);
+        }
+    }
+
+    /// Reaps a child that nobody knows; while a talk is open it may yet be named.
+    pub(super) fn reap_stranger(&mut self, pid: Pid) {
+        let wanted = !self.forks.talks.is_empty() && self.forks.dead.len() < MAX_DEAD;
+        let uid = process::user_of_ended(pid).ok().filter(|_| wanted);
+        if let (Ok(Some(ended)), Some(uid)) = (process::reap(pid), uid) {
+            self.forks.dead.push(Dead { pid, uid, ended });
+        }
+    }
+
+    /// A base has ended. What was forked from it lives on; what else is left of its session does not.
+    pub(super) fn base_ended(&mut self, life: LifeId, session: Pid) {
+        self.forks.sweeps.push(Sweep { at: self.now, life, session, since: 0 });
+    }
+
+    /// Serves the deadlines of claims and sweeps.
+    pub(super) fn look_at_forks(&mut self) {
+        let now = self.now;
+        let is_due = |talk: &Talk| match talk.state {
+            State::Claimed { look_at, .. } => look_at <= now,
+            State::Talking(_) => false,
+        };
+        let due = self.forks.talks.iter().filter(|(_, talk)| is_due(talk));
+        let due: Vec<LifeId> = due.map(|(life, _)| *life).collect();
+        for life in due {
+            self.prove(life);
+        }
+        let sweeps: Vec<Sweep> = self.forks.sweeps.extract_if(.., |s| s.at <= now).collect();
+        for sweep in sweeps {
+            self.sweep(sweep);
+        }
+    }
+
+    /// Kills the children in a base's session whom nobody knows, but for those that an open talk may
+    /// still name; these are looked at again.
+    fn sweep(&mut self, sweep: Sweep) {
+        let session = sweep.session;
+        if self.pids.get(&session).is_some_and(|life| *life != sweep.life) {
+            return; // The number is another session's by now.
+        }
+        let talks = self.forks.talks.values();
+        let same = talks.filter(|talk| talk.base.as_ref().is_some_and(|b| b.session == session));
+        let first_asked = same.map(|talk| talk.asked_at).min().unwrap_or(u64::MAX);
+        let mut unknown = Vec::new();
+        let listed = descendants::each_child(|pid| {
+            let sits_there = || process::session_of(pid).is_ok_and(|s| s == session.get());
+            if !self.pids.contains_key(&pid) && sits_there() {
+                unknown.push(pid);
+            }
+        });
+        if let Err(error) = listed {
+            self.log.warning(format_args!("cannot list the children of the emperor: {error}"));
+        }
+        let mut again = false;
+        for pid in unknown {
+            let Ok(start) = process::start_ticks(pid) else { continue };
+            if start < sweep.since {
+                continue;
+            }
+            // Whoever is killed may leave orphans of its own, if the base is gone.
+            again |= start >= first_asked || sweep.since == 0;
+            if start >= first_asked {
+                continue;
+            }
+            if let (Ok(stray), Some(kill)) = (pidfd::open(pid), Signal::new(9)) {
+                let _ = pidfd::send(stray.as_fd(), kill);
+            }
+        }
+        if again {
+            self.forks.sweeps.push(Sweep { at: self.now + SWEEP, ..sweep });
+        }
+    }
+}
+
+/// The real user of a process that is our child; `None` if it is not, or not yet.
+fn user_of_child(pid: Pid, pidfd: &OwnedFd) -> Option<u32> {
+    match pidfd::identity(pidfd.as_fd()) {
+        Ok(who) => (who.parent == std::process::id()).then_some(who.uid[0]),
+        // It has ended already, and only its parent still sees it.
+        Err(_) => match pidfd::wait(pidfd.as_fd(), Reap::Peek) {
+            Ok(Some(_)) => process::user_of_ended(pid).ok(),
+            Ok(None) | Err(_) => None,
+        },
+    }
+}
+
+/// Connecting to a file that is no socket is refused like one to a socket without a server.
+fn is_no_socket(address: &Address) -> bool {
+    match address {
+        Address::Path(path) => {
+            std::fs::metadata(path).is_ok_and(|meta| !meta.file_type().is_socket())
+        }
+        Address::Tcp(_) | Address::Abstract(_) => false,
+    }
+}

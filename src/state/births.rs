@@ -1,0 +1,111 @@
+//! The rows of the event table that say how a life comes to be, or does not: a fork, and what a base says.
+
+use std::time::Duration;
+
+use super::vassal::{
+    FIRST_BASE_RETRY, FIRST_RESOURCE_RETRY, Hold, Phase, Then, Turn, Vassal, Why, running,
+};
+use super::{LifeId, Note, Role};
+
+const LAST_BASE_RETRY: Duration = Duration::from_secs(1);
+const LAST_RESOURCE_RETRY: Duration = Duration::from_secs(30);
+
+impl Vassal {
+    pub(super) fn spawned(&mut self, id: LifeId, pid: i32) {
+        if let Some(life) = self.life_mut(id) {
+            life.pid = Some(pid);
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
+        let wait = self.resource_retry;
+        self.resource_retry = (wait * 2).min(LAST_RESOURCE_RETRY);
+        self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
+        self.history.last_error = Some(why.clone());
+        self.not_born(id, Hold::until(Why::Resource(why), turn.now + wait), turn);
+    }
+
+    /// A life has come to nothing, and nobody is to blame: its vassal is held.
+    fn not_born(&mut self, id: LifeId, hold: Hold, turn: &mut Turn<'_>) {
+        if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
+            self.history.starts = self.history.starts.saturating_sub(1);
+        }
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(_) => Phase::Held(hold),
+            Phase::Replacing { current, next, again } => {
+                if next.id != id {
+                    Phase::Replacing { current, next, again }
+                } else if current.is_cursed() {
+                    Phase::Stopping { life: current, other: None, then: Then::Judge }
+                } else {
+                    Phase::Running { current, due: Some(hold) }
+                }
+            }
+            // Killed before the fork was answered: nothing is there to be reaped.
+            Phase::Stopping { life, other, then } => match other {
+                None => self.after(then, turn),
+                Some(other) if life.id == id => Phase::Stopping { life: other, other: None, then },
+                Some(_) => Phase::Stopping { life, other: None, then },
+            },
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Running { .. }
+            | Phase::Retiring { .. }) => same,
+        };
+    }
+
+    /// A base takes requests: who waits for one asks now.
+    pub fn base_ready(&mut self, turn: &mut Turn<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) if matches!(hold.why, Why::Base(_)) => {
+                self.base_retry = FIRST_BASE_RETRY;
+                self.begin(hold.lane, turn)
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+
+    pub(super) fn base_not_ready(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
+        let wait = self.base_retry;
+        self.base_retry = (wait * 2).min(LAST_BASE_RETRY);
+        if self.history.last_error.as_ref() != Some(&why) {
+            self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
+            self.history.last_error = Some(why.clone());
+        }
+        self.not_born(id, Hold::until(Why::Base(why), turn.now + wait), turn);
+    }
+
+    pub(super) fn answered(&mut self, id: LifeId, turn: &mut Turn<'_>) {
+        if let Some(life) = self.life_mut(id) {
+            life.answered(turn.now, turn.rules);
+        }
+    }
+
+    pub(super) fn adopted(&mut self, id: LifeId, pid: i32, turn: &mut Turn<'_>) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_asked()) else { return };
+        let wanted = life.adopt(pid, turn.now, turn.rules);
+        if !wanted {
+            // Touched, lost or in ragnarok since it was asked for.
+            life.stop(turn.now, turn.rules, turn.out);
+        }
+        self.history.last_error = None;
+        self.resource_retry = FIRST_RESOURCE_RETRY;
+        self.base_retry = FIRST_BASE_RETRY;
+        self.note(Note::Adopted { pid }, turn);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(current) => running(current),
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
+    }
+}
