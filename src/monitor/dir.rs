@@ -25,6 +25,9 @@ use crate::sys::mounts::Mounts;
 /// How often everything is looked at while inotify is refused, unless `freq` says otherwise.
 const BLIND_PERIOD: Duration = Duration::from_secs(3);
 
+/// How many names a line of the log shows.
+const SHOWN: usize = 5;
+
 /// How many bytes of events one call takes in, from each of the two instances.
 const MOST_EVENTS: usize = 128 * 1024;
 
@@ -173,25 +176,30 @@ impl Dir {
         entries
     }
 
-    /// Takes in the events of the trails.
+    /// Takes in the events of the trails and the news of mounts.
     fn read_trails(&mut self, marks: &mut Marks) -> Told {
         let mut told = Told::default();
         let trails = &mut self.files.trails;
-        let Some(inotify) = trails.inotify() else { return told };
-        let result =
-            drain(&inotify, &mut self.buffer, |event| trails.note(&event, marks, &mut told));
-        if let Err(error) = result {
-            trails.close();
-            self.refusal = Some(error);
-            told.has_overflown = true;
+        if let Some(inotify) = trails.inotify() {
+            let result = drain(&inotify, &mut self.buffer, |event| trails.note(&event, &mut told));
+            if let Err(error) = result {
+                trails.close();
+                self.refusal = Some(error);
+                told.has_overflown = true;
+            }
         }
-        if self.mounts.as_ref().is_some_and(Mounts::changed) {
+        let is_mounted = self.mounts.as_ref().is_some_and(Mounts::changed);
+        if is_mounted {
             told.moved.insert(Route::Source);
-            trails.names().iter().for_each(|name| marks.add(name, Mark::Check));
         }
         if told.has_overflown {
             told.moved = trails.all();
-            trails.names().iter().for_each(|name| marks.add(name, Mark::Check));
+        }
+        if is_mounted || told.has_overflown {
+            trails.all().iter().for_each(|route| told.marks.add(route, Mark::Check));
+        }
+        for (route, mark) in told.marks.take() {
+            trails.mark_names(&route, mark, marks);
         }
         told
     }
@@ -248,7 +256,7 @@ impl Dir {
             inotify.forget(old);
         }
         if let Home::Gone(_) = self.home {
-            turn.out.say(Level::Notice, "the directory is there now".to_owned());
+            self.say(Level::Notice, "the directory is there now", turn);
         }
         (self.home, self.watch) = (Home::There(inode), watch);
         self.source = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
@@ -267,7 +275,7 @@ impl Dir {
                 format!("the directory is gone, and its {} vassals with it", self.files.count())
             }
         };
-        turn.out.say(Level::Warning, format!("{what}; waiting for it to come"));
+        self.say(Level::Warning, &format!("{what}; waiting for it to come"), turn);
         if let (Some(inotify), Some(watch)) = (&self.inotify, self.watch.take()) {
             inotify.forget(watch);
         }
@@ -284,7 +292,7 @@ impl Dir {
             "cannot read the directory: {error}; its vassals stay as they are, tried again"
         );
         if self.trouble.as_ref().is_none_or(|trouble| trouble.why != why) {
-            turn.out.say(Level::Warning, why.clone());
+            self.say(Level::Warning, &why, turn);
         }
         let again = Wait::retry(turn.now, self.trouble.as_ref().map(|trouble| &trouble.again));
         self.trouble = Some(Trouble { why, again });
@@ -312,12 +320,17 @@ impl Dir {
         None
     }
 
+    /// Says something about the directory.
+    fn say(&self, level: Level, what: &str, turn: &mut Turn<'_>) {
+        turn.out.say(level, format!("{}: {what}", self.path.display()));
+    }
+
     fn scan(&mut self, at: BorrowedFd<'_>, scan: Scan, turn: &mut Turn<'_>) {
         match self.files.scan(at, scan, turn) {
             Err(error) => self.stumble(&error, turn),
             Ok(()) => {
                 if self.trouble.take().is_some() {
-                    turn.out.say(Level::Notice, "the directory can be read again".to_owned());
+                    self.say(Level::Notice, "the directory can be read again", turn);
                 }
             }
         }
@@ -338,7 +351,7 @@ impl Dir {
         self.rescan_at = None;
         let refusal = self.refusal();
         if refusal.is_none() && self.blind.take().is_some() {
-            turn.out.say(Level::Notice, "inotify is granted again: no more timed scans".to_owned());
+            self.say(Level::Notice, "inotify is granted again: no more timed scans", turn);
         }
         self.refusal = refusal;
     }
@@ -382,7 +395,7 @@ impl Dir {
                     "inotify is refused: {why}; everything is looked at every {period:?} until it is \
                      granted (see fs.inotify.max_user_instances and fs.inotify.max_user_watches)"
                 );
-                turn.out.say(Level::Warning, text);
+                self.say(Level::Warning, &text, turn);
                 self.blind = Some(why);
             }
         }
@@ -422,7 +435,7 @@ impl Monitor for Dir {
         let entries = self.read_entries(&mut marks);
         let mut told = self.read_trails(&mut marks);
         if entries.have_overflown || told.has_overflown {
-            turn.out.say(Level::Warning, "events were lost: everything is compared".to_owned());
+            self.say(Level::Warning, "events were lost: everything is compared", turn);
         }
         let has_moved = told.moved.remove(&Route::Source) || entries.have_moved;
         if has_moved && !self.locate(turn) && self.trouble.is_some() {
@@ -456,7 +469,11 @@ impl Monitor for Dir {
         if is_due(self.files.waits.next())
             && let Some(at) = self.enter(turn)
         {
-            self.files.expire(at.as_fd(), turn);
+            let missed = self.files.expire(at.as_fd(), turn);
+            if !missed.is_empty() {
+                let what = format!("no event told the change of {}", list(&missed));
+                self.say(Level::Warning, &what, turn);
+            }
         }
         self.plan(turn);
     }
@@ -488,4 +505,13 @@ fn drain(
         }
     }
     Ok(())
+}
+
+/// The first few names, escaped.
+fn list(names: &[OsString]) -> String {
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }

@@ -11,11 +11,8 @@ use super::marks::Mark;
 use super::trail::Trails;
 use super::waits::{MOVED_AWAY, SETTLED, VANISHED, Wait, Waits, Why};
 use super::watches::Route;
-use super::{File, Level, OnDemand, Out, Stamp, What, ondemand};
+use super::{File, OnDemand, Out, Stamp, What, ondemand};
 use crate::sys::dir::{self, Kind, Links, Stat};
-
-/// How many names a line of the log shows.
-const SHOWN: usize = 5;
 
 /// One wake-up: when it is, and where its news goes.
 pub(super) struct Turn<'a> {
@@ -207,8 +204,9 @@ impl Files {
         self.waits.set(name, Wait::new(Why::Writer, turn.now, self.writer_silent, last));
     }
 
-    /// Looks at everything whose time has come.
-    pub(super) fn expire(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) {
+    /// Looks at everything whose time has come, and gives the names of those that were different though
+    /// no event had told it.
+    pub(super) fn expire(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) -> Vec<OsString> {
         let mut missed = Vec::new();
         for (name, wait) in self.waits.due(turn.now) {
             if let Some(next) = wait.again(turn.now, self.stamp(at, &name)) {
@@ -221,9 +219,7 @@ impl Files {
                 missed.push(name);
             }
         }
-        if !missed.is_empty() {
-            turn.out.say(Level::Warning, format!("no event told the change of {}", list(&missed)));
-        }
+        missed
     }
 
     /// Compares the whole directory with what is known.
@@ -474,14 +470,5 @@ fn refusal_of(kind: Kind) -> Option<&'static str> {
         Kind::Fifo => Some("is a FIFO, not a vassal file"),
         Kind::Socket => Some("is a socket, not a vassal file"),
         Kind::Device => Some("is a device, not a vassal file"),
-    }
-}
-
-/// The first few names, escaped.
-fn list(names: &[OsString]) -> String {
-    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

@@ -1,8 +1,10 @@
 //! What the events of one wake-up say about each name: many events become one mark, so that a name is
 //! looked at once however often it was touched.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::hash::Hash;
 
 use super::filter::{Filter, Name};
 use crate::sys::inotify::{Event, Mask};
@@ -28,19 +30,28 @@ pub(super) enum Mark {
     Renamed,
 }
 
-/// Names and their marks, in the order in which the names came up first.
-#[derive(Default)]
-pub(super) struct Marks {
-    order: Vec<OsString>,
-    marks: HashMap<OsString, Mark>,
+/// Names, or whatever else is marked, with their marks, in the order in which they came up first.
+pub(super) struct Marks<K = OsString> {
+    order: Vec<K>,
+    marks: HashMap<K, Mark>,
 }
 
-impl Marks {
+impl<K> Default for Marks<K> {
+    fn default() -> Self {
+        Self { order: Vec::new(), marks: HashMap::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Marks<K> {
     /// Adds what one more event says.
-    pub(super) fn add(&mut self, name: &OsStr, mark: Mark) {
-        let Some(known) = self.marks.get_mut(name) else {
-            self.order.push(name.to_owned());
-            self.marks.insert(name.to_owned(), mark);
+    pub(super) fn add<Q>(&mut self, key: &Q, mark: Mark)
+    where
+        K: Borrow<Q>,
+        Q: ToOwned<Owned = K> + Eq + Hash + ?Sized,
+    {
+        let Some(known) = self.marks.get_mut(key) else {
+            self.order.push(key.to_owned());
+            self.marks.insert(key.to_owned(), mark);
             return;
         };
         match (*known, mark) {
@@ -51,11 +62,11 @@ impl Marks {
         }
     }
 
-    /// The names and their marks; nothing is left.
-    pub(super) fn take(&mut self) -> Vec<(OsString, Mark)> {
+    /// All marks; nothing is left.
+    pub(super) fn take(&mut self) -> Vec<(K, Mark)> {
         let mut marks = std::mem::take(&mut self.marks);
         let order = std::mem::take(&mut self.order);
-        order.into_iter().filter_map(|name| marks.remove_entry(&name)).collect()
+        order.into_iter().filter_map(|key| marks.remove_entry(&key)).collect()
     }
 }
 
@@ -103,9 +114,10 @@ fn mark_of(mask: Mask) -> Option<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
 
     fn after(marks: &[Mark]) -> Mark {
-        let mut all = Marks::default();
+        let mut all = <Marks>::default();
         for mark in marks {
             all.add(OsStr::new("a.ini"), *mark);
         }
@@ -136,7 +148,7 @@ mod tests {
 
     #[test]
     fn names_keep_the_order_of_the_events() {
-        let mut all = Marks::default();
+        let mut all = <Marks>::default();
         for name in ["b", "a", "c", "a", "b"] {
             all.add(OsStr::new(name), Mark::Look);
         }

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use super::marks::Marks;
+use super::marks::{Mark, Marks};
 use super::watches::{
     FILE, Held, Hold, LAST, LAST_BEFORE_MISSING, LINK, MISSING, News, Route, WAY, Watches,
 };
@@ -23,6 +23,10 @@ use crate::sys::inotify::{Event, Inotify, Mask};
 
 /// How many links a path may have, as in the kernel.
 const MOST_LINKS: usize = 40;
+
+/// How many names a path may have with all its links, so that a hostile one cannot keep us walking.
+/// What needs more leads nowhere for us.
+const MOST_STEPS: usize = 500;
 
 /// How often a path is walked that changes while it is walked.
 pub(super) const TRIES: usize = 3;
@@ -33,6 +37,7 @@ struct Trail {
     holds: Vec<Hold>,
     end: Option<(u64, u64)>,
     is_whole: bool,
+    is_endless: bool,
     names: BTreeSet<OsString>,
 }
 
@@ -49,6 +54,8 @@ pub(super) struct Followed {
 pub(super) struct Told {
     /// Routes to walk anew.
     pub(super) moved: HashSet<Route>,
+    /// What has happened on routes; it is for all their names.
+    pub(super) marks: Marks<Route>,
     /// Whether events were lost.
     pub(super) has_overflown: bool,
 }
@@ -86,22 +93,23 @@ impl Trails {
     }
 
     /// Takes in one event.
-    pub(super) fn note(&mut self, event: &Event<'_>, marks: &mut Marks, told: &mut Told) {
+    pub(super) fn note(&mut self, event: &Event<'_>, told: &mut Told) {
         if event.mask.has(Mask::OVERFLOW) {
             told.has_overflown = true;
         }
-        let trails = &self.trails;
-        self.watches.tell(event, |route, news| {
-            let mark = match news {
-                News::Happened(mark) if *route != Route::Source => mark,
-                News::Happened(mark) | News::Moved(mark) => {
-                    told.moved.insert(route.clone());
-                    mark
-                }
-            };
-            let names = trails.get(route).into_iter().flat_map(|trail| &trail.names);
-            names.for_each(|name| marks.add(name, mark));
+        self.watches.tell(event, |route, news| match news {
+            News::Happened(mark) if *route != Route::Source => told.marks.add(route, mark),
+            News::Happened(mark) | News::Moved(mark) => {
+                told.moved.insert(route.clone());
+                told.marks.add(route, mark);
+            }
         });
+    }
+
+    /// Marks the names that depend on a route.
+    pub(super) fn mark_names(&self, route: &Route, mark: Mark, marks: &mut Marks) {
+        let names = self.trails.get(route).into_iter().flat_map(|trail| &trail.names);
+        names.for_each(|name| marks.add(name.as_os_str(), mark));
     }
 
     /// Walks an absolute path for the source and gives the directory or file at its end.
@@ -131,11 +139,6 @@ impl Trails {
     /// The routes on which a name depends.
     pub(super) fn routes_of(&self, name: &OsStr) -> Vec<Route> {
         self.routes.get(name).cloned().unwrap_or_default()
-    }
-
-    /// All names that depend on a route.
-    pub(super) fn names(&self) -> Vec<OsString> {
-        self.routes.keys().cloned().collect()
     }
 
     /// Makes a name depend on these routes and no others.
@@ -183,6 +186,9 @@ impl Trails {
                 return Ok(Followed { stat, is_steady: true });
             }
             self.walk_again(route, directory);
+            if self.trails.get(route).is_some_and(|trail| trail.is_endless) {
+                return Ok(Followed { stat: None, is_steady: true });
+            }
         }
         Ok(Followed { stat: end_of(directory, name)?, is_steady: false })
     }
@@ -212,10 +218,17 @@ impl Trails {
         let trail = self.trails.entry(route.clone()).or_default();
         let before = std::mem::take(&mut trail.holds);
         self.watches.let_go(route, &before);
-        let mut walk =
-            Walk { watches: &mut self.watches, route, holds: Vec::new(), is_whole: true };
+        let mut walk = Walk {
+            watches: &mut self.watches,
+            route,
+            holds: Vec::new(),
+            is_whole: true,
+            is_endless: false,
+        };
         let end = walk.along(from, path);
-        (trail.holds, trail.is_whole) = (walk.holds, walk.is_whole && end.is_ok());
+        trail.holds = walk.holds;
+        trail.is_whole = walk.is_whole && end.is_ok();
+        trail.is_endless = walk.is_endless;
         trail.end = end.as_ref().ok().and_then(Option::as_ref).map(|(_, stat)| stat.inode());
         self.watches.forget(&before);
         end
@@ -243,6 +256,7 @@ struct Walk<'a> {
     route: &'a Route,
     holds: Vec<Hold>,
     is_whole: bool,
+    is_endless: bool,
 }
 
 impl Walk<'_> {
@@ -255,8 +269,13 @@ impl Walk<'_> {
         let mut above = None;
         let mut ahead = Vec::new();
         push_steps(&mut ahead, path);
-        let mut links = 0;
+        let (mut links, mut steps) = (0, 0);
         while let Some(name) = ahead.pop() {
+            steps += 1;
+            if links > MOST_LINKS || steps > MOST_STEPS {
+                self.is_endless = true;
+                return Ok(None);
+            }
             let object = match dir::step(here.as_fd(), &name) {
                 Err(error) if dir::is_nowhere(&error) => {
                     self.hold(here.as_fd(), MISSING, Some(&name));
@@ -274,9 +293,6 @@ impl Walk<'_> {
                 Kind::Link => {
                     self.hold(object.as_fd(), LINK, None);
                     links += 1;
-                    if links > MOST_LINKS {
-                        return Ok(None);
-                    }
                     let text = dir::link_text(object.as_fd(), OsStr::new(""))?;
                     if text.as_bytes().starts_with(b"/") {
                         (here, above) = (dir::root()?, None);

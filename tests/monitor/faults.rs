@@ -93,15 +93,17 @@ fn lost_events_end_in_a_scan_that_says_what_was_missed() {
 
 #[test]
 fn a_flood_is_taken_in_by_pieces() {
+    const FILES: usize = 1200;
     let mut world = World::new();
-    for n in 0..6000 {
-        fs::write(world.at(format!("{n:05}.ini")), "").unwrap();
+    for n in 0..FILES {
+        // Long names make many bytes of few events.
+        fs::write(world.at(format!("{n:0250}.ini")), "").unwrap();
     }
     world.read();
     let first = world.told().len();
-    assert!((1..5000).contains(&first), "{first} at once");
+    assert!((1..FILES / 2).contains(&first), "{first} at once");
     assert!(world.is_readable(Duration::ZERO));
-    assert_eq!(first + world.tells().len(), 6000);
+    assert_eq!(first + world.tells().len(), FILES);
     assert_eq!(world.notices, NOTHING);
 }
 
@@ -138,7 +140,11 @@ fn a_rescan_finds_and_names_what_no_event_told() {
     let mut told = world.told();
     told.sort();
     assert_eq!(told, ["changed a.ini", "found c.ini", "lost b.ini"]);
-    assert_eq!(world.notices, [r#"no event told the change of "b.ini", "a.ini", "c.ini""#]);
+    assert_eq!(world.notices.len(), 1);
+    assert!(
+        world.notices[0]
+            .contains(r#"vassals: no event told the change of "b.ini", "a.ini", "c.ini""#)
+    );
     assert_eq!(world.tells(), NOTHING);
 }
 
@@ -401,12 +407,12 @@ fn inner_descriptors() {
 }
 
 #[test]
-fn a_hundred_thousand_moves_in_the_directory_are_worked_off_in_small_turns() {
+fn moves_without_end_are_worked_off_in_small_turns() {
     let mut world = World::new();
     let (one, other) = (world.at("one.ini"), world.at("other.ini"));
     fs::write(&one, "").unwrap();
     let mover = std::thread::spawn(move || {
-        for _ in 0..50_000 {
+        for _ in 0..10_000 {
             fs::rename(&one, &other).unwrap();
             fs::rename(&other, &one).unwrap();
         }

@@ -309,6 +309,26 @@ fn links_in_a_circle_are_refused_until_the_circle_is_broken() {
 }
 
 #[test]
+fn a_path_without_end_costs_little_and_leads_nowhere() {
+    let mut world = World::new();
+    let detour = "../out/".repeat(60);
+    fs::create_dir(world.beside("out")).unwrap();
+    fs::write(world.beside("out/end"), "").unwrap();
+    for n in 0..30 {
+        let next = if n == 29 { "end".to_owned() } else { (n + 1).to_string() };
+        symlink(format!("{detour}{next}"), world.beside(format!("out/{n}"))).unwrap();
+    }
+    assert!(world.beside("out/0").exists());
+    world.link("../out/0", "long.ini");
+    world.link("../out/28", "short.ini");
+    assert_eq!(world.tells(), ["found short.ini"]);
+    assert_eq!(world.notices_with("[long.ini] is a link that leads nowhere"), 1);
+    fs::remove_file(world.beside("out/3")).unwrap();
+    symlink("end", world.beside("out/3")).unwrap();
+    assert_eq!(world.tells(), ["found long.ini"]);
+}
+
+#[test]
 fn links_within_the_directory_are_followed_too() {
     let mut world = World::new();
     world.write("app.skel", "");

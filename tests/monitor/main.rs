@@ -11,6 +11,7 @@
 )]
 
 mod faults;
+mod figures;
 mod files;
 mod folder;
 mod links;
