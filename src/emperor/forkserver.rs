@@ -435,7 +435,7 @@ impl Emperor {
         let mut process = Process::new(vassal, (pid, pidfd), pipe, self.now);
         process.base = base;
         process.config = config;
-        self.processes.insert(life, process);
+        self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
         self.push_config(life);
         self.happen(Event::Life(life, LifeEvent::Adopted(pid.get())));
