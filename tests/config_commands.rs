@@ -118,6 +118,18 @@ fn check_of_an_emperor_checks_all_its_vassals_with_their_templates() {
 }
 
 #[test]
+fn check_reads_an_emperor_among_the_vassals_as_one_even_if_it_governs_its_own_file() {
+    let place = Place::new().file("v/sub.ini", "[uwsgi]\nemperor = .\n");
+    let said = place.run(&["check", "v/sub.ini"]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    let place = place.file("v/bad.ini", "[uwsgi]\nemperor = w\nemperor-throttle = fast\n");
+    let said = place.run(&["--emperor", "v", "--check"]);
+    assert_eq!(said.status, 1);
+    assert!(said.err.contains("v/bad.ini:3: emperor-throttle"), "{}", said.err);
+    assert!(!said.err.contains("sub.ini"), "{}", said.err);
+}
+
+#[test]
 fn check_speaks_json_to_programs() {
     let place = Place::new()
         .file("a.ini", &format!("{GOOD}processes = x\nmodule = y\n"))

@@ -362,6 +362,14 @@ fn one_emperor(
     }
 }
 
+/// An emperor that is a vassal, without its own vassals: it may be one of them.
+fn below(name: &Path, reading: Reading) -> Report {
+    match emperor::judge(reading) {
+        Ok((_, config)) => Report::new(name, Vec::new()).warning(config.warnings),
+        Err(faults) => Report::new(name, faults.0),
+    }
+}
+
 /// Names of users and groups that nobody has, wherever they stand.
 fn unknown_accounts(reading: &Reading, accounts: &Accounts) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -404,7 +412,10 @@ fn vassals(call: &Invocation, config: &EmperorConfig, accounts: &Accounts) -> Ve
                 for file in files {
                     let file = Path::new(dir).join(file);
                     let reading = read(&as_vassal(call, &file, &around));
-                    reports.push(one_vassal(&file, reading, accounts));
+                    reports.push(match reading.resolved.is_emperors() {
+                        true => below(&file, reading),
+                        false => one_vassal(&file, reading, accounts),
+                    });
                 }
             }
             Err(fault) => {
