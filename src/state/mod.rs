@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub mod births;
 pub mod deadlines;
+pub mod hooks;
 pub mod life;
 pub mod penalty;
 pub mod realm;

@@ -221,38 +221,6 @@ impl Vassal {
         };
     }
 
-    /// Its turn has come, while a stop hook is clearing up after its last life: true if it waits for that.
-    pub fn waits_for_hook(&mut self, ticket: Ticket) -> bool {
-        match &mut self.phase {
-            Phase::Held(hold) if hold.ticket == Some(ticket) => {
-                *hold = Hold::new(Why::StopHook);
-                true
-            }
-            // A replacement is started beside a life that runs, and waits for nobody.
-            Phase::Held(_)
-            | Phase::Waiting
-            | Phase::Starting(_)
-            | Phase::Running { .. }
-            | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
-            | Phase::Stopping { .. } => false,
-        }
-    }
-
-    /// The last of its stop hooks is over.
-    pub fn hook_ended(&mut self, turn: &mut Turn<'_>) {
-        self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Held(hold) if hold.why == Why::StopHook => self.begin(Lane::Budget, turn),
-            same @ (Phase::Held(_)
-            | Phase::Waiting
-            | Phase::Starting(_)
-            | Phase::Running { .. }
-            | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
-            | Phase::Stopping { .. }) => same,
-        };
-    }
-
     /// Its turn has come: gives the new life, or nothing if it has lost interest.
     pub fn granted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) -> Option<LifeId> {
         if !self.waits_with(ticket) {
