@@ -346,7 +346,11 @@ impl Emperor {
     /// The end: nothing that was started here is left behind.
     fn bury(&mut self, status: u8) -> u8 {
         descendants::clear();
-        if let Some(path) = self.pidfile.take() {
+        // One that a successor has written since is not ours to remove.
+        let own = std::process::id().to_string();
+        if let Some(path) = self.pidfile.take()
+            && std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == own)
+        {
             let _ = std::fs::remove_file(path);
         }
         let sent = self.notify.buried();

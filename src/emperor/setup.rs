@@ -158,7 +158,6 @@ impl Emperor {
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
         let mut stats = stats::Stats::new(listeners, form);
         stats.settle(&mut reactor, Token::Stats);
-        let pidfile = write_pidfile(config)?;
         let now = Instant::now();
         let notify = notifier(given, now, &mut log);
         let monitors = monitors(config, &mut log)?;
@@ -168,6 +167,8 @@ impl Emperor {
             let descriptor = source.monitor.descriptor();
             reactor.add(descriptor, token, Interest::Read, Kind::Busy).map_err(busy)?;
         }
+        // Last of what can fail, and before the working directory changes.
+        let pidfile = write_pidfile(config)?;
         enter_first(&monitors, &mut log);
         lend_output(&log);
         Ok(Self {

@@ -68,7 +68,7 @@ impl Hook {
                 .iter()
                 .try_for_each(|signal| set_default(*signal))
                 .and_then(|()| process::setsid())
-                .and_then(|()| process::set_descriptor_limit(template.descriptor_limit))
+                .and_then(|()| process::lower_descriptor_limit(template.descriptor_limit))
                 .and_then(|()| process::chdir(&self.directory));
             match prepared {
                 Ok(()) => self.run(null, parent),

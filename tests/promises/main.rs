@@ -18,6 +18,7 @@ mod keeper;
 mod life;
 mod monitor_dir;
 mod ondemand;
+mod pidfile;
 mod ragnarok;
 mod reload;
 mod signals;
