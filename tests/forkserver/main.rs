@@ -6,6 +6,7 @@ mod support;
 
 mod adopted;
 mod badinput;
+mod hooks;
 mod talk;
 
 use std::path::PathBuf;

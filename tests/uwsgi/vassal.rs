@@ -136,8 +136,8 @@ fn killed_it_comes_back_and_killed_with_the_emperor_it_is_gone() {
     proc::kill(pid, libc::SIGKILL);
     let pid = emperor.running_anew("one.ini", pid);
     assert!(answer(&emperor, port).starts_with(&format!("pid={pid} ")));
+    emperor.wait_until("its three workers are there", || family(pid).len() == 4);
     let family = family(pid);
-    assert_eq!(family.len(), 4);
     proc::kill(emperor.emperor_pid(), libc::SIGKILL);
     assert_eq!(code(emperor.wait_for_end()), 128 + libc::SIGKILL);
     emperor.wait_until("master and workers are gone", || !family.iter().any(|&it| proc::lives(it)));
