@@ -3,9 +3,10 @@
 //! Each is watched by its pidfd and has a limit; the loop waits for none of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::log::Level;
@@ -30,8 +31,8 @@ pub(super) struct Id(u64);
 #[derive(Debug, Default)]
 pub(super) struct Helpers {
     running: HashMap<Id, Helper>,
-    /// Stop hooks that are not started yet: at most two for each vassal that there was.
-    waiting: VecDeque<(Key, Hook)>,
+    /// Stop hooks that are not started yet, and where: at most two for each vassal that there was.
+    waiting: VecDeque<(Key, Rc<CStr>)>,
     last: u64,
 }
 
@@ -76,25 +77,23 @@ impl Helpers {
 impl Emperor {
     /// Runs the stop hook for a life of this vassal that has ended.
     pub(super) fn stop_hook(&mut self, vassal: VassalId, key: Key) {
-        let (Some(hall), Some(command)) = (self.halls.get(&vassal), &self.template.stop_hook)
-        else {
+        let Some(hall) = self.halls.get(&vassal) else {
             return self.events.push_back(Event::HookEnded(key));
         };
-        match Hook::new(&self.template, command, &hall.name, &hall.directory) {
-            Ok(hook) => {
-                self.helpers.waiting.push_back((key, hook));
-                self.start_hooks();
-            }
-            Err(error) => self.hook_refused(key, &error),
-        }
+        self.helpers.waiting.push_back((key, hall.directory.clone()));
+        self.start_hooks();
     }
 
     fn start_hooks(&mut self) {
         while self.helpers.hooks() < MOST_HOOKS {
-            let Some((key, hook)) = self.helpers.waiting.pop_front() else { return };
-            let started = hook.spawn(&self.template, self.null.as_fd());
-            let started =
-                started.and_then(|pid| self.help(pid, Task::StopHook(key.clone()), hook::LIMIT));
+            let Some((key, directory)) = self.helpers.waiting.pop_front() else { return };
+            let Some(command) = &self.template.stop_hook else {
+                self.events.push_back(Event::HookEnded(key));
+                continue;
+            };
+            let started = Hook::new(&self.template, command, &key.name, &directory)
+                .and_then(|hook| hook.spawn(&self.template, self.null.as_fd()))
+                .and_then(|pid| self.help(pid, Task::StopHook(key.clone()), hook::LIMIT));
             if let Err(error) = started {
                 self.hook_refused(key, &error);
             }
