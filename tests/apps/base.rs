@@ -13,7 +13,8 @@
 //!   has ended when its answer comes), `linger:MS` (the process between ends late), `rights` (descriptors
 //!   come with the answer), `gate:PATH` (forks and answers when the file exists).
 //!
-//! A newborn becomes the program in the variable `NEWBORN`, with the arguments that were asked for.
+//! A newborn writes down the file that comes by its config pipe, if it has one, and becomes the program in
+//! the variable `NEWBORN`, with the arguments that were asked for.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
 
@@ -242,11 +243,19 @@ fn newborn(
         _ => client.write_all(&packet).unwrap(),
     }
     drop((client, tells));
-    unsafe {
-        if let Some(listener) = request.fds.get(1) {
-            libc::dup2(*listener, 0);
-            libc::close(*listener);
+    let mask = request.header[3];
+    if mask & 4 != 0 {
+        let listener = *request.fds.last().unwrap();
+        unsafe {
+            libc::dup2(listener, 0);
+            libc::close(listener);
         }
+    }
+    if mask & 2 != 0 {
+        let record =
+            words().iter().find_map(|word| word.strip_prefix("record=").map(str::to_owned));
+        let config = read_config(request.fds[1]);
+        note(record.as_deref(), json!({ "event": "config", "text": config }));
     }
     let c_string = |bytes: &[u8]| CString::new(bytes).unwrap();
     let program = c_string(std::env::var("NEWBORN").unwrap().as_bytes());
@@ -263,6 +272,17 @@ fn newborn(
         libc::execve(program.as_ptr(), argv.as_ptr(), environment.as_ptr());
         libc::_exit(126)
     }
+}
+
+/// A vassal file, as it comes by the config pipe.
+fn read_config(pipe: RawFd) -> String {
+    use std::os::fd::FromRawFd;
+    let mut pipe = unsafe { fs::File::from_raw_fd(pipe) };
+    let mut header = [0; 4];
+    std::io::Read::read_exact(&mut pipe, &mut header).unwrap();
+    let mut text = vec![0; usize::from(u16::from_le_bytes([header[1], header[2]]))];
+    std::io::Read::read_exact(&mut pipe, &mut text).unwrap();
+    String::from_utf8(text).unwrap()
 }
 
 /// False where the kernel lets the receiver refuse descriptors, as it does from Linux 6.16 on.

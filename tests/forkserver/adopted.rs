@@ -58,6 +58,20 @@ fn the_request_is_that_of_uwsgi() {
 }
 
 #[test]
+fn a_file_that_travels_by_the_config_pipe_comes_to_adopted_vassals_too() {
+    let emperor =
+        with_base("").flag("--emperor-force-config-pipe").vassal("one.ini", &text(SPEAKER)).start();
+    adopted(&emperor, "one.ini");
+    let request = &requests(&emperor)[0];
+    assert_eq!((&request["header"][3], &request["fds"]), (&3.into(), &2.into()));
+    assert_eq!(request["argv"].as_array().unwrap()[2], "emperor://one.ini");
+    emperor.wait_until("it has come", || {
+        let come = emperor.events("base.ini", "config");
+        come.first().is_some_and(|config| config["text"].as_str().unwrap().contains(SPEAKER))
+    });
+}
+
+#[test]
 fn fifty_vassals_of_one_base_are_adopted_at_the_start() {
     let mut setup = with_base("");
     for number in 0..50 {
