@@ -69,7 +69,7 @@ impl Drop for Quickstart {
         for signal in [libc::SIGTERM, libc::SIGKILL] {
             let start = Instant::now();
             loop {
-                let left = proc::marked(&format!("LIEGE_TEST_ID={}", self.id));
+                let left = proc::marked(&format!("TEST_OF_LIEGE={}", self.id));
                 if left.is_empty() || start.elapsed() > Duration::from_secs(5) {
                     break;
                 }
@@ -120,7 +120,7 @@ fn the_quickstart_serves_sleeps_crashes_and_ends() {
     ] {
         command.env(name, format!("127.0.0.1:{port}"));
     }
-    command.env("LIEGE_TEST_ID", &id).stdin(Stdio::null());
+    command.env("TEST_OF_LIEGE", &id).stdin(Stdio::null());
     let mut quickstart = Quickstart { child: command.spawn().unwrap(), id };
 
     // The build is in it.
@@ -144,6 +144,6 @@ fn the_quickstart_serves_sleeps_crashes_and_ends() {
     proc::kill(quickstart.child.id() as i32, libc::SIGTERM);
     let status = quickstart.child.wait().unwrap();
     assert_eq!(status.code(), Some(0));
-    let left = proc::marked(&format!("LIEGE_TEST_ID={}", quickstart.id));
+    let left = proc::marked(&format!("TEST_OF_LIEGE={}", quickstart.id));
     assert!(left.is_empty(), "{left:?}");
 }

@@ -1,6 +1,6 @@
 //! The harness of the black-box tests: a real `liege` in a temporary directory.
 //!
-//! Everything that is started here carries `LIEGE_TEST_ID` in its environment, so that what survives can be
+//! Everything that is started here carries `TEST_OF_LIEGE` in its environment, so that what survives can be
 //! found in `/proc` whatever it did to its parent, session or user, and is ended when the test ends.
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -213,7 +213,7 @@ impl Setup {
         command.args(words);
         command.args(self.args.iter().map(|arg| fill(arg, self.dir.path(), "")));
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
-        command.env("LIEGE_TEST_ID", &self.id).envs(self.env.iter().map(|(k, v)| (k, v)));
+        command.env("TEST_OF_LIEGE", &self.id).envs(self.env.iter().map(|(k, v)| (k, v)));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         if let Some(uid) = self.user {
             use std::os::unix::process::CommandExt;
@@ -445,7 +445,7 @@ impl Liege {
 
     /// Every process that was started by this test and lives.
     pub fn survivors(&self) -> Vec<i32> {
-        proc::marked(&format!("LIEGE_TEST_ID={}", self.id))
+        proc::marked(&format!("TEST_OF_LIEGE={}", self.id))
     }
 }
 
