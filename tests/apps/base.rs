@@ -11,7 +11,8 @@
 //!   `own-pid`, `parent-pid`, `silent`, `die-before`, `die-between`, `die-after` (the end of the base before, in the
 //!   middle of and after the answer), `lost` (forks, and answers with rubbish), `stillborn` (the newborn
 //!   has ended when its answer comes), `linger:MS` (the process between ends late), `rights` (descriptors
-//!   come with the answer), `gate:PATH` (forks and answers when the file exists).
+//!   come with the answer), `setuid:N` (the newborn has another user), `old` (names an orphan that was there
+//!   before), `gate:PATH` (forks and answers when the file exists).
 //!
 //! A newborn writes down the file that comes by its config pipe, if it has one, and becomes the program in
 //! the variable `NEWBORN`, with the arguments that were asked for.
@@ -56,6 +57,7 @@ fn main() {
     if words.iter().any(|word| word == "deaf") {
         unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
     }
+    let orphan = hows.contains(&"old").then(orphan).unwrap_or_default();
     for number in served(record).. {
         wait_for_client(&listener, pipe);
         let (client, _) = listener.accept().unwrap();
@@ -65,11 +67,39 @@ fn main() {
         let (header, fds) = (request.header, request.fds.len());
         note(record, json!({ "event": "request", "header": header, "argv": argv, "fds": fds }));
         let how = hows.get(number).copied().unwrap_or("good");
+        if how == "old" {
+            (&client).write_all(&answer(&orphan)).unwrap();
+            continue;
+        }
         serve(client, &request, pipe, (how, own_session));
         for fd in request.fds {
             unsafe { libc::close(fd) };
         }
     }
+}
+
+/// A child of the emperor, long before anybody asks for one; gives its pid.
+fn orphan() -> String {
+    let (mut told, mut tells) = std::io::pipe().unwrap();
+    unsafe {
+        let middle = libc::fork();
+        if middle == 0 {
+            if libc::fork() == 0 {
+                tells.write_all(std::process::id().to_string().as_bytes()).unwrap();
+                drop((told, tells));
+                loop {
+                    libc::pause();
+                }
+            }
+            libc::_exit(0);
+        }
+        libc::waitpid(middle, std::ptr::null_mut(), 0);
+    }
+    drop(tells);
+    let mut pid = String::new();
+    std::io::Read::read_to_string(&mut told, &mut pid).unwrap();
+    wait(50);
+    pid
 }
 
 fn words() -> Vec<String> {
@@ -184,7 +214,7 @@ fn serve(
                 wait(pause);
                 libc::_exit(0);
             }
-            newborn(client, request, pipe, (name, own_session), tells);
+            newborn(client, request, pipe, (how, own_session), tells);
         }
         drop(tells);
         if name != "linger" {
@@ -228,7 +258,12 @@ fn newborn(
             libc::close(pipe);
         }
     }
+    let (how, value) = how.split_once(':').unwrap_or((how, ""));
     match how {
+        "setuid" => {
+            unsafe { libc::setuid(value.parse().unwrap()) };
+            client.write_all(&packet).unwrap();
+        }
         "bytes" => packet.iter().for_each(|byte| {
             client.write_all(&[*byte]).unwrap();
             wait(3);

@@ -1,6 +1,6 @@
 //! The talk with a base: late, lost and lying answers, and what happens to its vassal meanwhile.
 
-use crate::support::{Liege, proc};
+use crate::support::{Liege, is_root, proc};
 use crate::{adopted, asking, base_text, error, is_blacklisted, living, requests, text, with_base};
 use std::process::Command;
 
@@ -80,6 +80,28 @@ fn the_process_of_a_stranger_is_neither_adopted_nor_signalled() {
 fn the_process_of_another_vassal_is_not_adopted() {
     let emperor = fails_and_heals("own-pid", "that of another vassal");
     assert_eq!(emperor.lives("base.ini"), 1, "the base lives on");
+}
+
+#[test]
+fn an_orphan_that_was_there_before_is_not_adopted_but_killed() {
+    let emperor = fails_and_heals("old", "was there before it was asked for: it is killed");
+    let own = emperor.emperor_pid();
+    emperor.wait_until("the base and the vassal are left", || {
+        emperor.survivors().iter().filter(|pid| proc::parent(**pid) == Some(own)).count() == 2
+    });
+    assert_eq!(emperor.lives("base.ini"), 1, "the base lives on");
+}
+
+#[test]
+fn a_newborn_of_another_user_is_killed() {
+    if !is_root() {
+        crate::skip!("a change of user needs root");
+    }
+    let emperor = fails_and_heals("setuid:65534", "has the user 65534: it is killed");
+    let pid = emperor.running("one.ini");
+    emperor.wait_until("one is left", || {
+        living(&emperor, "one.ini").iter().all(|living| *living == pid)
+    });
 }
 
 #[test]
