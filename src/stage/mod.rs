@@ -107,7 +107,7 @@ fn begin(args: Vec<OsString>, env: Vec<Variable>) -> Result<Start, Failure> {
     let unblocked = signal::set_mask(Mask::NONE);
     unblocked.map_err(|error| Failure::new(Step::Signals, format!("cannot unblock: {error}")))?;
     fd::cloexec_from(3).map_err(|error| {
-        let message = format!("close_range: {error}; liege needs Linux 5.11 or newer");
+        let message = format!("cannot close inherited descriptors at exec: {error}");
         Failure::new(Step::Fds, message)
     })?;
     let pipe = env.iter().find(|(name, _)| name == emperor::FD_VARIABLE);

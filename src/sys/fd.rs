@@ -250,12 +250,24 @@ pub fn set_stdio(number: RawFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     retry(|| check(unsafe { libc::dup2(descriptor.as_raw_fd(), number) })).map(drop)
 }
 
-/// Marks every descriptor from `first` on to be closed at the next exec (Linux 5.11, close_range(2)).
+/// Marks every descriptor from `first` on to be closed at the next exec.
 ///
 /// # Errors
-/// `ENOSYS` or `EINVAL` on an older kernel.
+/// Those of reading `/proc`, where close_range(2) cannot do it: before Linux 5.11, in some sandboxes.
 pub fn cloexec_from(first: RawFd) -> io::Result<()> {
     close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+        .or_else(|_refused| cloexec_one_by_one(first))
+}
+
+fn cloexec_one_by_one(first: RawFd) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(number) = number.filter(|number: &RawFd| *number >= first) else { continue };
+        // SAFETY: integers go in; who owns the descriptor does not change. It fails for the one of this
+        // listing if that is closed already, and for nobody else.
+        let _ = check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) });
+    }
+    Ok(())
 }
 
 /// Closes every descriptor but standard error. For a process that has just been forked and is to
@@ -295,6 +307,19 @@ mod tests {
         assert_eq!(flags(libc::F_GETFL) & libc::O_NONBLOCK, 0);
         set_nonblocking(null.as_fd()).unwrap();
         assert_eq!(flags(libc::F_GETFL) & libc::O_NONBLOCK, libc::O_NONBLOCK);
+    }
+
+    #[test]
+    fn without_close_range_descriptors_are_marked_one_by_one() {
+        let null = open_null().unwrap();
+        let copy = duplicate(null.as_fd(), 900).unwrap();
+        clear_cloexec(null.as_fd()).unwrap();
+        clear_cloexec(copy.as_fd()).unwrap();
+        cloexec_one_by_one(900).unwrap();
+        // SAFETY: a request without argument; only flags are read.
+        let flags = |fd: RawFd| check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).unwrap();
+        assert_eq!(flags(copy.as_raw_fd()) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        assert_eq!(flags(null.as_raw_fd()) & libc::FD_CLOEXEC, 0);
     }
 
     #[test]
