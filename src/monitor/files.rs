@@ -162,7 +162,13 @@ impl Files {
         mark: Mark,
         turn: &mut Turn<'_>,
     ) {
-        let is_waiting = self.waits.get(vassal).is_some_and(|wait| wait.why != Why::Retry);
+        let is_complete = matches!(mark, Mark::Look | Mark::Renamed);
+        let is_waiting = self.waits.get(vassal).is_some_and(|wait| match wait.why {
+            Why::Retry => false,
+            // For this, perhaps: unless it is the vassal that may come back.
+            Why::Settle => !is_complete || self.stamp(at, vassal).is_none(),
+            Why::Writer | Why::Missed => true,
+        });
         if self.file(vassal).is_none() || is_waiting {
             return;
         }

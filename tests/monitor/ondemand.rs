@@ -86,6 +86,22 @@ fn an_address_that_is_added_or_removed_counts() {
 }
 
 #[test]
+fn an_address_that_is_written_slowly_counts_at_its_end() {
+    let mut world = World::new();
+    world.write("a.ini", "");
+    assert_eq!(world.tells(), ["found a.ini"]);
+    let mut file = File::create_new(world.at("a.ini.socket")).unwrap();
+    world.read();
+    file.write_all(b"@slow").unwrap();
+    world.read();
+    assert_eq!(world.told(), NOTHING);
+    drop(file);
+    world.read();
+    assert_eq!(world.told(), ["changed a.ini"], "at the end of writing, not when time has passed");
+    assert_eq!(world.address(), address("@slow"));
+}
+
+#[test]
 fn an_address_without_its_vassal_is_nothing() {
     let mut world = World::new();
     world.write("a.ini.socket", "@a");
