@@ -97,7 +97,7 @@ pub struct Emperor {
     processes: HashMap<LifeId, Box<Process>>,
     pids: HashMap<Pid, LifeId>,
     helpers: helpers::Helpers,
-    /// Sessions whose leader was reaped in this turn: what is left of them is ended after it.
+    /// Sessions whose leader is reaped, until nobody of them is found: what is left is ended.
     ended_sessions: HashSet<i32>,
     template: Template,
     null: OwnedFd,

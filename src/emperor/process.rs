@@ -1,6 +1,6 @@
 //! The processes of the emperor: spawn, listen to them, reap them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -186,6 +186,8 @@ impl Emperor {
         };
         self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
+        // Whatever was left of a session with this number is gone: it could not be given out again.
+        self.ended_sessions.remove(&pid.get());
         Ok(pid)
     }
 
@@ -411,26 +413,31 @@ impl Emperor {
         self.happen(Event::Life(life, LifeEvent::Exited(exit(ended))));
     }
 
-    /// What is left of the sessions whose leader is gone: orphans, and so our children by now.
+    /// What is left of the sessions whose leader is gone: orphans, and so our children by now. What is
+    /// killed here leaves its own children to us in a later turn, so a session is looked at, whenever a
+    /// child has ended, until nobody of it is found.
     pub(super) fn end_strays(&mut self) {
         if self.ended_sessions.is_empty() {
             return;
         }
-        let sessions: HashSet<i32> = std::mem::take(&mut self.ended_sessions);
-        let mut strays = Vec::new();
+        let mut left = HashMap::new();
         let known = &self.pids;
         let listed = descendants::each_child(|pid| {
-            let is_stray = || process::session_of(pid).is_ok_and(|s| sessions.contains(&s));
-            if !known.contains_key(&pid) && is_stray() {
-                strays.push(pid);
+            let of_ended = |session: &i32| self.ended_sessions.contains(session);
+            if let Some(session) = process::session_of(pid).ok().filter(of_ended)
+                && !known.contains_key(&pid)
+            {
+                left.insert(pid, session);
             }
         });
         if let Err(error) = listed {
             self.log.warning(format_args!("cannot list the children of the emperor: {error}"));
+            return;
         }
-        for pid in strays {
-            if let (Ok(stray), Some(kill)) = (pidfd::open(pid), Signal::new(9)) {
-                let _ = pidfd::send(stray.as_fd(), kill);
+        self.ended_sessions = left.values().copied().collect();
+        for pid in left.into_keys() {
+            if let Some(kill) = Signal::new(9) {
+                let _ = process::kill_child(pid, kill);
             }
         }
     }

@@ -387,6 +387,16 @@ impl App {
             match kind {
                 "plain" | "stopped" | "deaf" | "uid" => {}
                 "group" => assert_eq!(libc::setpgid(0, 0), 0),
+                "nested" => {
+                    assert_eq!(libc::setpgid(0, 0), 0);
+                    if libc::fork() != 0 {
+                        drop(writer);
+                        loop {
+                            libc::pause();
+                        }
+                    }
+                    assert_eq!(libc::setpgid(0, 0), 0);
+                }
                 "session" => assert!(libc::setsid() > 0),
                 "double" => {
                     assert!(libc::setsid() > 0);

@@ -122,13 +122,16 @@ fn the_whole_process_group_of_a_vassal_goes_with_it() {
 
 #[test]
 fn a_group_of_its_own_in_the_session_of_the_vassal_goes_too() {
-    // An interactive shell puts each of its jobs in a group of its own.
-    let emperor = Liege::in_temp_dir().app("one.ini", "do=stray:group,ready").start();
-    emperor.running("one.ini");
-    let job = stray(&emperor, "one.ini");
-    emperor.remove("one.ini");
-    gone(&emperor, "one.ini");
-    emperor.wait_until("the job is gone", || !proc::lives(job));
+    // An interactive shell puts each of its jobs in a group of its own, and so do shells in its jobs.
+    for kind in ["group", "nested"] {
+        let words = format!("do=stray:{kind},ready");
+        let emperor = Liege::in_temp_dir().app("one.ini", &words).start();
+        emperor.running("one.ini");
+        let job = stray(&emperor, "one.ini");
+        emperor.remove("one.ini");
+        gone(&emperor, "one.ini");
+        emperor.wait_until(&format!("the {kind} job is gone"), || !proc::lives(job));
+    }
 }
 
 #[test]
