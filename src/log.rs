@@ -293,14 +293,22 @@ impl Stream {
         Self { output, is_torn: false }
     }
 
-    /// Writes the line whole, in one call.
+    /// Writes the line whole, in one call as a rule.
     fn write(&mut self, line: &Line) -> io::Result<()> {
         let bytes = if self.is_torn { line.after_a_torn_one() } else { line.whole() };
         let Some(output) = &mut self.output else { return Err(io::ErrorKind::NotConnected.into()) };
-        let written = output.write(bytes)?;
+        let mut written = output.write(bytes)?;
+        let mut reason = io::ErrorKind::WouldBlock.into();
+        if let Some(rest @ [_, ..]) = bytes.get(written..) {
+            // Only the rest can tell why it was not all: a slow reader, or a disk that is full.
+            match output.write(rest) {
+                Ok(more) => written += more,
+                Err(error) => reason = error,
+            }
+        }
         let is_whole = written == bytes.len();
         self.is_torn = !is_whole && (self.is_torn || written > 0);
-        if is_whole { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        if is_whole { Ok(()) } else { Err(reason) }
     }
 }
 

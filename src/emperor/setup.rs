@@ -33,9 +33,10 @@ const FEWEST_STARTING: usize = 8;
 /// Descriptors that are not a vassal's.
 const RESERVE: u64 = 64;
 /// Signals that the loop reads; all others keep their default action.
-const SIGNALS: [&str; 11] = [
+/// The last two tell of a write that has failed, as its errno does, and would end us.
+const SIGNALS: [&str; 12] = [
     "SIGCHLD", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGURG",
-    "SIGWINCH", "SIGALRM", "SIGPIPE",
+    "SIGWINCH", "SIGALRM", "SIGPIPE", "SIGXFSZ",
 ];
 
 /// Why the emperor cannot start.

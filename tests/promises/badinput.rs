@@ -396,6 +396,21 @@ fn a_refused_fork_blames_nobody_and_heals() {
 }
 
 #[test]
+fn a_log_that_must_not_grow_is_told_by_its_reason() {
+    let emperor = Liege::in_temp_dir().shell("ulimit -f 16").app("one.ini", "").start();
+    emperor.running("one.ini");
+    // Two in turn, or they were only counted.
+    let log_something = || [libc::SIGUSR1, libc::SIGURG].map(|signal| emperor.signal(signal));
+    emperor.wait_until("lines are lost", || {
+        log_something();
+        emperor.stats().top("lost_log_lines").as_u64() > Some(2)
+    });
+    std::fs::write(emperor.path("log"), "").unwrap();
+    log_something();
+    emperor.logged("lines were lost here: File too large");
+}
+
+#[test]
 fn a_standard_error_that_nobody_reads_stops_nothing() {
     let (reader, writer) = full_pipe();
     let setup =
