@@ -48,6 +48,8 @@ pub(super) struct Process {
     pub alone: bool,
     /// The base that it was forked from.
     pub base: Option<Vec<u8>>,
+    /// Its verdict could not be taken in.
+    is_cut_off: bool,
     flood: Flood,
 }
 
@@ -68,6 +70,7 @@ impl Process {
             notify: None,
             config: None,
             custody: Vec::new(),
+            is_cut_off: false,
             alone: false,
             base: None,
             flood: Flood { since: now, bytes: 0, seconds: 0 },
@@ -205,6 +208,7 @@ impl Emperor {
                     let bytes = buffer.get(..packet.length).unwrap_or_default();
                     self.status_packet(life, bytes, packet.fds);
                 }
+                Err(error) if scm::is_cut_off(&error) => return self.cut_off(life),
                 Ok(_) | Err(_) => {
                     let status = self.processes.get_mut(&life).and_then(|p| p.status.take());
                     self.close(status);
@@ -212,6 +216,16 @@ impl Emperor {
                 }
             }
         }
+    }
+
+    /// There was no descriptor left for the listeners of its verdict, which is no fault of the vassal's: the
+    /// life is ended, and its end tells of a spawn that has failed.
+    fn cut_off(&mut self, life: LifeId) {
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        process.is_cut_off = true;
+        let status = process.status.take();
+        self.close(status);
+        self.signal(life, 9);
     }
 
     fn status_packet(&mut self, life: LifeId, bytes: &[u8], mut fds: Vec<OwnedFd>) {
@@ -400,17 +414,22 @@ impl Emperor {
             Ok(Some(ended)) => ended,
             Ok(None) | Err(_) => Ended::Exited(255),
         };
+        let mut event = LifeEvent::Exited(exit(ended));
         if let Some(process) = self.processes.remove(&life) {
             self.pids.remove(&process.pid);
             match alone {
                 true => self.base_ended(life, pid),
                 false => drop(self.ended_sessions.insert(pid.get())),
             }
+            if process.is_cut_off {
+                let why = "no descriptor is left for its listeners";
+                event = LifeEvent::SpawnFailed(why.to_owned());
+            }
             for fd in [process.status, process.pipe, process.notify, Some(process.pidfd)] {
                 self.close(fd);
             }
         }
-        self.happen(Event::Life(life, LifeEvent::Exited(exit(ended))));
+        self.happen(Event::Life(life, event));
     }
 
     /// What is left of the sessions whose leader is gone: orphans, and so our children by now. What is

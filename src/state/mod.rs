@@ -262,7 +262,8 @@ pub enum Channel {
 pub enum LifeEvent {
     /// The fork has worked; the number is for eyes only.
     Spawned(i32),
-    /// No process was made: the reason. Nobody is to blame.
+    /// No process was made, or it is reaped before it could become the vassal, for want of something
+    /// that is ours to give: the reason. The vassal is not to blame.
     SpawnFailed(String),
     /// The base takes no requests yet, or no more: the reason. No process was made.
     BaseNotReady(String),

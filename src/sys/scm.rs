@@ -86,6 +86,11 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
     Ok(Received { length, fds, sender })
 }
 
+/// Whether [`receive`] has failed because not all of a message could be taken in.
+pub fn is_cut_off(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
 /// Closes descriptors of a stranger without waiting for a socket that lingers.
 pub fn discard(fds: impl IntoIterator<Item = OwnedFd>) {
     for fd in fds {

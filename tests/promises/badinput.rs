@@ -396,6 +396,24 @@ fn a_refused_fork_blames_nobody_and_heals() {
 }
 
 #[test]
+fn a_verdict_whose_sockets_find_no_descriptor_is_nobodys_fault() {
+    let mut setup = Liege::in_temp_dir().shell("ulimit -n 40");
+    for number in 0..12 {
+        let sockets = ["a", "b", "c", "d"].map(|s| format!("http-socket = $DIR/{number}{s}.sock"));
+        setup = setup.app_with(&format!("{number}.ini"), &sockets.join("\n"), "do=ready");
+    }
+    let emperor = setup.start();
+    emperor.logged("no descriptor is left");
+    assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
+    assert!(!emperor.log().contains("without a verdict"));
+    (2..12).for_each(|number| emperor.remove(&format!("{number}.ini")));
+    emperor.wait_until("those that are left run", || {
+        emperor.try_stats().is_some_and(|stats| stats.up() == 2 && stats.vassals().len() == 2)
+    });
+    assert_eq!(emperor.end().code(), Some(0));
+}
+
+#[test]
 fn a_log_that_must_not_grow_is_told_by_its_reason() {
     let emperor = Liege::in_temp_dir().shell("ulimit -f 16").app("one.ini", "").start();
     emperor.running("one.ini");
