@@ -267,18 +267,26 @@ impl Emperor {
                     let name = lines::name(name.as_encoded_bytes());
                     self.log.line(level, format_args!("[{name}] {}", notice.text));
                 }
-                None => self.log.line(level, format_args!("{}", notice.text)),
+                None => {
+                    let directory = lines::name(entry.directory.as_os_str().as_encoded_bytes());
+                    self.log.line(level, format_args!("{directory}: {}", notice.text));
+                }
             }
         }
         for sighting in out.sightings {
             let name = std::os::unix::ffi::OsStringExt::into_vec(sighting.name);
             let key = Key { source, name };
+            let found = matches!(sighting.what, What::Found(_)).then(|| key.clone());
             self.happen(match sighting.what {
                 What::Found(file) => Event::Found { key, file: custody::file(&file), boot },
                 What::Changed(file) => Event::Changed { key, file: custody::file(&file) },
                 What::Chowned(file) => Event::Chowned { key, file: custody::file(&file) },
                 What::Lost => Event::Lost(key),
             });
+            // When it is gone its name is asked for, and the state knows it no more.
+            if let Some(id) = found.and_then(|key| self.realm.named_id(&key)) {
+                self.hall(id);
+            }
         }
     }
 

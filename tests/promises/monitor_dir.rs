@@ -256,3 +256,22 @@ fn a_relative_directory_counts_from_where_the_emperor_was_started() {
     emperor.running("one.ini");
     emperor.running("two.ini");
 }
+
+#[test]
+fn the_log_names_the_directory_that_it_speaks_of() {
+    let emperor = Liege::in_temp_dir().option("--emperor", "$DIR/missing").start();
+    let text = format!("{}: there is no such directory", emperor.path("missing").display());
+    emperor.logged(&text);
+}
+
+#[test]
+fn a_vassal_that_has_never_started_is_gone_by_its_name() {
+    let emperor = Liege::in_temp_dir().option("--emperor-throttle", "100000").start();
+    for name in ["one.ini", "two.ini", "three.ini"] {
+        emperor.put_app(name, "do=ready");
+    }
+    emperor.state("three.ini", "held");
+    emperor.remove("three.ini");
+    emperor.logged("[three.ini] is gone");
+    assert_eq!(emperor.lives("three.ini"), 0);
+}
