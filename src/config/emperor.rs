@@ -29,6 +29,8 @@ pub struct EmperorConfig {
     pub emperors: Vec<Located<String>>,
     /// Time between rescans; 0 = none.
     pub freq: Duration,
+    /// How long vassals outlive a directory that goes away.
+    pub dir_grace: Duration,
     /// The time of a link counts, not of its target.
     pub nofollow: bool,
     /// Further endings of vassal files.
@@ -112,6 +114,7 @@ impl Default for EmperorConfig {
         Self {
             emperors: Vec::new(),
             freq: Duration::ZERO,
+            dir_grace: Duration::ZERO,
             nofollow: false,
             extra_extensions: Vec::new(),
             binary_path: None,
@@ -257,6 +260,7 @@ impl EmperorConfig {
         match key {
             E::Emperor => self.add_source(setting, check),
             E::Freq => self.freq = seconds(),
+            E::DirGrace => self.dir_grace = seconds(),
             E::NoFollow => self.nofollow = flag(),
             E::ExtraExtension => self.extra_extensions.push(word()),
             E::BinaryPath => self.binary_path = Some(text()),

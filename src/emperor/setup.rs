@@ -410,7 +410,7 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
             on_demand_extension: config.on_demand_extension.as_ref().map(OsString::from),
             links: if config.nofollow { Links::Stay } else { Links::Follow },
             freq: config.freq,
-            grace: Duration::ZERO,
+            grace: config.dir_grace,
         };
         let monitor = Dir::new(options).map_err(cannot(format!("watch {}", at(setting))))?;
         let start = CString::new(path.as_os_str().as_bytes()).unwrap_or_default().into();

@@ -32,11 +32,16 @@ pub fn invocation(args: Vec<OsString>) -> Invocation {
 /// # Errors
 /// All faults of the configuration.
 pub fn configuration(call: &Invocation) -> Result<Option<EmperorConfig>, Faults> {
-    let resolved = config::load(call)?;
-    if resolved.first("emperor").is_none() {
-        return Ok(None);
+    let is_emperors = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"--emperor");
+    match config::load(call) {
+        Ok(resolved) if !resolved.is_emperors() => Ok(None),
+        Ok(resolved) => config::emperor::check(&resolved).map(Some),
+        // What cannot be read may also be wrong: all of it is told at once.
+        Err(_) if call.args.iter().any(is_emperors) => {
+            config::emperor::resolve(call).map(|(_, config)| Some(config))
+        }
+        Err(faults) => Err(faults),
     }
-    config::emperor::check(&resolved).map(Some)
 }
 
 /// Runs an emperor with this configuration until it is over; gives the exit status.

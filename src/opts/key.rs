@@ -149,6 +149,8 @@ pub enum Vassal {
 pub enum Emperor {
     Emperor,
     Freq,
+    /// How long vassals outlive their directory.
+    DirGrace,
     NoFollow,
     ExtraExtension,
     BinaryPath,

@@ -11,7 +11,6 @@ use super::{Opt, Section};
 /// The rows.
 #[rustfmt::skip] // a table: one row, one line
 pub static OPTIONS: &[Opt] = &[
-    later("emperor-dir-grace", Seconds, Warning, Section::Sources).help("time before the vassals of a vanished directory are stopped"),
     later("emperor-magic-exec", Flag, Fault, Section::Sources).help("take the output of executable files as vassal configuration"),
     later("imperial-monitor-list", Flag, Warning, Section::Sources).also(&["imperial-monitors-list"]).help("print the kinds of sources"),
     later("emperor-collect-attribute", Word, Fault, Section::Sources).also(&["emperor-collect-attr"]).meta("NAME").many().help("read this key of section [emperor] as an attribute of the vassal"),

@@ -120,6 +120,7 @@ pub static OPTIONS: &[Opt] = &[
     // Where vassals come from.
     emperor("emperor", E::Emperor, Kind::Word, Section::Sources).meta("DIR").many().help("a directory of vassal files; also dir://DIR"),
     emperor("emperor-freq", E::Freq, Kind::Seconds, Section::Sources).default("0").help("time between rescans, for file systems without events; 0 = none"),
+    emperor("emperor-dir-grace", E::DirGrace, Kind::Seconds, Section::Sources).default("0").help("time before the vassals of a directory that has vanished are stopped"),
     emperor("emperor-nofollow", E::NoFollow, Kind::Flag, Section::Sources).help("the time of a link counts, not that of its target"),
     emperor("emperor-extra-extension", E::ExtraExtension, Kind::Word, Section::Sources).also(&["emperor-extra-ext"]).meta("ENDING").many().help("a further ending of vassal files, read as INI"),
 

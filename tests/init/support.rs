@@ -57,6 +57,11 @@ impl World {
         let (key, value) = self.mark.split_once('=').unwrap();
         let mut command = Command::new(program);
         command.current_dir(self.dir.path()).env(key, value);
+        // Who runs the tests may ignore signals (nohup does), and that would be handed on.
+        before_exec(&mut command, || {
+            liege::sys::signal::set_all_default();
+            Ok(())
+        });
         command
     }
 
