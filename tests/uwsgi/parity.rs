@@ -106,7 +106,7 @@ fn first_life(emperor: &Liege) -> Seen {
         seen.insert(format!("fd {number}"), json!(target));
     }
     for (name, value) in start["env"].as_object().unwrap() {
-        if !["UWSGI_EMPEROR_FD", "LIEGE_TEST_ID"].contains(&name.as_str()) {
+        if !["UWSGI_EMPEROR_FD", "TEST_OF_LIEGE"].contains(&name.as_str()) {
             seen.insert(format!("env {name}"), text(value));
         }
     }
