@@ -231,12 +231,29 @@ fn bombs_are_refused_soon_and_within_64_mib() {
         ),
         ("odd percent signs", "%q\n".repeat(340_000), "10000 settings"),
         ("magic", format!("{}\n", "%p".repeat(400_000)), "1 MiB"),
+        (
+            "magic that asks the kernel",
+            format!(";{}\nset=x\n", "%k%h".repeat(50_000)),
+            "has no '='",
+        ),
+        (
+            "a file again and again",
+            "for-times = 9000\ninclude = notes.ini\nendfor =\n".to_owned(),
+            "more than 8 MiB are read",
+        ),
+        (
+            "a resource again and again",
+            "for-times = 9000\nx = @(zeros.txt)\nendfor =\n".to_owned(),
+            "more than 8 MiB are read",
+        ),
     ];
     for (what, text, told) in bombs {
         let place = Place::new()
             .ini(&text)
             .file("self.txt", "@(self.txt)@(self.txt)")
-            .file("huge.txt", &huge);
+            .file("huge.txt", &huge)
+            .file("zeros.txt", vec![0; 1 << 20])
+            .file("notes.ini", "[uwsgi]\n".to_owned() + &"; a line of notes\n".repeat(50_000));
         fs::write(place.path().join("f50.txt"), "").unwrap();
         for number in 0..50 {
             let text = format!("@(f{0}.txt)@(f{0}.txt)", number + 1);

@@ -127,10 +127,8 @@ impl Reader<'_> {
         Ok(each(names.into_iter()))
     }
 
-    fn lines_of(&self, name: &str) -> Result<Vec<Option<String>>, String> {
-        let bytes = super::file::resource(self.call, name)
-            .map_err(|message| format!("{name}: {message}"))?;
-        let text = String::from_utf8(bytes).map_err(|_| format!("{name}: is not UTF-8"))?;
+    fn lines_of(&mut self, name: &str) -> Result<Vec<Option<String>>, String> {
+        let text = self.resource(name).map_err(|message| format!("{name}: {message}"))?;
         Ok(each(text.lines().map(str::to_owned)))
     }
 }

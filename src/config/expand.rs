@@ -8,9 +8,9 @@ use std::rc::Rc;
 use crate::opts::key::Steer;
 use crate::opts::{self, Class};
 
+use super::arithmetic;
 use super::read::{Entry, MAX_TEXT, Reader, Stop};
 use super::setting::{Fault, Setting};
-use super::{arithmetic, file};
 
 /// Deepest nesting of what stands for what.
 const MAX_DEPTH: usize = 64;
@@ -107,10 +107,7 @@ impl Reader<'_> {
             if depth >= MAX_DEPTH {
                 return Err(format!("@({name}) leads back to itself"));
             }
-            let bytes = file::resource(self.call, name)
-                .map_err(|message| format!("@({name}): {message}"))?;
-            let content = String::from_utf8(bytes)
-                .map_err(|_| format!("@({name}): is not UTF-8; save the file in that encoding"))?;
+            let content = self.resource(name).map_err(|message| format!("@({name}): {message}"))?;
             if content.contains('\0') {
                 return Err(format!("@({name}): contains a zero byte"));
             }

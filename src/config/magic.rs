@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -92,13 +93,15 @@ impl Magic<'_> {
             return Ok(Replaced { bytes: Cow::Borrowed(text), odd });
         };
         let mut out = Vec::with_capacity(text.len() + 256);
+        // Some ask the kernel, and a file may name them half a million times.
+        let mut values = HashMap::new();
         let lines = OnceCell::new();
         let line = |rest: &[u8]| lines.get_or_init(|| Lines::of(text)).at(text.len() - rest.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_at_checked(at) {
             out.extend_from_slice(before);
             let letter = after.get(1).copied().unwrap_or(b'\n');
-            match self.value(letter) {
+            match values.entry(letter).or_insert_with(|| self.value(letter)) {
                 Some(value) => {
                     // ESC, and nothing else that is not printed, is asked for by name.
                     if letter != b'[' && value.iter().any(u8::is_ascii_control) {
@@ -110,7 +113,7 @@ impl Magic<'_> {
                             ),
                         ));
                     }
-                    out.extend_from_slice(&value);
+                    out.extend_from_slice(value);
                     rest = after.get(2..).unwrap_or_default();
                 }
                 None => {

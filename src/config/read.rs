@@ -26,6 +26,8 @@ const MAX_DEPTH: usize = 64;
 const MAX_SETTINGS: usize = 10_000;
 /// Longest list, in bytes of names and texts.
 pub(super) const MAX_TEXT: usize = 1 << 20;
+/// Most bytes that all files and resources together may have: a block can name one file thousands of times.
+const MAX_READ: usize = 8 << 20;
 
 /// Most names that are told to be unknown.
 const MAX_UNKNOWN: usize = 20;
@@ -70,6 +72,8 @@ pub(super) struct Reader<'a> {
     text: usize,
     /// How many variables and resources were put in.
     pub(super) put_in: usize,
+    /// How many bytes were read.
+    read: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -88,6 +92,7 @@ impl<'a> Reader<'a> {
             literal: false,
             text: 0,
             put_in: 0,
+            read: 0,
         }
     }
 
@@ -361,6 +366,10 @@ impl<'a> Reader<'a> {
             identity: identity(&name, content.id),
         };
         self.chain(&source, at, key)?;
+        if let Err(message) = self.count_read(content.bytes.len()) {
+            self.fault(at, key, message);
+            return Err(Stop);
+        }
         let names = FileNames::new(&name, self.now.as_ref());
         if wanted.own && self.first.is_none() {
             self.first = Some(names.clone());
@@ -381,6 +390,25 @@ impl<'a> Reader<'a> {
         self.fault(at, key, format!("{}: {message}", wanted.name.display()));
         // Without a vassal's own file nothing that follows means what it should.
         if wanted.own { Err(Stop) } else { Ok(()) }
+    }
+
+    /// The content that `@(name)` and `for-readline` stand for, as text.
+    pub(super) fn resource(&mut self, name: &str) -> Result<String, String> {
+        self.count_read(0)?;
+        let bytes = file::resource(self.call, name)?;
+        self.count_read(bytes.len())?;
+        String::from_utf8(bytes)
+            .map_err(|_| "is not UTF-8; save the file in that encoding".to_owned())
+    }
+
+    fn count_read(&mut self, bytes: usize) -> Result<(), String> {
+        self.read += bytes;
+        if self.read > MAX_READ {
+            return Err(
+                "more than 8 MiB are read in all (the limit of one configuration)".to_owned()
+            );
+        }
+        Ok(())
     }
 
     /// A file that is being read must not be read again inside itself, nor may files nest for ever.
@@ -463,15 +491,16 @@ impl<'a> Reader<'a> {
             let text = &mut entry.setting.value;
             let replaced =
                 magic.replace(text.as_bytes()).map(|replaced| replaced.bytes.into_owned());
-            match replaced.map(String::from_utf8) {
-                Ok(Ok(value)) => *text = value,
-                Ok(Err(_)) | Err(_) => {
-                    let message = "its magic variables stand for a name that is no plain text";
-                    self.faults.push(Fault::new(
-                        &entry.setting.origin,
-                        &entry.setting.key,
-                        message,
-                    ));
+            let replaced = replaced.map_err(|(_, message)| message).and_then(|bytes| {
+                String::from_utf8(bytes).map_err(|_| {
+                    "its magic variables stand for a name that is not UTF-8".to_owned()
+                })
+            });
+            match replaced {
+                Ok(value) => *text = value,
+                Err(message) => {
+                    let Setting { key, origin, .. } = &entry.setting;
+                    self.faults.push(Fault::new(origin, key, message));
                 }
             }
         }
