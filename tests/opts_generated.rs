@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use liege::opts::{complete, roff};
 
@@ -50,10 +51,39 @@ fn committed_manual_pages_are_their_templates_with_the_table_filled_in() {
 fn shells_read_the_completions() {
     for (shell, file) in [("bash", "liege.bash"), ("zsh", "_liege"), ("fish", "liege.fish")] {
         let file = root().join("contrib/completions").join(file);
-        let checked = std::process::Command::new(shell).arg("-n").arg(&file).status();
+        let checked = Command::new(shell).arg("-n").arg(&file).status();
         match checked {
             Ok(status) => assert!(status.success(), "{shell} -n {}", file.display()),
             Err(_) => println!("skipped: no {shell} here"),
         }
     }
+}
+
+#[test]
+fn bash_completes_names_with_blanks_and_stars_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["my file.ini", "m*.ini", "mx.ini"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let script = root().join("contrib/completions/liege.bash");
+    let offered = |words: &str| {
+        let text = format!(
+            "source '{}'; COMP_WORDS=(liege {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _liege; printf '<%s>' \"${{COMPREPLY[@]}}\"",
+            script.display()
+        );
+        let bash = Command::new("bash").args(["-c", &text]).current_dir(folder.path()).output();
+        bash.ok().map(|output| String::from_utf8(output.stdout).unwrap())
+    };
+    let Some(files) = offered("check m") else {
+        println!("skipped: bash is not installed");
+        return;
+    };
+    for name in ["<my file.ini>", "<m*.ini>", "<mx.ini>"] {
+        assert_eq!(files.matches(name).count(), 1, "{files}");
+    }
+    assert_eq!(offered("--emperor my").unwrap(), "<my file.ini>");
+    assert_eq!(offered("che").unwrap(), "<check>");
+    assert_eq!(offered("--emperor-keeper o").unwrap(), "<on><off>");
+    assert!(offered("--show-c").unwrap().contains("<--show-config-json>"));
 }

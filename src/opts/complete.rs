@@ -39,7 +39,7 @@ pub fn bash() -> String {
         let words = choices(opt).join(" ");
         let _ = writeln!(
             cases,
-            "        --{}) COMPREPLY=($(compgen -W '{words}' -- \"$cur\")); return ;;",
+            "        --{}) mapfile -t COMPREPLY < <(compgen -W '{words}' -- \"$cur\"); return ;;",
             opt.name
         );
     }
@@ -50,17 +50,16 @@ _liege() {{
     local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}
     COMPREPLY=()
     case $prev in
-        {}) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;
+        {}) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return ;;
         {}) return ;;
 {cases}    esac
     if [[ $cur == -* ]]; then
-        COMPREPLY=($(compgen -W '{}' -- \"$cur\"))
+        mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$cur\")
         return
     fi
-    if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W '{}' -- \"$cur\"))
-    fi
-    COMPREPLY+=($(compgen -f -- \"$cur\"))
+    local commands=
+    [[ $COMP_CWORD -eq 1 ]] && commands='{}'
+    mapfile -t COMPREPLY < <(compgen -W \"$commands\" -- \"$cur\"; compgen -f -- \"$cur\")
 }}
 complete -o filenames -F _liege liege
 ",
