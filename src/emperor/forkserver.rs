@@ -64,7 +64,19 @@ struct Talk {
 #[derive(Debug)]
 enum State {
     Talking(fork::Talk),
-    Claimed { pid: Pid, pidfd: OwnedFd, look_at: Instant, pause: Duration },
+    Claimed(Claim),
+}
+
+/// A process that was named, and is not ours yet.
+#[derive(Debug)]
+struct Claim {
+    pid: Pid,
+    pidfd: OwnedFd,
+    /// When it is looked at next.
+    look_at: Instant,
+    pause: Duration,
+    /// When the state gives up; it is looked at then for the last time.
+    until: Instant,
 }
 
 /// The base that serves, if it is one of our vassals.
@@ -117,8 +129,8 @@ impl Forks {
 
     /// When [`Emperor::look_at_forks`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let looks = self.talks.values().filter_map(|talk| match talk.state {
-            State::Claimed { look_at, .. } => Some(look_at),
+        let looks = self.talks.values().filter_map(|talk| match &talk.state {
+            State::Claimed(claim) => Some(claim.look_at),
             State::Talking(_) => None,
         });
         looks.chain(self.sweeps.iter().map(|sweep| sweep.at)).min()
@@ -366,8 +378,10 @@ impl Emperor {
         match opened {
             Ok((pid, pidfd)) => {
                 let look_at = self.now;
+                let until = look_at + self.realm.rules().claim_timeout;
                 if let Some(talk) = self.forks.talks.get_mut(&life) {
-                    talk.state = State::Claimed { pid, pidfd, look_at, pause: FIRST_LOOK };
+                    let claim = Claim { pid, pidfd, look_at, pause: FIRST_LOOK, until };
+                    talk.state = State::Claimed(claim);
                 }
                 self.happen(Event::Life(life, LifeEvent::Answered));
                 self.prove(life);
@@ -385,22 +399,21 @@ impl Emperor {
     /// asked for.
     fn prove(&mut self, life: LifeId) {
         let Some(talk) = self.forks.talks.get_mut(&life) else { return };
-        let State::Claimed { pid, pidfd, look_at, pause } = &mut talk.state else { return };
-        let pid = *pid;
+        let State::Claimed(claim) = &mut talk.state else { return };
+        let pid = claim.pid;
         if self.pids.contains_key(&pid) {
             return self.fail_claim(life, &format!("pid {pid}, which is that of another vassal"));
         }
-        let Some(uid) = user_of_child(pid, pidfd) else {
-            // It is given to us when the process between has ended, which may be a moment later; the
-            // state gives up when it has been too long.
-            *look_at = self.now + *pause;
-            *pause *= 2;
+        let Some(uid) = user_of_child(pid, &claim.pidfd) else {
+            // It is given to us when the process between has ended, which may be a moment later.
+            claim.look_at = (self.now + claim.pause).min(claim.until);
+            claim.pause *= 2;
             return;
         };
         let too_old = process::start_ticks(pid).is_ok_and(|start| start < talk.asked_at);
         if too_old || uid != talk.server.uid {
             if let Some(kill) = Signal::new(9) {
-                let _ = pidfd::send(pidfd.as_fd(), kill);
+                let _ = pidfd::send(claim.pidfd.as_fd(), kill);
             }
             let what = match too_old {
                 true => format!("pid {pid}, which was there before it was asked for: it is killed"),
@@ -414,10 +427,10 @@ impl Emperor {
     /// Takes a proved process into the tables.
     fn adopt(&mut self, life: LifeId, pid: Pid) {
         let Some(talk) = self.forks.close(life) else { return };
-        let Talk { vassal, pipe, config, state: State::Claimed { pidfd, .. }, base, .. } = talk
-        else {
+        let Talk { vassal, pipe, config, state: State::Claimed(claim), base, .. } = talk else {
             return;
         };
+        let pidfd = claim.pidfd;
         let added = [(pipe.as_fd(), Token::Pipe(life)), (pidfd.as_fd(), Token::Pidfd(life))]
             .into_iter()
             .try_for_each(|(fd, token)| self.reactor.add(fd, token, Interest::Read, Kind::Quiet));
@@ -445,7 +458,8 @@ impl Emperor {
 
     /// A child has ended that is not in the tables; if a server has named it, it comes into them.
     pub(super) fn prove_claim_of(&mut self, child: Pid) {
-        let claims = |talk: &Talk| matches!(talk.state, State::Claimed { pid, .. } if pid == child);
+        let claims =
+            |talk: &Talk| matches!(&talk.state, State::Claimed(claim) if claim.pid == child);
         let found = self.forks.talks.iter().find(|(_, talk)| claims(talk)).map(|(life, _)| *life);
         if let Some(life) = found {
             self.prove(life);
@@ -469,8 +483,8 @@ impl Emperor {
     /// Serves the deadlines of claims and sweeps.
     pub(super) fn look_at_forks(&mut self) {
         let now = self.now;
-        let is_due = |talk: &Talk| match talk.state {
-            State::Claimed { look_at, .. } => look_at <= now,
+        let is_due = |talk: &Talk| match &talk.state {
+            State::Claimed(claim) => claim.look_at <= now,
             State::Talking(_) => false,
         };
         let due = self.forks.talks.iter().filter(|(_, talk)| is_due(talk));

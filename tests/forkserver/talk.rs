@@ -166,6 +166,7 @@ fn who_has_died_before_its_answer_is_read_was_born_and_is_dead() {
 fn the_process_between_may_end_a_little_late() {
     let emperor = with_base("do=linger:300").vassal("one.ini", &text(CLINGING)).start();
     adopted(&emperor, "one.ini");
+    emperor.life("one.ini", 1);
     assert_eq!((emperor.lives("one.ini"), requests(&emperor).len()), (1, 1));
 }
 
