@@ -379,12 +379,12 @@ impl Life {
         flag(&mut self.accepting, &mut self.marks.accepting, now);
     }
 
-    /// Counts as loyal, by its age or by its readiness.
-    pub fn believe_loyal(&mut self, now: Instant) {
+    /// Counts as loyal, by its age or by its readiness; true if it was not before.
+    pub fn believe_loyal(&mut self, now: Instant) -> bool {
         if let Phase::Running(watch) = &mut self.phase {
             watch.loyal_at = None;
         }
-        flag(&mut self.loyal, &mut self.marks.loyal, now);
+        flag(&mut self.loyal, &mut self.marks.loyal, now)
     }
 
     /// How long it has lived.

@@ -332,17 +332,19 @@ impl Vassal {
         let Some(life) = self.life_mut(id).filter(|life| life.is_running()) else { return };
         let news = life.hear(turn.now, said, channel, turn.rules);
         let announced = channel == Channel::Notify && said == Said::Ready;
+        let mut loyal = false;
         if announced {
             life.believe_accepting(turn.now);
-            if !life.spoke {
-                life.believe_loyal(turn.now);
-            }
+            loyal = !life.spoke && life.believe_loyal(turn.now);
         }
         if life.loyal {
             self.penalty.forgive();
         }
         if news {
             self.tell_news(said, turn);
+        }
+        if loyal {
+            self.note(Note::Loyal, turn);
         }
         if said == Said::Accepting || announced {
             self.accepting(id, turn);
