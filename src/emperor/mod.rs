@@ -84,6 +84,11 @@ impl crate::reactor::Token for Token {
 
 /// Most rounds of effects that answer with events before something else is served.
 const MAX_ROUNDS: usize = 64;
+/// Most rounds in which all lives are heard before a deadline is judged; one that speaks without end is
+/// not waited for.
+const MAX_HEARINGS: usize = 16;
+/// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
+const LAST_RANK_OF_LIVES: u8 = 2;
 /// Exit status when the keeper has died.
 const KEEPER_LOST: u8 = 70;
 
@@ -162,12 +167,33 @@ impl Emperor {
         }
         // Deadlines last: a heartbeat that has just come must be seen before the timer that would
         // punish its absence.
-        self.serve_deadlines();
+        if self.deadline().is_some_and(|at| at <= self.now) {
+            self.hear_lives(ready);
+            self.serve_deadlines();
+        }
         if std::mem::take(&mut self.more_strangers) {
             self.reap_strangers();
         }
         self.end_strays();
         self.tell_manager();
+    }
+
+    /// Hears every life once more before anybody is judged: between the end of the wait and the look at
+    /// the clock this process may have been stopped for hours, and all have spoken since.
+    fn hear_lives(&mut self, ready: &mut Vec<Token>) {
+        for _ in 0..MAX_HEARINGS {
+            // Whoever is late by this clock is judged by the time of the wake-up, not by a later one.
+            if self.reactor.wait(Some(self.now), ready).is_err() {
+                return;
+            }
+            ready.retain(|token| crate::reactor::Token::rank(*token) <= LAST_RANK_OF_LIVES);
+            if ready.is_empty() {
+                return;
+            }
+            for token in ready.drain(..) {
+                self.serve(token);
+            }
+        }
     }
 
     fn serve(&mut self, token: Token) {
