@@ -293,10 +293,7 @@ impl Emperor {
                     let name = lines::name(name.as_encoded_bytes());
                     self.log.line(level, format_args!("[{name}] {}", notice.text));
                 }
-                None => {
-                    let directory = lines::name(entry.directory.as_os_str().as_encoded_bytes());
-                    self.log.line(level, format_args!("{directory}: {}", notice.text));
-                }
+                None => self.log.line(level, format_args!("{}", notice.text)),
             }
         }
         for sighting in out.sightings {

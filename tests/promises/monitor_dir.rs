@@ -260,7 +260,7 @@ fn a_relative_directory_counts_from_where_the_emperor_was_started() {
 #[test]
 fn the_log_names_the_directory_that_it_speaks_of() {
     let emperor = Liege::in_temp_dir().option("--emperor", "$DIR/missing").start();
-    let text = format!("{}: there is no such directory", emperor.path("missing").display());
+    let text = format!("warning {}: there is no such directory", emperor.path("missing").display());
     emperor.logged(&text);
 }
 
