@@ -344,6 +344,33 @@ fn a_percent_sign_without_meaning_is_kept_with_a_warning() {
 }
 
 #[test]
+fn whatever_a_file_says_a_fault_is_one_line_without_colours() {
+    let text =
+        r#"{"uwsgi": {"a\nliege: forged": "é", "\u001b[31mb": 1, "set": "5\r\nliege: \u009b"}}"#;
+    let place = Place::new().file("a.json", text);
+    let reading = config::load(&place.call(&["--json", "a.json"])).unwrap_err().to_string();
+    assert_eq!(reading.lines().count(), 1, "{reading}");
+    assert!(reading.contains(r"'5\r\nliege: \u{9b}' has no '='"), "{reading}");
+    let place = Place::new().file("a.json", text.replace("set", "c"));
+    let warnings = config::load(&place.call(&["--json", "a.json"])).unwrap().warnings;
+    assert!(warnings.iter().all(|told| !told.to_string().contains(char::is_control)));
+    assert!(warnings[0].to_string().contains(r#""a\nliege: forged""#), "{}", warnings[0]);
+}
+
+#[test]
+fn a_name_that_is_empty_is_a_fault_in_every_format() {
+    for (name, text) in [
+        ("a.ini", "[uwsgi]\n= x\n"),
+        ("a.yaml", "uwsgi:\n  \"\": x\n"),
+        ("a.json", "{\"uwsgi\":\n{\"\": 1}}"),
+    ] {
+        let place = Place::new().file(name, text);
+        let faults = config::load(&place.call(&[name])).unwrap_err().to_string();
+        assert!(faults.starts_with(&format!("{name}:2: has no name")), "{faults}");
+    }
+}
+
+#[test]
 fn a_name_that_nothing_uses_is_a_warning_with_the_nearest_option() {
     let place = Place::new()
         .ini("htpp-socket = :1\nbase = /srv\nchdir = %(base)\nset-ph = x=1\nset = y=1\n");

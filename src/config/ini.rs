@@ -7,7 +7,7 @@
 
 use ini::{Ini, ParseOption};
 
-use super::text::{Bad, MAX_BAD, MAX_PAIRS, Pair, Parsed};
+use super::text::{Bad, MAX_BAD, MAX_PAIRS, NO_NAME, Pair, Parsed};
 
 /// Introduces a hidden character. It cannot be typed by accident, and is itself hidden where it occurs.
 const HIDE: char = '\u{1a}';
@@ -108,7 +108,7 @@ impl Pass<'_> {
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
         let (key, value) = (key.trim_matches(BLANKS), value.trim_matches(BLANKS));
         if key.is_empty() {
-            self.bad.push(Bad::new(number, "", "has no name before '=' (expected NAME = VALUE)"));
+            self.bad.push(Bad::new(number, "", NO_NAME));
             return;
         }
         self.lines.push(number);

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_core::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::text::{Bad, Lines, Parsed, utf8};
+use super::text::{Bad, Lines, NO_NAME, Parsed, utf8};
 
 /// An object as it was written: every name with the raw text of its value.
 struct Members<'t>(Vec<(String, &'t RawValue)>);
@@ -116,6 +116,9 @@ impl<'t> Reading<'t> {
     }
 
     fn member(&mut self, key: &str, value: &'t RawValue) {
+        if key.is_empty() {
+            return self.bad(self.line(value), key, NO_NAME);
+        }
         if !value.get().starts_with('[') {
             return self.scalar(key, value);
         }

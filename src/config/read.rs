@@ -297,6 +297,10 @@ impl<'a> Reader<'a> {
             self.fault(at, key, format!("'{text}' has no '=' (expected NAME=TEXT)"));
             return Ok(());
         };
+        if name.is_empty() {
+            self.fault(at, key, format!("'{text}' has no name before '=' (expected NAME=TEXT)"));
+            return Ok(());
+        }
         let class = opts::find(name).map(|opt| opt.class);
         if placeholder && class.is_some() {
             let message = format!("'{name}' is an option, not a placeholder; write set = {text}");

@@ -1,6 +1,6 @@
 //! A setting and where it came from; a fault and where it is.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -141,8 +141,24 @@ impl Fault {
     }
 }
 
+/// Keeps names and texts that somebody else wrote from making lines of their own, or colours.
+struct OneLine<'f, 't>(&'f mut fmt::Formatter<'t>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let plain = part.trim_end_matches(char::is_control);
+            self.0.write_str(plain)?;
+            write!(self.0, "{}", part.get(plain.len()..).unwrap_or_default().escape_default())?;
+        }
+        Ok(())
+    }
+}
+
+/// One line, whatever its parts contain.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
         match &self.origin {
             Origin::CommandLine if self.key.is_empty() => f.write_str("command line: ")?,
             Origin::CommandLine => write!(f, "command line: --{}: ", self.key)?,

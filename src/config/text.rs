@@ -5,6 +5,9 @@ pub(super) const MAX_PAIRS: usize = 10_001;
 /// Most faults of one file that are told.
 pub(super) const MAX_BAD: usize = 1000;
 
+/// What is wrong with a text that belongs to no name.
+pub(super) const NO_NAME: &str = "has no name before its text (expected NAME and VALUE)";
+
 /// One name and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pair {

@@ -2,7 +2,7 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::text::{Bad, Parsed, utf8};
+use super::text::{Bad, NO_NAME, Parsed, utf8};
 
 /// Reads the mapping of this name: `uwsgi` and `liege` if none was asked for.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
@@ -151,6 +151,9 @@ impl Reading<'_> {
             Event::Scalar(name, ..) => {
                 self.key = name.clone().into_owned();
                 self.key_line = line;
+                if self.key.is_empty() {
+                    self.bad(line, NO_NAME);
+                }
                 Place::Value
             }
             Event::MappingEnd => Place::Top,
