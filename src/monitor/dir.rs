@@ -1,8 +1,8 @@
 //! `dir://`: the vassal files of one directory, by inotify.
 //!
-//! Two instances: one watches the directory and nothing else, the other (`trail.rs`) the path to it and
-//! what links in it lead to. Events only say where to look; what is known comes from stat(2) alone, so
-//! lost or needless events do no harm. Nothing is held open, so that file systems can be unmounted.
+//! Events (`eyes.rs`, and `trail.rs` for the path and for links) only say where to look; what is known
+//! comes from stat(2) alone (`files.rs`), so lost or needless events do no harm. Nothing is held open, so
+//! that file systems can be unmounted.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,44 +10,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::eyes::Eyes;
 use super::files::{Files, Scan, Turn};
 use super::filter::Filter;
-use super::marks::{Mark, Marks, Reader};
-use super::trail::{TRIES, Told};
+use super::trail::TRIES;
 use super::waits::{WRITER_SILENT, Wait};
 use super::watches::Route;
 use super::{Level, Monitor, Out};
-use crate::sys::bundle::{Bundle, Interest};
 use crate::sys::dir::{self, Kind, Links};
-use crate::sys::inotify::{self, Inotify, Mask, Watch};
-use crate::sys::mounts::Mounts;
 
 /// How often everything is looked at while inotify is refused, unless `freq` says otherwise.
 const BLIND_PERIOD: Duration = Duration::from_secs(3);
 
 /// How many names a line of the log shows.
 const SHOWN: usize = 5;
-
-/// How many bytes of events one call takes in, from each of the two instances.
-const MOST_EVENTS: usize = 128 * 1024;
-
-/// Room for events; one read fills it at most.
-const BUFFER: usize = 32 * 1024;
-
-/// The longest event: a header and a name of 255 bytes.
-const LONGEST_EVENT: usize = 272;
-
-/// What the directory is watched for.
-const ENTRIES: Mask = Mask::CREATE
-    .and(Mask::MODIFY)
-    .and(Mask::CLOSE_WRITE)
-    .and(Mask::ATTRIB)
-    .and(Mask::MOVED_FROM)
-    .and(Mask::MOVED_TO)
-    .and(Mask::DELETE)
-    .and(Mask::DELETE_SELF)
-    .and(Mask::MOVE_SELF)
-    .and(Mask::EXCEPT_UNLINKED);
 
 /// How a directory is watched.
 #[derive(Clone, Debug)]
@@ -83,16 +59,9 @@ pub struct Dir {
     source: PathBuf,
     freq: Duration,
     grace: Duration,
-    bundle: Bundle,
-    inotify: Option<Inotify>,
-    watch: Option<Watch>,
-    mounts: Option<Mounts>,
-    reader: Reader,
-    buffer: Vec<u8>,
+    eyes: Eyes,
     files: Files,
     home: Home,
-    /// What inotify has refused in this call.
-    refusal: Option<io::Error>,
     /// Why not all events are told, if so.
     blind: Option<String>,
     /// What is wrong with the directory, and when it is tried again.
@@ -107,13 +76,6 @@ struct Trouble {
     again: Wait,
 }
 
-/// What the events of the directory say about itself.
-#[derive(Default)]
-struct Entries {
-    have_moved: bool,
-    have_overflown: bool,
-}
-
 impl Dir {
     /// A monitor that has not looked yet. That inotify is refused is no error: it is tried again.
     ///
@@ -123,85 +85,19 @@ impl Dir {
     pub fn new(options: Options) -> io::Result<Self> {
         let path = std::path::absolute(&options.path)?;
         let filter = Filter::new(&options.extensions, options.on_demand_extension);
-        let bundle = Bundle::new()?;
-        // Without /proc only the scans notice what is mounted over the directory.
-        let mounts = Mounts::open().ok();
-        if let Some(mounts) = &mounts {
-            bundle.add(mounts.wakes(), Interest::Urgent)?;
-        }
         Ok(Self {
             source: path.clone(),
             path,
             freq: options.freq,
             grace: options.grace,
-            bundle,
-            inotify: None,
-            watch: None,
-            mounts,
-            reader: Reader::default(),
-            buffer: vec![0; BUFFER],
+            eyes: Eyes::new()?,
             files: Files::new(filter, options.links, WRITER_SILENT.max(options.freq)),
             home: Home::Unknown,
-            refusal: None,
             blind: None,
             trouble: None,
             rescan_at: None,
             has_scanned: false,
         })
-    }
-
-    /// Takes in the events of the directory.
-    fn read_entries(&mut self, marks: &mut Marks) -> Entries {
-        let mut entries = Entries::default();
-        let Some(inotify) = &self.inotify else { return entries };
-        let result = drain(inotify, &mut self.buffer, |event| {
-            if event.mask.has(Mask::OVERFLOW) {
-                entries.have_overflown = true;
-            } else if Some(event.watch) != self.watch {
-                // Left over from a directory that was here before.
-            } else if event.name.is_empty() {
-                entries.have_moved = true;
-                if event.mask.has(Mask::IGNORED) {
-                    self.watch = None;
-                }
-            } else {
-                self.reader.note(&event, &self.files.filter, marks);
-            }
-        });
-        if let Err(error) = result {
-            // An instance that cannot be read would stay readable for ever.
-            (self.inotify, self.watch, self.refusal) = (None, None, Some(error));
-            entries.have_overflown = true;
-        }
-        entries
-    }
-
-    /// Takes in the events of the trails and the news of mounts.
-    fn read_trails(&mut self, marks: &mut Marks) -> Told {
-        let mut told = Told::default();
-        let trails = &mut self.files.trails;
-        if let Some(inotify) = trails.inotify() {
-            let result = drain(&inotify, &mut self.buffer, |event| trails.note(&event, &mut told));
-            if let Err(error) = result {
-                trails.close();
-                self.refusal = Some(error);
-                told.has_overflown = true;
-            }
-        }
-        let is_mounted = self.mounts.as_ref().is_some_and(Mounts::changed);
-        if is_mounted {
-            told.moved.insert(Route::Source);
-        }
-        if told.has_overflown {
-            told.moved = trails.all();
-        }
-        if is_mounted || told.has_overflown {
-            trails.all().iter().for_each(|route| told.marks.add(route, Mark::Check));
-        }
-        for (route, mark) in told.marks.take() {
-            trails.mark_names(&route, mark, marks);
-        }
-        told
     }
 
     /// Finds out where the path leads. True if that is all there is to do: what is there has been
@@ -239,27 +135,19 @@ impl Dir {
 
     /// The path leads to a directory. True if it is another one than before.
     fn arrive(&mut self, at: BorrowedFd<'_>, inode: (u64, u64), turn: &mut Turn<'_>) -> bool {
-        let watch = match self.inotify.as_ref().map(|inotify| inotify.watch(at, ENTRIES)) {
-            None => None,
-            Some(Ok(watch)) => Some(watch),
-            Some(Err(error)) => {
-                self.refusal = Some(error);
-                None
-            }
-        };
-        if self.home == Home::There(inode) && self.watch == watch {
+        let is_watched_anew = self.eyes.watch(at);
+        if self.home == Home::There(inode) && !is_watched_anew {
             return false;
-        }
-        if let (Some(inotify), Some(old)) =
-            (&self.inotify, self.watch.filter(|old| Some(*old) != watch))
-        {
-            inotify.forget(old);
         }
         if let Home::Gone(_) = self.home {
             self.say(Level::Notice, "the directory is there now", turn);
         }
-        (self.home, self.watch) = (Home::There(inode), watch);
+        self.home = Home::There(inode);
         self.source = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        // Links in it may start from elsewhere now.
+        for route in self.files.trails.all() {
+            self.files.trails.walk_again(&route, at);
+        }
         let scan = if self.has_scanned { Scan::Blind } else { Scan::First };
         self.scan(at, scan, turn);
         true
@@ -276,9 +164,7 @@ impl Dir {
             }
         };
         self.say(Level::Warning, &format!("{what}; waiting for it to come"), turn);
-        if let (Some(inotify), Some(watch)) = (&self.inotify, self.watch.take()) {
-            inotify.forget(watch);
-        }
+        self.eyes.look_away();
         self.home = Home::Gone(turn.now);
         self.files.waits.clear();
         if self.grace.is_zero() {
@@ -339,7 +225,7 @@ impl Dir {
     /// Looks at everything.
     fn scan_all(&mut self, turn: &mut Turn<'_>) {
         let is_blind = self.blind.is_some() || self.trouble.is_some();
-        self.open_eyes();
+        self.eyes.open(&mut self.files.trails);
         if !self.locate(turn) {
             let scan = if is_blind { Scan::Blind } else { Scan::Check };
             match dir::open(&self.path) {
@@ -349,58 +235,41 @@ impl Dir {
         }
         self.has_scanned = true;
         self.rescan_at = None;
-        let refusal = self.refusal();
-        if refusal.is_none() && self.blind.take().is_some() {
-            self.say(Level::Notice, "inotify is granted again: no more timed scans", turn);
-        }
-        self.refusal = refusal;
-    }
-
-    /// Asks for what was refused before. That there is an answer at all is forgotten, so that what is
-    /// refused now can be told from it.
-    fn open_eyes(&mut self) {
-        self.refusal();
-        let open = || {
-            let inotify = Inotify::new()?;
-            self.bundle.add(inotify.as_fd(), Interest::Read)?;
-            Ok(inotify)
-        };
-        if self.inotify.is_none() {
-            match open() {
-                Ok(inotify) => self.inotify = Some(inotify),
-                Err(error) => self.refusal = Some(error),
+        match self.eyes.refusal(&mut self.files.trails) {
+            Some(error) => self.go_blind(&error, turn),
+            None if self.blind.take().is_some() => {
+                self.say(Level::Notice, "inotify is granted again: no more timed scans", turn);
             }
-            self.watch = None;
-        }
-        if self.files.trails.inotify().is_none() {
-            match open() {
-                Ok(inotify) => self.files.trails.open(inotify),
-                Err(error) => self.refusal = Some(error),
-            }
+            None => {}
         }
     }
 
-    fn refusal(&mut self) -> Option<io::Error> {
-        let (own, trails) = (self.refusal.take(), self.files.trails.refusal());
-        own.or(trails)
+    /// Not all events are told any more.
+    fn go_blind(&mut self, error: &io::Error, turn: &mut Turn<'_>) {
+        let why = error.to_string();
+        if self.blind.as_ref() != Some(&why) {
+            let text = format!(
+                "inotify is refused: {why}; everything is looked at every {:?} until it is granted \
+                 (see fs.inotify.max_user_instances and fs.inotify.max_user_watches)",
+                self.period()
+            );
+            self.say(Level::Warning, &text, turn);
+            self.blind = Some(why);
+        }
+    }
+
+    /// The time between scans, where there are any.
+    fn period(&self) -> Duration {
+        if self.freq.is_zero() { BLIND_PERIOD } else { self.freq }
     }
 
     /// Ends every call: says when the next one is due.
     fn plan(&mut self, turn: &mut Turn<'_>) {
-        let period = if self.freq.is_zero() { BLIND_PERIOD } else { self.freq };
-        if let Some(error) = self.refusal() {
-            let why = error.to_string();
-            if self.blind.as_ref() != Some(&why) {
-                let text = format!(
-                    "inotify is refused: {why}; everything is looked at every {period:?} until it is \
-                     granted (see fs.inotify.max_user_instances and fs.inotify.max_user_watches)"
-                );
-                self.say(Level::Warning, &text, turn);
-                self.blind = Some(why);
-            }
+        if let Some(error) = self.eyes.refusal(&mut self.files.trails) {
+            self.go_blind(&error, turn);
         }
         let is_due = self.blind.is_some() || !self.freq.is_zero();
-        self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(turn.now + period));
+        self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(turn.now + self.period()));
     }
 
     /// When the vassals of a missing directory are given up.
@@ -418,7 +287,7 @@ impl Monitor for Dir {
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        self.bundle.as_fd()
+        self.eyes.descriptor()
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -431,26 +300,24 @@ impl Monitor for Dir {
 
     fn read(&mut self, now: Instant, out: &mut Out) {
         let turn = &mut Turn { now, out };
-        let mut marks = Marks::default();
-        let entries = self.read_entries(&mut marks);
-        let mut told = self.read_trails(&mut marks);
-        if entries.have_overflown || told.has_overflown {
+        let mut news = self.eyes.read(&self.files.filter, &mut self.files.trails);
+        if news.have_entries_overflown || news.have_trails_overflown {
             self.say(Level::Warning, "events were lost: everything is compared", turn);
         }
-        let has_moved = told.moved.remove(&Route::Source) || entries.have_moved;
+        let has_moved = news.moved.remove(&Route::Source);
         if has_moved && !self.locate(turn) && self.trouble.is_some() {
             self.scan_all(turn);
         }
-        let marks = marks.take();
-        if !(marks.is_empty() && told.moved.is_empty())
+        let marks = news.marks.take();
+        if !(marks.is_empty() && news.moved.is_empty())
             && let Some(at) = self.enter(turn)
         {
-            for route in &told.moved {
+            for route in &news.moved {
                 self.files.trails.walk_again(route, at.as_fd());
             }
             self.files.react(at.as_fd(), marks, turn);
         }
-        if entries.have_overflown {
+        if news.have_entries_overflown {
             self.scan_all(turn);
         }
         self.plan(turn);
@@ -487,24 +354,6 @@ impl Monitor for Dir {
     fn refused(&self) -> Vec<(&OsStr, &str)> {
         self.files.refused()
     }
-}
-
-/// Takes in events until there are none, or too many for one call: those stay for the next.
-fn drain(
-    inotify: &Inotify,
-    buffer: &mut [u8],
-    mut take: impl FnMut(inotify::Event<'_>),
-) -> io::Result<()> {
-    let mut taken = 0;
-    while taken < MOST_EVENTS {
-        let length = inotify.read(buffer)?;
-        inotify::events(buffer.get(..length).unwrap_or_default()).for_each(&mut take);
-        taken += length;
-        if length + LONGEST_EVENT <= buffer.len() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The first few names, escaped.

@@ -188,16 +188,24 @@ impl Files {
 
     /// A touch is complete at once, but behind a link another file may be in the making.
     fn check(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
-        let inode = |stamp: Stamp| (stamp.dev, stamp.ino);
-        let seen = self.stamp(at, name);
-        let known = self.file(name).map(|file| file.stamp);
-        if seen.is_none() || seen.map(inode) == known.map(inode) {
-            return self.look(at, name, Patience::Some, turn);
+        let known = self.file(name).map(|file| file.stamp.inode());
+        match self.examine(at, name) {
+            Ok(Seen::File { file, has_kin, .. }) if known != Some(file.stamp.inode()) => {
+                self.postpone(name, &file, has_kin, (Why::Settle, turn.now));
+            }
+            seen => {
+                self.waits.end(name);
+                self.conclude(name, seen, Patience::Some, turn);
+            }
         }
-        for route in self.trails.routes_of(name) {
-            self.trails.walk_again(&route, at);
+    }
+
+    /// The file is different, and must stay so for a moment.
+    fn postpone(&mut self, name: &OsStr, file: &File, has_kin: bool, (why, now): (Why, Instant)) {
+        if has_kin {
+            self.look_at_kin(name, file, now);
         }
-        self.wait(at, name, SETTLED, turn);
+        self.waits.prolong(name, Wait::new(why, now, SETTLED, Some(file.stamp)));
     }
 
     fn wait(&mut self, at: BorrowedFd<'_>, name: &OsStr, quiet: Duration, turn: &mut Turn<'_>) {
@@ -257,13 +265,9 @@ impl Files {
         if self.waits.get(name).is_some() {
             return;
         }
-        let known = self.file(name).cloned();
-        match (self.examine(at, name), known) {
-            (Ok(Seen::File { file, has_kin, .. }), known) if known.as_ref() != Some(&file) => {
-                if has_kin {
-                    self.look_at_kin(name, &file, turn);
-                }
-                self.waits.set(name, Wait::new(why, turn.now, SETTLED, Some(file.stamp)));
+        match (self.examine(at, name), self.file(name)) {
+            (Ok(Seen::File { file, has_kin, .. }), known) if known != Some(&file) => {
+                self.postpone(name, &file, has_kin, (why, turn.now));
             }
             (Ok(Seen::Nothing | Seen::Nowhere), Some(_)) => {
                 self.waits.set(name, Wait::new(why, turn.now, VANISHED, None));
@@ -298,7 +302,7 @@ impl Files {
         match (seen, patience) {
             (Ok(Seen::File { file, is_firm, has_kin }), _) => {
                 if has_kin {
-                    self.look_at_kin(name, &file, turn);
+                    self.look_at_kin(name, &file, turn.now);
                 }
                 self.settle(name, file, turn);
                 if !is_firm {
@@ -323,13 +327,12 @@ impl Files {
 
     /// A file has got another name here. Those that were known before are told of what is done
     /// through that one only after another look, because a new name is not told in their directory.
-    fn look_at_kin(&mut self, name: &OsStr, file: &File, turn: &mut Turn<'_>) {
-        let inode = (file.stamp.dev, file.stamp.ino);
+    fn look_at_kin(&mut self, name: &OsStr, file: &File, now: Instant) {
         for (kin, known) in &self.known {
             let stamp = known.file.as_ref().map(|file| file.stamp);
-            let is_same = stamp.is_some_and(|stamp| (stamp.dev, stamp.ino) == inode);
+            let is_same = stamp.is_some_and(|stamp| stamp.inode() == file.stamp.inode());
             if is_same && kin != name && self.waits.get(kin).is_none() {
-                self.waits.set(kin, Wait::new(Why::Settle, turn.now, SETTLED, stamp));
+                self.waits.set(kin, Wait::new(Why::Settle, now, SETTLED, stamp));
             }
         }
     }

@@ -5,6 +5,7 @@
 //! differences: each name is found once, changed only when something differs, lost once.
 
 pub mod dir;
+mod eyes;
 mod files;
 mod filter;
 mod marks;
@@ -107,6 +108,13 @@ pub struct Stamp {
     pub size: u64,
     /// When its content was last changed: seconds, nanoseconds.
     pub mtime: (i64, u32),
+}
+
+impl Stamp {
+    /// Device and number: which file this is, as long as it exists.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
 }
 
 impl From<&Stat> for Stamp {

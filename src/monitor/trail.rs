@@ -143,6 +143,9 @@ impl Trails {
 
     /// Makes a name depend on these routes and no others.
     pub(super) fn assign(&mut self, name: &OsStr, routes: Vec<Route>) {
+        if self.routes.get(name).map_or(&[][..], Vec::as_slice) == routes {
+            return;
+        }
         let before = self.routes.remove(name).unwrap_or_default();
         for route in &routes {
             self.trails.entry(route.clone()).or_default().names.insert(name.to_owned());

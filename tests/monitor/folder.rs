@@ -171,6 +171,32 @@ fn a_directory_that_is_swapped_by_a_link_changes_what_both_have() {
 }
 
 #[test]
+fn links_of_a_swapped_directory_start_from_the_new_one() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("shared"), "").unwrap();
+    for release in ["1", "2"] {
+        let release = root.path().join(release);
+        fs::create_dir_all(release.join("vassals")).unwrap();
+        fs::write(release.join("skeleton"), "").unwrap();
+        symlink("../skeleton", release.join("vassals/a.ini")).unwrap();
+        symlink("../../shared", release.join("vassals/b.ini")).unwrap();
+    }
+    let current = root.path().join("current");
+    symlink("1", &current).unwrap();
+    let mut world = World::of(options(&current.join("vassals")));
+    world.rescan();
+    assert_eq!(world.told(), ["found a.ini", "found b.ini"]);
+    point(&current, Path::new("2"));
+    assert_eq!(world.tells(), ["changed a.ini"]);
+    fs::write(root.path().join("1/skeleton"), "new").unwrap();
+    assert_eq!(world.tells(), NOTHING);
+    fs::write(root.path().join("2/skeleton"), "new").unwrap();
+    assert_eq!(world.tells(), ["changed a.ini"]);
+    fs::write(root.path().join("shared"), "new").unwrap();
+    assert_eq!(world.tells(), ["changed b.ini"]);
+}
+
+#[test]
 fn vassals_outlive_their_directory_for_the_time_of_grace() {
     let mut world = World::with(|_| {}, |options| options.grace = Duration::from_secs(5));
     for name in ["a.ini", "b.ini"] {
