@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use liege::config::emperor::Keeper;
-use liege::config::vassal::{EnvChange, ForkServerUse, Patch, RestartRule, Run};
+use liege::config::vassal::{EnvChange, Patch, RestartRule, Run};
 use liege::config::{self, Address, EmperorConfig, Faults, Invocation, VassalConfig, values};
 use liege::opts::{self, Arg, Class, Kind, Missing, Opt};
 
@@ -42,9 +42,9 @@ fn a_whole_vassal_file_becomes_what_it_says() {
         "privileged-binary-patch-arg = nginx -g 'daemon off;'\nbinsh = /bin/dash\nhttp-socket = :80\n\
          shared-socket = @pool\nsocket = =0\nchmod-socket = 660\nchown-socket = web:www\nlisten = 5\nreuse-port\n\
          chdir = /srv\nenv = A=b=c\nunenv = B\nenv = C\numask = 027\nadd-gid = 7\nadd-gid = audio\n\
-         logto = /l\npidfile = /p\nworkers = 4\nthreads = 2\nheartbeat = 5\nnotify = true\nidle = 60\n\
+         logto = /l\npidfile = /p\nworkers = 4\nthreads = 2\nheartbeat = 5\nnotify = true\n\
          stop-signal = SIGINT\nreload-signal = HUP\ngraceful-signal = 3\nrestart = on-failure\nloyal-after = 1\n\
-         ready-after = 2\nstart-timeout = 3\nstage-timeout = 4\nfork-server-use = none\nvacuum = no\n",
+         ready-after = 2\nstart-timeout = 3\n",
     )
     .unwrap();
     let run = Run::Command("nginx -g 'daemon off;'".to_owned());
@@ -74,14 +74,13 @@ fn a_whole_vassal_file_becomes_what_it_says() {
     );
     assert_eq!((config.processes, config.threads), (Some(4), Some(2)));
     let seconds = |count| Some(Duration::from_secs(count));
-    assert_eq!((config.heartbeat, config.idle), (seconds(5), seconds(60)));
+    assert_eq!(config.heartbeat, seconds(5));
     assert_eq!((config.loyal_after, config.ready_after), (seconds(1), seconds(2)));
-    assert_eq!((config.start_timeout, config.stage_timeout), (seconds(3), seconds(4)));
+    assert_eq!(config.start_timeout, seconds(3));
     assert_eq!(config.stop_signal, Some(2));
     assert_eq!((config.reload_signal, config.graceful_signal), (Some(1), Some(3)));
     assert_eq!(config.restart, Some(RestartRule::OnFailure));
-    assert_eq!(config.fork_server_use.unwrap().value, ForkServerUse::None);
-    assert_eq!((config.notify, config.reuse_port, config.vacuum), (true, true, false));
+    assert_eq!((config.notify, config.reuse_port), (true, true));
 }
 
 #[test]
@@ -147,6 +146,9 @@ fn what_would_give_false_security_is_refused_with_a_way_out() {
 fn what_has_no_effect_is_said() {
     for (text, told) in [
         ("procname = x", "has no effect"),
+        ("vacuum = true", "has no effect"),
+        ("idle = 60", "has no effect"),
+        ("stage-timeout = 4", "no effect in a vassal"),
         ("emperor-throttle = 5", "no effect in a vassal"),
         ("emperor-tyrant = true", "no effect in a vassal"),
         ("daemonize = /l", "taken as logto"),
@@ -158,6 +160,9 @@ fn what_has_no_effect_is_said() {
         let told_really = warnings(&format!("{text}\n"));
         assert!(told_really.len() == 1 && told_really[0].contains(told), "{text}: {told_really:?}");
     }
+    assert_eq!(warnings("vacuum = false\nrefork = no\n"), Vec::<String>::new());
+    let faults = vassal(&format!("{RUN}fork-server-use = none\n")).unwrap_err();
+    assert!(faults.contains("fork-server-use: is not supported"), "{faults}");
     let privileged = vassal("privileged-binary-patch = /x\nuid = 5\nadd-gid = 6\n").unwrap();
     assert_eq!(privileged.warnings.len(), 2);
 }

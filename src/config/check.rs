@@ -76,6 +76,9 @@ impl Check {
 
     fn later(&mut self, setting: &Setting, opt: &Opt, missing: Missing) {
         let help = opt.help;
+        if opt.kind == Kind::Flag && !values::flag(&setting.value) {
+            return;
+        }
         if self.role == Role::Vassal && opt.section.is_emperors() {
             self.warn(setting, "is an option of the emperor and has no effect in a vassal");
             return;

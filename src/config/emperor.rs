@@ -241,8 +241,7 @@ fn elsewhere(opt: &Opt, setting: &Setting, check: &mut Check) {
             V::PrivilegedPath
             | V::PrivilegedCommand
             | V::UnprivilegedPath
-            | V::UnprivilegedCommand
-            | V::ForkServerUse,
+            | V::UnprivilegedCommand,
         ) => check.fault(setting, "belongs into a vassal file"),
         _ => check.warn(setting, "has no effect on the emperor: it belongs into a vassal file"),
     }

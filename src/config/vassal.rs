@@ -50,15 +50,6 @@ pub enum RestartRule {
     Never,
 }
 
-/// Which fork server a vassal is asked from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ForkServerUse {
-    /// None: it is started normally.
-    None,
-    /// The one at this address.
-    At(Address),
-}
-
 /// Everything a vassal file can say that this version obeys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VassalConfig {
@@ -82,8 +73,6 @@ pub struct VassalConfig {
     pub honour_stdin: bool,
     /// A socket on descriptor 0 is not taken.
     pub skip_zero: bool,
-    /// Unlink unix sockets and pid files at the end.
-    pub vacuum: bool,
     /// Unix sockets are made in the abstract name space.
     pub abstract_socket: bool,
     /// Working directory, entered after the drop.
@@ -110,8 +99,6 @@ pub struct VassalConfig {
     pub threads: Option<u32>,
     /// Watchdog period promised to the program.
     pub heartbeat: Option<Duration>,
-    /// Without traffic for this long it goes back to waiting.
-    pub idle: Option<Duration>,
     /// Signal for a stop.
     pub stop_signal: Option<u8>,
     /// Signal for a reload.
@@ -128,10 +115,6 @@ pub struct VassalConfig {
     pub ready_after: Option<Duration>,
     /// From exec to readiness, where it is announced.
     pub start_timeout: Option<Duration>,
-    /// From the start of the stage to its verdict.
-    pub stage_timeout: Option<Duration>,
-    /// The fork server of this vassal.
-    pub fork_server_use: Option<Located<ForkServerUse>>,
     /// What is odd but does not stop the start, one per line of the log.
     pub warnings: Vec<Fault>,
 }
@@ -209,7 +192,6 @@ impl VassalConfig {
             V::ReusePort => self.reuse_port = flag(),
             V::HonourStdin => self.honour_stdin = flag(),
             V::SkipZero => self.skip_zero = flag(),
-            V::Vacuum => self.vacuum = flag(),
             V::AbstractSocket => self.abstract_socket = flag(),
             V::Chdir => self.chdir = Some(text()),
             V::Env => self.env.extend(change(setting)),
@@ -230,7 +212,6 @@ impl VassalConfig {
             V::Processes => self.processes = Some(number(setting)),
             V::Threads => self.threads = Some(number(setting)),
             V::Heartbeat => self.heartbeat = seconds().filter(|time| !time.is_zero()),
-            V::Idle => self.idle = seconds().filter(|time| !time.is_zero()),
             V::StopSignal => self.stop_signal = signal(setting),
             V::ReloadSignal => self.reload_signal = signal(setting),
             V::GracefulSignal => self.graceful_signal = signal(setting),
@@ -239,13 +220,6 @@ impl VassalConfig {
             V::LoyalAfter => self.loyal_after = seconds(),
             V::ReadyAfter => self.ready_after = seconds(),
             V::StartTimeout => self.start_timeout = seconds(),
-            V::StageTimeout => self.stage_timeout = seconds(),
-            V::ForkServerUse => {
-                let server =
-                    address::parse(&setting.value).map_or(ForkServerUse::None, ForkServerUse::At);
-                let server = if setting.value == "none" { ForkServerUse::None } else { server };
-                self.fork_server_use = Some(located(setting, server));
-            }
         }
     }
 

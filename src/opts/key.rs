@@ -114,7 +114,6 @@ pub enum Vassal {
     ReusePort,
     HonourStdin,
     SkipZero,
-    Vacuum,
     AbstractSocket,
     Chdir,
     Env,
@@ -130,7 +129,6 @@ pub enum Vassal {
     Processes,
     Threads,
     Heartbeat,
-    Idle,
     StopSignal,
     ReloadSignal,
     GracefulSignal,
@@ -139,8 +137,6 @@ pub enum Vassal {
     LoyalAfter,
     ReadyAfter,
     StartTimeout,
-    StageTimeout,
-    ForkServerUse,
 }
 
 /// Obeyed by the emperor.

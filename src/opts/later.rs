@@ -2,7 +2,7 @@
 
 use super::Kind::{
     Capabilities, Flag, Group, Hook, Megabytes, Namespaces, Number, Pair, Seconds, Signed, Socket,
-    Text, User, Variable, Word,
+    SocketOrNone, Text, User, Variable, Word,
 };
 use super::Missing::{Fault, Warning};
 use super::table::later;
@@ -114,6 +114,8 @@ pub static OPTIONS: &[Opt] = &[
     later("log-encoder", Text, Warning, Section::Place).also(&["worker-log-encoder"]).many().help("form of the log lines"),
     later("touch-logreopen", Word, Warning, Section::Place).meta("FILE").many().help("reopen the log file when this file changes"),
     later("touch-logrotate", Word, Warning, Section::Place).meta("FILE").many().help("rotate the log file when this file changes"),
+    later("idle", Seconds, Warning, Section::Program).help("without traffic for this long it is stopped and waits for a connection"),
+    later("fork-server-use", SocketOrNone, Fault, Section::Program).help("the fork server of this vassal, or none"),
     later("procname", Text, Warning, Section::Program).help("title of the process"),
     later("procname-prefix", Text, Warning, Section::Program).help("text before the title of the process"),
     later("procname-prefix-spaced", Text, Warning, Section::Program).help("the same, with a blank"),
@@ -142,6 +144,7 @@ pub static OPTIONS: &[Opt] = &[
     later("early-asgi", Word, Fault, Section::Program).meta("NAME").help("load this application in a base"),
     later("vassal-sos", Number, Warning, Section::Program).help("call for help when this many requests wait"),
     later("vassal-sos-backlog", Number, Warning, Section::Program).help("call for help when the backlog is this long"),
+    later("vacuum", Flag, Warning, Section::Sockets).help("unlink unix sockets and pid files at the end"),
     later("freebind", Flag, Warning, Section::Sockets).help("bind addresses that do not exist yet"),
     later("so-keepalive", Flag, Warning, Section::Sockets).help("set SO_KEEPALIVE"),
     later("tcp-fast-open", Number, Warning, Section::Sockets).also(&["tcp-fastopen"]).help("set TCP_FASTOPEN"),

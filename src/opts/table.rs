@@ -138,7 +138,7 @@ pub static OPTIONS: &[Opt] = &[
     emperor("vassals-stop-hook", E::StopHook, Kind::Word, Section::Start).meta("COMMAND").help("run this program, with the vassal's name, when a process of it has ended"),
     emperor("emperor-force-config-pipe", E::ForceConfigPipe, Kind::Flag, Section::Start).help("send the text of vassal files by the configuration pipe"),
     emperor("emperor-max-starting", E::MaxStarting, Kind::Number, Section::Start).help("most vassals that start at the same time; default 2 for each processor, at least 8"),
-    Opt::new("stage-timeout", Kind::Seconds, Class::Both(V::StageTimeout, E::StageTimeout), Section::Start).default("10").help("longest time to read a vassal file and prepare its program"),
+    emperor("stage-timeout", E::StageTimeout, Kind::Seconds, Section::Start).default("10").help("longest time to read a vassal file and prepare its program"),
     Opt::new("start-timeout", Kind::Seconds, Class::Both(V::StartTimeout, E::StartTimeout), Section::Start).default("90").help("longest time from exec to readiness, where the program announces it"),
     Opt::new("ready-after", Kind::Seconds, Class::Both(V::ReadyAfter, E::ReadyAfter), Section::Start).default("3").help("a program that announces nothing counts as ready this long after exec"),
 
@@ -185,8 +185,6 @@ pub static OPTIONS: &[Opt] = &[
     vassal("restart", V::Restart, Kind::Choice(RESTARTS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
     vassal("notify", V::Notify, Kind::Flag, Section::Program).help("the program announces its readiness on a notify socket"),
     vassal("heartbeat", V::Heartbeat, Kind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify"),
-    vassal("idle", V::Idle, Kind::Seconds, Section::Program).help("without traffic for this long it is stopped and waits for a connection"),
-    vassal("fork-server-use", V::ForkServerUse, Kind::SocketOrNone, Section::Program).help("the fork server of this vassal, or none"),
 
     // Vassal: sockets.
     socket("socket", BIND).also(&["uwsgi-socket"]).short('s'),
@@ -200,7 +198,6 @@ pub static OPTIONS: &[Opt] = &[
     vassal("reuse-port", V::ReusePort, Kind::Flag, Section::Sockets).help("set SO_REUSEPORT"),
     vassal("honour-stdin", V::HonourStdin, Kind::Flag, Section::Sockets).help("leave descriptor 0 as it is"),
     vassal("skip-zero", V::SkipZero, Kind::Flag, Section::Sockets).help("do not take a socket on descriptor 0"),
-    vassal("vacuum", V::Vacuum, Kind::Flag, Section::Sockets).help("unlink unix sockets and pid files at the end"),
 
     // Vassal: directory, environment and files.
     vassal("chdir", V::Chdir, Kind::Word, Section::Place).meta("DIR").help("working directory of the program"),

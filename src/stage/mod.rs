@@ -91,7 +91,7 @@ fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<Out
     if resolved.is_emperors() {
         return govern(line, start, &given, &resolved);
     }
-    let ready = prepare(&resolved, &start, line, &given)?;
+    let ready = prepare(&resolved, &start, line)?;
     if given.purpose == Purpose::Check {
         let settings = settings::exec_settings(&ready.config, &ready.program, ready.warnings);
         line.verdict(ExecSettings { notify: false, ..settings }, &[])?;
@@ -167,12 +167,7 @@ fn govern(
 }
 
 /// Checks and looks up: everything that can be wrong before anything is done.
-fn prepare(
-    resolved: &Resolved,
-    start: &Start,
-    line: &Line,
-    given: &Given,
-) -> Result<Ready, Failure> {
+fn prepare(resolved: &Resolved, start: &Start, line: &Line) -> Result<Ready, Failure> {
     let config = config::vassal::check(resolved).map_err(|faults| Failure::of_faults(&faults))?;
     let mut warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     let Some(patch) = &config.patch else {
@@ -187,11 +182,6 @@ fn prepare(
     if let Some(place) = config.logto.as_ref().filter(|place| files::is_remote(&place.value)) {
         let message = "a log server (host:port) is not supported by this version; name a file";
         return Err(Failure::at(Step::Read, place, message));
-    }
-    let has_socket = !config.sockets.is_empty() || given.has_on_demand();
-    if config.idle.is_some() && !has_socket && line.is_emperor() {
-        let message = "idle needs a listening socket: without one nobody can tell that it is idle";
-        return Err(Failure::new(Step::Read, message));
     }
     Ok(Ready { program, wanted, owner, warnings, config })
 }

@@ -27,7 +27,7 @@ pub fn exec_settings(
             RestartRule::Never => Restart::Never,
         },
         notify: config.notify,
-        idle: config.idle,
+        idle: None,
         heartbeat: config.heartbeat.filter(|_| config.notify),
         loyal_after: config.loyal_after,
         ready_after: config.ready_after,
@@ -40,9 +40,6 @@ pub fn exec_settings(
 
 /// Adds what is odd about the settings here, though it is no fault of the file.
 pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>) {
-    if config.vacuum {
-        warnings.push("vacuum is not supported yet: unix sockets and pid files stay".to_owned());
-    }
     if !is_emperor {
         let ours = [
             ("stop-signal", config.stop_signal.is_some()),
@@ -50,7 +47,6 @@ pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>)
             ("graceful-signal", config.graceful_signal.is_some()),
             ("restart", config.restart.is_some()),
             ("notify", config.notify),
-            ("idle", config.idle.is_some()),
             ("loyal-after", config.loyal_after.is_some()),
             ("ready-after", config.ready_after.is_some()),
             ("start-timeout", config.start_timeout.is_some()),

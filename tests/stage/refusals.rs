@@ -37,7 +37,6 @@ fn what_is_wrong_is_told_with_step_place_and_remedy() {
         ("logto = no/such/dir/log", "log", "a.ini:3 logto", "create its directory first"),
         ("logto = 127.0.0.1:514", "read", "a.ini:3 logto", "name a file"),
         ("pidfile = no/such/dir/pid", "pidfile", "a.ini:3 pidfile", "create its directory first"),
-        ("idle = 5", "read", "", "idle needs a listening socket"),
     ];
     for (line, step, origin, message) in table {
         let fault = fault(&[SLEEP, line]);
