@@ -118,6 +118,21 @@ fn check_of_an_emperor_checks_all_its_vassals_with_their_templates() {
 }
 
 #[test]
+fn what_is_wrong_with_a_file_as_a_whole_is_told_with_that_files_name() {
+    let place = Place::new()
+        .file("e.ini", "[uwsgi]\nemperor = v\nvassals-include-before = %d/head.ini\n")
+        .file("head.ini", "[uwsgi]\nprocesses = 2\n")
+        .file("v/empty.ini", "[uwsgi]\n")
+        .file("v/large.ini", &"x".repeat(2 << 20));
+    for args in [&["check", "v"][..], &["check", "v/empty.ini", "v/large.ini"], &["check", "e.ini"]]
+    {
+        let said = place.run(args);
+        assert!(said.err.contains("liege: v/empty.ini: nothing to run"), "{}", said.err);
+        assert!(said.err.contains(" v/large.ini: the file is longer"), "{}", said.err);
+    }
+}
+
+#[test]
 fn check_reads_an_emperor_among_the_vassals_as_one_even_if_it_governs_its_own_file() {
     let place = Place::new().file("v/sub.ini", "[uwsgi]\nemperor = .\n");
     let said = place.run(&["check", "v/sub.ini"]);

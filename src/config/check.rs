@@ -141,7 +141,7 @@ impl Check {
     pub(super) fn finish(self, resolved: &Resolved) -> Result<Vec<Fault>, Faults> {
         let Self { mut faults, mut warnings, .. } = self;
         // What concerns the whole is said at the vassal's own file.
-        let own = own_file(resolved);
+        let own = resolved.own.as_ref().unwrap_or(&Origin::CommandLine);
         for said in faults.iter_mut().chain(&mut warnings) {
             if said.origin == Origin::CommandLine && said.key.is_empty() {
                 said.origin = own.clone();
@@ -154,18 +154,6 @@ impl Check {
         all.append(&mut warnings);
         Ok(all)
     }
-}
-
-/// The first file in the list that no other file has named, as a whole.
-fn own_file(resolved: &Resolved) -> Origin {
-    let named_outside = |origin: &Origin| match origin {
-        Origin::File { file, .. } if !matches!(file.named_at, Some(Origin::File { .. })) => {
-            Some(Origin::File { file: file.clone(), line: 0 })
-        }
-        _ => None,
-    };
-    let origins = resolved.settings.iter().map(|setting| &setting.origin);
-    origins.filter_map(named_outside).next().unwrap_or(Origin::CommandLine)
 }
 
 pub(super) fn located<T>(setting: &Setting, value: T) -> Located<T> {

@@ -147,6 +147,8 @@ pub struct Resolved {
     pub warnings: Vec<Fault>,
     /// What the command line asks for.
     pub mode: Mode,
+    /// The first file that is not a template, as a whole: the place of what no line says.
+    pub own: Option<Origin>,
 }
 
 impl Resolved {
@@ -208,7 +210,7 @@ fn read(call: &Invocation) -> Reading {
         .is_ok();
     reader.unknown();
     let settings = reader.list.into_iter().map(|entry| entry.setting).collect();
-    let resolved = Resolved { settings, warnings: reader.warnings, mode };
+    let resolved = Resolved { settings, warnings: reader.warnings, mode, own: reader.own };
     Reading { resolved, faults: Faults(reader.faults), is_whole }
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Reader<'a> {
     pub(super) used: HashSet<String>,
     pub(super) block: Option<Open>,
     first: Option<FileNames>,
+    /// The first file that is not a template.
+    pub(super) own: Option<Origin>,
     now: Option<FileNames>,
     last: Option<Name>,
     strict: bool,
@@ -86,6 +88,7 @@ impl<'a> Reader<'a> {
             used: HashSet::new(),
             block: None,
             first: None,
+            own: None,
             now: None,
             last: None,
             strict: false,
@@ -381,7 +384,11 @@ impl<'a> Reader<'a> {
         let parsed = self.parse(&content.bytes, &name, format, &names);
         self.last = Some(name);
         self.now = Some(names);
-        self.lines(parsed, source)
+        let source = Arc::new(source);
+        if wanted.own && self.own.is_none() {
+            self.own = Some(Origin::File { file: Arc::clone(&source), line: 0 });
+        }
+        self.lines(parsed, &source)
     }
 
     fn unread(
@@ -391,7 +398,13 @@ impl<'a> Reader<'a> {
         wanted: &Wanted<'_>,
         message: String,
     ) -> Result<(), Stop> {
-        self.fault(at, key, format!("{}: {message}", wanted.name.display()));
+        // A check of many directories names files that an emperor in each of them would name bare.
+        let shown = if wanted.own && *at == Origin::CommandLine {
+            self.call.shown.join(wanted.name)
+        } else {
+            wanted.name.into()
+        };
+        self.fault(at, key, format!("{}: {message}", shown.display()));
         // Without a vassal's own file nothing that follows means what it should.
         if wanted.own { Err(Stop) } else { Ok(()) }
     }
@@ -458,9 +471,8 @@ impl<'a> Reader<'a> {
         (parsed, replaced.odd)
     }
 
-    fn lines(&mut self, (parsed, odd): (Parsed, Vec<Odd>), source: Source) -> Result<(), Stop> {
-        let file = Arc::new(source);
-        let at = |line: u32| Origin::File { file: Arc::clone(&file), line };
+    fn lines(&mut self, (parsed, odd): (Parsed, Vec<Odd>), file: &Arc<Source>) -> Result<(), Stop> {
+        let at = |line: u32| Origin::File { file: Arc::clone(file), line };
         for (line, letter) in odd {
             // In a comment, or a section that is not read, it is nobody's affair.
             if parsed.pairs.iter().any(|pair| pair.line == line) {
