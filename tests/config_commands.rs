@@ -118,6 +118,17 @@ fn check_of_an_emperor_checks_all_its_vassals_with_their_templates() {
 }
 
 #[test]
+fn check_tells_the_slips_of_an_emperor_that_has_faults_too() {
+    let text = "[uwsgi]\nemperor = .\nemperor-throttel = 5\nemperor-freq = x\n";
+    let place = Place::new().file("v/e.ini", text);
+    for name in ["v/e.ini", "v"] {
+        let said = place.run(&["check", name]);
+        assert!(said.err.contains("emperor-freq: 'x' is no number"), "{}", said.err);
+        assert!(said.err.contains("did you mean \"emperor-throttle\""), "{}", said.err);
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_file_as_a_whole_is_told_with_that_files_name() {
     let place = Place::new()
         .file("e.ini", "[uwsgi]\nemperor = v\nvassals-include-before = %d/head.ini\n")

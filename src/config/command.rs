@@ -352,21 +352,23 @@ fn one_emperor(
     name: &Path,
     (reading, accounts): (Reading, &Accounts),
 ) -> Vec<Report> {
+    let warnings = reading.resolved.warnings.clone();
     match emperor::judge(reading) {
         Ok((_, config)) => {
             let vassals = vassals(call, &config, accounts);
             let own = Report::new(name, Vec::new()).warning(config.warnings);
             std::iter::once(own).chain(vassals).collect()
         }
-        Err(faults) => vec![Report::new(name, faults.0)],
+        Err(faults) => vec![Report::new(name, faults.0).warning(warnings)],
     }
 }
 
 /// An emperor that is a vassal, without its own vassals: it may be one of them.
 fn below(name: &Path, reading: Reading) -> Report {
+    let warnings = reading.resolved.warnings.clone();
     match emperor::judge(reading) {
         Ok((_, config)) => Report::new(name, Vec::new()).warning(config.warnings),
-        Err(faults) => Report::new(name, faults.0),
+        Err(faults) => Report::new(name, faults.0).warning(warnings),
     }
 }
 
