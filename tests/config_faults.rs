@@ -237,6 +237,11 @@ fn bombs_are_refused_soon_and_within_64_mib() {
             "has no '='",
         ),
         (
+            "defaults of defaults",
+            format!("x = {}{}\n", "$(a-".repeat(200_000), ")".repeat(200_000)),
+            "MiB",
+        ),
+        (
             "a file again and again",
             "for-times = 9000\ninclude = notes.ini\nendfor =\n".to_owned(),
             "more than 8 MiB are read",

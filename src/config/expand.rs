@@ -97,6 +97,11 @@ impl Reader<'_> {
             if depth >= MAX_DEPTH {
                 return Err(format!("$({name}) leads back to itself"));
             }
+            // Nested defaults are copied once for each level.
+            self.put_text += value.len();
+            if self.put_text > 4 * MAX_TEXT {
+                return Err(TOO_LONG.to_owned());
+            }
             self.variables(&value, depth + 1).map(Some)
         })
     }

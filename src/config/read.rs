@@ -74,6 +74,8 @@ pub(super) struct Reader<'a> {
     text: usize,
     /// How many variables and resources were put in.
     pub(super) put_in: usize,
+    /// How many bytes of variables were put in.
+    pub(super) put_text: usize,
     /// How many bytes were read.
     read: usize,
 }
@@ -95,6 +97,7 @@ impl<'a> Reader<'a> {
             literal: false,
             text: 0,
             put_in: 0,
+            put_text: 0,
             read: 0,
         }
     }

@@ -61,6 +61,11 @@ impl Origin {
         for _ in 0..8 {
             let Self::File { file, .. } = here else { break };
             let Some(up) = &file.named_at else { break };
+            // Thousands of faults may stand below names of thousands of bytes.
+            if text.len() > 500 {
+                text.push_str(", …");
+                break;
+            }
             if matches!(up, Self::File { .. }) {
                 text.push_str(if text.is_empty() { " (included from " } else { ", from " });
                 text.push_str(&up.to_string());

@@ -7,11 +7,29 @@ use super::text::{Bad, Lines, Parsed, utf8};
 /// Most nodes of a document.
 const MAX_NODES: u32 = 100_000;
 
+/// Most attributes of one tag: the crate compares each with all before it.
+const MAX_ATTRIBUTES: usize = 1000;
+
+/// Whether some tag may have too many attributes, judged by the equals signs up to the next tag (a `>` may
+/// stand in an attribute, so that the text counts too).
+fn has_crowded_tag(bytes: &[u8]) -> bool {
+    let tags = bytes.split(|byte| *byte == b'<').filter(|tag| !tag.starts_with(b"!"));
+    let mut inside = tags.map(|tag| tag.iter().filter(|byte| **byte == b'=').count());
+    inside.any(|count| count > MAX_ATTRIBUTES)
+}
+
 /// Reads the stanza with this id, or the first.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut bad = Vec::new();
     let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
+    if has_crowded_tag(bytes) {
+        return Parsed::fault(
+            0,
+            "",
+            format!("XML: a tag has more than {MAX_ATTRIBUTES} attributes"),
+        );
+    }
     let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let document = match Document::parse_with_options(text, options) {
         Ok(document) => document,
@@ -71,6 +89,13 @@ mod tests {
             assert!(!parse(text.as_bytes(), None).bad.is_empty(), "{text}");
         }
         assert!(!parse(b"<uwsgi id=\"a\"/>", Some("b")).bad.is_empty());
+    }
+
+    #[test]
+    fn a_tag_with_very_many_attributes_is_refused_at_once() {
+        let many: String = (0..80_000).map(|n| format!(" a{n}='1'")).collect();
+        let parsed = parse(format!("<uwsgi{many}/>").as_bytes(), None);
+        assert!(parsed.bad[0].message.contains("attributes"), "{:?}", parsed.bad);
     }
 
     #[test]
