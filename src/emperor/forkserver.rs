@@ -29,8 +29,10 @@ const MAX_PIECES: usize = 16;
 const MAX_DEAD: usize = 1024;
 /// From the first look at the parent of a claimed process to the second; then doubled.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// From a failed talk to the look at what it has left behind.
+/// From a failed talk to the first look at what it has left behind; then doubled.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The longest pause between two looks: who is born later than that is nobody's guess.
+const LAST_SWEEP: Duration = Duration::from_secs(32);
 
 /// The fork server, and all talks with it.
 #[derive(Debug, Default)]
@@ -98,7 +100,10 @@ struct Dead {
 #[derive(Debug)]
 struct Sweep {
     at: Instant,
-    life: LifeId,
+    /// To the look after that, if this one finds nobody.
+    pause: Duration,
+    /// The base, unless it has ended already.
+    life: Option<LifeId>,
     session: Pid,
     /// Only who is not older than this, in ticks since boot.
     since: u64,
@@ -141,6 +146,19 @@ impl Forks {
         self.server.as_ref().map_or_else(String::new, |server| {
             format!("fork server at {}", crate::log::escaped(server.to_string().as_bytes()))
         })
+    }
+
+    /// Plans a look at a session; one that is planned already takes it over.
+    fn look_later(&mut self, new: Sweep) {
+        let same = |old: &&mut Sweep| (old.session, old.life) == (new.session, new.life);
+        match self.sweeps.iter_mut().find(same) {
+            Some(old) => {
+                old.at = old.at.min(new.at);
+                old.pause = old.pause.min(new.pause);
+                old.since = old.since.min(new.since);
+            }
+            None => self.sweeps.push(new),
+        }
     }
 
     /// Takes a talk out; the last one takes the memory of the dead along.
@@ -353,9 +371,9 @@ impl Emperor {
         let Some(talk) = self.forks.close(life) else { return };
         self.reactor.remove(talk.socket.as_fd());
         if let Some(base) = talk.base {
+            let (life, session, since) = (Some(base.life), base.session, talk.asked_at);
             let at = self.now + SWEEP;
-            let (life, session, since) = (base.life, base.session, talk.asked_at);
-            self.forks.sweeps.push(Sweep { at, life, session, since });
+            self.forks.look_later(Sweep { at, pause: SWEEP, life, session, since });
         }
     }
 
@@ -477,7 +495,16 @@ impl Emperor {
 
     /// A base has ended. What was forked from it lives on; what else is left of its session does not.
     pub(super) fn base_ended(&mut self, life: LifeId, session: Pid) {
-        self.forks.sweeps.push(Sweep { at: self.now, life, session, since: 0 });
+        let (at, pause, life) = (self.now, LAST_SWEEP, Some(life));
+        self.forks.look_later(Sweep { at, pause, life, session, since: 0 });
+    }
+
+    /// An adopted process has ended that sat in the session of its base, and is not reaped yet: what it
+    /// has forked sits there still, and is older than nobody but itself.
+    pub(super) fn adopted_ended(&mut self, pid: Pid, session: Pid) {
+        let Ok(since) = process::start_ticks(pid) else { return };
+        let (at, pause, life) = (self.now, LAST_SWEEP, self.pids.get(&session).copied());
+        self.forks.look_later(Sweep { at, pause, life, session, since });
     }
 
     /// Serves the deadlines of claims and sweeps.
@@ -502,7 +529,7 @@ impl Emperor {
     /// still name; these are looked at again.
     fn sweep(&mut self, sweep: Sweep) {
         let session = sweep.session;
-        if self.pids.get(&session).is_some_and(|life| *life != sweep.life) {
+        if self.pids.get(&session).is_some_and(|life| Some(*life) != sweep.life) {
             return; // The number is another session's by now.
         }
         let talks = self.forks.talks.values();
@@ -518,14 +545,14 @@ impl Emperor {
         if let Err(error) = listed {
             self.log.warning(format_args!("cannot list the children of the emperor: {error}"));
         }
-        let mut again = false;
+        let mut found = false;
         for pid in unknown {
             let Ok(start) = process::start_ticks(pid) else { continue };
             if start < sweep.since {
                 continue;
             }
-            // Whoever is killed may leave orphans of its own, if the base is gone.
-            again |= start >= first_asked || sweep.since == 0;
+            // Whoever is killed may leave orphans of its own.
+            found = true;
             if start >= first_asked {
                 continue;
             }
@@ -533,9 +560,12 @@ impl Emperor {
                 let _ = pidfd::send(stray.as_fd(), kill);
             }
         }
-        if again {
-            self.forks.sweeps.push(Sweep { at: self.now + SWEEP, ..sweep });
-        }
+        let (at, pause) = match found {
+            true => (self.now + SWEEP, sweep.pause),
+            false if sweep.pause < LAST_SWEEP => (self.now + sweep.pause, sweep.pause * 2),
+            false => return,
+        };
+        self.forks.look_later(Sweep { at, pause, ..sweep });
     }
 }
 

@@ -409,6 +409,11 @@ impl Emperor {
         if let Some(kill) = Signal::new(9).filter(|_| !alone) {
             let _ = process::kill_group(pid, kill);
         }
+        // One that a base has forked may sit in that one's session.
+        let session = process::session_of(pid).ok().and_then(Pid::new).filter(|s| *s != pid);
+        if let Some(session) = session.filter(|_| self.base_of(life).is_some()) {
+            self.adopted_ended(pid, session);
+        }
         let Some(process) = self.processes.get(&life) else { return };
         let ended = match pidfd::wait(process.pidfd.as_fd(), Reap::Take) {
             Ok(Some(ended)) => ended,

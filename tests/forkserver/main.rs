@@ -7,6 +7,7 @@ mod support;
 mod adopted;
 mod badinput;
 mod hooks;
+mod leftovers;
 mod talk;
 
 use std::path::PathBuf;
