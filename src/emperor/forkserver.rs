@@ -422,6 +422,9 @@ impl Emperor {
         if self.pids.contains_key(&pid) {
             return self.fail_claim(life, &format!("pid {pid}, which is that of another vassal"));
         }
+        if self.helpers.with_pid(pid).is_some() {
+            return self.fail_claim(life, &format!("pid {pid}, which is that of a hook"));
+        }
         let Some(uid) = user_of_child(pid, &claim.pidfd) else {
             // It is given to us when the process between has ended, which may be a moment later.
             claim.look_at = (self.now + claim.pause).min(claim.until);
@@ -429,14 +432,19 @@ impl Emperor {
             return;
         };
         let too_old = process::start_ticks(pid).is_ok_and(|start| start < talk.asked_at);
-        if too_old || uid != talk.server.uid {
-            if let Some(kill) = Signal::new(9) {
-                let _ = pidfd::send(claim.pidfd.as_fd(), kill);
+        let server = talk.server.uid;
+        if too_old || uid != server {
+            // No base has us kill for it whom it could not kill itself.
+            let may = server == 0 || uid == server;
+            if may {
+                let _ = pidfd::send(claim.pidfd.as_fd(), Signal::KILL);
             }
-            let what = match too_old {
-                true => format!("pid {pid}, which was there before it was asked for: it is killed"),
-                false => format!("pid {pid}, which has the user {uid}: it is killed"),
+            let what = match uid == server {
+                true => "which was there before it was asked for".to_owned(),
+                false => format!("which has the user {uid}"),
             };
+            let fate = if may { ": it is killed" } else { "" };
+            let what = format!("pid {pid}, {what}{fate}");
             return self.fail_claim(life, &what);
         }
         self.adopt(life, pid);

@@ -8,8 +8,8 @@
 //! - `group`: each newborn begins a session of its own; else it stays in that of the base.
 //! - `do=HOW`, `do=HOW,HOW…`: how the first requests are served; all further ones are served well:
 //!   `good`, `bytes` (byte by byte), `rubbish`, `oversize`, `pid:N` (names this pid and forks nobody),
-//!   `own-pid`, `parent-pid`, `silent`, `die-before`, `die-between`, `die-after` (the end of the base before, in the
-//!   middle of and after the answer), `lost` (forks, and answers with rubbish), `stillborn` (the newborn
+//!   `pid-in:PATH` (names the one in this file), `own-pid`, `parent-pid`, `silent`, `die-before`,
+//!   `die-between`, `die-after` (the end of the base before, in the middle of and after the answer), `lost` (forks, and answers with rubbish), `stillborn` (the newborn
 //!   has ended when its answer comes), `linger:MS` (the process between ends late), `rights` (descriptors
 //!   come with the answer), `setuid:N` (the newborn has another user), `old` (names an orphan that was there
 //!   before), `gate:PATH` (forks and answers when the file exists).
@@ -188,6 +188,10 @@ fn serve(
         "rubbish" => return client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap(),
         "oversize" => return client.write_all(&[35, 255, 255, 0]).unwrap(),
         "pid" => return client.write_all(&answer(value)).unwrap(),
+        "pid-in" => {
+            let pid = fs::read_to_string(value).unwrap_or_default();
+            return client.write_all(&answer(pid.trim())).unwrap();
+        }
         "own-pid" => {
             return client.write_all(&answer(&std::process::id().to_string())).unwrap();
         }
