@@ -29,6 +29,8 @@ const MAX_PIECES: usize = 16;
 const MAX_DEAD: usize = 1024;
 /// From the first look at the parent of a claimed process to the second; then doubled.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// The longest pause between two looks: else the last one would come long before the end of the proof.
+const LAST_LOOK: Duration = Duration::from_millis(64);
 /// From a failed talk to the first look at what it has left behind; then doubled.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The longest pause between two looks: who is born later than that is nobody's guess.
@@ -428,7 +430,7 @@ impl Emperor {
         let Some(uid) = user_of_child(pid, &claim.pidfd) else {
             // It is given to us when the process between has ended, which may be a moment later.
             claim.look_at = (self.now + claim.pause).min(claim.until);
-            claim.pause *= 2;
+            claim.pause = (claim.pause * 2).min(LAST_LOOK);
             return;
         };
         let too_old = process::start_ticks(pid).is_ok_and(|start| start < talk.asked_at);

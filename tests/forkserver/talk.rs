@@ -164,10 +164,13 @@ fn who_has_died_before_its_answer_is_read_was_born_and_is_dead() {
 
 #[test]
 fn the_process_between_may_end_a_little_late() {
-    let emperor = with_base("do=linger:300").vassal("one.ini", &text(CLINGING)).start();
-    adopted(&emperor, "one.ini");
-    emperor.life("one.ini", 1);
-    assert_eq!((emperor.lives("one.ini"), requests(&emperor).len()), (1, 1));
+    for pause in [300, 600] {
+        let base = with_base(&format!("do=linger:{pause}"));
+        let emperor = base.vassal("one.ini", &text(CLINGING)).start();
+        adopted(&emperor, "one.ini");
+        emperor.life("one.ini", 1);
+        assert_eq!((emperor.lives("one.ini"), requests(&emperor).len()), (1, 1));
+    }
 }
 
 #[test]
