@@ -12,6 +12,7 @@ fn beside_a_good_one(bad: impl FnOnce(crate::support::Setup) -> crate::support::
         Liege::in_temp_dir().option("--emperor-throttle", "100").app("good.ini", "do=ready,loyal");
     let emperor = bad(setup).start();
     emperor.running("good.ini");
+    emperor.life("good.ini", 1);
     emperor
 }
 

@@ -145,6 +145,7 @@ fn a_file_that_comes_back_while_its_vassal_stops_is_started_afterwards() {
     emperor.put_app("one.ini", "do=ready");
     emperor.running_anew("one.ini", pid);
     assert!(!proc::lives(pid), "never two lives of one vassal");
+    emperor.life("one.ini", 2);
     assert_eq!(emperor.lives("one.ini"), 2);
 }
 
