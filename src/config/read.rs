@@ -4,10 +4,11 @@
 //! fault of one line does not end the reading, so that all faults are told; one that would make the
 //! rest meaningless, or the reading endless, does.
 
+mod nested;
+
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 
 use crate::opts::cli::Said;
 use crate::opts::key::{Format, Steer};
@@ -15,10 +16,9 @@ use crate::opts::{self, Class};
 
 use super::block::Open;
 use super::file::{self, Name, What};
-use super::magic::{FileNames, Magic, Odd};
-use super::setting::{Fault, Origin, Setting, Source};
-use super::text::Parsed;
-use super::{Invocation, ini, json, values, xml, yaml};
+use super::magic::{FileNames, Magic};
+use super::setting::{Fault, Origin, Setting};
+use super::{Invocation, values};
 
 /// Deepest nesting of files that name files.
 const MAX_DEPTH: usize = 64;
@@ -351,156 +351,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a file, and takes its lines at this place.
-    fn file(&mut self, wanted: &Wanted<'_>, at: &Origin, key: &str) -> Result<(), Stop> {
-        let name = match file::name(self.call, wanted.name, self.last.as_ref()) {
-            Ok(name) => name,
-            Err(message) => return self.unread(at, key, wanted, message),
-        };
-        let format = match wanted.format.or_else(|| name.format()) {
-            Some(format) => format,
-            None if wanted.any_ending || !matches!(name.what, What::Path(_)) => Format::Ini,
-            None => {
-                let message = "unable to load configuration from it: its ending is not known (expected \
-                               .ini .json .js .yml .yaml .xml; --config reads any as INI)";
-                return self.unread(at, key, wanted, message.to_owned());
-            }
-        };
-        let content = match file::read(self.call, &name) {
-            Ok(content) => content,
-            Err(message) => return self.unread(at, key, wanted, message + raw_hint(wanted.name)),
-        };
-        let source = Source {
-            path: self.call.shown.join(&name.given),
-            named_at: Some(at.clone()),
-            identity: identity(&name, content.id),
-        };
-        self.chain(&source, at, key)?;
-        if let Err(message) = self.count_read(content.bytes.len()) {
-            self.fault(at, key, message);
-            return Err(Stop);
-        }
-        let names = FileNames::new(&name, self.now.as_ref());
-        if wanted.own && self.first.is_none() {
-            self.first = Some(names.clone());
-        }
-        let parsed = self.parse(&content.bytes, &name, format, &names);
-        self.last = Some(name);
-        self.now = Some(names);
-        let source = Arc::new(source);
-        if wanted.own && self.own.is_none() {
-            self.own = Some(Origin::File { file: Arc::clone(&source), line: 0 });
-        }
-        self.lines(parsed, &source)
-    }
-
-    fn unread(
-        &mut self,
-        at: &Origin,
-        key: &str,
-        wanted: &Wanted<'_>,
-        message: String,
-    ) -> Result<(), Stop> {
-        // A check of many directories names files that an emperor in each of them would name bare.
-        let shown = if wanted.own && *at == Origin::CommandLine {
-            self.call.shown.join(wanted.name)
-        } else {
-            wanted.name.into()
-        };
-        self.fault(at, key, format!("{}: {message}", shown.display()));
-        // Without a vassal's own file nothing that follows means what it should.
-        if wanted.own { Err(Stop) } else { Ok(()) }
-    }
-
-    /// The content that `@(name)` and `for-readline` stand for, as text.
-    pub(super) fn resource(&mut self, name: &str) -> Result<String, String> {
-        self.count_read(0)?;
-        let bytes = file::resource(self.call, name)?;
-        self.count_read(bytes.len())?;
-        String::from_utf8(bytes)
-            .map_err(|_| "is not UTF-8; save the file in that encoding".to_owned())
-    }
-
-    fn count_read(&mut self, bytes: usize) -> Result<(), String> {
-        self.read += bytes;
-        if self.read > MAX_READ {
-            return Err(
-                "more than 8 MiB are read in all (the limit of one configuration)".to_owned()
-            );
-        }
-        Ok(())
-    }
-
-    /// A file that is being read must not be read again inside itself, nor may files nest for ever.
-    fn chain(&mut self, source: &Source, at: &Origin, key: &str) -> Result<(), Stop> {
-        let mut path = vec![source.path.display().to_string()];
-        let mut here = at;
-        while let Origin::File { file, line } = here {
-            path.push(format!("{}:{line}", file.path.display()));
-            if file.identity == source.identity {
-                path.reverse();
-                let message = format!(
-                    "{} is already being read; the files name each other: {}",
-                    source.path.display(),
-                    path.join(" → ")
-                );
-                self.fault(at, key, message);
-                return Err(Stop);
-            }
-            let Some(up) = &file.named_at else { break };
-            here = up;
-        }
-        if path.len() > MAX_DEPTH {
-            self.fault(at, key, format!("files name files more than {MAX_DEPTH} deep"));
-            return Err(Stop);
-        }
-        Ok(())
-    }
-
-    fn parse(
-        &self,
-        bytes: &[u8],
-        name: &Name,
-        format: Format,
-        names: &FileNames,
-    ) -> (Parsed, Vec<Odd>) {
-        let first = self.first.as_ref();
-        let magic = Magic { call: self.call, now: Some(names), first };
-        let replaced = match magic.replace(bytes) {
-            Ok(replaced) => replaced,
-            Err((line, message)) => return (Parsed::fault(line, "", message), Vec::new()),
-        };
-        let parsed = parse(format, &replaced.bytes, name.section.as_deref());
-        (parsed, replaced.odd)
-    }
-
-    fn lines(&mut self, (parsed, odd): (Parsed, Vec<Odd>), file: &Arc<Source>) -> Result<(), Stop> {
-        let at = |line: u32| Origin::File { file: Arc::clone(file), line };
-        for (line, letter) in odd {
-            // In a comment, or a section that is not read, it is nobody's affair.
-            if parsed.pairs.iter().any(|pair| pair.line == line) {
-                let shown = letter.escape_default();
-                let message = format!("% before '{shown}' has no meaning, write %%");
-                self.warn(&at(line), "", message);
-            }
-        }
-        let is_bad = !parsed.bad.is_empty();
-        for bad in parsed.bad {
-            self.fault(&at(bad.line), &bad.key, bad.message);
-        }
-        let outside = self.block.take();
-        for pair in &parsed.pairs {
-            self.add(&pair.key, &pair.value, &at(pair.line))?;
-        }
-        if is_bad {
-            // The line that closes the block may be among those that could not be read.
-            self.block = None;
-        }
-        self.closed(&at(0));
-        self.block = outside;
-        Ok(())
-    }
-
     /// Magic variables in values from the environment are those of the vassal's file.
     pub(super) fn environment_magic(&mut self) {
         let Some(first) = self.first.clone() else { return };
@@ -573,34 +423,8 @@ fn wanted(steer: Steer, name: &OsStr) -> Option<Wanted<'_>> {
     }
 }
 
-fn parse(format: Format, bytes: &[u8], section: Option<&str>) -> Parsed {
-    match format {
-        Format::Ini => ini::parse(bytes, section),
-        Format::Json => json::parse(bytes, section),
-        Format::Yaml => yaml::parse(bytes, section),
-        Format::Xml => xml::parse(bytes, section),
-    }
-}
-
 fn did_you_mean(key: &str) -> String {
     opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default()
-}
-
-fn raw_hint(name: &OsStr) -> &'static str {
-    let has = |mark: &[u8]| name.as_bytes().windows(2).any(|two| two == mark);
-    if has(b"%(") || has(b"$(") || has(b"@(") {
-        "; placeholders are not replaced in the name of an included file (inherit replaces them)"
-    } else {
-        ""
-    }
-}
-
-fn identity(name: &Name, id: Option<(u64, u64)>) -> String {
-    let section = name.section.as_deref().unwrap_or_default();
-    match id {
-        Some((device, inode)) => format!("{device}:{inode}:{section}"),
-        None => name.given.to_string_lossy().into_owned(),
-    }
 }
 
 fn end_of(at: &Origin) -> String {
