@@ -5,6 +5,8 @@
 //! and only our own child, of the base's user and younger than the request, is adopted. A stranger is
 //! never signalled.
 
+mod sweeps;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,10 +20,11 @@ use crate::state::{Event, LifeEvent, LifeId, Origin, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::{self, Address, Connecting, PeerCredentials};
-use crate::sys::{clock, creds, descendants, pidfd, scm};
+use crate::sys::{clock, creds, pidfd, scm};
 
 use super::process::{Process, exit};
 use super::{Emperor, Token};
+use sweeps::{SWEEP, Sweep};
 
 /// Pieces of an answer that are read in one wake-up.
 const MAX_PIECES: usize = 16;
@@ -31,11 +34,6 @@ const MAX_DEAD: usize = 1024;
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// The longest pause between two looks: else the last one would come long before the end of the proof.
 const LAST_LOOK: Duration = Duration::from_millis(64);
-/// From a failed talk to the first look at what it has left behind; then doubled.
-const SWEEP: Duration = Duration::from_secs(1);
-/// The longest pause between two looks: who is born later than that is nobody's guess.
-const LAST_SWEEP: Duration = Duration::from_secs(32);
-
 /// The fork server, and all talks with it.
 #[derive(Debug, Default)]
 pub(super) struct Forks {
@@ -98,19 +96,6 @@ struct Dead {
     ended: Ended,
 }
 
-/// A look at the session of a base, for children that nobody knows.
-#[derive(Debug)]
-struct Sweep {
-    at: Instant,
-    /// To the look after that, if this one finds nobody.
-    pause: Duration,
-    /// The base, unless it has ended already.
-    life: Option<LifeId>,
-    session: Pid,
-    /// Only who is not older than this, in ticks since boot.
-    since: u64,
-}
-
 /// Why a talk has come to nothing.
 enum Trouble {
     /// The base takes no requests yet, or no more.
@@ -148,19 +133,6 @@ impl Forks {
         self.server.as_ref().map_or_else(String::new, |server| {
             format!("fork server at {}", crate::log::escaped(server.to_string().as_bytes()))
         })
-    }
-
-    /// Plans a look at a session; one that is planned already takes it over.
-    fn look_later(&mut self, new: Sweep) {
-        let same = |old: &&mut Sweep| (old.session, old.life) == (new.session, new.life);
-        match self.sweeps.iter_mut().find(same) {
-            Some(old) => {
-                old.at = old.at.min(new.at);
-                old.pause = old.pause.min(new.pause);
-                old.since = old.since.min(new.since);
-            }
-            None => self.sweeps.push(new),
-        }
     }
 
     /// Takes a talk out; the last one takes the memory of the dead along.
@@ -503,20 +475,6 @@ impl Emperor {
         }
     }
 
-    /// A base has ended. What was forked from it lives on; what else is left of its session does not.
-    pub(super) fn base_ended(&mut self, life: LifeId, session: Pid) {
-        let (at, pause, life) = (self.now, LAST_SWEEP, Some(life));
-        self.forks.look_later(Sweep { at, pause, life, session, since: 0 });
-    }
-
-    /// An adopted process has ended that sat in the session of its base, and is not reaped yet: what it
-    /// has forked sits there still, and is older than nobody but itself.
-    pub(super) fn adopted_ended(&mut self, pid: Pid, session: Pid) {
-        let Ok(since) = process::start_ticks(pid) else { return };
-        let (at, pause, life) = (self.now, LAST_SWEEP, self.pids.get(&session).copied());
-        self.forks.look_later(Sweep { at, pause, life, session, since });
-    }
-
     /// Serves the deadlines of claims and sweeps.
     pub(super) fn look_at_forks(&mut self) {
         let now = self.now;
@@ -533,49 +491,6 @@ impl Emperor {
         for sweep in sweeps {
             self.sweep(sweep);
         }
-    }
-
-    /// Kills the children in a base's session whom nobody knows, but for those that an open talk may
-    /// still name; these are looked at again.
-    fn sweep(&mut self, sweep: Sweep) {
-        let session = sweep.session;
-        if self.pids.get(&session).is_some_and(|life| Some(*life) != sweep.life) {
-            return; // The number is another session's by now.
-        }
-        let talks = self.forks.talks.values();
-        let same = talks.filter(|talk| talk.base.as_ref().is_some_and(|b| b.session == session));
-        let first_asked = same.map(|talk| talk.asked_at).min().unwrap_or(u64::MAX);
-        let mut unknown = Vec::new();
-        let listed = descendants::each_child(|pid| {
-            let sits_there = || process::session_of(pid).is_ok_and(|s| s == session.get());
-            if !self.pids.contains_key(&pid) && sits_there() {
-                unknown.push(pid);
-            }
-        });
-        if let Err(error) = listed {
-            self.log.warning(format_args!("cannot list the children of the emperor: {error}"));
-        }
-        let mut found = false;
-        for pid in unknown {
-            let Ok(start) = process::start_ticks(pid) else { continue };
-            if start < sweep.since {
-                continue;
-            }
-            // Whoever is killed may leave orphans of its own.
-            found = true;
-            if start >= first_asked {
-                continue;
-            }
-            if let (Ok(stray), Some(kill)) = (pidfd::open(pid), Signal::new(9)) {
-                let _ = pidfd::send(stray.as_fd(), kill);
-            }
-        }
-        let (at, pause) = match found {
-            true => (self.now + SWEEP, sweep.pause),
-            false if sweep.pause < LAST_SWEEP => (self.now + sweep.pause, sweep.pause * 2),
-            false => return,
-        };
-        self.forks.look_later(Sweep { at, pause, ..sweep });
     }
 }
 
