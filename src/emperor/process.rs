@@ -209,6 +209,9 @@ impl Emperor {
                     self.status_packet(life, bytes, packet.fds);
                 }
                 Err(error) if scm::is_cut_off(&error) => return self.cut_off(life),
+                // It has ended without reading what it was sent, which is told once, before the
+                // packets that it has left behind.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok(_) | Err(_) => {
                     let status = self.processes.get_mut(&life).and_then(|p| p.status.take());
                     self.close(status);

@@ -46,7 +46,7 @@ pub fn configuration(call: &Invocation) -> Result<Option<EmperorConfig>, Faults>
 
 /// Runs an emperor with this configuration until it is over; gives the exit status.
 pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u8 {
-    let own_program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("liege"));
+    let own_program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
     // The keeper is this process, the emperor its child.
     let keeper = setup::wants_keeper(&config, &environment).then(std::process::id);
     let given = Given { environment, own_program, keeper };
