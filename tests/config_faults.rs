@@ -279,7 +279,7 @@ fn bombs_are_refused_soon_and_within_64_mib() {
         let err = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{what}: {err}");
         assert!(err.contains(told), "{what}: {}", err.lines().next().unwrap_or_default());
-        assert!(start.elapsed() < Duration::from_secs(5), "{what}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
     }
 }
 
