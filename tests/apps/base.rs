@@ -42,6 +42,8 @@ fn main() {
     let hows: Vec<&str> = word("do=").unwrap_or_default().split(',').collect();
     let own_session = words.iter().any(|word| word == "group");
     let pipe: Option<RawFd> = std::env::var("UWSGI_EMPEROR_FD").ok().map(|fd| fd.parse().unwrap());
+    // Before anybody can connect, and so before anybody can ask.
+    let orphan = hows.contains(&"old").then(orphan).unwrap_or_default();
     let listener = match sock.strip_prefix('@') {
         Some(name) => UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()),
         None => {
@@ -57,7 +59,6 @@ fn main() {
     if words.iter().any(|word| word == "deaf") {
         unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
     }
-    let orphan = hows.contains(&"old").then(orphan).unwrap_or_default();
     for number in served(record).. {
         wait_for_client(&listener, pipe);
         let (client, _) = listener.accept().unwrap();
