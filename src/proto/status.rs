@@ -115,8 +115,6 @@ pub struct ExecSettings {
     pub restart: Restart,
     /// It announces readiness on a notify socket, which is the last attached descriptor.
     pub notify: bool,
-    /// Without traffic for this long it goes back to waiting.
-    pub idle: Option<Duration>,
     /// It was promised a watchdog with this period.
     pub heartbeat: Option<Duration>,
     /// Alive this long = loyal; `None` = the emperor's rule.
@@ -334,7 +332,6 @@ fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
         Restart::Never => 2,
     });
     out.byte(u8::from(settings.notify));
-    out.duration(settings.idle);
     out.duration(settings.heartbeat);
     out.duration(settings.loyal_after);
     out.duration(settings.ready_after);
@@ -357,7 +354,6 @@ fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecSettings, Malformed> {
             _ => return Err(Malformed("unknown restart rule")),
         },
         notify: fields.flag()?,
-        idle: fields.duration()?,
         heartbeat: fields.duration()?,
         loyal_after: fields.duration()?,
         ready_after: fields.duration()?,
@@ -510,7 +506,7 @@ mod tests {
     fn settings() -> impl Strategy<Value = ExecSettings> {
         let restart =
             prop::sample::select(vec![Restart::Always, Restart::OnFailure, Restart::Never]);
-        let durations = (duration(), duration(), duration(), duration(), duration());
+        let durations = (duration(), duration(), duration(), duration());
         let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
         (
             prop::array::uniform3(0u8..=64),
@@ -528,11 +524,10 @@ mod tests {
                     graceful_signal: signals[2],
                     restart,
                     notify,
-                    idle: durations.0,
-                    heartbeat: durations.1,
-                    loyal_after: durations.2,
-                    ready_after: durations.3,
-                    start_timeout: durations.4,
+                    heartbeat: durations.0,
+                    loyal_after: durations.1,
+                    ready_after: durations.2,
+                    start_timeout: durations.3,
                     listeners,
                     argv0,
                     warnings,
@@ -595,7 +590,7 @@ mod tests {
             let _ = Custody::decode(&packet);
             if let Ok(FromStage::Exec(settings)) = FromStage::decode(&packet) {
                 prop_assert!(settings.stop_signal <= 64 && settings.descriptors() <= MAX_DESCRIPTORS);
-                prop_assert!(settings.idle.is_none_or(|idle| idle <= MAX_DURATION));
+                prop_assert!(settings.heartbeat.is_none_or(|period| period <= MAX_DURATION));
             }
         }
 
@@ -634,14 +629,14 @@ mod tests {
         packet[2] = 65; // the stop signal
         assert_eq!(FromStage::decode(&packet), Err(Malformed("no signal")));
         packet[2] = 9;
-        packet[7..15].copy_from_slice(&(u64::MAX - 1).to_le_bytes()); // idle
+        packet[7..15].copy_from_slice(&(u64::MAX - 1).to_le_bytes()); // heartbeat
         let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
-        assert_eq!(read.idle, Some(MAX_DURATION));
-        packet[47] = 17; // listeners
+        assert_eq!(read.heartbeat, Some(MAX_DURATION));
+        packet[39] = 17; // listeners
         assert_eq!(FromStage::decode(&packet), Err(Malformed("too many sockets")));
         let settings = ExecSettings { argv0: "x".into(), ..good };
         let mut packet = FromStage::Exec(settings).encode();
-        packet[50] = 0xff; // the x
+        packet[42] = 0xff; // the x
         let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
         assert_eq!(read.argv0, "\u{fffd}");
     }

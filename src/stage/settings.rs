@@ -27,7 +27,6 @@ pub fn exec_settings(
             RestartRule::Never => Restart::Never,
         },
         notify: config.notify,
-        idle: None,
         heartbeat: config.heartbeat.filter(|_| config.notify),
         loyal_after: config.loyal_after,
         ready_after: config.ready_after,
