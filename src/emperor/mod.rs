@@ -333,14 +333,9 @@ impl Emperor {
         match source {
             stats::Source::Client(client) => self.stats.serve(client, self.now),
             stats::Source::Listener(index) => {
-                // Taken out for as long as the report of everything else is made.
-                let mut stats = std::mem::take(&mut self.stats);
-                stats.accept(index, self.now, || {
-                    let mut json = Vec::new();
-                    stats::render(&self.report(), &mut json);
-                    json
-                });
-                self.stats = stats;
+                let mut json = Vec::new();
+                stats::render(&self.report(), &mut json);
+                self.stats.accept(index, self.now, || json);
             }
         }
         self.stats.settle(&mut self.reactor, Token::Stats);
