@@ -64,7 +64,7 @@ pub(super) fn file(seen: &monitor::File) -> File {
         gid: seen.gid,
         on_demand: match &seen.on_demand {
             monitor::OnDemand::No => OnDemand::No,
-            monitor::OnDemand::Address(text) => OnDemand::Address(text.clone()),
+            monitor::OnDemand::Address(text) => super::ondemand::on_demand(text),
             monitor::OnDemand::Fault(why) => OnDemand::Fault(why.clone()),
         },
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::config::address::{self, Address};
 use crate::reactor::{Interest, Kind};
-use crate::state::{Event, VassalId};
+use crate::state::{Event, OnDemand, VassalId};
 use crate::sys::address::Address as Place;
 use crate::sys::socket::{self, Accept, ListenOptions};
 
@@ -39,16 +39,11 @@ impl Emperor {
     }
 
     fn try_bind(&mut self, vassal: VassalId, address: &str) -> Result<OwnedFd, String> {
-        let parsed = address::parse(address)
-            .map_err(|why| format!("its on-demand address is no address: {why}"))?;
+        let parsed = parse(address)?;
         let hall = self.hall(vassal).ok_or("its source is gone")?;
         let directory = Rc::clone(&hall.directory);
         let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
-        let place = place(&parsed, directory).ok_or_else(|| {
-            format!(
-                "on-demand address '{address}' is no place to listen at; use host:port or a path"
-            )
-        })?;
+        let place = place(&parsed, directory).ok_or_else(|| no_place(address))?;
         let options = ListenOptions {
             backlog: self.ondemand.backlog,
             mode: Some(self.ondemand.mode),
@@ -94,6 +89,26 @@ impl Emperor {
             Event::Connection(vassal)
         });
     }
+}
+
+/// What an on-demand address means for the state: one at which nobody can ever listen is a fault, which
+/// only a change of its file mends.
+pub(super) fn on_demand(address: &str) -> OnDemand {
+    match parse(address) {
+        Ok(_) => OnDemand::Address(address.to_owned()),
+        Err(why) => OnDemand::Fault(why),
+    }
+}
+
+fn parse(text: &str) -> Result<Address, String> {
+    let parsed = address::parse(text)
+        .map_err(|why| format!("its on-demand address is no address: {why}"))?;
+    let can_listen = place(&parsed, Path::new("/")).is_some();
+    can_listen.then_some(parsed).ok_or_else(|| no_place(text))
+}
+
+fn no_place(address: &str) -> String {
+    format!("on-demand address '{address}' is no place to listen at; use host:port or a path")
 }
 
 /// Where the emperor itself can listen; relative paths count from `directory`.

@@ -297,3 +297,28 @@ fn a_program_that_shuts_the_socket_down_takes_it_from_nobody_for_long() {
         client.read_to_string(&mut answer).is_ok() && answer.contains(' ')
     });
 }
+
+#[test]
+fn an_address_that_is_none_holds_it_until_its_file_changes() {
+    let emperor =
+        Liege::in_temp_dir().app("one.ini", SERVER).on_demand("one.ini", "localhost:80").start();
+    for (nonsense, reason) in
+        [("localhost:80", "'localhost'"), ("1.2.3.4:http", "'http'"), ("fd://3", "'fd://3'")]
+    {
+        emperor.write("one.ini.socket", nonsense);
+        emperor.wait_until("it is held for its address, and no try is due", || {
+            let stats = emperor.stats();
+            let vassal = stats.vassal("one.ini");
+            vassal.text("state") == "held"
+                && vassal.text("reason").contains(reason)
+                && vassal.0["next_start_ms"].is_null()
+        });
+    }
+    emperor.write("one.ini.socket", "$DIR/one.sock");
+    waiting(&emperor, "one.ini");
+    assert!(emperor.ask("one.sock").ends_with(" 1\n"));
+    // What runs is not stopped for it.
+    emperor.write("one.ini.socket", "localhost:80");
+    emperor.logged("is told to reload");
+    assert!(emperor.ask("one.sock").ends_with(" 1\n"));
+}
