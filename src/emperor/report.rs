@@ -185,7 +185,7 @@ pub(super) fn reason(vassal: &Vassal) -> Option<String> {
         Why::Resource(why) | Why::Address(why) => why.clone(),
         Why::StopHook => "waits for the end of its stop hook".to_owned(),
         Why::Base(why) => format!("waits for its base: {why}"),
-        Why::Pace => "it has ended without taking its connection".to_owned(),
+        Why::Pace => "its last process has ended at once".to_owned(),
         Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
     })
 }

@@ -8,14 +8,12 @@ use std::time::Duration;
 use super::life::Life;
 use super::throttle::Ticket;
 use super::vassal::{
-    FIRST_BASE_RETRY, FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn,
-    Vassal, Why, lane_after, running,
+    FIRST_BASE_RETRY, FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, PACE, Phase, Then, Turn,
+    Vassal, Why, running,
 };
 use super::{Channel, Effect, Exit, File, LifeEvent, LifeId, Note, Role, Said, Settings};
 
 const LAST_BIND_RETRY: Duration = Duration::from_secs(10);
-/// Between two starts by connections, for a program that ends without taking any.
-const PACE: Duration = Duration::from_millis(100);
 
 impl Vassal {
     // The file.
@@ -400,23 +398,13 @@ impl Vassal {
     }
 
     fn go_idle(&mut self, id: LifeId, turn: &mut Turn<'_>) {
-        let lane = self.life_mut(id).map_or(Lane::Budget, |life| lane_after(life, turn.now));
-        let then = Then::Begin(lane);
+        let Some(current) = self.current().filter(|life| life.id == id) else { return };
+        let then = self.again(current, Duration::ZERO, turn.now);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due: _ } => self.stop(current, None, then, turn),
-            Phase::Replacing { current, next, again } => {
-                if current.id == id {
-                    self.stop(current, Some(next), then, turn)
-                } else {
-                    Phase::Replacing { current, next, again }
-                }
-            }
-            Phase::Retiring { current, old, reload } => {
-                if current.id == id {
-                    self.stop(current, Some(old), then, turn)
-                } else {
-                    Phase::Retiring { current, old, reload }
-                }
+            Phase::Replacing { current, next: other, again: _ }
+            | Phase::Retiring { current, old: other, reload: _ } => {
+                self.stop(current, Some(other), then, turn)
             }
             same @ (Phase::Held(_)
             | Phase::Waiting

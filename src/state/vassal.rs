@@ -13,6 +13,9 @@ use super::{
 pub(super) const FIRST_BIND_RETRY: Duration = Duration::from_millis(50);
 pub(super) const FIRST_RESOURCE_RETRY: Duration = Duration::from_secs(1);
 pub(super) const FIRST_BASE_RETRY: Duration = Duration::from_millis(50);
+/// Between the start of a life that ends by its own will and that of its successor, at least: a program
+/// that ends at once, whatever it has said before, must not keep us busy.
+pub(super) const PACE: Duration = Duration::from_millis(100);
 /// A life shorter than this has come back too fast: its successor waits in the throttle's queue.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -105,7 +108,7 @@ pub enum Why {
     Address(String),
     /// The stop hook of a life that has ended is not over.
     StopHook,
-    /// It has just ended without taking the connection that it was started for.
+    /// Its last life has ended at once.
     Pace,
     /// It has ended, and is not to come back before its file changes.
     Finished(Exit),
@@ -399,8 +402,8 @@ impl Vassal {
         let why = match &then {
             Then::Gone if turn.ending => "ragnarok",
             Then::Gone => "its file is gone",
-            Then::Begin(_) => "it is to begin anew",
-            Then::Hold(_) | Then::Judge => "it has failed",
+            Then::Begin(_) | Then::Hold(_) => "it is to begin anew",
+            Then::Judge => "it has failed",
         };
         self.note(Note::Stopping { why }, turn);
         life.stop(turn.now, turn.rules, turn.out);
@@ -456,11 +459,20 @@ impl Vassal {
         };
         let attempt = self.penalty.deaths();
         self.note(Note::Died { exit, lived, loyal: life.loyal, wait, attempt }, turn);
-        let lane = lane_after(life, turn.now);
-        if wait.is_zero() {
+        self.again(life, wait, turn.now)
+    }
+
+    /// What follows a life that ends by its own will: a start, when the penalty is served and the pace
+    /// kept. That of an on-demand vassal is kept when somebody connects.
+    pub(super) fn again(&self, life: &Life, penalty: Duration, now: Instant) -> Then {
+        let lane = lane_after(life, now);
+        let pace = if self.demand.is_some() { now } else { life.born + PACE };
+        let until = pace.max(now + penalty);
+        if until <= now {
             return Then::Begin(lane);
         }
-        Then::Hold(Hold { lane, ..Hold::until(Why::Penalty, turn.now + wait) })
+        let why = if penalty.is_zero() { Why::Pace } else { Why::Penalty };
+        Then::Hold(Hold { lane, ..Hold::until(why, until) })
     }
 
     /// A life has ended as it was told to.
@@ -522,7 +534,7 @@ impl Vassal {
 }
 
 /// The queue in which the successor of a life that ends by its own will has to wait.
-pub(super) fn lane_after(life: &Life, now: Instant) -> Lane {
+fn lane_after(life: &Life, now: Instant) -> Lane {
     match life.age(now) < SHORT_LIFE && !life.loyal {
         true => Lane::Throttle,
         false => Lane::Budget,

@@ -129,3 +129,13 @@ fn a_start_that_fails_is_blamed_once_and_not_twice() {
     assert_eq!(stats.blacklisted("bad.ini").unwrap().number("throttle_level"), 60000);
     assert!(stats.vassal("bad.ini").0["last_error"].to_string().contains("nowhere/program"));
 }
+
+#[test]
+fn a_loyal_vassal_that_ends_at_once_is_no_storm() {
+    let begin = std::time::Instant::now();
+    let emperor = Liege::in_temp_dir().app("short.ini", "do=ready,loyal,exit:0").start();
+    emperor.life("short.ini", 21);
+    let elapsed = begin.elapsed().as_millis();
+    assert!(elapsed >= 2000, "21 starts in {elapsed} ms");
+    assert!(emperor.stats().blacklisted("short.ini").is_none(), "and no blame");
+}

@@ -580,7 +580,7 @@ fn check_spawn(
     let ends = ledger.books.entry(id).or_default().penalty_ends.filter(|_| waited);
     let forgiven =
         matches!(event, Event::Changed { .. } | Event::ForgetBlacklist | Event::Found { .. });
-    assert!(forgiven || ends.is_none_or(|ends| ends <= now), "{id:?} has not served its penalty");
+    assert!(forgiven || ends.is_none_or(|ends| ends <= now), "{id:?} comes too soon after a death");
     // The start budget.
     ledger.undecided.insert(life, now);
     let young = |born: &&Instant| **born + Duration::from_secs(1) > now;
@@ -652,7 +652,7 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
         let current = world.realm.vassal(id).and_then(Vassal::current).filter(|l| l.is_running());
         world.ledger.silent.extend(current.map(|life| (life.id, world.now)));
     }
-    let Note::Died { loyal, wait, attempt, .. } = note else { return };
+    let Note::Died { loyal, wait, attempt, lived, .. } = note else { return };
     let ledger = &mut world.ledger;
     let book = ledger.books.entry(id).or_default();
     let mut expected = Duration::ZERO;
@@ -661,7 +661,9 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
         expected = (ledger.rules.throttle * book.deaths).min(ledger.rules.max_throttle);
     }
     assert_eq!((*wait, *attempt), (expected, book.deaths), "the penalty of {id:?}");
-    book.penalty_ends = Some(world.now + expected);
+    // Whatever it has earned, its successor keeps the pace.
+    let pace = world.now - *lived + Duration::from_millis(100);
+    book.penalty_ends = Some(pace.max(world.now + expected));
 }
 
 fn check_leave(world: &mut World, status: u8) {

@@ -218,6 +218,7 @@ fn a_lost_file_stops_both_lives_while_one_retires() {
 #[test]
 fn a_file_lost_while_stopping_goes_afterwards() {
     let mut scene = Scene::speaker();
+    scene.wait(100);
     scene.says(1, Said::GoIdle);
     scene.is("stopping 1, then begin", &["tell 1 Stop"]);
     scene.lose();

@@ -23,6 +23,7 @@ fn hook_ends(scene: &mut Scene) {
 #[test]
 fn the_next_life_waits_for_the_stop_hook_of_the_last_one() {
     let mut scene = running();
+    scene.wait(100);
     scene.exits(1, Exit::Code(1));
     scene.is("held: stop hook", &["hook"]);
     scene.wait(60_000);
@@ -85,6 +86,7 @@ fn a_replacement_is_not_held_back_and_both_lives_have_their_hook() {
     scene.exits(1, TERMINATED);
     scene.is("running 2", &["hook"]);
     scene.says(2, Said::Loyal);
+    scene.wait(100);
     scene.exits(2, Exit::Code(1));
     scene.is("held: stop hook", &["hook"]);
     hook_ends(&mut scene);

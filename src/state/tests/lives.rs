@@ -162,6 +162,7 @@ fn an_on_demand_vassal_that_exits_with_0_waits_again() {
 fn a_loyal_life_comes_back_at_once() {
     let mut scene = Scene::running();
     scene.says(1, Said::Loyal);
+    scene.wait(100);
     scene.exits(1, Exit::Signal(9));
     scene.is("starting 2", &["spawn 2"]);
 }

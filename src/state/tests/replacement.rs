@@ -256,6 +256,7 @@ fn when_current_dies_while_next_is_killed_for_a_newer_file_it_starts_afterwards(
 #[test]
 fn a_current_that_goes_idle_while_it_is_replaced_stops_both() {
     let mut scene = Scene::handover();
+    scene.wait(100);
     scene.says(1, Said::GoIdle);
     let both = ["tell 1 Stop", "tell 2 Stop", "signal 2 15"];
     scene.is("stopping 1 and 2, then begin", &both);
@@ -348,6 +349,7 @@ fn a_penalty_that_old_has_outlived_is_served() {
 #[test]
 fn a_current_that_goes_idle_while_old_retires_stops_both() {
     let mut scene = Scene::retiring();
+    scene.wait(100);
     scene.says(2, Said::GoIdle);
     scene.is("stopping 2 and 1, then begin", &["tell 2 Stop"]);
 }

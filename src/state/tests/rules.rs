@@ -52,6 +52,38 @@ fn without_a_blacklist_a_death_waits_for_nothing() {
     assert_eq!(scene.phase(), "starting 2");
 }
 
+#[test]
+fn no_life_that_ends_by_itself_is_followed_by_another_within_100_ms_of_its_start() {
+    let rules =
+        |blacklist| Rules { blacklist, throttle: Duration::from_millis(3), ..Rules::default() };
+    for (blacklist, loyal) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut scene = Scene::new(rules(blacklist));
+        scene.find(OnDemand::No);
+        for life in 1..=10 {
+            assert_eq!(scene.phase(), format!("starting {life}"));
+            scene.runs(life, custody());
+            if loyal {
+                scene.says(life, Said::Loyal);
+            }
+            scene.wait(1);
+            scene.exits(life, Exit::Code(0));
+            scene.wait(98);
+            assert!(scene.phase().starts_with("held: "), "{}", scene.phase());
+            scene.wait(1);
+        }
+    }
+}
+
+#[test]
+fn a_changed_file_starts_at_once_however_short_its_last_life_was() {
+    let mut scene = Scene::running();
+    scene.says(1, Said::Loyal);
+    scene.exits(1, Exit::Code(0));
+    scene.is("held: pace 100", &[]);
+    scene.change();
+    scene.is("starting 2", &["spawn 2"]);
+}
+
 // throttle
 
 #[test]
@@ -120,7 +152,7 @@ fn on_demand_vassals_do_not_wait_in_the_throttle() {
 fn the_respawn_of_a_short_life_waits_in_the_throttle_after_its_penalty() {
     let rules = || Rules { blacklist: false, ..Rules::default() };
     for (lived, loyal, then) in
-        [(999, false, "held: throttle"), (1000, false, "starting 3"), (10, true, "starting 3")]
+        [(999, false, "held: throttle"), (1000, false, "starting 3"), (100, true, "starting 3")]
     {
         let mut scene = Scene::new(rules());
         scene.find(OnDemand::No);

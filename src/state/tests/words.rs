@@ -116,14 +116,29 @@ fn a_vassal_that_goes_idle_at_once_is_slowed_by_the_throttle() {
         scene.runs(life + 1, custody());
     }
     let mut scene = Scene::running();
+    scene.wait(100);
     scene.says(1, Said::GoIdle);
     scene.exits(1, Exit::Code(0));
     scene.runs(2, custody());
+    scene.wait(100);
     scene.says(2, Said::GoIdle);
     scene.exits(2, Exit::Code(0));
     assert_eq!(scene.phase(), "held: throttle");
-    scene.wait(1000);
+    scene.wait(900);
     assert_eq!(scene.phase(), "starting 3");
+}
+
+#[test]
+fn a_loyal_vassal_that_goes_idle_at_once_is_not_started_again_at_once() {
+    let mut scene = Scene::running();
+    scene.says(1, Said::Loyal);
+    scene.wait(10);
+    scene.says(1, Said::GoIdle);
+    scene.wait(20);
+    scene.exits(1, Exit::Code(0));
+    scene.is("held: pace 70", &["tell 1 Stop"]);
+    scene.wait(70);
+    scene.is("starting 2", &["spawn 2"]);
 }
 
 // pipe EOF
@@ -145,6 +160,7 @@ fn a_speaker_that_closes_its_pipe_is_cursed_and_its_end_is_a_death() {
 fn a_loyal_speaker_that_closes_its_pipe_and_exits_is_back_at_once() {
     let mut scene = Scene::speaker();
     scene.says(1, Said::Loyal);
+    scene.wait(100);
     scene.closes_pipe(1);
     scene.exits(1, Exit::Code(1));
     scene.is("starting 2", &["spawn 2"]);
