@@ -457,6 +457,11 @@ impl Vassal {
             true => Duration::ZERO,
             false => self.penalty.add(turn.now, turn.rules),
         };
+        // Who was told to go has a better reason already, and so has what could not even start.
+        if !life.loyal && !life.is_cursed() && life.failed.is_none() {
+            self.history.last_error =
+                Some(format!("its program has ended ({exit}) before it was loyal"));
+        }
         let attempt = self.penalty.deaths();
         self.note(Note::Died { exit, lived, loyal: life.loyal, wait, attempt }, turn);
         self.again(life, wait, turn.now)

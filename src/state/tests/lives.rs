@@ -159,6 +159,31 @@ fn an_on_demand_vassal_that_exits_with_0_waits_again() {
 }
 
 #[test]
+fn a_death_is_the_last_error_until_a_program_runs_again() {
+    for speaks in [false, true] {
+        let mut scene = Scene::running();
+        if speaks {
+            scene.says(1, Said::Ready);
+        }
+        scene.wait(2000);
+        scene.exits(1, Exit::Code(3));
+        assert_eq!(scene.error(), Some("its program has ended (exit 3) before it was loyal"));
+        scene.wait(1000);
+        scene.runs(2, custody());
+        assert_eq!(scene.error(), None);
+    }
+}
+
+#[test]
+fn who_was_killed_has_the_reason_for_its_last_error() {
+    let mut scene = Scene::speaker();
+    scene.closes_pipe(1);
+    scene.wait(30_000);
+    scene.exits(1, KILLED);
+    assert_eq!(scene.error(), Some("it has closed its emperor pipe"));
+}
+
+#[test]
 fn a_loyal_life_comes_back_at_once() {
     let mut scene = Scene::running();
     scene.says(1, Said::Loyal);
