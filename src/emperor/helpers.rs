@@ -18,6 +18,7 @@ use crate::sys::pidfd;
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 
+use super::pauses::PUSH_PACE;
 use super::{Emperor, Token, lines, settings};
 
 /// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
@@ -106,21 +107,31 @@ impl Emperor {
         self.events.push_back(Event::HookEnded(key));
     }
 
-    /// Sends its file to a life that asks for it, unless that is being done.
+    /// Sends its file to a life that asks for it; when it asks all the time, in its pace.
     pub(super) fn push_config(&mut self, life: LifeId) {
-        let Some(process) = self.processes.get(&life) else { return };
-        let (Some(pipe), Some(hall)) = (&process.config, self.halls.get(&process.vassal)) else {
-            return;
-        };
-        if self.helpers.pushes_to(life) {
-            return;
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        let Some(pipe) = &process.config else { return };
+        let is_early = process.push.last.is_some_and(|last| last + PUSH_PACE > self.now);
+        if is_early || self.helpers.pushes_to(life) {
+            return self.push_later(life);
         }
+        process.push.last = Some(self.now);
+        let Some(hall) = self.halls.get(&process.vassal) else { return };
         let name = CString::new(&*hall.name).map_err(io::Error::from);
         let pushed = name
             .and_then(|name| push::spawn(pipe.as_fd(), &hall.directory, &name))
             .and_then(|pid| self.help(pid, Task::Push(life), push::LIMIT));
         if let Err(error) = pushed {
-            self.say(life, Level::Error, &format!("cannot be sent its file: {error}"));
+            self.not_pushed(life, format!("cannot be sent its file: {error}"));
+        }
+    }
+
+    /// Says why, once for each reason.
+    fn not_pushed(&mut self, life: LifeId, why: String) {
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        if process.push.failed.as_ref() != Some(&why) {
+            process.push.failed = Some(why.clone());
+            self.say(life, Level::Error, &why);
         }
     }
 
@@ -163,9 +174,13 @@ impl Emperor {
                     Ended::Exited(errno) => settings::unsent(i32::from(errno)),
                     Ended::Killed { .. } => settings::unsent(0),
                 };
-                self.say(life, Level::Error, &why);
+                self.not_pushed(life, why);
             }
-            Task::Push(_) => {}
+            Task::Push(life) => {
+                if let Some(process) = self.processes.get_mut(&life) {
+                    process.push.failed = None;
+                }
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod helpers;
 mod lines;
 pub mod notify;
 mod ondemand;
+mod pauses;
 mod process;
 mod report;
 mod settings;
@@ -102,6 +103,7 @@ pub struct Emperor {
     processes: HashMap<LifeId, Box<Process>>,
     pids: HashMap<Pid, LifeId>,
     helpers: helpers::Helpers,
+    pauses: pauses::Pauses,
     /// Sessions whose leader is reaped, until nobody of them is found: what is left is ended.
     ended_sessions: HashSet<i32>,
     template: Template,
@@ -220,6 +222,7 @@ impl Emperor {
         let own = [
             self.realm.deadline(),
             self.helpers.deadline(),
+            self.pauses.deadline(),
             self.stats.deadline(),
             self.notify.deadline(),
             self.forks.deadline(),
@@ -239,6 +242,9 @@ impl Emperor {
         if due(self.stats.deadline()) {
             self.stats.expire(now);
             self.stats.settle(&mut self.reactor, Token::Stats);
+        }
+        if due(self.pauses.deadline()) {
+            self.end_pauses();
         }
         if due(self.helpers.deadline()) {
             self.expire_helpers();

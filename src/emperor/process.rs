@@ -14,6 +14,7 @@ use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd, scm, socket};
 
+use super::pauses::{Push, Share};
 use super::{Emperor, Token, lines, settings};
 
 /// Bytes read from one emperor pipe in one wake-up.
@@ -51,6 +52,10 @@ pub(super) struct Process {
     /// Its verdict could not be taken in.
     is_cut_off: bool,
     flood: Flood,
+    /// Of our wake-ups.
+    pub share: Share,
+    /// Of its file.
+    pub push: Push,
 }
 
 impl Process {
@@ -74,6 +79,8 @@ impl Process {
             alone: false,
             base: None,
             flood: Flood { since: now, bytes: 0, seconds: 0 },
+            share: Share::new(now),
+            push: Push::default(),
         }
     }
 }
@@ -286,24 +293,28 @@ impl Emperor {
     pub(super) fn read_pipe(&mut self, life: LifeId) {
         // The exec is told by the end of the status socket, which comes before the first byte.
         self.read_status(life);
-        self.read_bytes(life, PIPE_CHUNK);
+        if !self.is_too_loud(life) && self.read_bytes(life, PIPE_CHUNK) {
+            self.hung_up(life);
+        }
     }
 
-    /// Reads up to `most` bytes of the emperor pipe; what is said twice in them is heard once.
-    fn read_bytes(&mut self, life: LifeId, most: usize) {
+    /// Reads up to `most` bytes of the emperor pipe; what is said twice in them is heard once. True if
+    /// that was the last of it, and the pipe is closed here, too.
+    fn read_bytes(&mut self, life: LifeId, most: usize) -> bool {
         let mut said: Vec<Said> = Vec::new();
-        let mut closed = false;
+        let (mut closed, mut flooded) = (false, false);
         let mut total = 0;
         let mut asks = false;
         while total < most && !closed {
             let mut buffer = [0_u8; PIPE_CHUNK];
-            let Some(process) = self.processes.get_mut(&life) else { return };
-            let Some(pipe) = &process.pipe else { return };
+            let Some(process) = self.processes.get_mut(&life) else { return false };
+            let Some(pipe) = &process.pipe else { return false };
             match scm::receive(pipe.as_fd(), &mut buffer) {
                 Ok(chunk) if chunk.length > 0 => {
                     scm::discard(chunk.fds);
                     total += chunk.length;
-                    closed = process.flood.count(self.now, chunk.length);
+                    flooded = process.flood.count(self.now, chunk.length);
+                    closed = flooded;
                     let bytes = buffer.get(..chunk.length).unwrap_or_default();
                     for word in bytes.iter().filter_map(|byte| FromVassal::from_byte(*byte)) {
                         asks |= word == FromVassal::SendConfig;
@@ -314,6 +325,10 @@ impl Emperor {
                 Ok(_) | Err(_) => closed = true,
             }
         }
+        if flooded {
+            let why = "it has sent more than 10000 bytes a second for 10 s, and is heard no more";
+            self.say(life, crate::log::Level::Warning, why);
+        }
         if asks {
             self.push_config(life);
         }
@@ -323,12 +338,18 @@ impl Emperor {
         if closed {
             let pipe = self.processes.get_mut(&life).and_then(|process| process.pipe.take());
             self.close(pipe);
-            self.happen(Event::Life(life, LifeEvent::PipeClosed));
         }
+        closed
     }
 
     pub(super) fn read_notify(&mut self, life: LifeId) {
         self.read_status(life);
+        if !self.is_too_loud(life) {
+            self.read_datagrams(life);
+        }
+    }
+
+    fn read_datagrams(&mut self, life: LifeId) {
         for _ in 0..NOTIFY_PACKETS {
             let mut buffer = [0_u8; 4096];
             let Some(process) = self.processes.get(&life) else { return };
@@ -407,7 +428,7 @@ impl Emperor {
             self.read_status(life);
         }
         self.read_bytes(life, LAST_WORDS);
-        self.read_notify(life);
+        self.read_datagrams(life);
         // The leader is not reaped yet, so its number, and that of its group, can be nobody else's.
         if let Some(kill) = Signal::new(9).filter(|_| !alone) {
             let _ = process::kill_group(pid, kill);

@@ -181,6 +181,7 @@ impl Emperor {
             processes: std::collections::HashMap::new(),
             pids: std::collections::HashMap::new(),
             helpers: super::helpers::Helpers::default(),
+            pauses: super::pauses::Pauses::default(),
             ended_sessions: std::collections::HashSet::new(),
             more_strangers: false,
             max_vassals: max_vassals(),

@@ -5,6 +5,7 @@ use crate::support::{Liege, code, full_pipe, is_root, proc, program, reachable_b
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::time::Instant;
 
 /// An emperor with a good vassal, to see that it is not disturbed; `bad` prepares the rest.
 fn beside_a_good_one(bad: impl FnOnce(crate::support::Setup) -> crate::support::Setup) -> Liege {
@@ -479,6 +480,41 @@ fn a_vassal_that_floods_its_pipe_costs_the_others_nothing() {
         .wait_until("the good one is reloaded", || emperor.events("good.ini", "byte").len() == 1);
     emperor.stays("it answers", || emperor.try_stats().is_some());
     assert!(emperor.log().len() < before + 20_000, "a log line for each byte?");
+}
+
+#[test]
+fn floods_of_words_keep_the_emperor_neither_busy_nor_talking() {
+    let notifier = "#!/usr/bin/python3\nimport os, socket\n\
+                    to = '\\0' + os.environ['NOTIFY_SOCKET'][1:]\n\
+                    line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+                    while True: line.sendto(b'READY=1\\nWATCHDOG=1', to)\n";
+    let emperor = beside_a_good_one(|setup| {
+        let path = setup.path("notifier");
+        fs::write(&path, notifier).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = "[uwsgi]\nnotify = true\nunprivileged-binary-patch-arg = $DIR/notifier\n";
+        let flood = |bytes: &str| format!("do=ready,{bytes},jump:2");
+        setup
+            .vassal("notify.ini", text)
+            .app("known.ini", &flood("byte:1,byte:5,loyal,beat,byte:2"))
+            .app("unknown.ini", &flood("byte:30,byte:0,byte:99"))
+    });
+    for name in ["known.ini", "unknown.ini", "notify.ini"] {
+        emperor.running(name);
+    }
+    emperor.wait_until("the notifier is heard", || {
+        emperor.stats().vassal("notify.ini").number("loyal") == 1
+    });
+    let pid = emperor.emperor_pid();
+    let (said, used, begin) = (emperor.log().len(), proc::ticks(pid), Instant::now());
+    emperor.wait_until("two seconds are over", || begin.elapsed().as_secs() >= 2);
+    let used = proc::ticks(pid) - used;
+    assert!(used < 20, "{used} ticks of processor time in 2 s");
+    assert!(emperor.log().len() < said + 1000, "{}", emperor.log());
+    emperor.touch("good.ini");
+    emperor
+        .wait_until("the good one is reloaded", || emperor.events("good.ini", "byte").len() == 1);
+    assert_eq!(emperor.lives("known.ini"), 1);
 }
 
 #[test]

@@ -103,3 +103,20 @@ fn a_program_that_never_reads_and_asks_again_and_again_disturbs_nobody() {
     assert!(proc::descriptors(emperor.emperor_pid()).len() < before);
     assert!(proc::zombies_of(emperor.emperor_pid()).is_empty());
 }
+
+#[test]
+fn a_program_that_reads_and_asks_again_and_again_is_sent_its_file_at_a_pace() {
+    let setup = Liege::in_temp_dir().direct().flag("--emperor-force-config-pipe");
+    let path = setup.path("asker");
+    let text = READER.replace("take()\nos.write(emperor, b\"\\x01\")\nwhile", "os.write(emperor, b\"\\x01\")\nwhile True:\n    take()\n    os.write(emperor, b\"\\x02\")\nwhile");
+    fs::write(&path, text).unwrap();
+    super::binary_path::make_executable(&path);
+    let record = setup.path("record");
+    let setup = setup.env("RECORD", record.to_str().unwrap()).vassal("one.ini", "[uwsgi]\n");
+    let begin = std::time::Instant::now();
+    let emperor = setup.option("--binary-path", path.to_str().unwrap()).start();
+    received(&emperor, "one.ini", 22);
+    let elapsed = begin.elapsed().as_millis();
+    assert!(elapsed >= 2000, "a start and 21 answers in {elapsed} ms");
+    assert!(emperor.survivors().len() < 10);
+}

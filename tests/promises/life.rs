@@ -103,6 +103,21 @@ fn a_vassal_that_closes_its_pipe_after_speaking_is_cursed_and_replaced() {
 }
 
 #[test]
+fn a_speaker_that_dies_is_known_by_its_exit_and_not_by_the_end_of_its_pipe() {
+    let emperor = Liege::in_temp_dir()
+        .option("--emperor-throttle", "1")
+        .app("often.ini", "do=ready,accepting,loyal,until:10:exit:3")
+        .app("once.ini", "do=ready,exit:7")
+        .start();
+    emperor.life("often.ini", 11);
+    emperor.wait_until("the exit is the last error", || {
+        let error = emperor.stats().vassal("once.ini").0["last_error"].to_string();
+        error.contains("(exit 7)")
+    });
+    assert!(!emperor.log().contains("emperor pipe"), "{}", emperor.log());
+}
+
+#[test]
 fn a_program_that_closes_a_pipe_it_never_used_is_left_alone() {
     let setup = Liege::in_temp_dir().option("--emperor-curse-tolerance", "1");
     let emperor = setup.app("one.ini", "do=close").option("--emperor-throttle", "1").start();

@@ -67,6 +67,13 @@ pub fn sleeps(pid: i32) -> Option<u64> {
     status(pid, "voluntary_ctxt_switches")?.parse().ok()
 }
 
+/// The processor time that it has used, in ticks of ten milliseconds.
+pub fn ticks(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
 /// What its open descriptors lead to.
 pub fn descriptors(pid: i32) -> Vec<String> {
     let Ok(listing) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };

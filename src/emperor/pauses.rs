@@ -1,0 +1,154 @@
+//! What is done for a life a moment later: it is heard again when it has talked too much, it is sent its
+//! file once more when it asks for it all the time, and the end of its pipe is told when that was not the
+//! beginning of its own end.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::reactor::{Interest, Kind};
+use crate::state::{Event, LifeEvent, LifeId};
+
+use super::{Emperor, Token};
+
+/// Wake-ups for the words of one life in one second; more, and it waits for the next one.
+const MOST_WAKE_UPS: u32 = 200;
+const SECOND: Duration = Duration::from_secs(1);
+/// From the end of a pipe to that of its process, at most, where one is a part of the other.
+const LAST_BREATH: Duration = Duration::from_millis(500);
+/// Between two pushes of a file to one life: each of them is a process.
+pub(super) const PUSH_PACE: Duration = Duration::from_millis(100);
+
+/// Moments, at most one of each kind for each life.
+#[derive(Debug, Default)]
+pub(super) struct Pauses(BTreeSet<(Instant, LifeId, What)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// Its words are polled again.
+    Listen,
+    /// It is sent its file.
+    Push,
+    /// The other end of its pipe is closed.
+    HungUp,
+}
+
+/// How often a life has woken us up in the present second.
+#[derive(Debug)]
+pub(super) struct Share {
+    since: Instant,
+    count: u32,
+}
+
+/// What it was sent of its file since its start.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    /// When it was last sent.
+    pub last: Option<Instant>,
+    /// It has asked too early, and is sent it when it is time.
+    pub is_due: bool,
+    /// Why that has failed, where it has.
+    pub failed: Option<String>,
+}
+
+impl Share {
+    /// Nothing so far.
+    pub fn new(now: Instant) -> Self {
+        Self { since: now, count: 0 }
+    }
+
+    /// Counts one; the end of the second if it was one too many.
+    fn used_up(&mut self, now: Instant) -> Option<Instant> {
+        if now.saturating_duration_since(self.since) >= SECOND {
+            *self = Self::new(now);
+        }
+        self.count += 1;
+        (self.count > MOST_WAKE_UPS).then(|| self.since + SECOND)
+    }
+}
+
+impl Pauses {
+    /// When [`Emperor::end_pauses`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.first().map(|(at, ..)| *at)
+    }
+}
+
+impl Emperor {
+    /// Whether it may not speak now, as it has said so much in this second; then it is polled no more until
+    /// that is over. Nothing is lost: what it has written waits for us, and its end is seen by its pidfd.
+    pub(super) fn is_too_loud(&mut self, life: LifeId) -> bool {
+        let Some(process) = self.processes.get_mut(&life) else { return true };
+        let Some(until) = process.share.used_up(self.now) else { return false };
+        for channel in [&process.pipe, &process.notify].into_iter().flatten() {
+            self.reactor.remove(channel.as_fd());
+        }
+        self.pauses.0.insert((until, life, What::Listen));
+        true
+    }
+
+    /// It asks for its file too early; once, however often it asks.
+    pub(super) fn push_later(&mut self, life: LifeId) {
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        if !std::mem::replace(&mut process.push.is_due, true) {
+            self.pauses.0.insert((self.now + PUSH_PACE, life, What::Push));
+        }
+    }
+
+    /// The other end of its pipe is closed. A process that ends closes it a moment before it can be reaped:
+    /// then its end alone is told.
+    pub(super) fn hung_up(&mut self, life: LifeId) {
+        self.reap(life);
+        if self.processes.contains_key(&life) {
+            self.pauses.0.insert((self.now + LAST_BREATH, life, What::HungUp));
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn end_pauses(&mut self) {
+        while let Some(&(at, life, what)) = self.pauses.0.first()
+            && at <= self.now
+        {
+            self.pauses.0.pop_first();
+            match what {
+                What::HungUp => self.happen(Event::Life(life, LifeEvent::PipeClosed)),
+                What::Push => self.push_after_pause(life),
+                What::Listen => self.listen_again(life),
+            }
+        }
+    }
+
+    fn push_after_pause(&mut self, life: LifeId) {
+        if let Some(process) = self.processes.get_mut(&life) {
+            process.push.is_due = false;
+            self.push_config(life);
+        }
+    }
+
+    fn listen_again(&mut self, life: LifeId) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let channels = [(&process.pipe, Token::Pipe(life)), (&process.notify, Token::Notify(life))];
+        for (channel, token) in channels {
+            if let Some(channel) = channel {
+                // A busy entry is a place in an array: nothing can fail.
+                let _ = self.reactor.add(channel.as_fd(), token, Interest::Read, Kind::Busy);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_talks_without_end_is_heard_in_each_second_but_not_all_the_time() {
+        let zero = Instant::now();
+        let mut share = Share::new(zero);
+        assert!((0..MOST_WAKE_UPS).all(|_| share.used_up(zero).is_none()));
+        let half = zero + SECOND / 2;
+        assert_eq!(share.used_up(half), Some(zero + SECOND));
+        assert!((0..MOST_WAKE_UPS).all(|_| share.used_up(zero + SECOND).is_none()));
+        assert_eq!(share.used_up(zero + SECOND), Some(zero + 2 * SECOND));
+    }
+}
