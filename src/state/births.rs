@@ -20,9 +20,13 @@ impl Vassal {
     pub(super) fn spawn_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
         let wait = self.resource_retry;
         self.resource_retry = (wait * 2).min(LAST_RESOURCE_RETRY);
-        self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
         self.history.last_error = Some(why.clone());
-        self.not_born(id, Hold::until(Why::Resource(why), turn.now + wait), turn);
+        let hold = Hold::until(Why::Resource(why.clone()), turn.now + wait);
+        if self.told.as_ref() != Some(&hold.why) {
+            self.told = Some(hold.why.clone());
+            self.note(Note::Held { why, wait: Some(wait) }, turn);
+        }
+        self.not_born(id, hold, turn);
     }
 
     /// A life has come to nothing, and nobody is to blame: its vassal is held.
@@ -74,11 +78,14 @@ impl Vassal {
     pub(super) fn base_not_ready(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
         let wait = self.base_retry;
         self.base_retry = (wait * 2).min(LAST_BASE_RETRY);
-        if self.history.last_error.as_ref() != Some(&why) {
-            self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
-            self.history.last_error = Some(why.clone());
+        self.history.last_error = Some(why.clone());
+        let hold = Hold::until(Why::Base(why.clone()), turn.now + wait);
+        // A base that crashes gives another reason at each try.
+        if !matches!(self.told, Some(Why::Base(_))) {
+            self.told = Some(hold.why.clone());
+            self.note(Note::Held { why, wait: Some(wait) }, turn);
         }
-        self.not_born(id, Hold::until(Why::Base(why), turn.now + wait), turn);
+        self.not_born(id, hold, turn);
     }
 
     pub(super) fn answered(&mut self, id: LifeId, turn: &mut Turn<'_>) {
@@ -95,6 +102,7 @@ impl Vassal {
             life.stop(turn.now, turn.rules, turn.out);
         }
         self.history.last_error = None;
+        self.told = None;
         self.resource_retry = FIRST_RESOURCE_RETRY;
         self.base_retry = FIRST_BASE_RETRY;
         self.note(Note::Adopted { pid }, turn);

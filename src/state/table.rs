@@ -23,6 +23,7 @@ impl Vassal {
         self.penalty.forgive();
         self.resource_retry = FIRST_RESOURCE_RETRY;
         self.base_retry = FIRST_BASE_RETRY;
+        self.told = None;
         let moved = self.renew(file, turn);
         let anew = Then::Begin(Lane::Budget);
         let stays = !moved && !self.has_fault();
@@ -307,6 +308,7 @@ impl Vassal {
         life.run(turn.now, turn.rules);
         let pid = life.pid.unwrap_or(-1);
         self.history.last_error = None;
+        self.told = None;
         self.resource_retry = FIRST_RESOURCE_RETRY;
         self.note(Note::Running { pid }, turn);
         self.phase = match std::mem::take(&mut self.phase) {

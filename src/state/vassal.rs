@@ -210,6 +210,8 @@ pub struct Vassal {
     pub origin: Origin,
     pub(super) resource_retry: Duration,
     pub(super) base_retry: Duration,
+    /// Why it was last said to be held, since a program of it has run.
+    pub(super) told: Option<Why>,
     last_ticket: u64,
 }
 
@@ -227,6 +229,7 @@ impl Vassal {
             penalty: Penalty::default(),
             history: History::default(),
             last_ticket: 0,
+            told: None,
             resource_retry: FIRST_RESOURCE_RETRY,
             base_retry: FIRST_BASE_RETRY,
         };

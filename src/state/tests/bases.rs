@@ -163,6 +163,37 @@ fn a_talk_that_fails_holds_without_penalty_and_longer_each_time() {
 }
 
 #[test]
+fn a_vassal_that_waits_says_so_once_whatever_its_base_says_at_each_try() {
+    let held = |scene: &mut Scene, first: u64| {
+        for (life, why) in (first..).zip(["refused", "end of file", "reset", "end of file"]) {
+            scene.life(life, LifeEvent::BaseNotReady(why.to_owned()));
+            assert_eq!(scene.error(), Some(why));
+            scene.wait(1000);
+        }
+        let notes = std::mem::take(&mut scene.notes).into_iter();
+        notes.filter(|note| matches!(note, Note::Held { .. })).count()
+    };
+    let mut scene = asking();
+    assert_eq!(held(&mut scene, 1), 1);
+    scene.adopts(5);
+    scene.wait(2000);
+    scene.exits(5, Exit::Code(1));
+    scene.wait(1000);
+    assert_eq!(held(&mut scene, 6), 1, "it has run in the meantime");
+}
+
+#[test]
+fn a_talk_that_fails_is_told_once_for_each_reason() {
+    let mut scene = asking();
+    for (life, why) in [(1, "no pid"), (2, "no pid"), (3, "rubbish"), (4, "rubbish")] {
+        scene.life(life, LifeEvent::SpawnFailed(why.to_owned()));
+        scene.wait(30_000);
+    }
+    let held = scene.notes.iter().filter(|note| matches!(note, Note::Held { .. })).count();
+    assert_eq!(held, 2);
+}
+
+#[test]
 fn an_answer_has_five_seconds_and_its_proof_one() {
     let mut scene = asking();
     scene.wait(4999);
