@@ -93,9 +93,7 @@ fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<Out
     }
     let ready = prepare(&resolved, &start, line)?;
     if given.purpose == Purpose::Check {
-        let settings = settings::exec_settings(&ready.config, &ready.program, ready.warnings);
-        line.verdict(ExecSettings { notify: false, ..settings }, &[])?;
-        return Ok(Outcome::Ended(0));
+        return check(line, start, ready).map(Outcome::Ended);
     }
     act(line, start, given.held, ready).map(Outcome::Ended)
 }
@@ -222,6 +220,19 @@ fn identities(
     if faults.is_empty() { Ok((wanted, owner.unwrap_or_default())) } else { Err(faults) }
 }
 
+/// Gives the verdict without doing anything: but for what only this process sees, its user and its
+/// directory, from where the program is looked up.
+fn check(line: &Line, start: Start, ready: Ready) -> Result<u8, Failure> {
+    let Ready { config, program, wanted, warnings, .. } = ready;
+    privileges::become_wanted(&config, &wanted)?;
+    files::chdir(&config)?;
+    let env = environment::build(start.env, &Told::default(), &config.env);
+    program.look_up(&env).map_err(|error| not_executed(&config, &program, &error))?;
+    let settings = settings::exec_settings(&config, &program, warnings);
+    line.verdict(ExecSettings { notify: false, ..settings }, &[])?;
+    Ok(0)
+}
+
 /// Does it: from here on every step changes something.
 fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8, Failure> {
     let Ready { config, program, wanted, owner, mut warnings } = ready;
@@ -262,7 +273,11 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
 
 /// Becomes the program; comes back with the failure only.
 fn exec(config: &VassalConfig, program: &Program, env: &[Variable]) -> Failure {
-    let error = program.exec(env);
+    not_executed(config, program, &program.exec(env))
+}
+
+/// Why the program does not run, and what to do about it.
+fn not_executed(config: &VassalConfig, program: &Program, error: &io::Error) -> Failure {
     let (status, advice) = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             (NOT_FOUND, "install it, or mend the path")

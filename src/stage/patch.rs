@@ -5,6 +5,7 @@
 //! program, and signals, the parent-death signal and `LISTEN_PID` name the shell; so a text that needs no
 //! shell is split into words here and exec'd directly.
 
+use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -99,15 +100,39 @@ impl Program {
             Ok(block) => CStringArray::new(block),
             Err(error) => return error,
         };
+        let argv = |program: &OsStr| match self {
+            Self::Direct(argv) => argv.clone(),
+            Self::Shell { text, .. } => vec![program.to_owned(), "-c".into(), text.clone()],
+        };
+        let exec = |program: &OsStr| {
+            let words = argv(program).into_iter().map(|word| CString::new(word.into_vec()));
+            let words = words.collect::<Result<Vec<_>, _>>().map(CStringArray::new)?;
+            let name = CString::new(program.as_bytes())?;
+            Err::<Infallible, _>(process::execve(&name, &words, &block))
+        };
+        match first_that_runs(self.candidates(env), exec) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    /// Looks it up as [`Program::exec`] does, and executes nothing.
+    ///
+    /// # Errors
+    /// Why it cannot be executed, as far as that can be seen without trying.
+    pub fn look_up(&self, env: &[(OsString, OsString)]) -> io::Result<()> {
+        first_that_runs(self.candidates(env), |program| {
+            process::check_executable(&CString::new(program.as_bytes())?)
+        })
+    }
+
+    /// Where the program may be.
+    fn candidates(&self, env: &[(OsString, OsString)]) -> Vec<OsString> {
         match self {
             Self::Direct(argv) => {
-                let argv0 = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
-                first_that_runs(candidates(argv0, env), |_| argv.clone(), &block)
+                candidates(argv.first().map_or(OsStr::new(""), OsString::as_os_str), env)
             }
-            Self::Shell { shells, text } => {
-                let argv = |shell: &OsStr| vec![shell.to_owned(), "-c".into(), text.clone()];
-                first_that_runs(shells.clone(), argv, &block)
-            }
+            Self::Shell { shells, .. } => shells.clone(),
         }
     }
 }
@@ -135,31 +160,26 @@ fn candidates(argv0: &OsStr, env: &[(OsString, OsString)]) -> Vec<OsString> {
 /// Tries one after the other, as execvp(3): a name that does not exist there is passed over, and "not
 /// executable" is remembered, because it says more than "not found". A directory of `PATH` that may not
 /// be searched says less.
-fn first_that_runs(
+fn first_that_runs<T>(
     programs: Vec<OsString>,
-    argv: impl Fn(&OsStr) -> Vec<OsString>,
-    env: &CStringArray,
-) -> io::Error {
+    run: impl Fn(&OsStr) -> io::Result<T>,
+) -> io::Result<T> {
     let (mut not_executable, mut not_found, mut not_searched) = (None, None, None);
     for program in programs {
         let is_there = || Path::new(&program).symlink_metadata().is_ok();
-        let (argv, name) = (argv(&program), CString::new(program.as_bytes()));
-        let argv = argv.into_iter().map(|word| CString::new(word.into_vec()));
-        let argv = argv.collect::<Result<Vec<_>, _>>().map(CStringArray::new);
-        let (argv, name) = match (argv, name) {
-            (Ok(argv), Ok(name)) => (argv, name),
-            (Err(error), _) | (_, Err(error)) => return error.into(),
+        let error = match run(&program) {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
         };
-        let error = process::execve(&name, &argv, env);
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => not_found = Some(error),
             io::ErrorKind::PermissionDenied if is_there() => not_executable = Some(error),
             io::ErrorKind::PermissionDenied => not_searched = Some(error),
-            _ => return error,
+            _ => return Err(error),
         }
     }
     let reason = not_executable.or(not_found).or(not_searched);
-    reason.unwrap_or_else(|| io::ErrorKind::NotFound.into())
+    Err(reason.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 /// The words of a command line, or `None` if it needs a shell (or is for the shell to refuse).
@@ -331,7 +351,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("plain");
         std::fs::write(&file, "text").unwrap();
-        let exec = |argv0: &OsStr| Program::Direct(vec![argv0.to_owned()]).exec(&[]).kind();
+        let exec = |argv0: &OsStr| {
+            let program = Program::Direct(vec![argv0.to_owned()]);
+            let looked_up = program.look_up(&[]).unwrap_err().kind();
+            assert_eq!(looked_up, program.exec(&[]).kind(), "{argv0:?}");
+            looked_up
+        };
         assert_eq!(exec("/no/such/program".as_ref()), io::ErrorKind::NotFound);
         assert_eq!(exec("no-such-program-here".as_ref()), io::ErrorKind::NotFound);
         assert_eq!(exec(file.as_os_str()), io::ErrorKind::PermissionDenied);

@@ -4,11 +4,13 @@
 //! the child), and so do [`kill_child`] and [`kill_group`]: nobody else can reap between the proof
 //! that a number is our child's and the signal sent to it.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::io;
 use std::num::NonZeroI32;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use super::signal::{Queued, Signal};
 use super::{check, check_long, retry};
@@ -443,6 +445,20 @@ pub fn raise_descriptor_limit() -> io::Result<DescriptorLimit> {
 pub fn chdir(path: &CStr) -> io::Result<()> {
     // SAFETY: `path` is NUL-terminated and outlives the call.
     check(unsafe { libc::chdir(path.as_ptr()) }).map(drop)
+}
+
+/// Looks whether this process may execute a file, as execve(2) would before it reads it.
+///
+/// # Errors
+/// `ENOENT`, `ENOTDIR`; `EACCES`, also if it is a directory or its file system is mounted noexec.
+pub fn check_executable(path: &CStr) -> io::Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call; the rest are integers.
+    check(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })?;
+    let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+    match std::fs::metadata(path)?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EACCES)),
+    }
 }
 
 /// Changes the working directory to an open one.

@@ -1,6 +1,6 @@
 //! Reload: a changed file, SIGHUP, and the replacement of programs that know nothing of an Emperor.
 
-use crate::support::{Liege, ask_tcp, free_port, proc};
+use crate::support::{Liege, ask_tcp, free_port, proc, program};
 use std::fs::{self, File};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -261,4 +261,42 @@ fn a_reload_while_one_is_under_way_ends_with_the_newest_file() {
     let living: Vec<_> =
         starts.iter().filter(|start| proc::lives(start["pid"].as_i64().unwrap() as i32)).collect();
     assert_eq!(living.len(), 1);
+}
+
+#[test]
+fn a_restart_whose_program_cannot_run_leaves_the_running_one_alone() {
+    let emperor = Liege::in_temp_dir().vassal("one.ini", &program("/bin/sleep 1000")).start();
+    let pid = emperor.running("one.ini");
+    fs::create_dir(emperor.path("bin")).unwrap();
+    fs::write(emperor.path("bin/plain"), "#!/bin/sh\n").unwrap();
+    let bad = [
+        ("", "$DIR/bin/none 1", "none"),
+        ("", "$DIR/bin/plain", "Permission denied"),
+        ("", "$DIR/bin", "bin: Permission denied"),
+        ("", "no-such-program-anywhere", "no-such-program-anywhere"),
+        ("env = PATH=$DIR/bin", "sleep 1000", "sleep: No such file"),
+        ("chdir = $DIR/nowhere", "/bin/sleep 1000", "cannot enter"),
+        ("binsh = $DIR/bin/sh", "a | b", "bin/sh"),
+    ];
+    for (line, command, shown) in bad {
+        emperor.put(
+            "one.ini",
+            &format!("[uwsgi]\n{line}\nunprivileged-binary-patch-arg = {command}\n"),
+        );
+        emperor.wait_until(&format!("{command} is refused with {shown}"), || {
+            let error = emperor.stats().vassal("one.ini").0["last_error"].to_string();
+            error.contains(shown) && emperor.stats().vassal("one.ini").text("state") == "running"
+        });
+        assert_eq!(emperor.pid("one.ini"), Some(pid), "{command}");
+    }
+    // What a vassal file says of its directory and its PATH counts in the look-up.
+    fs::copy("/bin/sleep", emperor.path("bin/own-sleep")).unwrap();
+    for line in ["chdir = $DIR/bin\nenv = PATH=.:/bin", "env = PATH=/nowhere:$DIR/bin"] {
+        let old = emperor.running("one.ini");
+        emperor.put(
+            "one.ini",
+            &format!("[uwsgi]\n{line}\nunprivileged-binary-patch-arg = own-sleep 1000\n"),
+        );
+        emperor.running_anew("one.ini", old);
+    }
 }
