@@ -34,7 +34,7 @@ impl Emperor {
 
     fn note(&mut self, vassal: VassalId, note: &Note) {
         self.hall(vassal);
-        let label = self.halls.get(&vassal).map_or_else(|| "?".to_owned(), |hall| hall.label());
+        let label = self.label_of(vassal);
         let line = lines::Line(note);
         self.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
     }

@@ -1,11 +1,13 @@
 //! What the shell holds for a vassal as long as its file exists: its name and its listeners.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::monitor;
-use crate::state::{File, LifeId, OnDemand, VassalId};
+use crate::state::{File, Key, LifeId, OnDemand, VassalId};
 
 use super::Emperor;
 
@@ -22,14 +24,32 @@ pub(super) struct Hall {
     pub custody: Vec<OwnedFd>,
 }
 
-impl Hall {
-    /// Its name, as it may be printed.
-    pub fn label(&self) -> String {
-        super::lines::name(&self.name)
-    }
-}
-
 impl Emperor {
+    /// What a vassal is called in the log: its name, or its path where another source may have the same.
+    pub(super) fn full_name(&self, directory: &CStr, name: &[u8]) -> Vec<u8> {
+        if self.monitors.len() < 2 {
+            return name.to_vec();
+        }
+        let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
+        directory.join(OsStr::from_bytes(name)).into_os_string().into_vec()
+    }
+
+    /// The same for this key, as it may be printed.
+    pub(super) fn label(&self, key: &Key) -> String {
+        let source = self.monitors.get(key.source.0);
+        source.map_or_else(String::new, |source| {
+            super::lines::name(&self.full_name(&source.start, &key.name))
+        })
+    }
+
+    /// The same for this vassal.
+    pub(super) fn label_of(&self, vassal: VassalId) -> String {
+        self.halls.get(&vassal).map_or_else(
+            || "?".to_owned(),
+            |hall| super::lines::name(&self.full_name(&hall.directory, &hall.name)),
+        )
+    }
+
     /// The belongings of a vassal, made when they are first asked for.
     pub(super) fn hall(&mut self, id: VassalId) -> Option<&mut Hall> {
         if !self.halls.contains_key(&id) {

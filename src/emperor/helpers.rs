@@ -102,7 +102,7 @@ impl Emperor {
     }
 
     fn hook_refused(&mut self, key: Key, error: &io::Error) {
-        let name = lines::name(&key.name);
+        let name = self.label(&key);
         self.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
         self.events.push_back(Event::HookEnded(key));
     }
@@ -163,7 +163,7 @@ impl Emperor {
         self.reactor.remove(helper.pidfd.as_fd());
         match helper.task {
             Task::StopHook(key) => {
-                let name = lines::name(&key.name);
+                let name = self.label(&key);
                 let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
                 self.log.line(level, format_args!("[{name}] stop hook {}", lines::result(ended)));
                 self.start_hooks();
@@ -186,21 +186,22 @@ impl Emperor {
 
     /// Kills whatever has passed its limit, and what is in its group.
     pub(super) fn expire_helpers(&mut self) {
+        let mut killed = Vec::new();
         for helper in self.helpers.running.values_mut().filter(|h| h.kill_at <= self.now) {
             helper.kill_at = self.now + helper.limit;
             helper.kill();
             let (what, key) = match &helper.task {
-                Task::StopHook(key) => ("its stop hook", Some(key)),
+                Task::StopHook(key) => ("its stop hook", Some(key.clone())),
                 Task::Push(life) => {
                     let vassal = self.realm.vassal_of(*life);
-                    (
-                        "the sending of its file",
-                        vassal.and_then(|id| self.realm.vassal(id)).map(|v| &v.key),
-                    )
+                    let vassal = vassal.and_then(|id| self.realm.vassal(id));
+                    ("the sending of its file", vassal.map(|vassal| vassal.key.clone()))
                 }
             };
-            let name = key.map(|key| lines::name(&key.name)).unwrap_or_default();
-            let limit = helper.limit.as_secs();
+            killed.push((what, key, helper.limit.as_secs()));
+        }
+        for (what, key, limit) in killed {
+            let name = key.map(|key| self.label(&key)).unwrap_or_default();
             self.log.error(format_args!("[{name}] {what} has taken {limit} s: it is killed"));
         }
     }

@@ -296,7 +296,8 @@ impl Emperor {
             let level = lines::level(notice.level);
             match notice.name {
                 Some(name) => {
-                    let name = lines::name(name.as_encoded_bytes());
+                    let name = name.as_encoded_bytes().to_vec();
+                    let name = self.label(&Key { source, name });
                     self.log.line(level, format_args!("[{name}] {}", notice.text));
                 }
                 None => self.log.line(level, format_args!("{}", notice.text)),

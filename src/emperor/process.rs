@@ -1,8 +1,10 @@
 //! The processes of the emperor: spawn, listen to them, reap them.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use crate::proto::emperor::FromVassal;
@@ -130,7 +132,7 @@ impl Emperor {
             let mut sockets: Vec<_> = hall.listener.iter().map(AsFd::as_fd).collect();
             sockets.extend(hall.custody.iter().map(AsFd::as_fd));
             let custody = Custody {
-                name: std::os::unix::ffi::OsStringExt::from_vec(name.clone()),
+                name: OsString::from_vec(self.full_name(&hall.directory, name)),
                 file: None,
                 purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
                 on_demand: hall.listener.is_some(),
@@ -493,9 +495,7 @@ impl Emperor {
     /// A line about the vassal of this life.
     pub(super) fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
         let vassal = self.processes.get(&life).map(|process| process.vassal);
-        let label = vassal
-            .and_then(|id| self.halls.get(&id))
-            .map_or_else(|| "?".to_owned(), |hall| hall.label());
+        let label = vassal.map_or_else(|| "?".to_owned(), |id| self.label_of(id));
         let text = crate::log::escaped(text.as_bytes());
         self.log.line(level, format_args!("[{label}] {text}"));
     }

@@ -106,8 +106,9 @@ impl Emperor {
 
     /// One line for each vassal, in uWSGI's words and ours.
     fn log_status(&mut self) {
-        for vassal in self.realm.vassals() {
-            let name = escaped(&vassal.key.name);
+        let names: Vec<String> =
+            self.realm.vassals().map(|vassal| self.label(&vassal.key)).collect();
+        for (vassal, name) in self.realm.vassals().zip(names) {
             let life = vassal.current();
             let loyal = i32::from(life.is_some_and(|life| life.loyal));
             let pid = life.and_then(|life| life.pid).unwrap_or(-1);

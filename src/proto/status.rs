@@ -73,7 +73,7 @@ pub struct FileId {
 /// Attached: the on-demand listener if there is one, then `listeners` listening sockets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Custody {
-    /// The vassal's name.
+    /// What the vassal is called in the log.
     pub name: OsString,
     /// What the emperor saw under that name; `None` if it is no file.
     pub file: Option<FileId>,

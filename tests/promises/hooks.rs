@@ -111,10 +111,9 @@ fn the_stop_hook_runs_when_the_process_is_reaped_and_before_the_next_one() {
     proc::kill(pid, libc::SIGKILL);
     emperor.wait_until("the hook runs", || runs(&emperor, "stop") == 1);
     assert!(proc::state(pid).is_none(), "reaped");
-    assert_eq!(
-        emperor.stats().vassal("one.ini").text("reason"),
-        "waits for the end of its stop hook"
-    );
+    emperor.wait_until("the reason is shown", || {
+        emperor.stats().vassal("one.ini").text("reason") == "waits for the end of its stop hook"
+    });
     emperor.stays("nobody starts", || emperor.lives("one.ini") == 1);
     // Nobody else waits for it.
     emperor.put_app("three.ini", "do=ready");

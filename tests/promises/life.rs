@@ -143,6 +143,12 @@ fn the_same_name_in_two_directories_is_two_vassals() {
     std::fs::remove_file(emperor.path("more/x.ini")).unwrap();
     emperor.wait_until("the other is left", || emperor.stats().vassals().len() == 1);
     assert_eq!(emperor.stats().up(), 1);
+    // The log names them by their whole paths.
+    for (name, what) in [("vassals", "runs with"), ("more", "runs with"), ("more", "is gone")] {
+        let path = emperor.path(name).join("x.ini");
+        emperor.logged(&format!("[{}] {what}", path.display()));
+    }
+    assert!(!emperor.log().contains("[x.ini]"), "{}", emperor.log());
 }
 
 #[test]
