@@ -134,7 +134,6 @@ struct Source {
     directory: PathBuf,
     /// The same, as chdir(2) wants it.
     start: Rc<CStr>,
-    scanned: bool,
 }
 
 impl Emperor {
@@ -291,7 +290,6 @@ impl Emperor {
         let Some(entry) = self.monitors.get_mut(source.0) else { return };
         let mut out = monitor::Out::default();
         how(entry.monitor.as_mut(), self.now, &mut out);
-        let boot = !std::mem::replace(&mut entry.scanned, true);
         for notice in out.notices {
             let level = lines::level(notice.level);
             match notice.name {
@@ -306,6 +304,7 @@ impl Emperor {
         for sighting in out.sightings {
             let name = std::os::unix::ffi::OsStringExt::into_vec(sighting.name);
             let key = Key { source, name };
+            let boot = sighting.was_there;
             let found = matches!(sighting.what, What::Found(_)).then(|| key.clone());
             self.happen(match sighting.what {
                 What::Found(file) => Event::Found { key, file: custody::file(&file), boot },

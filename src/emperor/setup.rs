@@ -416,7 +416,7 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
         let monitor = Dir::new(options).map_err(cannot(format!("watch {}", at(setting))))?;
         let start = CString::new(path.as_os_str().as_bytes()).unwrap_or_default().into();
         let monitor = Box::new(monitor);
-        sources.push(Source { monitor, directory: path, start, scanned: false });
+        sources.push(Source { monitor, directory: path, start });
     }
     Ok(sources)
 }

@@ -136,7 +136,8 @@ impl Dir {
     /// The path leads to a directory. True if it is another one than before.
     fn arrive(&mut self, at: BorrowedFd<'_>, inode: (u64, u64), turn: &mut Turn<'_>) -> bool {
         let is_watched_anew = self.eyes.watch(at);
-        if self.home == Home::There(inode) && !is_watched_anew {
+        let is_known = self.home == Home::There(inode);
+        if is_known && !is_watched_anew {
             return false;
         }
         if let Home::Gone(_) = self.home {
@@ -148,7 +149,11 @@ impl Dir {
         for route in self.files.trails.all() {
             self.files.trails.walk_again(&route, at);
         }
-        let scan = if self.has_scanned { Scan::Blind } else { Scan::First };
+        let scan = match (self.has_scanned, is_known) {
+            (false, _) => Scan::First,
+            (true, false) => Scan::Arrival,
+            (true, true) => Scan::Blind,
+        };
         self.scan(at, scan, turn);
         true
     }

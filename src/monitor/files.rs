@@ -25,7 +25,9 @@ pub(super) struct Turn<'a> {
 pub(super) enum Scan {
     /// It was there from the beginning: everything is taken as it is.
     First,
-    /// It is new here, or its events are not told: differences must stay for a moment.
+    /// It has come, or come back: the same, but for what differs after a moment.
+    Arrival,
+    /// Its events are not told: differences must stay for a moment.
     Blind,
     /// Events should have told everything: what they missed is said.
     Check,
@@ -167,7 +169,7 @@ impl Files {
             Why::Retry => false,
             // For this, perhaps: unless it is the vassal that may come back.
             Why::Settle => !is_complete || self.stamp(at, vassal).is_none(),
-            Why::Writer | Why::Missed => true,
+            Why::Writer | Why::Missed | Why::Arrived => true,
         });
         if self.file(vassal).is_none() || is_waiting {
             return;
@@ -229,8 +231,10 @@ impl Files {
             }
             let before = turn.out.sightings.len();
             self.look(at, &name, Patience::None(Some(&wait)), turn);
-            if wait.why == Why::Missed && turn.out.sightings.len() > before {
-                missed.push(name);
+            match wait.why {
+                Why::Missed if turn.out.sightings.len() > before => missed.push(name),
+                Why::Arrived => turn.out.was_there(before),
+                Why::Missed | Why::Writer | Why::Settle | Why::Retry => {}
             }
         }
         missed
@@ -251,8 +255,13 @@ impl Files {
         let mut names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
         names.extend(self.known.keys().cloned());
         for name in names {
+            let before = turn.out.sightings.len();
             match scan {
-                Scan::First => self.look(at, &name, Patience::None(None), turn),
+                Scan::First => {
+                    self.look(at, &name, Patience::None(None), turn);
+                    turn.out.was_there(before);
+                }
+                Scan::Arrival => self.glance(at, &name, Why::Arrived, turn),
                 Scan::Blind => self.glance(at, &name, Why::Settle, turn),
                 Scan::Check => self.glance(at, &name, Why::Missed, turn),
             }

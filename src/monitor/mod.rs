@@ -66,6 +66,9 @@ pub struct Sighting {
     pub name: OsString,
     /// What happened to it.
     pub what: What,
+    /// It was found by the first look at its directory, in which nobody has just put it: at the start, or
+    /// when the directory has come, has come back, or has taken the place of another.
+    pub was_there: bool,
 }
 
 /// What happened to a name.
@@ -157,7 +160,12 @@ pub enum Level {
 
 impl Out {
     fn sight(&mut self, name: &OsStr, what: What) {
-        self.sightings.push(Sighting { name: name.to_owned(), what });
+        self.sightings.push(Sighting { name: name.to_owned(), what, was_there: false });
+    }
+
+    /// All that was sighted after the first `count` was there already.
+    fn was_there(&mut self, count: usize) {
+        self.sightings.iter_mut().skip(count).for_each(|sighting| sighting.was_there = true);
     }
 
     fn say(&mut self, level: Level, text: String) {

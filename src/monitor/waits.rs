@@ -36,6 +36,8 @@ pub(super) enum Why {
     Settle,
     /// The same, after a scan found a difference that no event had told.
     Missed,
+    /// The same, after it was found in a directory that has just come.
+    Arrived,
     /// An error; the pauses double.
     Retry,
 }

@@ -288,13 +288,13 @@ pub enum LifeEvent {
 /// What happens in the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A vassal file is there; `boot` = seen by the first scan of its monitor.
+    /// A vassal file is there; `boot` = nobody has just put it there.
     Found {
         /// Its name.
         key: Key,
         /// What is known of it.
         file: File,
-        /// Seen by the first scan of its monitor.
+        /// Found by the first look at its directory, at the start or when that has come back.
         boot: bool,
     },
     /// A vassal file is another than before.

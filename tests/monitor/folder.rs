@@ -130,6 +130,39 @@ fn a_moved_directory_loses_its_vassals_and_what_comes_in_its_place_counts() {
 }
 
 #[test]
+fn what_comes_with_its_directory_was_there_and_what_is_put_into_it_was_not() {
+    let start = World::with(|at| fs::write(at.join("a.ini"), "").unwrap(), |_| {});
+    assert_eq!(start.were_there, ["a.ini"]);
+    let mut world = settled();
+    world.write("c.ini", "");
+    world.settle();
+    assert_eq!(world.were_there, [""; 0], "all were put into it");
+    for round in ["first", "second"] {
+        world.were_there.clear();
+        fs::rename(world.at(""), world.beside("old")).unwrap();
+        world.settle();
+        fs::rename(world.beside("old"), world.at("")).unwrap();
+        world.settle();
+        assert_eq!(world.were_there, ["a.ini", "b.ini", "c.ini"], "{round}");
+    }
+    world.put("d.ini", "");
+    world.write("e.ini", "");
+    world.settle();
+    assert_eq!((world.names().len(), world.were_there.len()), (5, 3));
+    // Another one in its place has what it has from before, too.
+    let other = world.beside("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("f.ini"), "").unwrap();
+    fs::rename(world.at(""), world.beside("old")).unwrap();
+    fs::rename(other, world.at("")).unwrap();
+    world.settle();
+    assert_eq!(world.were_there.last().unwrap(), "f.ini");
+    world.write("g.ini", "");
+    world.settle();
+    assert_eq!(world.were_there.last().unwrap(), "f.ini");
+}
+
+#[test]
 fn a_moved_directory_above_counts_too() {
     let root = TempDir::new().unwrap();
     let path = root.path().join("etc/liege/vassals");

@@ -21,6 +21,8 @@ pub struct World {
     pub monitor: Dir,
     pub known: BTreeMap<OsString, File>,
     pub notices: Vec<String>,
+    /// What was there when its directory was first looked at.
+    pub were_there: Vec<OsString>,
     told: Vec<String>,
     ahead: Duration,
     root: Option<TempDir>,
@@ -64,6 +66,7 @@ impl World {
             monitor: Dir::new(options).unwrap(),
             known: BTreeMap::new(),
             notices: Vec::new(),
+            were_there: Vec::new(),
             told: Vec::new(),
             ahead: Duration::ZERO,
             root: None,
@@ -195,6 +198,9 @@ impl World {
         }
         for sighting in out.sightings {
             let name = sighting.name;
+            if sighting.was_there {
+                self.were_there.push(name.clone());
+            }
             let old = self.known.get(&name).cloned();
             let (word, new) = match sighting.what {
                 What::Found(file) => {

@@ -82,3 +82,18 @@ fn an_on_demand_vassal_is_not_throttled() {
     bring(&emperor, 3);
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
 }
+
+#[test]
+fn vassals_that_come_back_with_their_directory_do_not_wait() {
+    let mut setup = Liege::in_temp_dir().option("--emperor-throttle", "100000");
+    for number in 0..6 {
+        setup = setup.app(&format!("v{number}.ini"), "do=ready");
+    }
+    let emperor = setup.start();
+    emperor.wait_until("all run", || emperor.stats().up() == 6);
+    let (here, away) = (emperor.path("vassals"), emperor.path("away"));
+    std::fs::rename(&here, &away).unwrap();
+    emperor.wait_until("all are gone", || emperor.stats().vassals().is_empty());
+    std::fs::rename(&away, &here).unwrap();
+    emperor.wait_until("all run again", || emperor.stats().up() == 6);
+}
