@@ -401,7 +401,7 @@ impl Vassal {
 
     fn go_idle(&mut self, id: LifeId, turn: &mut Turn<'_>) {
         let Some(current) = self.current().filter(|life| life.id == id) else { return };
-        let then = self.again(current, Duration::ZERO, turn.now);
+        let then = self.again(current, None, Duration::ZERO, turn.now);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due: _ } => self.stop(current, None, then, turn),
             Phase::Replacing { current, next: other, again: _ }

@@ -16,6 +16,7 @@ pub(super) const FIRST_BASE_RETRY: Duration = Duration::from_millis(50);
 /// Between the start of a life that ends by its own will and that of its successor, at least: a program
 /// that ends at once, whatever it has said before, must not keep us busy.
 pub(super) const PACE: Duration = Duration::from_millis(100);
+const SIGKILL: i32 = 9;
 /// A life shorter than this has come back too fast: its successor waits in the throttle's queue.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -467,14 +468,22 @@ impl Vassal {
         }
         let attempt = self.penalty.deaths();
         self.note(Note::Died { exit, lived, loyal: life.loyal, wait, attempt }, turn);
-        self.again(life, wait, turn.now)
+        self.again(life, Some(exit), wait, turn.now)
     }
 
-    /// What follows a life that ends by its own will: a start, when the penalty is served and the pace
-    /// kept. That of an on-demand vassal is kept when somebody connects.
-    pub(super) fn again(&self, life: &Life, penalty: Duration, now: Instant) -> Then {
+    /// What follows a life that has ended so, or wants to: a start, when the penalty is served and the pace
+    /// kept. That of an on-demand vassal is kept when somebody connects; a loyal life that was killed by
+    /// SIGKILL has been so by somebody else, and is succeeded at once.
+    pub(super) fn again(
+        &self,
+        life: &Life,
+        exit: Option<Exit>,
+        penalty: Duration,
+        now: Instant,
+    ) -> Then {
         let lane = lane_after(life, now);
-        let pace = if self.demand.is_some() { now } else { life.born + PACE };
+        let killed = life.loyal && exit == Some(Exit::Signal(SIGKILL));
+        let pace = if self.demand.is_some() || killed { now } else { life.born + PACE };
         let until = pace.max(now + penalty);
         if until <= now {
             return Then::Begin(lane);

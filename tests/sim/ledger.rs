@@ -7,7 +7,7 @@ use liege::state::life::{Life, Phase as LifePhase};
 use liege::state::realm::Realm;
 use liege::state::vassal::{Hold, Phase, Then, Vassal, Why};
 use liege::state::{
-    Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Origin, Role, Rules, Said,
+    Effect, Event, Exit, Key, LifeEvent, LifeId, Note, OnDemand, Order, Origin, Role, Rules, Said,
     VassalId,
 };
 
@@ -652,7 +652,7 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
         let current = world.realm.vassal(id).and_then(Vassal::current).filter(|l| l.is_running());
         world.ledger.silent.extend(current.map(|life| (life.id, world.now)));
     }
-    let Note::Died { loyal, wait, attempt, lived, .. } = note else { return };
+    let Note::Died { exit, loyal, wait, attempt, lived } = note else { return };
     let ledger = &mut world.ledger;
     let book = ledger.books.entry(id).or_default();
     let mut expected = Duration::ZERO;
@@ -661,8 +661,10 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
         expected = (ledger.rules.throttle * book.deaths).min(ledger.rules.max_throttle);
     }
     assert_eq!((*wait, *attempt), (expected, book.deaths), "the penalty of {id:?}");
-    // Whatever it has earned, its successor keeps the pace.
-    let pace = world.now - *lived + Duration::from_millis(100);
+    // Whatever it has earned, its successor keeps the pace, unless somebody else has killed it.
+    let killed = *loyal && *exit == Exit::Signal(9);
+    let pace = if killed { Duration::ZERO } else { Duration::from_millis(100) };
+    let pace = world.now - *lived + pace;
     book.penalty_ends = Some(pace.max(world.now + expected));
 }
 

@@ -75,6 +75,18 @@ fn no_life_that_ends_by_itself_is_followed_by_another_within_100_ms_of_its_start
 }
 
 #[test]
+fn a_loyal_life_that_somebody_kills_comes_back_at_once_however_short_it_was() {
+    let mut scene = Scene::running();
+    for life in 1..=3 {
+        scene.says(life, Said::Loyal);
+        scene.wait(1);
+        scene.exits(life, Exit::Signal(9));
+        assert_eq!(scene.phase(), format!("starting {}", life + 1));
+        scene.runs(life + 1, custody());
+    }
+}
+
+#[test]
 fn a_changed_file_starts_at_once_however_short_its_last_life_was() {
     let mut scene = Scene::running();
     scene.says(1, Said::Loyal);
