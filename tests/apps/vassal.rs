@@ -260,8 +260,14 @@ impl App {
             steps.iter().map(|&step| step.to_owned()).collect()
         });
         for step in steps {
-            if let Next::Wait(time) = self.step(&step) {
-                std::thread::sleep(time);
+            match self.step(&step) {
+                Next::Wait(time) => std::thread::sleep(time),
+                Next::Gate(path) => {
+                    while !fs::exists(&path).unwrap_or(true) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+                Next::Step | Next::Jump(_) => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Addresses that make no sense, or should not be believed.
 
 use crate::support::{Liege, code, is_root, proc, reachable_by_all};
-use crate::{adopted, app_path, asking, base_path, base_text, error, text};
+use crate::{adopted, app_path, asking, base_path, base_text, text, told};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -23,7 +23,7 @@ fn an_address_that_is_no_socket_is_told_and_heals() {
     let setup = asking().vassal("one.ini", &text(SPEAKER));
     fs::write(setup.path("base.sock"), "a file").unwrap();
     let emperor = setup.start();
-    emperor.wait_until("the reason", || error(&emperor, "one.ini").contains("this is no socket"));
+    told(&emperor, "one.ini", "this is no socket");
     assert!(emperor.stats().blacklisted("one.ini").is_none());
     emperor.put("base.ini", &base_text(""));
     adopted(&emperor, "one.ini");
@@ -69,9 +69,7 @@ fn a_server_of_another_user_is_not_asked() {
     command.arg(format!("record={}", setup.path("record/base.ini").display()));
     let server = Ended(command.uid(65534).gid(65534).spawn().unwrap());
     let emperor = setup.start();
-    emperor.wait_until("the reason", || {
-        error(&emperor, "one.ini").contains("belongs to the user 65534")
-    });
+    told(&emperor, "one.ini", "belongs to the user 65534");
     assert!(emperor.events("base.ini", "request").is_empty(), "nothing was sent to it");
     assert!(proc::lives(server.0.id() as i32));
     drop(server);
@@ -87,7 +85,7 @@ fn a_server_that_is_not_below_the_emperor_cannot_give_it_children() {
     command.env("NEWBORN", app_path()).current_dir(setup.path("vassals"));
     let _server = Ended(command.spawn().unwrap());
     let emperor = setup.start();
-    emperor.wait_until("the reason", || error(&emperor, "one.ini").contains("has not become ours"));
+    told(&emperor, "one.ini", "has not become ours");
     assert_eq!(emperor.pid("one.ini"), None);
 }
 
@@ -102,7 +100,7 @@ fn a_socket_that_may_not_be_connected_to_is_told_and_heals() {
     let socket = emperor.path("base.sock");
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o000)).unwrap();
     emperor.put("two.ini", &text(SPEAKER));
-    emperor.wait_until("the reason", || error(&emperor, "two.ini").contains("Permission denied"));
+    told(&emperor, "two.ini", "Permission denied");
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
     adopted(&emperor, "two.ini");
 }

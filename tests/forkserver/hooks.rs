@@ -1,9 +1,8 @@
 //! Hooks around adopted vassals.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::support::proc;
+use crate::support::{executable, proc};
 use crate::{adopted, text, with_base};
 
 #[test]
@@ -12,8 +11,7 @@ fn an_adopted_vassal_has_no_start_hook_but_a_stop_hook() {
     for name in ["start", "stop"] {
         let path = setup.path(name);
         let text = format!("#!/bin/sh\necho $1 >> {}.seen\n", path.display());
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&path, &text);
         let option = format!("--vassals-{name}-hook");
         setup = setup.option(&option, path.to_str().unwrap());
     }

@@ -1,9 +1,8 @@
 //! What the processes of a base leave behind, and whom a lie may hurt.
 
-use crate::support::{Liege, is_root, proc, reachable_by_all};
-use crate::{Setup, adopted, asking, base_text, error, living, text, with_base};
+use crate::support::{Liege, executable, is_root, proc, reachable_by_all};
+use crate::{Setup, adopted, asking, base_text, living, text, told, with_base};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 /// The children that a vassal has forked, by its record.
 fn forked(emperor: &Liege, name: &str) -> Vec<i32> {
@@ -47,8 +46,7 @@ fn who_becomes_ours_long_after_its_talk_was_given_up_is_killed() {
 /// A hook of the administrator.
 fn script(setup: &Setup, text: &str) -> String {
     let path = setup.path("hook");
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&path, &format!("#!/bin/sh\n{text}\n"));
     path.to_str().unwrap().to_owned()
 }
 
@@ -74,7 +72,7 @@ fn a_hook_that_a_base_names_is_neither_adopted_nor_killed() {
     emperor.remove("other.ini");
     let hook = pid_in(&emperor, "named");
     emperor.put("one.ini", &text("do=ready"));
-    emperor.wait_until("the reason", || error(&emperor, "one.ini").contains("that of a hook"));
+    told(&emperor, "one.ini", "that of a hook");
     assert!(proc::lives(hook));
     emperor.open_gate("gate");
     emperor.logged("[other.ini] stop hook returned 0");
@@ -101,7 +99,7 @@ fn a_base_of_another_user_cannot_have_a_process_of_roots_killed() {
         .vassal("one.ini", &text("do=ready"))
         .start();
     let daemon = pid_in(&emperor, "named");
-    emperor.wait_until("the reason", || error(&emperor, "one.ini").contains("has the user 0"));
+    told(&emperor, "one.ini", "has the user 0");
     adopted(&emperor, "one.ini");
     assert!(proc::lives(daemon));
 }

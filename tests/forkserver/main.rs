@@ -71,6 +71,15 @@ fn error(emperor: &Liege, name: &str) -> String {
     stats.find(name).and_then(|v| v.0["last_error"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// Waits until a reason has been told: it may be over, and no longer shown, when we look.
+fn told(emperor: &Liege, name: &str, reason: &str) {
+    let mark = format!("[{name}]");
+    emperor.wait_until(&format!("the reason of {name}: {reason}"), || {
+        let is_it = |line: &str| line.contains(&mark) && line.contains(reason);
+        error(emperor, name).contains(reason) || emperor.log().lines().any(is_it)
+    });
+}
+
 fn is_blacklisted(emperor: &Liege, name: &str) -> bool {
     emperor.stats().blacklisted(name).is_some()
 }

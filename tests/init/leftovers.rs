@@ -70,7 +70,7 @@ fn whatever_outlives_the_command_is_killed_and_init_is_gone_soon_after() {
         init.ends_with(status);
         let took = started.elapsed();
         eprintln!("{} and all below gone after {took:?}", status);
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
         for name in ["go", "up", "pid"] {
             std::fs::remove_file(world.path(name)).unwrap();
         }

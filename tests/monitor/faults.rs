@@ -178,7 +178,7 @@ fn without_a_period_a_quiet_directory_asks_for_nothing() {
     fs::create_dir(world.at("d.ini")).unwrap();
     world.settle();
     assert_eq!(world.monitor.deadline(), None);
-    assert!(!world.is_readable(Duration::from_millis(50)));
+    assert!(!world.is_woken(Duration::from_millis(50)));
 }
 
 #[test]

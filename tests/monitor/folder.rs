@@ -269,7 +269,7 @@ fn what_happens_beside_the_directory_wakes_nobody() {
         fs::write(&one, "").unwrap();
         fs::rename(&one, &other).unwrap();
     }
-    assert!(!world.is_readable(Duration::ZERO));
+    assert!(!world.is_woken(Duration::ZERO));
     fs::remove_file(world.beside("0~")).unwrap();
     assert_eq!(world.tells(), NOTHING);
 }

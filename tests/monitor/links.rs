@@ -145,7 +145,7 @@ fn a_removed_link_is_lost_and_its_target_forgotten() {
         fs::remove_file(world.at("a.ini")).unwrap();
         assert_eq!(world.tells(), ["lost a.ini"]);
         touch(&world.beside("over/there/skeleton"));
-        assert!(!world.is_readable(Duration::ZERO));
+        assert!(!world.is_woken(Duration::ZERO));
     });
 }
 
@@ -343,13 +343,13 @@ fn links_within_the_directory_are_followed_too() {
 
 #[test]
 fn a_busy_directory_of_a_target_wakes_nobody() {
-    both(|world| {
+    both(|mut world| {
         for n in 0..1000 {
             let path = world.beside("over/there").join(n.to_string());
             fs::write(&path, "").unwrap();
             fs::rename(&path, world.beside("over/there/x")).unwrap();
         }
-        assert!(!world.is_readable(Duration::ZERO));
+        assert!(!world.is_woken(Duration::ZERO));
     });
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use liege::monitor::dir::{Dir, Options};
 use liege::monitor::{File, Monitor, Out, What};
 use liege::sys::dir::Links;
+use liege::sys::mounts::Mounts;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tempfile::TempDir;
 
@@ -24,7 +25,8 @@ pub struct World {
     /// What was there when its directory was first looked at.
     pub were_there: Vec<OsString>,
     told: Vec<String>,
-    ahead: Duration,
+    clock: Instant,
+    mounts: Mounts,
     root: Option<TempDir>,
 }
 
@@ -68,7 +70,8 @@ impl World {
             notices: Vec::new(),
             were_there: Vec::new(),
             told: Vec::new(),
-            ahead: Duration::ZERO,
+            clock: Instant::now(),
+            mounts: Mounts::open().unwrap(),
             root: None,
         }
     }
@@ -99,14 +102,15 @@ impl World {
         symlink(to, self.at(name)).unwrap();
     }
 
-    /// The time of this world, which may be ahead.
+    /// The time of this world. It stands still unless it is moved, so that a test that has to wait for a
+    /// processor is not late.
     pub fn now(&self) -> Instant {
-        Instant::now() + self.ahead
+        self.clock
     }
 
     /// Moves the clock.
     pub fn pass(&mut self, time: Duration) {
-        self.ahead += time;
+        self.clock += time;
     }
 
     pub fn rescan(&mut self) {
@@ -134,6 +138,18 @@ impl World {
         poll(&mut set, PollTimeout::from(millis)).unwrap() > 0
     }
 
+    /// Whether something wakes the monitor within a time. What others mount or unmount meanwhile, anywhere on
+    /// the machine, is taken in and does not count.
+    pub fn is_woken(&mut self, within: Duration) -> bool {
+        while self.is_readable(within) {
+            if !self.mounts.changed() {
+                return true;
+            }
+            self.read();
+        }
+        false
+    }
+
     /// Goes on until nothing is left to do, moving the clock to what is due.
     pub fn settle(&mut self) {
         let start = Instant::now();
@@ -141,7 +157,7 @@ impl World {
             if self.is_readable(Duration::ZERO) {
                 self.read();
             } else if let Some(due) = self.monitor.deadline() {
-                self.ahead += due.saturating_duration_since(self.now());
+                self.clock = due.max(self.clock);
                 self.expire();
             } else {
                 return;
@@ -153,7 +169,9 @@ impl World {
     /// Goes on in real time until a condition holds.
     pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
+        let began = self.clock;
         while !holds(self) {
+            self.clock = self.clock.max(began + start.elapsed());
             assert!(
                 start.elapsed() < PATIENCE,
                 "waited for: {what}; {:?} {:?}",

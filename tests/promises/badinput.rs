@@ -1,7 +1,9 @@
 //! Bad input: a clear line (file, line, setting, remedy), nobody else disturbed, healed by itself.
 
 use crate::skip;
-use crate::support::{Liege, code, full_pipe, is_root, proc, program, reachable_by_all};
+use crate::support::{
+    Liege, code, executable, full_pipe, is_root, proc, program, reachable_by_all,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -211,8 +213,7 @@ fn a_name_that_is_too_long_is_ignored_or_runs_but_disturbs_nobody() {
 fn a_program_that_is_missing_or_not_executable_is_named_with_file_and_line() {
     let emperor = beside_a_good_one(|setup| {
         fs::write(setup.path("text"), "no program").unwrap();
-        fs::write(setup.path("script"), "#!/no/such/interpreter\n").unwrap();
-        fs::set_permissions(setup.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&setup.path("script"), "#!/no/such/interpreter\n");
         setup
             .vassal("missing.ini", &program("$DIR/missing one two"))
             .vassal("text.ini", &program("$DIR/text"))
@@ -226,8 +227,7 @@ fn a_program_that_is_missing_or_not_executable_is_named_with_file_and_line() {
     fs::remove_file(emperor.path("missing")).unwrap();
     let sleeper = "#!/bin/sh\nexec sleep 1000\n";
     for name in ["missing", "text", "script"] {
-        fs::write(emperor.path(name), sleeper).unwrap();
-        fs::set_permissions(emperor.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&emperor.path(name), sleeper);
         emperor.running(&format!("{name}.ini"));
     }
     undisturbed(&emperor);

@@ -1,6 +1,6 @@
 //! `binary-path`: another program instead of the stage, started exactly as uWSGI's Emperor starts it.
 
-use crate::support::{Liege, proc};
+use crate::support::{Liege, executable, proc};
 
 #[test]
 fn the_program_gets_the_arguments_of_a_uwsgi_vassal() {
@@ -17,9 +17,7 @@ fn the_program_gets_the_arguments_of_a_uwsgi_vassal() {
         setup = setup.vassal(name, "");
     }
     let show = setup.path("show");
-    std::fs::write(&show, "#!/bin/sh\nprintf '%s\\n' \"$@\" > ../record/$2\nexec sleep 1000\n")
-        .unwrap();
-    make_executable(&show);
+    executable(&show, "#!/bin/sh\nprintf '%s\\n' \"$@\" > ../record/$2\nexec sleep 1000\n");
     let emperor = setup.option("--binary-path", show.to_str().unwrap()).start();
     for (name, option) in options {
         let expected = format!("{option}\n{name}\n");
@@ -157,9 +155,4 @@ fn two_hundred_starts_and_stops_leave_no_descriptor_and_no_zombie() {
     emperor
         .wait_until("no more descriptors than before", || proc::descriptors(pid).len() <= before);
     assert!(proc::zombies_of(pid).is_empty());
-}
-
-pub fn make_executable(path: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -9,16 +9,18 @@ fn pauses(emperor: &Liege, name: &str) -> Vec<i64> {
     at.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// A pause is never shorter than promised, and not much longer on a busy machine.
+/// A pause is never shorter than promised; longer it may be, by what a busy machine needs for a start.
 fn assert_pauses(emperor: &Liege, name: &str, promised: &[i64]) {
     emperor.life(name, promised.len() + 1);
     let pauses = pauses(emperor, name);
     for (pause, promised) in pauses.iter().zip(promised) {
-        assert!(
-            (promised - 20..promised + 900).contains(pause),
-            "{pauses:?}, promised {promised:?}"
-        );
+        assert!((promised - 20..promised + 5000).contains(pause), "{pauses:?}");
     }
+    let log = emperor.log();
+    let told = log.lines().filter_map(|line| line.split("next start in ").nth(1));
+    let told: Vec<&str> = told.filter_map(|text| text.split(" (").next()).collect();
+    let promised: Vec<_> = promised.iter().map(|promised| format!("{promised} ms")).collect();
+    assert_eq!(told[..promised.len()], promised, "{log}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Liege, Setup, proc};
+use crate::support::{Liege, Setup, executable, proc};
 
 /// A program that writes what it was given on its config pipe into a file, asks for more when told to.
 const READER: &str = r#"#!/usr/bin/python3
@@ -30,8 +30,7 @@ while True:
 
 fn reader(setup: Setup) -> Setup {
     let path = setup.path("reader");
-    fs::write(&path, READER).unwrap();
-    super::binary_path::make_executable(&path);
+    executable(&path, READER);
     let record = setup.path("record");
     setup
         .env("RECORD", record.to_str().unwrap())
@@ -90,8 +89,7 @@ fn a_program_that_never_reads_and_asks_again_and_again_disturbs_nobody() {
     let text = "#!/usr/bin/python3\nimport os\npipe = int(os.environ['UWSGI_EMPEROR_FD'])\n\
                 os.write(pipe, b'\\x01')\nfor _ in range(3000): os.write(pipe, b'\\x02')\n\
                 os.write(pipe, b'\\x11')\nos.read(pipe, 1)\n";
-    fs::write(&path, text).unwrap();
-    super::binary_path::make_executable(&path);
+    executable(&path, text);
     let setup = setup.vassal("one.ini", &"x".repeat(60_000));
     let emperor = setup.option("--binary-path", path.to_str().unwrap()).start();
     emperor.wait_until("it is heard to the end", || {
@@ -109,8 +107,7 @@ fn a_program_that_reads_and_asks_again_and_again_is_sent_its_file_at_a_pace() {
     let setup = Liege::in_temp_dir().direct().flag("--emperor-force-config-pipe");
     let path = setup.path("asker");
     let text = READER.replace("take()\nos.write(emperor, b\"\\x01\")\nwhile", "os.write(emperor, b\"\\x01\")\nwhile True:\n    take()\n    os.write(emperor, b\"\\x02\")\nwhile");
-    fs::write(&path, text).unwrap();
-    super::binary_path::make_executable(&path);
+    executable(&path, &text);
     let record = setup.path("record");
     let setup = setup.env("RECORD", record.to_str().unwrap()).vassal("one.ini", "[uwsgi]\n");
     let begin = std::time::Instant::now();

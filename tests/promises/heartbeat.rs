@@ -10,13 +10,13 @@ fn silent_for(emperor: &Liege, time: Duration) {
 
 #[test]
 fn a_vassal_that_beats_is_left_alone() {
-    let setup = Liege::in_temp_dir().option("--emperor-required-heartbeat", "2");
-    let emperor = setup.app("one.ini", "do=ready,accepting,loyal,beat,wait:200,jump:3").start();
+    let setup = Liege::in_temp_dir().option("--emperor-required-heartbeat", "3");
+    let emperor = setup.app("one.ini", "do=ready,accepting,loyal,beat,wait:100,jump:3").start();
     let pid = emperor.running("one.ini");
     emperor.wait_until("it has beaten", || {
         emperor.stats().vassal("one.ini").number("last_heartbeat") > 0
     });
-    silent_for(&emperor, Duration::from_millis(3500));
+    silent_for(&emperor, Duration::from_millis(5000));
     assert_eq!(emperor.pid("one.ini"), Some(pid));
     assert!(emperor.events("one.ini", "byte").is_empty());
 }
@@ -59,7 +59,7 @@ fn a_vassal_that_stays_silent_after_the_reload_is_killed_and_started_again() {
 
 #[test]
 fn an_emperor_that_was_stopped_listens_before_it_judges() {
-    let setup = Liege::in_temp_dir().option("--emperor-required-heartbeat", "1");
+    let setup = Liege::in_temp_dir().option("--emperor-required-heartbeat", "3");
     let emperor = setup.app("one.ini", "do=ready,accepting,loyal,beat,wait:100,jump:3").start();
     let pid = emperor.running("one.ini");
     emperor.wait_until("it has beaten", || {
@@ -67,7 +67,7 @@ fn an_emperor_that_was_stopped_listens_before_it_judges() {
     });
     let own = emperor.emperor_pid();
     proc::kill(own, libc::SIGSTOP);
-    silent_for(&emperor, Duration::from_secs(3));
+    silent_for(&emperor, Duration::from_secs(5));
     proc::kill(own, libc::SIGCONT);
     emperor.stays("nobody is reloaded or killed", || {
         emperor.pid("one.ini") == Some(pid) && emperor.events("one.ini", "byte").is_empty()

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Liege, Setup, code, proc};
+use crate::support::{Liege, Setup, code, executable, proc};
 
 /// A script that writes down what it was given, then does `then`.
 fn script(setup: &Setup, name: &str, then: &str) -> String {
@@ -14,8 +14,7 @@ fn script(setup: &Setup, name: &str, then: &str) -> String {
          echo \"{name} $$ $# $1 $UWSGI_VASSALS_DIR $(pwd -P) pipe=$UWSGI_EMPEROR_FD\" >> {record}\n{then}\n",
         record = record.display()
     );
-    fs::write(&path, text).unwrap();
-    super::binary_path::make_executable(&path);
+    executable(&path, &text);
     path.to_str().unwrap().to_owned()
 }
 

@@ -110,11 +110,13 @@ fn a_crash_with_clients_in_the_queue_loses_none_of_them() {
 #[test]
 fn clients_are_kept_while_it_is_held_after_a_crash() {
     let words = "do=until:1:exit:1,serve";
-    let setup = Liege::in_temp_dir().option("--emperor-throttle", "700");
+    let setup = Liege::in_temp_dir().option("--emperor-throttle", "4000");
     let emperor = setup.app("one.ini", words).on_demand("one.ini", "one.sock").start();
     let _first = emperor.connect("one.sock");
-    emperor.state("one.ini", "held");
-    assert!(emperor.stats().blacklisted("one.ini").is_some());
+    emperor.wait_until("it is held and blamed", || {
+        let stats = emperor.stats();
+        stats.vassal("one.ini").text("state") == "held" && stats.blacklisted("one.ini").is_some()
+    });
     assert!(
         emperor.ask("one.sock").ends_with(" 2\n"),
         "refused by nobody, served when the penalty is over"

@@ -150,9 +150,12 @@ fn strays_in_sessions_of_their_own_are_ended_too() {
 
 #[test]
 fn the_statistics_answer_until_the_end() {
-    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready on=stop:wait:800+exit:0").start();
+    let words = "do=ready on=stop:gate:$DIR/go+exit:0";
+    let mut emperor = Liege::in_temp_dir().app("one.ini", words).start();
     emperor.wait_until("it has spoken", || emperor.stats().vassal("one.ini").number("ready") == 1);
     proc::kill(emperor.emperor_pid(), libc::SIGTERM);
     emperor.wait_until("it was told", || !emperor.events("one.ini", "byte").is_empty());
     assert_eq!(emperor.stats().vassal("one.ini").text("state"), "stopping");
+    emperor.open_gate("go");
+    assert_eq!(code(emperor.wait_for_end()), 0);
 }

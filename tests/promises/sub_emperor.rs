@@ -39,6 +39,7 @@ fn a_vassal_file_that_names_a_directory_is_an_emperor() {
     assert_eq!(keeper, Some(pid));
     let name = under["env"]["UWSGI_EMPEROR_FD"].as_str().unwrap();
     assert!(under["fds"][name].as_str().unwrap().starts_with("socket:"));
+    emperor.loyal_below("under.ini");
     emperor.remove("sub.ini");
     emperor.wait_until("both are gone", || {
         !proc::lives(pid) && !proc::lives(under["pid"].as_i64().unwrap() as i32)
@@ -58,12 +59,7 @@ fn a_change_of_its_file_reloads_its_vassals() {
     let pid = emperor.running("sub.ini");
     emperor.wait_until("it is loyal", || emperor.stats().vassal("sub.ini").number("loyal") == 1);
     emperor.life("under.ini", 1);
-    emperor.wait_until("its vassal runs", || {
-        UnixStream::connect(emperor.path("lower.sock")).is_ok_and(|mut client| {
-            let mut text = String::new();
-            client.read_to_string(&mut text).is_ok() && text.contains("\"loyal\":1")
-        })
-    });
+    emperor.loyal_below("under.ini");
     emperor.touch("sub.ini");
     emperor.wait_until("byte 1 arrives", || {
         emperor.events("under.ini", "byte").iter().any(|byte| byte["value"] == 1)

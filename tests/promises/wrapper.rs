@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Liege, app_path};
+use crate::support::{Liege, app_path, executable};
 
 /// A name for the test vassal, so that it can be told which of several programs was started.
 fn link(setup: &crate::support::Setup, name: &str) -> String {
@@ -58,8 +58,7 @@ fn a_wrapper_without_a_program_gets_no_status_socket_and_may_exec_liege_itself()
     let wrapper = setup.path("wrapper");
     let liege = env!("CARGO_BIN_EXE_liege");
     let text = format!("#!/bin/sh\nenv > $0.env\nexec {liege} \"$@\"\n");
-    std::fs::write(&wrapper, text).unwrap();
-    super::binary_path::make_executable(&wrapper);
+    executable(&wrapper, &text);
     let emperor = setup.option("--emperor-wrapper", wrapper.to_str().unwrap()).start();
     let start = emperor.life("one.ini", 1);
     assert_eq!(emperor.running("one.ini"), start["pid"]);

@@ -248,11 +248,24 @@ impl Liege {
 
     /// The bytes that the statistics server sends.
     pub fn raw_stats(&self) -> Option<Vec<u8>> {
-        let mut client = UnixStream::connect(self.path("stats.sock")).ok()?;
+        self.bytes_at("stats.sock")
+    }
+
+    fn bytes_at(&self, socket: &str) -> Option<Vec<u8>> {
+        let mut client = UnixStream::connect(self.path(socket)).ok()?;
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut bytes = Vec::new();
         client.read_to_end(&mut bytes).ok()?;
         Some(bytes)
+    }
+
+    /// Waits until the emperor below, whose statistics are at `lower.sock`, knows this vassal as loyal:
+    /// before it has spoken, a vassal is told nothing by bytes alone.
+    pub fn loyal_below(&self, name: &str) {
+        self.wait_until(&format!("{name} is loyal to the emperor below"), || {
+            let stats = self.bytes_at("lower.sock").and_then(|bytes| Stats::parse(&bytes));
+            stats.is_some_and(|stats| stats.find(name).is_some_and(|v| v.number("loyal") == 1))
+        });
     }
 
     /// The pid that the statistics show for a vassal.
@@ -490,6 +503,16 @@ pub fn app_text(direct: bool, lines: &str, words: &str) -> String {
 /// The text of a vassal file for a plain program.
 pub fn program(command: &str) -> String {
     format!("[uwsgi]\nunprivileged-binary-patch-arg = {command}\n")
+}
+
+/// Makes a program. Another process writes it: a test beside this one may be about to start something, which
+/// has all that we have open until its exec, and what somebody has open for writing cannot be executed.
+pub fn executable(path: &Path, text: &str) {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success(), "{}", path.display());
 }
 
 /// A loopback port that was free a moment ago.

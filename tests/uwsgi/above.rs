@@ -40,6 +40,7 @@ fn its_reload_and_its_stop_are_obeyed() {
     emperor.wait_until("it is loyal", || {
         emperor.stats().find("sub.ini").is_some_and(|sub| sub.number("loyal") == 1)
     });
+    emperor.loyal_below("under.ini");
     let pid = emperor.pid("sub.ini").unwrap();
     // uWSGI sees whole seconds, and only later ones.
     proc::set_modified_only(&emperor.file("sub.ini"), 4_000_000_000);

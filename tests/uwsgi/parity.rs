@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 
 use crate::UWSGI;
-use crate::support::{Liege, app_path, code, proc};
+use crate::support::{Liege, app_path, code, executable, proc};
 
 /// What a vassal sees otherwise under liege, and why.
 const DIFFERENCES: &[(&str, &str)] = &[
@@ -40,9 +40,7 @@ fn scenario(program: Option<&str>) -> Seen {
         "#!/bin/sh\necho \"$# $1 $UWSGI_VASSALS_DIR $(pwd -P) ${{UWSGI_EMPEROR_FD:+pipe}}\" >> {}/$(basename $0).seen\n",
         setup.path("").display()
     );
-    fs::write(&hook, text).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&hook, mode).unwrap();
+    executable(&hook, &text);
     for name in ["start", "stop"] {
         symlink(&hook, setup.path(name)).unwrap();
     }
