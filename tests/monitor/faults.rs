@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use liege::monitor::{Monitor, OnDemand};
 
-use crate::world::World;
+use crate::world::{World, start};
 
 const NOTHING: [&str; 0] = [];
 const NOBODY: u32 = 65534;
@@ -24,15 +24,21 @@ pub fn in_a_world_of_its_own(test: &str, wrapper: &[&str]) {
         command.args(more).args(last).env("LIEGE_INNER", "1");
         command
     };
-    if !command(&[OsStr::new("true")]).output().is_ok_and(|output| output.status.success()) {
+    if !succeeds(&mut command(&[OsStr::new("true")])) {
         return println!("skipped: {wrapper:?} does not work here");
     }
     let arguments = [program.as_os_str(), "--exact".as_ref(), test.as_ref(), "--ignored".as_ref()];
     finish(&mut command(&arguments), test);
 }
 
+fn succeeds(command: &mut Command) -> bool {
+    let child = start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    child.and_then(|mut child| child.wait()).is_ok_and(|status| status.success())
+}
+
 fn finish(command: &mut Command, test: &str) {
-    let output = command.output().unwrap();
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = start(command).unwrap().wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{test}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("1 passed"), "{test} was not run: {text}");
@@ -45,9 +51,8 @@ fn as_nobody(test: &str) {
     command.args(["--exact", test, "--ignored"]).env("LIEGE_INNER", "1").env("TMPDIR", "/tmp");
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
-        let may_run =
-            Command::new(&program).arg("--list").uid(NOBODY).gid(NOBODY).current_dir("/").output();
-        if !may_run.is_ok_and(|output| output.status.success()) {
+        let mut look = Command::new(&program);
+        if !succeeds(look.arg("--list").uid(NOBODY).gid(NOBODY).current_dir("/")) {
             return println!("skipped: an ordinary user may not run this test");
         }
     }

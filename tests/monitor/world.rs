@@ -1,10 +1,14 @@
 //! A directory in a temporary place, its monitor, and what that has told so far.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::rc::{Rc, Weak};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use liege::monitor::dir::{Dir, Options};
@@ -17,6 +21,31 @@ use tempfile::TempDir;
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Nobody starts a program while there are worlds. It would have all that they have open until its exec, and
+/// what the kernel tells at the end of writing would be told late.
+static STARTS: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    /// One test may have several worlds, and must not wait for itself.
+    static QUIET: RefCell<Weak<RwLockReadGuard<'static, ()>>> = const { RefCell::new(Weak::new()) };
+}
+
+fn quiet() -> Rc<RwLockReadGuard<'static, ()>> {
+    QUIET.with_borrow_mut(|held| {
+        held.upgrade().unwrap_or_else(|| {
+            let new = Rc::new(STARTS.read().unwrap_or_else(PoisonError::into_inner));
+            *held = Rc::downgrade(&new);
+            new
+        })
+    })
+}
+
+/// Starts a program, in a moment without worlds.
+pub fn start(command: &mut Command) -> std::io::Result<Child> {
+    let _alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
 /// The monitor of `vassals` in a temporary directory, unless it is told another one.
 pub struct World {
     pub monitor: Dir,
@@ -28,6 +57,7 @@ pub struct World {
     clock: Instant,
     mounts: Mounts,
     root: Option<TempDir>,
+    _quiet: Rc<RwLockReadGuard<'static, ()>>,
 }
 
 /// The ordinary way to watch a directory.
@@ -50,6 +80,7 @@ impl World {
 
     /// A directory that is prepared before it is watched, in some other way than the ordinary one.
     pub fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut Options)) -> Self {
+        let _quiet = quiet();
         let root = TempDir::new().unwrap();
         let vassals = root.path().join("vassals");
         fs::create_dir(&vassals).unwrap();
@@ -73,6 +104,7 @@ impl World {
             clock: Instant::now(),
             mounts: Mounts::open().unwrap(),
             root: None,
+            _quiet: quiet(),
         }
     }
 
