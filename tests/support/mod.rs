@@ -64,6 +64,7 @@ pub struct Liege {
 impl Liege {
     /// A directory with an empty `vassals`, statistics on a unix socket.
     pub fn in_temp_dir() -> Setup {
+        proc::set_usual_umask();
         let dir = TempDir::new().unwrap();
         for name in ["vassals", "record"] {
             fs::create_dir(dir.path().join(name)).unwrap();

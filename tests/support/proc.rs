@@ -90,6 +90,12 @@ pub fn marked(variable: &str) -> Vec<i32> {
     all().filter(has_it).filter(|&pid| lives(pid)).collect()
 }
 
+/// Whoever runs the tests may keep files to themselves; other users have to read some of ours.
+pub fn set_usual_umask() {
+    // SAFETY: an integer goes in, and it cannot fail.
+    unsafe { libc::umask(0o022) };
+}
+
 /// Leaves a descriptor open in programs that are started from now on.
 pub fn inherit(fd: &impl AsRawFd) {
     // SAFETY: sets a flag of a descriptor that is borrowed for the call.
