@@ -244,6 +244,7 @@ fn double_quoted(chars: &mut std::str::Chars<'_>, word: &mut String) -> Option<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Stdio;
 
     #[test]
     fn a_text_that_needs_no_shell_is_split_as_a_shell_would() {
@@ -289,7 +290,13 @@ mod tests {
     /// What the shell makes of these words as arguments.
     fn shell_words(text: &str) -> Vec<String> {
         let script = format!("f() {{ for w; do printf '%s\\0' \"$w\"; done; }}; f {text}");
-        let output = std::process::Command::new(SHELL).args(["-c", &script]).output().unwrap();
+        let mut shell = std::process::Command::new(SHELL);
+        shell.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let started = {
+            let _alone = crate::sys::forks::alone();
+            shell.spawn()
+        };
+        let output = started.unwrap().wait_with_output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         said.split_terminator('\0').map(str::to_owned).collect()
     }

@@ -422,6 +422,7 @@ mod tests {
 
     #[test]
     fn a_unix_socket_without_its_file_is_bound_anew() {
+        let _quiet = crate::sys::forks::none();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         let config = config(&[("socket", path.to_str().unwrap())]);

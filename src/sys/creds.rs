@@ -436,6 +436,7 @@ mod tests {
 
     #[test]
     fn a_directory_service_is_asked_for_names_that_the_files_do_not_know() {
+        let _alone = crate::sys::forks::alone();
         let dir = etc();
         let getent = script(
             dir.path(),
@@ -458,6 +459,7 @@ mod tests {
 
     #[test]
     fn a_directory_service_that_hangs_is_given_up() {
+        let _alone = crate::sys::forks::alone();
         let mut command = Command::new("/bin/sh");
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let child = command.args(["-c", "exec sleep 600"]).stdout(OwnedFd::from(theirs)).spawn();

@@ -10,6 +10,8 @@ pub mod creds;
 pub mod descendants;
 pub mod dir;
 pub mod fd;
+#[cfg(test)]
+pub(crate) mod forks;
 pub mod inotify;
 pub mod memory;
 pub mod mounts;

@@ -177,6 +177,7 @@ mod tests {
 
     #[test]
     fn descriptors_arrive_in_order_and_close_on_exec() {
+        let _quiet = crate::sys::forks::none();
         let (ours, theirs) = socket::packet_pair().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let (null, writer) = (open(), OwnedFd::from(writer));
@@ -217,6 +218,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_does_not_fit_is_an_error_and_leaks_nothing() {
+        let _quiet = crate::sys::forks::none();
         let (ours, theirs) = socket::packet_pair().unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
@@ -253,6 +255,7 @@ mod tests {
 
     #[test]
     fn closing_a_lingering_socket_of_a_stranger_does_not_wait() {
+        let _quiet = crate::sys::forks::none();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_nonblocking(true).unwrap();

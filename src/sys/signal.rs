@@ -300,6 +300,7 @@ mod tests {
 
     #[test]
     fn every_disposition_can_be_read_and_put_back() {
+        let _alone = crate::sys::forks::alone();
         let child = crate::sys::process::fork(|| {
             for signal in Signal::all().filter(|it| !matches!(*it, Signal::KILL | Signal::STOP)) {
                 set_ignored(signal).unwrap();

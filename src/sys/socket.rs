@@ -493,6 +493,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_address_is_bound_and_told_again() {
+        let _quiet = crate::sys::forks::none();
         let dir = tempfile::tempdir().unwrap();
         let unique = format!("liege-test-{}", std::process::id()).into_bytes();
         let addresses = [
@@ -536,6 +537,7 @@ mod tests {
 
     #[test]
     fn a_left_over_socket_is_replaced_a_living_one_is_not() {
+        let _quiet = crate::sys::forks::none();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         let address = Address::Path(path.clone());
@@ -562,6 +564,7 @@ mod tests {
 
     #[test]
     fn a_file_or_a_link_in_the_way_of_a_socket_stays() {
+        let _quiet = crate::sys::forks::none();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("precious");
         std::fs::write(&file, "data").unwrap();
@@ -579,6 +582,7 @@ mod tests {
 
     #[test]
     fn mode_of_a_socket_is_the_one_asked_for() {
+        let _quiet = crate::sys::forks::none();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         for mode in [0o600, 0o666, 0o660] {
@@ -637,6 +641,7 @@ mod tests {
 
     #[test]
     fn pairs_send_receive_and_end_without_waiting() {
+        let _quiet = crate::sys::forks::none();
         let (ours, theirs) = packet_pair().unwrap();
         let mut buffer = [0; 8];
         let nothing = receive(ours.as_fd(), &mut buffer).unwrap_err();
