@@ -23,7 +23,7 @@ fn start(words: &str) -> Fixture {
     let mut command = Command::new(app_path());
     command.arg(record).args(words.split_whitespace());
     command.env("UWSGI_EMPEROR_FD", theirs.as_raw_fd().to_string());
-    Fixture { child: command.spawn().unwrap(), dir, pipe }
+    Fixture { child: proc::with_default_signals(&mut command).spawn().unwrap(), dir, pipe }
 }
 
 impl Fixture {

@@ -96,6 +96,18 @@ pub fn set_usual_umask() {
     unsafe { libc::umask(0o022) };
 }
 
+/// Has a program start as if nobody ignored a signal: who runs the tests may do so (nohup(1)), and hands it on.
+pub fn with_default_signals(command: &mut std::process::Command) -> &mut std::process::Command {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec there are system calls only.
+    unsafe {
+        command.pre_exec(|| {
+            liege::sys::signal::set_all_default();
+            Ok(())
+        })
+    }
+}
+
 /// Leaves a descriptor open in programs that are started from now on.
 pub fn inherit(fd: &impl AsRawFd) {
     // SAFETY: sets a flag of a descriptor that is borrowed for the call.
