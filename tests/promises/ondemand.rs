@@ -186,7 +186,7 @@ fn a_stale_socket_file_is_replaced_but_another_file_is_not() {
         .on_demand("stale.ini", "stale.sock")
         .app("file.ini", SERVER)
         .on_demand("file.ini", "precious");
-    drop(UnixListener::bind(setup.path("stale.sock")).unwrap());
+    proc::make_left_over_socket(&setup.path("stale.sock"));
     std::fs::write(setup.path("precious"), "data").unwrap();
     let emperor = setup.start();
     waiting(&emperor, "stale.ini");

@@ -208,7 +208,7 @@ fn a_client_that_sends_or_leaves_does_no_harm() {
 #[test]
 fn a_stale_stats_socket_is_replaced() {
     let setup = Liege::in_temp_dir();
-    drop(std::os::unix::net::UnixListener::bind(setup.path("stats.sock")).unwrap());
+    proc::make_left_over_socket(&setup.path("stats.sock"));
     let emperor = setup.start();
     assert!(proc::lives(emperor.emperor_pid()));
 }

@@ -65,6 +65,8 @@ fn stage(lines: &[&str]) -> Setup {
     let dir = TempDir::new().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(dir.path().join("a.ini"), format!("[uwsgi]\n{}\n", lines.join("\n"))).unwrap();
+    // Whatever the umask of who runs the tests.
+    fs::set_permissions(dir.path().join("a.ini"), fs::Permissions::from_mode(0o644)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_liege"));
     command.args(["--ini", "a.ini"]).current_dir(dir.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -331,6 +333,12 @@ fn executable(path: &Path, text: &str) {
     let _alone = SPAWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A socket without a server, and nobody who has it open still: a test beside this one may fork.
+fn left_over_socket(path: &Path) {
+    let _alone = SPAWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    drop(std::os::unix::net::UnixListener::bind(path).unwrap());
 }
 
 fn file_text(path: &Path) -> String {

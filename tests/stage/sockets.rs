@@ -179,7 +179,7 @@ fn a_changed_mode_reaches_a_socket_from_custody() {
 #[test]
 fn a_left_over_unix_socket_is_replaced_and_a_living_one_is_not() {
     let setup = stage(&[SLEEP, "socket = a.sock"]);
-    drop(std::os::unix::net::UnixListener::bind(setup.path("a.sock")).unwrap());
+    left_over_socket(&setup.path("a.sock"));
     let (stage, _, _) = exec(setup);
     std::os::unix::net::UnixStream::connect(stage.path("a.sock")).unwrap();
     let setup = super::stage(&[SLEEP, &format!("socket = {}", stage.path("a.sock").display())]);

@@ -141,6 +141,15 @@ pub fn make_fifo(path: &std::path::Path) {
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o644) }, 0, "mkfifo");
 }
 
+/// A socket without a server. A listener that is closed would not do: a test beside this one may be about to
+/// start something, which has it open until its exec.
+pub fn make_left_over_socket(path: &std::path::Path) {
+    let path =
+        std::ffi::CString::new(path.to_str().expect("paths of tests are text")).expect("no NUL");
+    // SAFETY: a NUL-terminated path that outlives the call.
+    assert_eq!(unsafe { libc::mknod(path.as_ptr(), libc::S_IFSOCK | 0o755, 0) }, 0, "mknod");
+}
+
 /// Sets the soft limit of open files of a running process.
 pub fn limit_files(pid: i32, limit: u64) {
     let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
