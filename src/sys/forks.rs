@@ -4,17 +4,32 @@
 //! stream that was closed has not ended, a listener still listens, and a program that was being written
 //! cannot be executed.
 
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static FORKS: RwLock<()> = RwLock::new(());
+
+/// Nobody forks as long as this is there.
+pub(crate) type NoForks = Rc<RwLockReadGuard<'static, ()>>;
+
+thread_local! {
+    /// A second guard of one test must not wait behind somebody who waits for the first to go.
+    static HELD: RefCell<Weak<RwLockReadGuard<'static, ()>>> = const { RefCell::new(Weak::new()) };
+}
 
 /// For a test that forks, or starts a program: until the guard goes, nobody else does, nor minds.
 pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     FORKS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a test that closes something and wants it closed: until the guard goes, nobody forks. One guard in a
-/// test: whoever waits to be alone lets no second one pass.
-pub(crate) fn none() -> RwLockReadGuard<'static, ()> {
-    FORKS.read().unwrap_or_else(PoisonError::into_inner)
+/// For a test that closes something and wants it closed: until the guard goes, nobody forks.
+pub(crate) fn none() -> NoForks {
+    HELD.with_borrow_mut(|held| {
+        held.upgrade().unwrap_or_else(|| {
+            let new = Rc::new(FORKS.read().unwrap_or_else(PoisonError::into_inner));
+            *held = Rc::downgrade(&new);
+            new
+        })
+    })
 }

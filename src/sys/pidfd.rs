@@ -195,13 +195,13 @@ mod tests {
         let (_, handle) = sleeper();
         assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), None);
         assert!(!has_exited(handle.as_fd()).unwrap());
-        send(handle.as_fd(), Signal::TERM).unwrap();
+        send(handle.as_fd(), Signal::KILL).unwrap();
         let peeked = loop {
             if let Some(ended) = wait(handle.as_fd(), Reap::Peek).unwrap() {
                 break ended;
             }
         };
-        assert_eq!(peeked, Ended::Killed { signal: Signal::TERM, core: false });
+        assert_eq!(peeked, Ended::Killed { signal: Signal::KILL, core: false });
         assert!(has_exited(handle.as_fd()).unwrap());
         assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), Some(peeked));
         let refused = wait(handle.as_fd(), Reap::Take).unwrap_err();
