@@ -277,23 +277,27 @@ fn starts_stage(config: &EmperorConfig) -> bool {
         && config.wrapper_fallback.is_empty()
 }
 
-/// The programs, in the order in which they are tried.
-fn programs(config: &EmperorConfig, given: &Given) -> Vec<CString> {
+/// The programs, in the order in which they are tried; and how many of them are overrides.
+fn programs(config: &EmperorConfig, given: &Given) -> (Vec<CString>, usize) {
     let text = |text: &Located<String>| CString::new(text.value.as_str()).ok();
     let own = || CString::new(given.own_program.as_os_str().as_bytes()).ok();
     let program = match config.wrapper.as_ref().or(config.binary_path.as_ref()) {
         Some(path) => text(path),
         None => own(),
     };
-    let before = config.wrapper_override.iter().filter_map(text);
-    before.chain(program).chain(config.wrapper_fallback.iter().filter_map(text)).collect()
+    let mut programs: Vec<CString> = config.wrapper_override.iter().filter_map(text).collect();
+    let overrides = programs.len();
+    programs.extend(program.into_iter().chain(config.wrapper_fallback.iter().filter_map(text)));
+    (programs, overrides)
 }
 
 fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLimit) -> Template {
     let text = |text: &str| CString::new(text).ok();
     let mut environment = environment::for_vassals(given.environment.iter().cloned());
     environment.extend(superior::depth(given).and_then(|depth| CString::new(depth).ok()));
-    let mut template = Template::new(programs(config, given), environment, limit);
+    let (programs, overrides) = programs(config, given);
+    let mut template = Template::new(programs, environment, limit);
+    template.overrides = overrides;
     let options = |name: &'static str, values: &[String]| {
         values
             .iter()

@@ -17,6 +17,8 @@ use super::hook::Hook;
 pub struct Template {
     /// Tried in this order: the overrides of the wrapper, the wrapper or program, the fallbacks.
     pub programs: Vec<CString>,
+    /// How many of them are overrides.
+    pub overrides: usize,
     /// Arguments before the one that names the vassal file.
     pub before: Vec<CString>,
     /// Arguments after it.
@@ -82,6 +84,7 @@ impl Template {
         let reset: Vec<Signal> = Signal::all().filter(is_given).collect();
         Self {
             programs,
+            overrides: 0,
             before: Vec::new(),
             after: Vec::new(),
             extra_extensions: Vec::new(),
@@ -112,11 +115,11 @@ impl Template {
         }
     }
 
-    /// The arguments of a vassal, the program among them, for a program that runs already; `file` is
-    /// what it is told as the name of its file.
+    /// The arguments of a vassal for a program that runs already; `file` is what it is told as the name of
+    /// its file. The first one is the program itself: nothing is started, so no override is tried.
     pub fn argv<'a>(&'a self, name: &[u8], file: &'a [u8]) -> Vec<&'a [u8]> {
         let named = [self.option(name).to_bytes(), file];
-        let before = self.programs.first().into_iter().chain(&self.before);
+        let before = self.programs.get(self.overrides).into_iter().chain(&self.before);
         let before = before.map(|text| text.to_bytes()).chain(named);
         before.chain(self.after.iter().map(|text| text.to_bytes())).collect()
     }
@@ -206,7 +209,9 @@ mod tests {
     #[test]
     fn the_arguments_of_a_vassal_stand_in_the_order_of_uwsgi() {
         let limit = process::descriptor_limit().unwrap();
-        let mut template = Template::new(vec![c"/bin/x".into()], Vec::new(), limit);
+        let programs = vec![c"/first".into(), c"/bin/x".into(), c"/last".into()];
+        let mut template = Template::new(programs, Vec::new(), limit);
+        template.overrides = 1;
         template.before = vec![c"--set".into(), c"a=b".into()];
         template.after = vec![c"--include".into(), c"c".into()];
         let argv = template.argv(b"one.ini", b"emperor://one.ini");

@@ -29,6 +29,8 @@ fn the_request_is_that_of_uwsgi() {
     let words = "[uwsgi]\nbase = sock=$DIR/base.sock record=$DIR/record/base.ini\n";
     let emperor = asking()
         .option("--binary-path", base.to_str().unwrap())
+        // Tried where something is started, which is not the case here.
+        .option("--emperor-wrapper-override", "/nonexistent/override")
         .option("--vassals-set", "a=b")
         .option("--vassals-include", "/c.ini")
         .on_demand("two.ini", "two.sock")
