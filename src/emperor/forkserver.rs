@@ -87,12 +87,15 @@ struct Base {
     life: LifeId,
     session: Pid,
     name: Vec<u8>,
+    uid: u32,
 }
 
 #[derive(Debug)]
 struct Dead {
     pid: Pid,
     uid: u32,
+    /// When it was born, in ticks since boot: its number may be another's by now.
+    born_at: u64,
     ended: Ended,
 }
 
@@ -135,6 +138,16 @@ impl Forks {
         })
     }
 
+    /// Takes out the dead process that this talk may have named: none that was there before.
+    fn find_dead(&mut self, life: LifeId, number: i32) -> Option<Dead> {
+        let talk = self.talks.get(&life)?;
+        let is_it = |dead: &Dead| {
+            (dead.pid.get(), dead.uid) == (number, talk.user()) && dead.born_at >= talk.asked_at
+        };
+        let at = self.dead.iter().rposition(is_it)?;
+        Some(self.dead.swap_remove(at))
+    }
+
     /// Takes a talk out; the last one takes the memory of the dead along.
     fn close(&mut self, life: LifeId) -> Option<Talk> {
         let talk = self.talks.remove(&life);
@@ -142,6 +155,13 @@ impl Forks {
             self.dead.clear();
         }
         talk
+    }
+}
+
+impl Talk {
+    /// The user that a newborn must have: that of the base, or else of who listens.
+    fn user(&self) -> u32 {
+        self.base.as_ref().map_or(self.server.uid, |base| base.uid)
     }
 }
 
@@ -225,9 +245,12 @@ impl Emperor {
         let server = socket::peer_credentials(socket.as_fd()).map_err(|error| {
             Trouble::Failed(format!("{place}: who listens is unknown: {error}"))
         })?;
-        let base = self.base_with(server.pid);
         let (pid, uid) = (server.pid, server.uid);
-        if base.is_none() && uid != 0 && uid != creds::effective_uid() {
+        let is_trusted = uid == 0 || uid == creds::effective_uid();
+        // The process that has called listen(2) may be gone and its number another's, of any base; but
+        // what a user could do to its base it may be given.
+        let base = self.base_with(pid).filter(|base| is_trusted || base.uid == uid);
+        if base.is_none() && !is_trusted {
             return Err(Trouble::Failed(format!(
                 "{place} belongs to the user {uid} (pid {pid}) and is none of our bases; \
                  name its vassal in vassal-fork-base, or choose a place where only root can listen"
@@ -246,9 +269,11 @@ impl Emperor {
     fn base_with(&self, pid: i32) -> Option<Base> {
         let session = process::session_of(Pid::new(pid)?).ok().and_then(Pid::new)?;
         let life = *self.pids.get(&session)?;
-        let vassal = self.processes.get(&life)?.vassal;
+        let process = self.processes.get(&life)?;
+        let vassal = process.vassal;
         let name = self.halls.get(&vassal)?.name.to_vec();
-        self.is_base(vassal).then_some(Base { life, session, name })
+        let uid = pidfd::identity(process.pidfd.as_fd()).ok()?.uid[0];
+        self.is_base(vassal).then_some(Base { life, session, name, uid })
     }
 
     /// Whether others are forked from this vassal.
@@ -357,16 +382,16 @@ impl Emperor {
     fn claim(&mut self, life: LifeId, number: i32) {
         let Some(talk) = self.forks.talks.get(&life) else { return };
         self.reactor.remove(talk.socket.as_fd());
-        let is_it = |dead: &Dead| dead.pid.get() == number && dead.uid == talk.server.uid;
-        if let Some(at) = self.forks.dead.iter().position(is_it) {
-            let dead = self.forks.dead.swap_remove(at);
+        let opened = Pid::new(number)
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+            .and_then(|pid| pidfd::open(pid).map(|pidfd| (pid, pidfd)));
+        // A child of ours that has the number now is meant, and not one that had it before.
+        let is_there = opened.as_ref().is_ok_and(|(pid, fd)| user_of_child(*pid, fd).is_some());
+        if !is_there && let Some(dead) = self.forks.find_dead(life, number) {
             self.forks.close(life);
             self.happen(Event::Life(life, LifeEvent::Adopted(number)));
             return self.happen(Event::Life(life, LifeEvent::Exited(exit(dead.ended))));
         }
-        let opened = Pid::new(number)
-            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
-            .and_then(|pid| pidfd::open(pid).map(|pidfd| (pid, pidfd)));
         match opened {
             Ok((pid, pidfd)) => {
                 let look_at = self.now;
@@ -391,6 +416,7 @@ impl Emperor {
     /// asked for.
     fn prove(&mut self, life: LifeId) {
         let Some(talk) = self.forks.talks.get_mut(&life) else { return };
+        let wanted = talk.user();
         let State::Claimed(claim) = &mut talk.state else { return };
         let pid = claim.pid;
         if self.pids.contains_key(&pid) {
@@ -406,14 +432,13 @@ impl Emperor {
             return;
         };
         let too_old = process::start_ticks(pid).is_ok_and(|start| start < talk.asked_at);
-        let server = talk.server.uid;
-        if too_old || uid != server {
+        if too_old || uid != wanted {
             // No base has us kill for it whom it could not kill itself.
-            let may = server == 0 || uid == server;
+            let may = wanted == 0 || uid == wanted;
             if may {
                 let _ = pidfd::send(claim.pidfd.as_fd(), Signal::KILL);
             }
-            let what = match uid == server {
+            let what = match uid == wanted {
                 true => "which was there before it was asked for".to_owned(),
                 false => format!("which has the user {uid}"),
             };
@@ -469,9 +494,11 @@ impl Emperor {
     /// Reaps a child that nobody knows; while a talk is open it may yet be named.
     pub(super) fn reap_stranger(&mut self, pid: Pid) {
         let wanted = !self.forks.talks.is_empty() && self.forks.dead.len() < MAX_DEAD;
+        // Asked before it is reaped: after that its number may be another's.
         let uid = process::user_of_ended(pid).ok().filter(|_| wanted);
-        if let (Ok(Some(ended)), Some(uid)) = (process::reap(pid), uid) {
-            self.forks.dead.push(Dead { pid, uid, ended });
+        let born_at = uid.and_then(|_| process::start_ticks(pid).ok());
+        if let (Ok(Some(ended)), Some(uid), Some(born_at)) = (process::reap(pid), uid, born_at) {
+            self.forks.dead.push(Dead { pid, uid, born_at, ended });
         }
     }
 

@@ -5,6 +5,7 @@
 //! - `record=PATH`: append one JSON object for each start and each request.
 //! - `say`: announce ready and accepting on its own emperor pipe, which uWSGI's does not.
 //! - `deaf`: ignore SIGTERM.
+//! - `as:N`: the process that serves is another one of this session, with this user.
 //! - `group`: each newborn begins a session of its own; else it stays in that of the base.
 //! - `do=HOW`, `do=HOW,HOW…`: how the first requests are served; all further ones are served well:
 //!   `good`, `bytes` (byte by byte), `rubbish`, `oversize`, `pid:N` (names this pid and forks nobody),
@@ -12,7 +13,7 @@
 //!   `die-between`, `die-after` (the end of the base before, in the middle of and after the answer), `lost` (forks, and answers with rubbish), `stillborn` (the newborn
 //!   has ended when its answer comes), `linger:MS` (the process between ends late), `rights` (descriptors
 //!   come with the answer), `setuid:N` (the newborn has another user), `old` (names an orphan that was there
-//!   before), `gate:PATH` (forks and answers when the file exists).
+//!   before), `old-dead` (one that has died since it was asked), `gate:PATH` (forks and answers when the file exists).
 //!
 //! A newborn writes down the file that comes by its config pipe, if it has one, and becomes the program in
 //! the variable `NEWBORN`, with the arguments that were asked for.
@@ -42,8 +43,12 @@ fn main() {
     let hows: Vec<&str> = word("do=").unwrap_or_default().split(',').collect();
     let own_session = words.iter().any(|word| word == "group");
     let pipe: Option<RawFd> = std::env::var("UWSGI_EMPEROR_FD").ok().map(|fd| fd.parse().unwrap());
+    if let Some(uid) = word("as:") {
+        serve_as(uid.parse().unwrap(), pipe);
+    }
     // Before anybody can connect, and so before anybody can ask.
-    let orphan = hows.contains(&"old").then(orphan).unwrap_or_default();
+    let has_orphan = hows.contains(&"old") || hows.contains(&"old-dead");
+    let orphan = has_orphan.then(orphan).unwrap_or_default();
     let listener = match sock.strip_prefix('@') {
         Some(name) => UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()),
         None => {
@@ -68,7 +73,13 @@ fn main() {
         let (header, fds) = (request.header, request.fds.len());
         note(record, json!({ "event": "request", "header": header, "argv": argv, "fds": fds }));
         let how = hows.get(number).copied().unwrap_or("good");
-        if how == "old" {
+        if how == "old-dead" {
+            unsafe { libc::kill(orphan.parse().unwrap(), libc::SIGKILL) };
+            while fs::exists(format!("/proc/{orphan}")).unwrap() {
+                wait(2);
+            }
+        }
+        if how.starts_with("old") {
             (&client).write_all(&answer(&orphan)).unwrap();
             continue;
         }
@@ -76,6 +87,21 @@ fn main() {
         for fd in request.fds {
             unsafe { libc::close(fd) };
         }
+    }
+}
+
+/// Goes on in a child with this user; the base itself does nothing more.
+fn serve_as(uid: u32, pipe: Option<RawFd>) {
+    unsafe {
+        if libc::fork() == 0 {
+            assert_eq!(libc::setuid(uid), 0);
+            return;
+        }
+    }
+    let mut end = libc::pollfd { fd: pipe.unwrap(), events: libc::POLLIN, revents: 0 };
+    unsafe {
+        libc::poll(&raw mut end, 1, -1);
+        libc::_exit(0)
     }
 }
 

@@ -78,6 +78,19 @@ fn a_server_of_another_user_is_not_asked() {
 }
 
 #[test]
+fn a_server_of_another_user_is_not_asked_although_it_sits_in_the_session_of_a_base() {
+    if !is_root() {
+        crate::skip!("a change of user needs root");
+    }
+    let setup = asking().vassal("one.ini", &text(SPEAKER));
+    let emperor = setup.vassal("base.ini", &base_text("as:65534")).start();
+    told(&emperor, "one.ini", "belongs to the user 65534");
+    assert!(emperor.events("base.ini", "request").is_empty(), "nothing was sent to it");
+    emperor.put("base.ini", &base_text(""));
+    adopted(&emperor, "one.ini");
+}
+
+#[test]
 fn a_server_that_is_not_below_the_emperor_cannot_give_it_children() {
     let setup = asking().vassal("one.ini", &text(SPEAKER));
     let mut command = Command::new(base_path());

@@ -93,6 +93,12 @@ fn an_orphan_that_was_there_before_is_not_adopted_but_killed() {
 }
 
 #[test]
+fn an_orphan_that_has_died_since_is_not_taken_for_a_life_that_was_born_dead() {
+    let emperor = fails_and_heals("old-dead", "No such process");
+    assert_eq!(emperor.stats().vassal("one.ini").number("deaths"), 0);
+}
+
+#[test]
 fn a_newborn_of_another_user_is_killed() {
     if !is_root() {
         crate::skip!("a change of user needs root");
