@@ -14,7 +14,7 @@ fn beside_a_good_one(bad: impl FnOnce(crate::support::Setup) -> crate::support::
     let setup =
         Liege::in_temp_dir().option("--emperor-throttle", "100").app("good.ini", "do=ready,loyal");
     let emperor = bad(setup).start();
-    emperor.running("good.ini");
+    emperor.spoken("good.ini");
     emperor.life("good.ini", 1);
     emperor
 }
@@ -436,7 +436,7 @@ fn a_standard_error_that_nobody_reads_stops_nothing() {
     let setup =
         Liege::in_temp_dir().stderr(writer.into()).app("one.ini", "do=ready,accepting,loyal");
     let emperor = setup.option("--emperor-throttle", "1").start();
-    let pid = emperor.running("one.ini");
+    let pid = emperor.spoken("one.ini");
     for _ in 0..200 {
         emperor.signal(libc::SIGUSR1);
     }

@@ -50,7 +50,7 @@ fn the_text_is_there_when_the_program_starts_and_again_when_it_asks() {
     let emperor = reader(Liege::in_temp_dir().vassal("one.ini", "[uwsgi]\nx = 1\n")).start();
     let head = "(['--ini', 'emperor://one.ini'], 115, 0, ";
     assert_eq!(received(&emperor, "one.ini", 1), format!("{head}14, b'[uwsgi]\\nx = 1\\n')"));
-    let pid = emperor.running("one.ini");
+    let pid = emperor.spoken("one.ini");
     emperor.put("one.ini", "[uwsgi]\nx = 22\n");
     assert_eq!(received(&emperor, "one.ini", 2), format!("{head}15, b'[uwsgi]\\nx = 22\\n')"));
     assert_eq!(emperor.running("one.ini"), pid);

@@ -139,7 +139,7 @@ impl Above {
 fn it_announces_itself_once_and_again_after_a_reload() {
     let mut above = Above::start("do=ready,accepting,loyal");
     assert_eq!(above.hear(3), [1, 5, 17]);
-    above.emperor.running("one.ini");
+    above.emperor.spoken("one.ini");
     above.pipe.set_read_timeout(Some(A_WHILE)).unwrap();
     assert!(above.pipe.read(&mut [0]).is_err(), "it says no more");
     above.pipe.set_read_timeout(Some(PATIENCE)).unwrap();

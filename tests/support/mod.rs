@@ -302,6 +302,17 @@ impl Liege {
         })
     }
 
+    /// Waits until a vassal runs and has said that it is ready, and gives its pid. Before it has said anything
+    /// it is no speaker: it would be told nothing by bytes, but stopped by a signal.
+    pub fn spoken(&self, name: &str) -> i32 {
+        self.wait_for(&format!("{name} has spoken"), || {
+            let stats = self.try_stats()?;
+            let vassal = stats.find(name)?;
+            let is_ready = vassal.number("ready") == 1 && vassal.text("state") == "running";
+            vassal.pid().filter(|_| is_ready)
+        })
+    }
+
     /// Waits until the statistics show this state of a vassal.
     pub fn state(&self, name: &str, state: &str) {
         self.wait_until(&format!("{name} is {state}"), || {
