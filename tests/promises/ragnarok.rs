@@ -38,7 +38,7 @@ fn it_is_over_the_moment_the_last_vassal_is_gone() {
     let start = Instant::now();
     evoke(emperor, libc::SIGTERM);
     assert!(
-        start.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_secs(15),
         "{:?}: no second is waited for",
         start.elapsed()
     );
@@ -96,7 +96,7 @@ fn a_second_sigint_means_now() {
     proc::kill(pid, libc::SIGINT);
     let mut emperor = emperor;
     assert_eq!(code(emperor.wait_for_end()), 0);
-    assert!(start.elapsed() < Duration::from_secs(10), "the mercy of 30 s is not waited for");
+    assert!(start.elapsed() < Duration::from_secs(20), "the mercy of 30 s is not waited for");
     emperor.all_gone();
 }
 

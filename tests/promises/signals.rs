@@ -62,7 +62,7 @@ fn ten_thousand_signals_are_survived_and_the_last_counts() {
     assert!(emperor.log().len() < 2_000_000, "{} bytes of log", emperor.log().len());
     let start = std::time::Instant::now();
     assert_eq!(emperor.end().code(), Some(0));
-    assert!(start.elapsed().as_secs() < 10);
+    assert!(start.elapsed().as_secs() < 20, "not by the mercy");
 }
 
 #[test]

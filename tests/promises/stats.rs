@@ -185,7 +185,7 @@ fn two_hundred_silent_clients_block_nobody() {
     emperor.running("late.ini");
     emperor.remove("late.ini");
     emperor.wait_until("it is gone", || emperor.stats().find("late.ini").is_none());
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 25, "{:?}", start.elapsed());
     assert!(memory() < before + 20_000, "{before} kB, then {} kB", memory());
     drop(clients);
     assert_eq!(emperor.end().code(), Some(0));
