@@ -273,3 +273,43 @@ fn a_base_of_another_user_gives_its_user_to_its_vassals() {
     assert_eq!(emperor.life("one.ini", 1)["uid"], "65534 65534 65534 65534");
     assert_eq!(living(&emperor, "one.ini").len(), 1);
 }
+
+#[test]
+fn a_base_that_dies_again_and_again_leaves_each_vassal_with_one_process() {
+    let names: Vec<String> = (0..20).map(|number| format!("v{number:02}.ini")).collect();
+    let mut setup = with_base("").option("--emperor-throttle", "50");
+    for name in &names {
+        setup = setup.vassal(name, &text("do=ready,accepting,loyal on=eof:"));
+    }
+    let emperor = setup.start();
+    let all_run = || emperor.wait_until("all run", || emperor.stats().up() == 21);
+    all_run();
+    let count = || proc::descriptors(emperor.emperor_pid()).len();
+    let before = count();
+    for round in 0..6 {
+        proc::kill(emperor.running("base.ini"), libc::SIGKILL);
+        // In the middle of the talks that begin here, too.
+        for name in names.iter().skip(round).step_by(3) {
+            if let Some(pid) = emperor.pid(name) {
+                proc::kill(pid, libc::SIGKILL);
+            }
+        }
+        for name in names.iter().skip(round + 1).step_by(3) {
+            emperor.touch(name);
+        }
+        if round % 2 == 0 {
+            proc::kill(emperor.running("base.ini"), libc::SIGKILL);
+        }
+    }
+    all_run();
+    for name in &names {
+        emperor.wait_until(&format!("{name} has one process"), || {
+            emperor.pid(name).is_some_and(|pid| living(&emperor, name) == [pid])
+        });
+    }
+    emperor.wait_until("no more descriptors than before", || count() <= before);
+    emperor.wait_until("nobody is left unreaped", || {
+        proc::zombies_of(emperor.emperor_pid()).is_empty()
+    });
+    assert_eq!(emperor.end().code(), Some(0));
+}
