@@ -1,7 +1,7 @@
 //! Starting a vassal through the stage: what the file says is what the program sees.
 
 use crate::skip;
-use crate::support::{Liege, ask_tcp, free_port, is_root, program};
+use crate::support::{Liege, ask_tcp, free_port, is_root, program, reachable_by_all};
 use serde_json::json;
 
 #[test]
@@ -90,6 +90,9 @@ fn logto_takes_what_the_program_prints() {
 fn uid_and_gid_are_dropped_to_and_cannot_be_taken_back() {
     if !is_root() {
         skip!("changing the user needs root");
+    }
+    if !reachable_by_all() {
+        skip!("the test programs are not in a directory that other users can reach");
     }
     let lines = "uid = 65534\ngid = 65533";
     let emperor = Liege::in_temp_dir().app_with("one.ini", lines, "do=ready").start();

@@ -37,6 +37,12 @@ fn is_root() -> bool {
     liege::sys::creds::effective_uid() == 0
 }
 
+/// Whether other users can execute the program under test, which may be in somebody's home directory.
+fn is_reachable_by_all() -> bool {
+    let opens = |dir: &Path| fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 1 != 0);
+    Path::new(env!("CARGO_BIN_EXE_liege")).ancestors().all(opens)
+}
+
 /// A stage that is to be started.
 struct Setup {
     dir: TempDir,
