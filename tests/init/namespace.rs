@@ -18,9 +18,9 @@ fn possible() -> bool {
     done
 }
 
-/// `liege init` with number 1; returns the one who waits for it, and its pid as we see it.
-fn start(world: &World, proc: &[&str], arguments: &[&str]) -> (Child, i32) {
-    let unshare = world
+/// `liege init` with number 1; returns the one who waits for it.
+fn start(world: &World, proc: &[&str], arguments: &[&str]) -> Child {
+    world
         .command("unshare")
         .args(["--pid", "--fork"])
         .args(proc)
@@ -28,7 +28,12 @@ fn start(world: &World, proc: &[&str], arguments: &[&str]) -> (Child, i32) {
         .args(arguments)
         .stdin(Stdio::null())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// The same, of an init that is there for a while; and its pid as we see it.
+fn start_and_find(world: &World, proc: &[&str], arguments: &[&str]) -> (Child, i32) {
+    let unshare = start(world, proc, arguments);
     let init = child_of(i32::try_from(unshare.id()).unwrap());
     (unshare, init)
 }
@@ -39,11 +44,11 @@ fn pid_1_gives_the_commands_status_and_passes_signals_on() {
         return;
     }
     let world = World::new();
-    let (mut unshare, _) = start(&world, &["--mount-proc"], &["sh", "-c", "exit 42"]);
+    let mut unshare = start(&world, &["--mount-proc"], &["sh", "-c", "exit 42"]);
     assert_eq!(end_of(&mut unshare).code(), Some(42));
     for name in ["TERM", "INT", "USR2", "RTMIN+5", "SEGV"] {
         let script = "echo $$ >pid; ulimit -c 0; exec sleep 600";
-        let (mut unshare, init) = start(&world, &["--mount-proc"], &["sh", "-c", script]);
+        let (mut unshare, init) = start_and_find(&world, &["--mount-proc"], &["sh", "-c", script]);
         assert_ne!(world.number("pid"), 1);
         kill(init, signal(name));
         let status = 128 + i32::from(signal(name).get());
@@ -62,7 +67,7 @@ fn pid_1_reaps_orphans_and_leaves_nothing() {
         while [ ! -e go ]; do sleep 0.02; done; setsid sleep 600 & (sleep 600 &) ; exit 3";
     // Also where /proc is that of another namespace, whose numbers mean others here.
     for proc in [&["--mount-proc"][..], &[]] {
-        let (mut unshare, init) = start(&world, proc, &["sh", "-c", script]);
+        let (mut unshare, init) = start_and_find(&world, proc, &["sh", "-c", script]);
         world.line("done", "");
         until("all reaped", || (children(init).len() == 1).then_some(()));
         std::fs::write(world.path("go"), "").unwrap();
@@ -102,7 +107,7 @@ fn a_stop_asked_of_pid_1_stops_the_command() {
         return;
     }
     let world = World::new();
-    let (mut unshare, init) = start(&world, &["--mount-proc"], &["sleep", "600"]);
+    let (mut unshare, init) = start_and_find(&world, &["--mount-proc"], &["sleep", "600"]);
     let command = child_of(init);
     kill(init, Signal::TSTP);
     wait_for_state(command, 'T');
@@ -120,7 +125,7 @@ fn pid_1_with_p_learns_of_a_parent_outside() {
     }
     let world = World::new();
     for name in ["TERM", "KILL"] {
-        let (mut unshare, _) = start(&world, &["--mount-proc"], &["-p", name, "sleep", "600"]);
+        let mut unshare = start(&world, &["--mount-proc"], &["-p", name, "sleep", "600"]);
         until("up", || (world.alive().len() == 3).then_some(()));
         unshare.kill().unwrap();
         unshare.wait().unwrap();

@@ -103,9 +103,12 @@ impl World {
     /// Waits until a file has a line like this.
     #[track_caller]
     pub fn line(&self, name: &str, line: &str) {
-        until(&format!("{line:?} in {name}"), || {
-            self.text(name).lines().any(|it| it == line).then_some(())
-        });
+        let deadline = Instant::now() + PATIENCE;
+        while !self.text(name).lines().any(|it| it == line) {
+            let text = self.text(name);
+            assert!(Instant::now() < deadline, "waited in vain: {line:?} in {name}: {text:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     #[track_caller]
