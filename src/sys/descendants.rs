@@ -16,6 +16,9 @@ use super::signal::{self, Mask, Signal};
 /// How long [`clear`] goes on without anything coming to its end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often it has looked in vain by then: time alone may have passed while we were stopped, or had no processor.
+const LOOKS: u32 = 50;
+
 /// How long it goes on at most: a fork bomb that we lose against ends in an endless chase.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -91,20 +94,24 @@ fn reach(child: Pid, signal: Signal) -> bool {
 pub fn clear() -> Cleared {
     process::hurry();
     let started = Instant::now();
-    let mut last_end = started;
+    let (mut last_end, mut in_vain) = (started, 0_u32);
     loop {
         // Not all at once: the more often we kill, the sooner those are caught who fork and exit as
         // fast as they can (tried: 60 of them, gone after 0.6 s).
         let pause = match reap_some(|_, _| {}) {
             Reaped::All => return Cleared::All,
-            Reaped::Nobody => PAUSE,
+            Reaped::Nobody => {
+                in_vain += 1;
+                PAUSE
+            }
             // What has just ended may have left its children to us.
             Reaped::Some => {
-                last_end = Instant::now();
+                (last_end, in_vain) = (Instant::now(), 0);
                 Duration::ZERO
             }
         };
-        if last_end.elapsed() > PATIENCE || started.elapsed() > LIMIT {
+        let has_no_effect = last_end.elapsed() > PATIENCE && in_vain > LOOKS;
+        if has_no_effect || started.elapsed() > LIMIT {
             return Cleared::NotAll;
         }
         signal_children(Signal::KILL);
