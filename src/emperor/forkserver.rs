@@ -44,6 +44,8 @@ pub(super) struct Forks {
     sweeps: Vec<Sweep>,
     /// Who was last seen to listen there.
     seen: Option<PeerCredentials>,
+    /// The life of a base that has served there since it was last found to be unreachable.
+    serves: Option<LifeId>,
 }
 
 /// One life that is asked for.
@@ -214,7 +216,7 @@ impl Emperor {
     }
 
     /// A connection; that to a unix socket is made at once or not at all.
-    fn connect(&self) -> Result<OwnedFd, Trouble> {
+    fn connect(&mut self) -> Result<OwnedFd, Trouble> {
         let place = self.forks.place();
         let Some(server) = &self.forks.server else {
             return Err(Trouble::Failed("there is no fork server".to_owned()));
@@ -228,7 +230,10 @@ impl Emperor {
             io::ErrorKind::ConnectionRefused if is_no_socket(server) => {
                 Trouble::NotReady(format!("{place}: this is no socket"))
             }
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            kind @ (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                if kind == io::ErrorKind::NotFound {
+                    self.base_unreachable();
+                }
                 Trouble::NotReady(format!("{place} is not ready: {error}"))
             }
             io::ErrorKind::WouldBlock => {
@@ -236,6 +241,14 @@ impl Emperor {
             }
             _ => Trouble::Failed(format!("cannot connect to the {place}: {error}")),
         })
+    }
+
+    /// The socket file is gone; a base that has served there has no way to know. It is told once to the
+    /// state, for which a base that is not running, or is about to listen anew, is another matter.
+    fn base_unreachable(&mut self) {
+        if let Some(life) = self.forks.serves.take() {
+            self.events.push_back(Event::Life(life, LifeEvent::Unreachable));
+        }
     }
 
     /// Who has called listen(2) there. Descriptors are given to nobody but root, our own user, and
@@ -256,6 +269,7 @@ impl Emperor {
                  name its vassal in vassal-fork-base, or choose a place where only root can listen"
             )));
         }
+        self.forks.serves = base.as_ref().map(|base| base.life);
         if self.forks.seen != Some(server) {
             self.forks.seen = Some(server);
             let name = base.as_ref().map(|base| super::lines::name(&base.name));

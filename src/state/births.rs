@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::life::Life;
 use super::vassal::{
-    FIRST_BASE_RETRY, FIRST_RESOURCE_RETRY, Hold, Phase, Then, Turn, Vassal, Why, running,
+    FIRST_BASE_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn, Vassal, Why, running,
 };
 use super::{LifeId, Note, Role};
 
@@ -86,6 +87,28 @@ impl Vassal {
             self.note(Note::Held { why, wait: Some(wait) }, turn);
         }
         self.not_born(id, hold, turn);
+    }
+
+    /// A base whose address has vanished is of no use before it listens anew: it is stopped and started. One
+    /// that is about to say that it is accepting may be listening anew already.
+    pub(super) fn unreachable(&mut self, id: LifeId, turn: &mut Turn<'_>) {
+        let is_it = |life: &Life| life.id == id && (life.accepting || !life.spoke);
+        if !self.current().is_some_and(is_it) {
+            return;
+        }
+        let then = Then::Begin(Lane::Budget);
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Running { current, due: _ } => self.stop(current, None, then, turn),
+            Phase::Retiring { current, old, reload: _ } => {
+                self.stop(current, Some(old), then, turn)
+            }
+            // Who takes over listens anew.
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Replacing { .. }
+            | Phase::Stopping { .. }) => same,
+        };
     }
 
     pub(super) fn answered(&mut self, id: LifeId, turn: &mut Turn<'_>) {

@@ -267,6 +267,8 @@ pub enum LifeEvent {
     SpawnFailed(String),
     /// The base takes no requests yet, or no more: the reason. No process was made.
     BaseNotReady(String),
+    /// It is a base, and its address has vanished: nobody can ask it any more.
+    Unreachable,
     /// The fork server has named a process; whether that is ours is being proved.
     Answered,
     /// It is: this life has the process of this number, which is for eyes only.

@@ -255,6 +255,7 @@ impl Vassal {
             LifeEvent::Spawned(pid) => self.spawned(id, pid),
             LifeEvent::SpawnFailed(why) => self.spawn_failed(id, why, turn),
             LifeEvent::BaseNotReady(why) => self.base_not_ready(id, why, turn),
+            LifeEvent::Unreachable => self.unreachable(id, turn),
             LifeEvent::Answered => self.answered(id, turn),
             LifeEvent::Adopted(pid) => self.adopted(id, pid, turn),
             LifeEvent::Verdict(settings) => self.verdict(id, settings),

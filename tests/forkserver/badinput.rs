@@ -30,6 +30,20 @@ fn an_address_that_is_no_socket_is_told_and_heals() {
 }
 
 #[test]
+fn a_base_whose_socket_file_is_removed_is_restarted_once() {
+    for words in ["", "say"] {
+        let emperor = crate::with_base(words).vassal("one.ini", &text(SPEAKER)).start();
+        let one = adopted(&emperor, "one.ini");
+        fs::remove_file(emperor.path("base.sock")).unwrap();
+        emperor.put("two.ini", &text(SPEAKER));
+        adopted(&emperor, "two.ini");
+        assert_eq!(emperor.lives("base.ini"), 2, "once");
+        assert_eq!(emperor.pid("one.ini"), Some(one), "who was forked by it lives on");
+        assert!(emperor.stats().blacklisted("base.ini").is_none());
+    }
+}
+
+#[test]
 fn an_abstract_address_is_as_good_as_a_path() {
     let name = format!("liege-test-{}", std::process::id());
     let base = base_path();

@@ -342,7 +342,7 @@ impl Ledger {
                 self.silent.remove(&life);
                 false
             }
-            LifeEvent::Spawned(_) | LifeEvent::PipeClosed => false,
+            LifeEvent::Spawned(_) | LifeEvent::PipeClosed | LifeEvent::Unreachable => false,
         };
         if matches!(event, LifeEvent::Verdict(_) | LifeEvent::StatusClosed | LifeEvent::Adopted(_))
         {
@@ -633,6 +633,7 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
             taken_over || plain_restart || seen.overdue.is_some_and(|at| at <= world.now)
         }
         Event::Life(speaker, LifeEvent::Said(Said::GoIdle, _)) if *speaker == life => true,
+        Event::Life(base, LifeEvent::Unreachable) if *base == life => true,
         Event::Life(_, LifeEvent::Said(..)) => taken_over,
         Event::Life(check, LifeEvent::Exited(_)) => {
             let passed = world.ledger.decided.contains(check)

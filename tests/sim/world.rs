@@ -318,7 +318,8 @@ impl World {
             false => *self.rng.pick(&dead),
         };
         let program = Content::random(&mut self.rng, "dead", false, 0).program;
-        let event = match self.rng.below(10) {
+        let event = match self.rng.below(11) {
+            10 => LifeEvent::Unreachable,
             7 => LifeEvent::BaseNotReady("late".to_owned()),
             8 => LifeEvent::Answered,
             9 => LifeEvent::Adopted(1),

@@ -357,3 +357,33 @@ fn an_answer_for_a_life_that_is_gone_means_nothing() {
     scene.life(1, LifeEvent::BaseNotReady("late".to_owned()));
     scene.is("held: resource 1000", &[]);
 }
+
+// its address has vanished
+
+fn base_that_runs() -> Scene {
+    let mut scene = Scene::new(rules());
+    scene.find_as(BASE, OnDemand::No, true);
+    scene.runs(1, Settings::default());
+    scene.done.clear();
+    scene
+}
+
+#[test]
+fn a_base_that_nobody_can_reach_is_stopped_and_started() {
+    let mut scene = base_that_runs();
+    scene.life(1, LifeEvent::Unreachable);
+    assert_eq!(scene.done, ["tell 1 Stop", "signal 1 15"]);
+    scene.exits(1, Exit::Signal(15));
+    assert_eq!(scene.phase_of(BASE), "starting 2");
+}
+
+#[test]
+fn a_base_that_is_about_to_say_that_it_listens_is_left_alone() {
+    let mut scene = base_that_runs();
+    scene.says(1, Said::Ready);
+    scene.life(1, LifeEvent::Unreachable);
+    assert_eq!(scene.phase_of(BASE), "running 1");
+    scene.says(1, Said::Accepting);
+    scene.life(1, LifeEvent::Unreachable);
+    assert_eq!(scene.phase_of(BASE), "stopping 1, then begin");
+}
