@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::eyes::Eyes;
+use super::eyes::{Eyes, News};
 use super::files::{Files, Scan, Turn};
 use super::filter::Filter;
 use super::trail::TRIES;
@@ -62,6 +62,9 @@ pub struct Dir {
     eyes: Eyes,
     files: Files,
     home: Home,
+    /// What was told and has been too much for one call; since when.
+    news: News,
+    behind_since: Option<Instant>,
     /// Why not all events are told, if so.
     blind: Option<String>,
     /// What is wrong with the directory, and when it is tried again.
@@ -93,6 +96,8 @@ impl Dir {
             eyes: Eyes::new()?,
             files: Files::new(filter, options.links, WRITER_SILENT.max(options.freq)),
             home: Home::Unknown,
+            news: News::default(),
+            behind_since: None,
             blind: None,
             trouble: None,
             rescan_at: None,
@@ -249,6 +254,32 @@ impl Dir {
         }
     }
 
+    /// Takes in what was told.
+    fn hear(&mut self, turn: &mut Turn<'_>) {
+        self.news = self.eyes.read(&self.files.filter, &mut self.files.trails);
+        if self.news.have_entries_overflown || self.news.have_trails_overflown {
+            self.say(Level::Warning, "events were lost: everything is compared", turn);
+        }
+        let has_moved = self.news.moved.remove(&Route::Source);
+        if has_moved && !self.locate(turn) && self.trouble.is_some() {
+            self.scan_all(turn);
+        }
+    }
+
+    /// Acts on what was told, as much as one call may do.
+    fn work(&mut self, turn: &mut Turn<'_>) {
+        if !(self.news.marks.is_empty() && self.news.moved.is_empty()) {
+            match self.enter(turn) {
+                Some(at) => self.files.react(at.as_fd(), &mut self.news, turn),
+                None => (self.news.marks, self.news.moved) = Default::default(),
+            }
+        }
+        let is_done = self.news.marks.is_empty() && self.news.moved.is_empty();
+        if is_done && std::mem::take(&mut self.news.have_entries_overflown) {
+            self.scan_all(turn);
+        }
+    }
+
     /// Not all events are told any more.
     fn go_blind(&mut self, error: &io::Error, turn: &mut Turn<'_>) {
         let why = error.to_string();
@@ -275,6 +306,7 @@ impl Dir {
         }
         let is_due = self.blind.is_some() || !self.freq.is_zero();
         self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(turn.now + self.period()));
+        self.behind_since = (!self.news.is_empty()).then_some(turn.now);
     }
 
     /// When the vassals of a missing directory are given up.
@@ -297,7 +329,7 @@ impl Monitor for Dir {
 
     fn deadline(&self) -> Option<Instant> {
         let again = self.trouble.as_ref().map(|trouble| trouble.again.due);
-        [self.files.waits.next(), self.rescan_at, again, self.grace_ends()]
+        [self.behind_since, self.files.waits.next(), self.rescan_at, again, self.grace_ends()]
             .into_iter()
             .flatten()
             .min()
@@ -305,26 +337,11 @@ impl Monitor for Dir {
 
     fn read(&mut self, now: Instant, out: &mut Out) {
         let turn = &mut Turn { now, out };
-        let mut news = self.eyes.read(&self.files.filter, &mut self.files.trails);
-        if news.have_entries_overflown || news.have_trails_overflown {
-            self.say(Level::Warning, "events were lost: everything is compared", turn);
+        // While we are behind, events wait in the kernel, which has an end.
+        if self.news.is_empty() {
+            self.hear(turn);
         }
-        let has_moved = news.moved.remove(&Route::Source);
-        if has_moved && !self.locate(turn) && self.trouble.is_some() {
-            self.scan_all(turn);
-        }
-        let marks = news.marks.take();
-        if !(marks.is_empty() && news.moved.is_empty())
-            && let Some(at) = self.enter(turn)
-        {
-            for route in &news.moved {
-                self.files.trails.walk_again(route, at.as_fd());
-            }
-            self.files.react(at.as_fd(), marks, turn);
-        }
-        if news.have_entries_overflown {
-            self.scan_all(turn);
-        }
+        self.work(turn);
         self.plan(turn);
     }
 
@@ -334,11 +351,14 @@ impl Monitor for Dir {
         if is_due(self.grace_ends()) {
             self.files.lose_all(turn);
         }
+        self.work(turn);
         if is_due(self.rescan_at) || is_due(self.trouble.as_ref().map(|trouble| trouble.again.due))
         {
             self.scan_all(turn);
         }
-        if is_due(self.files.waits.next())
+        // What was told comes before what was waited for: it may be that somebody writes again.
+        if self.news.is_empty()
+            && is_due(self.files.waits.next())
             && let Some(at) = self.enter(turn)
         {
             let missed = self.files.expire(at.as_fd(), turn);

@@ -37,7 +37,7 @@ const ENTRIES: Mask = Mask::CREATE
     .and(Mask::MOVE_SELF)
     .and(Mask::EXCEPT_UNLINKED);
 
-/// All that was told since.
+/// All that was told, and has not been acted on.
 #[derive(Default)]
 pub(super) struct News {
     /// What the names are to be looked at for.
@@ -48,6 +48,13 @@ pub(super) struct News {
     pub(super) have_entries_overflown: bool,
     /// Whether events of the trails are lost; all of them are in `moved` then.
     pub(super) have_trails_overflown: bool,
+}
+
+impl News {
+    /// Whether all is done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.marks.is_empty() && self.moved.is_empty() && !self.have_entries_overflown
+    }
 }
 
 /// The eyes; any of them may be missing.
@@ -189,7 +196,7 @@ impl Eyes {
         }
         news.have_trails_overflown = told.has_overflown;
         news.moved.extend(told.moved);
-        for (route, mark) in told.marks.take() {
+        while let Some((route, mark)) = told.marks.pop() {
             trails.mark_names(&route, mark, &mut news.marks);
         }
     }

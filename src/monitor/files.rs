@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use super::eyes::News;
 use super::filter::{Filter, Name};
 use super::marks::Mark;
 use super::trail::Trails;
@@ -13,6 +14,13 @@ use super::waits::{MOVED_AWAY, SETTLED, VANISHED, Wait, Waits, Why};
 use super::watches::Route;
 use super::{File, OnDemand, Out, Stamp, What, ondemand};
 use crate::sys::dir::{self, Kind, Links, Stat};
+
+/// How much is done in one call, in steps of a walk: the loop must not be away for long, whatever
+/// somebody does to the directory. The rest is due at once.
+const MOST_EFFORT: usize = 1000;
+
+/// What a look at a name costs at least.
+const LOOK: usize = 4;
 
 /// One wake-up: when it is, and where its news goes.
 pub(super) struct Turn<'a> {
@@ -118,18 +126,24 @@ impl Files {
         }
     }
 
-    /// Does what the events of one wake-up ask for.
-    pub(super) fn react(
-        &mut self,
-        at: BorrowedFd<'_>,
-        marks: Vec<(OsString, Mark)>,
-        turn: &mut Turn<'_>,
-    ) {
-        for (name, mark) in marks {
-            match self.filter.judge(&name) {
-                Name::Companion(vassal) => self.react_to_companion(at, (&name, vassal), mark, turn),
-                Name::Vassal | Name::Refused(_) => self.react_to(at, &name, mark, turn),
-                Name::Other => {}
+    /// Does what has been told asks for: all, or as much as one call may do.
+    pub(super) fn react(&mut self, at: BorrowedFd<'_>, news: &mut News, turn: &mut Turn<'_>) {
+        let start = self.trails.effort();
+        while self.trails.effort_since(start) < MOST_EFFORT {
+            // Where links lead comes first: the marks are for those who ask there.
+            if let Some(route) = news.moved.extract_if(|_| true).next() {
+                self.trails.walk_again(&route, at);
+            } else if let Some((name, mark)) = news.marks.pop() {
+                self.trails.exert(1);
+                match self.filter.judge(&name) {
+                    Name::Companion(vassal) => {
+                        self.react_to_companion(at, (&name, vassal), mark, turn);
+                    }
+                    Name::Vassal | Name::Refused(_) => self.react_to(at, &name, mark, turn),
+                    Name::Other => {}
+                }
+            } else {
+                return;
             }
         }
     }
@@ -220,11 +234,17 @@ impl Files {
         self.waits.set(name, Wait::new(Why::Writer, turn.now, self.writer_silent, last));
     }
 
-    /// Looks at everything whose time has come, and gives the names of those that were different though
-    /// no event had told it.
+    /// Looks at what has been waited for, as much of it as one call may do, and gives the names of those
+    /// that were different though no event had told it.
     pub(super) fn expire(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) -> Vec<OsString> {
         let mut missed = Vec::new();
+        let start = self.trails.effort();
         for (name, wait) in self.waits.due(turn.now) {
+            if self.trails.effort_since(start) >= MOST_EFFORT {
+                self.waits.put_back(name, wait);
+                continue;
+            }
+            self.trails.exert(1);
             if let Some(next) = wait.again(turn.now, self.stamp(at, &name)) {
                 self.waits.set(&name, next);
                 continue;
@@ -392,6 +412,7 @@ impl Files {
 
     /// Looks at a name and at all it depends on.
     fn examine(&mut self, at: BorrowedFd<'_>, name: &OsStr) -> io::Result<Seen> {
+        self.trails.exert(LOOK);
         let mut routes = Vec::new();
         let seen = self.examine_for(at, name, &mut routes);
         if seen.is_err() {

@@ -2,7 +2,7 @@
 //! looked at once however often it was touched.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::hash::Hash;
 
@@ -32,13 +32,13 @@ pub(super) enum Mark {
 
 /// Names, or whatever else is marked, with their marks, in the order in which they came up first.
 pub(super) struct Marks<K = OsString> {
-    order: Vec<K>,
+    order: VecDeque<K>,
     marks: HashMap<K, Mark>,
 }
 
 impl<K> Default for Marks<K> {
     fn default() -> Self {
-        Self { order: Vec::new(), marks: HashMap::new() }
+        Self { order: VecDeque::new(), marks: HashMap::new() }
     }
 }
 
@@ -50,7 +50,7 @@ impl<K: Clone + Eq + Hash> Marks<K> {
         Q: ToOwned<Owned = K> + Eq + Hash + ?Sized,
     {
         let Some(known) = self.marks.get_mut(key) else {
-            self.order.push(key.to_owned());
+            self.order.push_back(key.to_owned());
             self.marks.insert(key.to_owned(), mark);
             return;
         };
@@ -62,11 +62,14 @@ impl<K: Clone + Eq + Hash> Marks<K> {
         }
     }
 
-    /// All marks; nothing is left.
-    pub(super) fn take(&mut self) -> Vec<(K, Mark)> {
-        let mut marks = std::mem::take(&mut self.marks);
-        let order = std::mem::take(&mut self.order);
-        order.into_iter().filter_map(|key| marks.remove_entry(&key)).collect()
+    /// Takes the one that came up first.
+    pub(super) fn pop(&mut self) -> Option<(K, Mark)> {
+        self.marks.remove_entry(&self.order.pop_front()?)
+    }
+
+    /// Whether nothing is marked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 }
 
@@ -121,9 +124,9 @@ mod tests {
         for mark in marks {
             all.add(OsStr::new("a.ini"), *mark);
         }
-        let taken = all.take();
+        let taken: Vec<_> = std::iter::from_fn(|| all.pop()).collect();
         assert_eq!(taken.len(), 1);
-        assert!(all.take().is_empty());
+        assert!(all.is_empty());
         taken[0].1
     }
 
@@ -152,7 +155,7 @@ mod tests {
         for name in ["b", "a", "c", "a", "b"] {
             all.add(OsStr::new(name), Mark::Look);
         }
-        let names: Vec<_> = all.take().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = std::iter::from_fn(|| all.pop()).map(|(name, _)| name).collect();
         assert_eq!(names, ["b", "a", "c"]);
     }
 }

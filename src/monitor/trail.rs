@@ -66,6 +66,7 @@ pub(super) struct Trails {
     watches: Watches,
     trails: HashMap<Route, Trail>,
     routes: HashMap<OsString, Vec<Route>>,
+    effort: usize,
 }
 
 impl Trails {
@@ -85,6 +86,21 @@ impl Trails {
     /// The instance, to be read.
     pub(super) fn inotify(&self) -> Option<Rc<Inotify>> {
         self.watches.inotify()
+    }
+
+    /// Counts what has been done, in steps of a walk.
+    pub(super) fn exert(&mut self, steps: usize) {
+        self.effort = self.effort.wrapping_add(steps);
+    }
+
+    /// The count of all that has been done.
+    pub(super) fn effort(&self) -> usize {
+        self.effort
+    }
+
+    /// How many steps have been counted since the count was `before`.
+    pub(super) fn effort_since(&self, before: usize) -> usize {
+        self.effort.wrapping_sub(before)
     }
 
     /// See [`Watches::refusal`].
@@ -227,8 +243,10 @@ impl Trails {
             holds: Vec::new(),
             is_whole: true,
             is_endless: false,
+            steps: 0,
         };
         let end = walk.along(from, path);
+        self.effort = self.effort.wrapping_add(walk.steps + before.len());
         trail.holds = walk.holds;
         trail.is_whole = walk.is_whole && end.is_ok();
         trail.is_endless = walk.is_endless;
@@ -240,6 +258,7 @@ impl Trails {
     fn drop_holds(&mut self, route: &Route) {
         let Some(trail) = self.trails.get_mut(route) else { return };
         let holds = std::mem::take(&mut trail.holds);
+        self.effort = self.effort.wrapping_add(holds.len());
         self.watches.let_go(route, &holds);
         self.watches.forget(&holds);
     }
@@ -260,6 +279,7 @@ struct Walk<'a> {
     holds: Vec<Hold>,
     is_whole: bool,
     is_endless: bool,
+    steps: usize,
 }
 
 impl Walk<'_> {
@@ -272,10 +292,10 @@ impl Walk<'_> {
         let mut above = None;
         let mut ahead = Vec::new();
         push_steps(&mut ahead, path);
-        let (mut links, mut steps) = (0, 0);
+        let mut links = 0;
         while let Some(name) = ahead.pop() {
-            steps += 1;
-            if links > MOST_LINKS || steps > MOST_STEPS {
+            self.steps += 1;
+            if links > MOST_LINKS || self.steps > MOST_STEPS {
                 self.is_endless = true;
                 return Ok(None);
             }

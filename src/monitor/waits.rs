@@ -106,6 +106,11 @@ impl Waits {
         self.0.clear();
     }
 
+    /// Gives back what was due and must wait for the next call, unless it waits for more by now.
+    pub(super) fn put_back(&mut self, name: OsString, wait: Wait) {
+        self.0.entry(name).or_insert(wait);
+    }
+
     /// When the first is due.
     pub(super) fn next(&self) -> Option<Instant> {
         self.0.values().map(|wait| wait.due).min()

@@ -66,25 +66,57 @@ pub(super) struct Hold {
 #[derive(Default)]
 struct Watched {
     mask: Mask,
+    /// How many of those behind it want each mask: there are few masks, but may be thousands of routes.
+    wants: Vec<(Mask, usize)>,
     own: HashMap<Route, Mask>,
     named: HashMap<OsString, HashMap<Route, Mask>>,
 }
 
 impl Watched {
     fn wanted(&self) -> Mask {
-        let named = self.named.values().flat_map(HashMap::values);
-        self.own.values().chain(named).fold(Mask::NONE, |all, mask| all | *mask)
+        self.wants.iter().fold(Mask::NONE, |all, (mask, _)| all | *mask)
+    }
+
+    fn hold(&mut self, route: &Route, mask: Mask, name: Option<&OsStr>) {
+        let routes = match name {
+            None => &mut self.own,
+            Some(name) => self.named.entry(name.to_owned()).or_default(),
+        };
+        let entry = routes.entry(route.clone()).or_default();
+        let before = std::mem::replace(entry, *entry | mask);
+        let now = *entry;
+        self.want(now);
+        self.want_no_more((before != Mask::NONE).then_some(before));
     }
 
     fn let_go(&mut self, route: &Route, name: Option<&OsStr>) {
         let Some(name) = name else {
-            self.own.remove(route);
+            let before = self.own.remove(route);
+            return self.want_no_more(before);
+        };
+        let Some(routes) = self.named.get_mut(name) else { return };
+        let before = routes.remove(route);
+        if routes.is_empty() {
+            self.named.remove(name);
+        }
+        self.want_no_more(before);
+    }
+
+    fn want(&mut self, mask: Mask) {
+        match self.wants.iter_mut().find(|(wanted, _)| *wanted == mask) {
+            Some((_, count)) => *count += 1,
+            None => self.wants.push((mask, 1)),
+        }
+    }
+
+    fn want_no_more(&mut self, mask: Option<Mask>) {
+        let Some(at) = self.wants.iter().position(|(wanted, _)| Some(*wanted) == mask) else {
             return;
         };
-        if let Some(routes) = self.named.get_mut(name) {
-            routes.remove(route);
-            if routes.is_empty() {
-                self.named.remove(name);
+        if let Some((_, count)) = self.wants.get_mut(at) {
+            *count -= 1;
+            if *count == 0 {
+                self.wants.swap_remove(at);
             }
         }
     }
@@ -141,12 +173,7 @@ impl Watches {
             }
         };
         let watched = self.watched.entry(watch).or_default();
-        let routes = match name {
-            None => &mut watched.own,
-            Some(name) => watched.named.entry(name.to_owned()).or_default(),
-        };
-        let entry = routes.entry(route.clone()).or_default();
-        *entry = *entry | mask;
+        watched.hold(route, mask, name);
         let wanted = watched.wanted();
         let asked = watched.mask | mask;
         watched.mask = match asked == wanted || inotify.watch(object, wanted).is_err() {

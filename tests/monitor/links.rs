@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use liege::monitor::Monitor;
@@ -399,4 +399,35 @@ fn a_link_to_something_else_than_a_file_is_refused_until_it_leads_to_one() {
     fs::remove_dir(world.beside("thing")).unwrap();
     fs::write(world.beside("thing"), "").unwrap();
     assert_eq!(world.tells(), ["found a.ini"]);
+}
+
+/// How long the loop may be away, with room for an unoptimized build.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+#[test]
+fn hundreds_of_links_through_a_deep_directory_do_not_hold_the_loop() {
+    let mut world = World::new();
+    let deep: PathBuf = std::iter::repeat_n("deep", 60).collect();
+    fs::create_dir_all(world.beside(&deep)).unwrap();
+    for n in 0..300 {
+        world.link(Path::new("..").join(&deep).join(n.to_string()), &format!("{n}.ini"));
+    }
+    world.settle();
+    assert_eq!(world.notices.len(), 300, "each is looked at in the end");
+    for n in 0..300 {
+        fs::remove_file(world.at(format!("{n}.ini"))).unwrap();
+    }
+    world.settle();
+    assert!(world.longest() < A_MOMENT, "{:?}", world.longest());
+}
+
+#[test]
+fn a_thousand_links_in_a_circle_do_not_hold_the_loop() {
+    let mut world = World::new();
+    for n in 0..1000 {
+        world.link(format!("{}.ini", (n + 1) % 1000), &format!("{n}.ini"));
+    }
+    world.settle();
+    assert_eq!(world.notices.len(), 1000, "each is looked at in the end");
+    assert!(world.longest() < A_MOMENT, "{:?}", world.longest());
 }
