@@ -521,7 +521,7 @@ impl Vassal {
     /// The replacement, or the check, has ended; the current life goes on.
     fn next_ended(
         &mut self,
-        mut current: Box<Life>,
+        current: Box<Life>,
         (next, exit): (&Life, Exit),
         again: bool,
         turn: &mut Turn<'_>,
@@ -536,9 +536,7 @@ impl Vassal {
             return self.reload(current, turn);
         }
         if checked && !next.is_cursed() {
-            current.stop(turn.now, turn.rules, turn.out);
-            let then = Then::Begin(Lane::Budget);
-            return Phase::Stopping { life: current, other: None, then };
+            return self.stop(current, None, Then::Begin(Lane::Budget), turn);
         }
         if next.failed.is_none() && !next.is_cursed() {
             let why = format!("the replacement has ended ({exit}) before it was accepting");
