@@ -492,7 +492,11 @@ impl Files {
         match (ondemand::read(at, &beside), self.file(name)) {
             (Ok(on_demand), _) => (on_demand, is_firm),
             (Err(_), Some(file)) => (file.on_demand.clone(), false),
-            (Err(error), None) => (OnDemand::Fault(format!("cannot be read: {error}")), false),
+            (Err(error), None) => {
+                let beside = beside.display();
+                let why = format!("its address file {beside} cannot be read: {error}");
+                (OnDemand::Fault(why), false)
+            }
         }
     }
 }

@@ -27,33 +27,33 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
     // Looked at before it is opened: opening a device can have effects of its own.
     let stat = match dir::stat_at(directory, name, Links::Follow) {
         Err(error) if dir::is_nowhere(&error) => {
-            return fault("is a link that leads nowhere");
+            return fault(name, "is a link that leads nowhere; make what it names");
         }
         result => result?,
     };
     if stat.kind != Kind::File {
-        return fault("is no regular file");
+        return fault(name, "is no regular file; write the address into one");
     }
     let mut file = dir::open_file(directory, name)?;
     if dir::stat(file.as_fd())?.kind != Kind::File {
-        return fault("is no regular file");
+        return fault(name, "is no regular file; write the address into one");
     }
     let mut bytes = Vec::new();
     (&mut file).take(LONGEST).read_to_end(&mut bytes)?;
     let line = bytes.split(|byte| *byte < 32).next().unwrap_or_default();
     if line.len() as u64 == LONGEST {
-        return fault("holds no address: its first line is too long");
+        return fault(name, "holds no address: its first line is too long");
     }
     match str::from_utf8(line).map(str::trim) {
         Ok("") => Ok(OnDemand::No),
         Ok(address) => Ok(OnDemand::Address(address.to_owned())),
-        Err(_) => fault("holds no address: it is not UTF-8"),
+        Err(_) => fault(name, "holds no address: it is not UTF-8"),
     }
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the callers return it")]
-fn fault(why: &str) -> io::Result<OnDemand> {
-    Ok(OnDemand::Fault(why.to_owned()))
+fn fault(name: &OsStr, why: &str) -> io::Result<OnDemand> {
+    Ok(OnDemand::Fault(format!("its address file {} {why}", name.display())))
 }
 
 #[cfg(test)]
