@@ -358,8 +358,10 @@ impl Emperor {
         if self.notify.is_idle() {
             return;
         }
+        // Not processes: a check or a replacement is a second one of the same vassal.
+        let running = self.realm.vassals().filter(|v| v.current().is_some()).count();
         let failing = self.realm.vassals().filter(|v| v.history.last_error.is_some()).count();
-        let sent = self.notify.status(self.processes.len(), failing, self.now);
+        let sent = self.notify.status(running, failing, self.now);
         self.told(sent);
     }
 

@@ -1,6 +1,6 @@
 //! The signals of the emperor, and what it tells the service manager.
 
-use crate::support::{Liege, proc};
+use crate::support::{Liege, proc, program};
 use std::os::unix::net::UnixDatagram;
 
 #[test]
@@ -88,4 +88,26 @@ fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     hear("STATUS=The Emperor is governing 1 vassals");
     assert_eq!(emperor.end().code(), Some(0));
     hear("STOPPING=1");
+}
+
+#[test]
+fn the_service_manager_is_told_of_vassals_and_not_of_processes() {
+    let setup = Liege::in_temp_dir();
+    let socket = UnixDatagram::bind(setup.path("notify.sock")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let path = setup.path("notify.sock");
+    let emperor = setup
+        .env("NOTIFY_SOCKET", path.to_str().unwrap())
+        .vassal("one.ini", &program("/bin/sleep 1000"))
+        .start();
+    // The new file is checked by a second process, while the first one runs.
+    let old = emperor.running("one.ini");
+    emperor.touch("one.ini");
+    emperor.running_anew("one.ini", old);
+    assert_eq!(emperor.end().code(), Some(0));
+    let mut message = [0; 4096];
+    while let Ok(size) = socket.recv(&mut message) {
+        let told = String::from_utf8_lossy(&message[..size]);
+        assert!(!told.contains("governing 2"), "{told}");
+    }
 }
