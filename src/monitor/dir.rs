@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::eyes::{Eyes, News};
 use super::files::{Files, Scan, Turn};
 use super::filter::Filter;
+use super::marks::Mark;
 use super::trail::TRIES;
 use super::waits::{WRITER_SILENT, Wait};
 use super::watches::Route;
@@ -150,9 +151,10 @@ impl Dir {
         }
         self.home = Home::There(inode);
         self.source = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        // Links in it may start from elsewhere now.
-        for route in self.files.trails.all() {
-            self.files.trails.walk_again(&route, at);
+        // Links in it may start from elsewhere now; whoever is there is looked at once more then.
+        for route in self.files.trails.all().into_iter().filter(|route| *route != Route::Source) {
+            self.files.trails.mark_names(&route, Mark::Check, &mut self.news.marks);
+            self.news.moved.insert(route);
         }
         let scan = match (self.has_scanned, is_known) {
             (false, _) => Scan::First,
@@ -176,7 +178,7 @@ impl Dir {
         self.say(Level::Warning, &format!("{what}; waiting for it to come"), turn);
         self.eyes.look_away();
         self.home = Home::Gone(turn.now);
-        self.files.waits.clear();
+        self.files.forget_plans();
         if self.grace.is_zero() {
             self.files.lose_all(turn);
         }
@@ -192,7 +194,7 @@ impl Dir {
         }
         let again = Wait::retry(turn.now, self.trouble.as_ref().map(|trouble| &trouble.again));
         self.trouble = Some(Trouble { why, again });
-        self.files.waits.clear();
+        self.files.forget_plans();
     }
 
     /// Opens the directory, if it is still the one that is known.
@@ -268,10 +270,14 @@ impl Dir {
 
     /// Acts on what was told, as much as one call may do.
     fn work(&mut self, turn: &mut Turn<'_>) {
-        if !(self.news.marks.is_empty() && self.news.moved.is_empty()) {
-            match self.enter(turn) {
-                Some(at) => self.files.react(at.as_fd(), &mut self.news, turn),
-                None => (self.news.marks, self.news.moved) = Default::default(),
+        let is_told = !(self.news.marks.is_empty() && self.news.moved.is_empty());
+        if is_told || self.files.is_scanning() {
+            let told = std::mem::take(&mut self.news);
+            // Where this leads elsewhere, all there is looked at anyway.
+            if let Some(at) = self.enter(turn) {
+                self.news = told;
+                self.files.react(at.as_fd(), &mut self.news, turn);
+                self.files.go_on_scanning(at.as_fd(), turn);
             }
         }
         let is_done = self.news.marks.is_empty() && self.news.moved.is_empty();
@@ -306,7 +312,8 @@ impl Dir {
         }
         let is_due = self.blind.is_some() || !self.freq.is_zero();
         self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(turn.now + self.period()));
-        self.behind_since = (!self.news.is_empty()).then_some(turn.now);
+        let is_behind = !self.news.is_empty() || self.files.is_scanning();
+        self.behind_since = is_behind.then_some(turn.now);
     }
 
     /// When the vassals of a missing directory are given up.

@@ -1,6 +1,6 @@
 //! What is known of each name in one directory, and how looking at it turns into sightings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -93,13 +93,17 @@ pub(super) struct Files {
     links: Links,
     writer_silent: Duration,
     known: BTreeMap<OsString, Box<Known>>,
+    /// What a scan has not come to yet, and why a difference there would matter.
+    unseen: VecDeque<OsString>,
+    unseen_why: Why,
 }
 
 impl Files {
     /// Nothing is known yet. `writer_silent` is how long a silent writer is waited for.
     pub(super) fn new(filter: Filter, links: Links, writer_silent: Duration) -> Self {
-        let (trails, waits, known) = Default::default();
-        Self { trails, waits, filter, links, writer_silent, known }
+        let (trails, waits, known, unseen) = Default::default();
+        let unseen_why = Why::Settle;
+        Self { trails, waits, filter, links, writer_silent, known, unseen, unseen_why }
     }
 
     /// How many vassals there are.
@@ -115,9 +119,20 @@ impl Files {
             .collect()
     }
 
+    /// Whether a scan is not over yet.
+    pub(super) fn is_scanning(&self) -> bool {
+        !self.unseen.is_empty()
+    }
+
+    /// The directory cannot be looked at: what was to be looked at in it is found out anew when it can.
+    pub(super) fn forget_plans(&mut self) {
+        self.waits.clear();
+        self.unseen.clear();
+    }
+
     /// The directory is gone, and everything with it.
     pub(super) fn lose_all(&mut self, turn: &mut Turn<'_>) {
-        self.waits.clear();
+        self.forget_plans();
         for (name, known) in std::mem::take(&mut self.known) {
             self.trails.assign(&name, Vec::new());
             if known.file.is_some() {
@@ -149,11 +164,15 @@ impl Files {
     }
 
     fn react_to(&mut self, at: BorrowedFd<'_>, name: &OsStr, mark: Mark, turn: &mut Turn<'_>) {
-        let is_being_written = self.waits.get(name).is_some_and(|wait| wait.why == Why::Writer);
+        let why = self.waits.get(name).map(|wait| wait.why);
+        let is_being_written = why == Some(Why::Writer);
+        let has_arrived = why == Some(Why::Arrived);
         match mark {
             Mark::Look => self.look(at, name, Patience::Some, turn),
             Mark::Renamed => self.look(at, name, Patience::None(None), turn),
             Mark::Check | Mark::Write | Mark::Target if is_being_written => {}
+            // Looked at soon, as one that was there.
+            Mark::Check if has_arrived => {}
             Mark::Check => self.check(at, name, turn),
             Mark::Write => self.wait_for_writer(at, name, turn),
             Mark::Target => self.wait(at, name, SETTLED, turn),
@@ -260,7 +279,8 @@ impl Files {
         missed
     }
 
-    /// Compares the whole directory with what is known.
+    /// Compares the whole directory with what is known: the first time at once, later as much of it as one
+    /// call may do.
     ///
     /// # Errors
     /// The directory could not be read; everything is as it was.
@@ -274,19 +294,33 @@ impl Files {
         let is_ours = |name: &OsStr| matches!(filter.judge(name), Name::Vassal | Name::Refused(_));
         let mut names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
         names.extend(self.known.keys().cloned());
-        for name in names {
-            let before = turn.out.sightings.len();
-            match scan {
-                Scan::First => {
+        self.unseen.clear();
+        match scan {
+            Scan::First => {
+                let before = turn.out.sightings.len();
+                for name in names {
                     self.look(at, &name, Patience::None(None), turn);
-                    turn.out.was_there(before);
                 }
-                Scan::Arrival => self.glance(at, &name, Why::Arrived, turn),
-                Scan::Blind => self.glance(at, &name, Why::Settle, turn),
-                Scan::Check => self.glance(at, &name, Why::Missed, turn),
+                turn.out.was_there(before);
+                return Ok(());
             }
+            Scan::Arrival => self.unseen_why = Why::Arrived,
+            Scan::Blind => self.unseen_why = Why::Settle,
+            Scan::Check => self.unseen_why = Why::Missed,
         }
+        self.unseen.extend(names);
+        self.go_on_scanning(at, turn);
         Ok(())
+    }
+
+    /// Goes on with the scan that is under way, as far as one call may.
+    pub(super) fn go_on_scanning(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) {
+        let start = self.trails.effort();
+        while self.trails.effort_since(start) < MOST_EFFORT
+            && let Some(name) = self.unseen.pop_front()
+        {
+            self.glance(at, &name, self.unseen_why, turn);
+        }
     }
 
     /// Compares one name with what is known; what is different must stay so for a moment.

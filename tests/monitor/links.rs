@@ -414,6 +414,12 @@ fn hundreds_of_links_through_a_deep_directory_do_not_hold_the_loop() {
     }
     world.settle();
     assert_eq!(world.notices.len(), 300, "each is looked at in the end");
+    world.rescan();
+    world.settle();
+    fs::rename(world.at(""), world.beside("elsewhere")).unwrap();
+    world.settle();
+    fs::rename(world.beside("elsewhere"), world.at("")).unwrap();
+    world.settle();
     for n in 0..300 {
         fs::remove_file(world.at(format!("{n}.ini"))).unwrap();
     }

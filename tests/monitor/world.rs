@@ -97,6 +97,7 @@ impl World {
         let mut world = Self::of(options);
         world.root = Some(root);
         world.rescan();
+        world.longest = Duration::ZERO;
         world
     }
 
@@ -154,9 +155,7 @@ impl World {
     }
 
     pub fn rescan(&mut self) {
-        let mut out = Out::default();
-        self.monitor.rescan(self.now(), &mut out);
-        self.take_in(out);
+        self.call(Dir::rescan);
     }
 
     pub fn read(&mut self) {
@@ -177,7 +176,7 @@ impl World {
         self.take_in(out);
     }
 
-    /// The processor time of the longest call so far, but for rescans.
+    /// The processor time of the longest call after the first look.
     pub fn longest(&self) -> Duration {
         self.longest
     }
