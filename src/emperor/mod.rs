@@ -113,6 +113,7 @@ pub struct Emperor {
     stats: stats::Stats,
     notify: notify::Notifier,
     signals: SignalFd,
+    status_log: signals::StatusLog,
     keeper: Option<setup::KeeperHandle>,
     superior: Option<OwnedFd>,
     identity: setup::Identity,
@@ -225,6 +226,7 @@ impl Emperor {
             self.stats.deadline(),
             self.notify.deadline(),
             self.forks.deadline(),
+            self.status_log.due,
         ];
         let more = (self.more_strangers || !self.events.is_empty()).then_some(self.now);
         monitors.chain(own.into_iter().flatten()).chain(more).min()
@@ -250,6 +252,9 @@ impl Emperor {
         }
         if due(self.forks.deadline()) {
             self.look_at_forks();
+        }
+        if due(self.status_log.due) {
+            self.log_status();
         }
         if due(self.realm.deadline()) {
             self.happen(Event::Time);

@@ -197,6 +197,7 @@ impl Emperor {
             stats,
             notify,
             signals,
+            status_log: super::signals::StatusLog::default(),
             keeper,
             superior,
             identity: identity(),

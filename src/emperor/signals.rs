@@ -1,5 +1,7 @@
 //! Signals to events, and the dead whom nobody knows.
 
+use std::time::{Duration, Instant};
+
 use crate::log::escaped;
 use crate::state::Event;
 use crate::sys::clock;
@@ -12,6 +14,16 @@ use super::Emperor;
 const MAX_STRANGERS: usize = 256;
 /// Signals read in one wake-up; each kind is queued once, but real-time ones.
 const MAX_SIGNALS: usize = 64;
+/// The state of all vassals is written no more often than this, however many ask for it.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// When the state of all vassals is written into the log.
+#[derive(Debug, Default)]
+pub(super) struct StatusLog {
+    written: Option<Instant>,
+    /// Somebody has asked for it too soon.
+    pub due: Option<Instant>,
+}
 
 impl Emperor {
     pub(super) fn read_signals(&mut self) {
@@ -52,7 +64,7 @@ impl Emperor {
                 self.log.notice(format_args!("{name} from {from}: the blacklist is forgotten"));
                 self.happen(Event::ForgetBlacklist);
             }
-            "SIGUSR1" => self.log_status(),
+            "SIGUSR1" => self.status_is_wanted(),
             "SIGUSR2" => {
                 self.log.reopen();
                 super::setup::lend_output(&self.log);
@@ -104,8 +116,17 @@ impl Emperor {
         self.more_strangers = true;
     }
 
+    fn status_is_wanted(&mut self) {
+        let next = self.status_log.written.map(|last| last + STATUS_PAUSE);
+        match next.filter(|next| *next > self.now) {
+            Some(later) => self.status_log.due = Some(later),
+            None => self.log_status(),
+        }
+    }
+
     /// One line for each vassal, in uWSGI's words and ours.
-    fn log_status(&mut self) {
+    pub(super) fn log_status(&mut self) {
+        self.status_log = StatusLog { written: Some(self.now), due: None };
         let names: Vec<String> =
             self.realm.vassals().map(|vassal| self.label(&vassal.key)).collect();
         for (vassal, name) in self.realm.vassals().zip(names) {

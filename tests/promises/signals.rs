@@ -50,6 +50,26 @@ fn winch_looks_again() {
 }
 
 #[test]
+fn a_storm_of_usr1_writes_the_state_once_a_second_and_at_its_end() {
+    // Two, as a line that is the same as the last one is only counted.
+    let emperor =
+        Liege::in_temp_dir().app("one.ini", "do=ready").app("two.ini", "do=ready").start();
+    emperor.running("one.ini");
+    emperor.running("two.ini");
+    let pid = emperor.emperor_pid();
+    let count = || emperor.log().matches("vassal instance one.ini").count();
+    let start = std::time::Instant::now();
+    for _ in 0..200 {
+        proc::kill(pid, libc::SIGUSR1);
+        // It answers, so the signal has been read.
+        emperor.stats();
+    }
+    let written = count();
+    assert!(written <= start.elapsed().as_secs() as usize + 1, "{written}: {:?}", start.elapsed());
+    emperor.wait_until("one that came too soon is obeyed later", || count() >= 2);
+}
+
+#[test]
 fn ten_thousand_signals_are_survived_and_the_last_counts() {
     let emperor = Liege::in_temp_dir().app("one.ini", "do=ready,accepting,loyal").start();
     emperor.wait_until("it has spoken", || emperor.stats().vassal("one.ini").number("loyal") == 1);
