@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::throttle::{Throttle, Ticket};
 use super::timers::Timers;
 use super::vassal::{Lane, Turn, Vassal, Want};
-use super::{Effect, Event, File, Key, LifeEvent, LifeId, Origin, Role, Rules, VassalId};
+use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Origin, Role, Rules, VassalId};
 
 /// A life holds its place in the start budget no longer than this.
 const SLOT: Duration = Duration::from_secs(1);
@@ -290,9 +290,15 @@ impl Realm {
         }
         end.killed = true;
         end.kill_at = now + LAST_WAIT;
-        let lives = self.vassals.values().flat_map(|v| [v.current(), v.other()]).flatten();
-        let born = lives.filter(|life| !life.is_asked());
-        sink.out.extend(born.map(|life| Effect::Kill(life.id)));
+        for vassal in self.vassals.values() {
+            let lives = [vassal.current(), vassal.other()].into_iter().flatten();
+            let mut born = lives.filter(|life| !life.is_asked()).peekable();
+            if born.peek().is_some() {
+                let why = "the mercy is over";
+                sink.out.push(Effect::Note(vassal.id, Note::Killed { why }));
+            }
+            sink.out.extend(born.map(|life| Effect::Kill(life.id)));
+        }
         if !self.hooks.is_empty() {
             sink.out.push(Effect::KillHooks);
         }
