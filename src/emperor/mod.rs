@@ -106,6 +106,8 @@ pub struct Emperor {
     pauses: pauses::Pauses,
     /// Sessions whose leader is reaped, until nobody of them is found: what is left is ended.
     ended_sessions: HashSet<i32>,
+    /// The kernel has told who our children are when it was asked last.
+    lists_children: bool,
     template: Template,
     null: OwnedFd,
     ondemand: ondemand::Options,

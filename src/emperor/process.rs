@@ -480,8 +480,14 @@ impl Emperor {
                 left.insert(pid, session);
             }
         });
+        let was_listed = std::mem::replace(&mut self.lists_children, listed.is_ok());
         if let Err(error) = listed {
-            self.log.warning(format_args!("cannot list the children of the emperor: {error}"));
+            if was_listed {
+                self.log.warning(format_args!(
+                    "cannot list the children of the emperor: {error}; what a program leaves behind in its \
+                     session stays until the end; mount /proc"
+                ));
+            }
             return;
         }
         self.ended_sessions = left.values().copied().collect();

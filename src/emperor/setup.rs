@@ -183,6 +183,7 @@ impl Emperor {
             helpers: super::helpers::Helpers::default(),
             pauses: super::pauses::Pauses::default(),
             ended_sessions: std::collections::HashSet::new(),
+            lists_children: true,
             more_strangers: false,
             max_vassals: max_vassals(),
             lost_turns: 0,

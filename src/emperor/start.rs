@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::config::{self, EmperorConfig, Faults, Invocation};
 use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
 
-use crate::sys::creds;
+use crate::sys::{creds, process};
 
 use super::Emperor;
 use super::setup::{self, Given};
@@ -46,7 +46,7 @@ pub fn configuration(call: &Invocation) -> Result<Option<EmperorConfig>, Faults>
 
 /// Runs an emperor with this configuration until it is over; gives the exit status.
 pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u8 {
-    let own_program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    let own_program = own_program();
     // The keeper is this process, the emperor its child.
     let keeper = setup::wants_keeper(&config, &environment).then(std::process::id);
     let given = Given { environment, own_program, keeper };
@@ -66,6 +66,13 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
         Ok(ended) => ended.code(),
         Err(error) => complain(&format!("cannot start under a keeper: {error}")),
     }
+}
+
+/// The program that is the stage: this one. Without `/proc` it is known by how it was started.
+fn own_program() -> PathBuf {
+    let started_as = || std::path::absolute(process::executed_as()?).ok();
+    let found = std::env::current_exe().ok().or_else(started_as);
+    found.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
 fn govern(config: &EmperorConfig, given: &Given) -> u8 {

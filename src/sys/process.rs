@@ -10,7 +10,7 @@ use std::num::NonZeroI32;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::signal::{Queued, Signal};
 use super::{check, check_long, retry};
@@ -370,6 +370,24 @@ fn waitid_raw(kind: libc::idtype_t, id: libc::id_t, options: c_int) -> io::Resul
         check(unsafe { libc::waitid(kind, id, &raw mut info, options) })
     })?;
     Ok(info)
+}
+
+/// The path by which this program was executed, where `/proc` cannot tell; a relative one counts from
+/// where that was.
+///
+/// # Source
+/// getauxval(3), `AT_EXECFN`.
+pub fn executed_as() -> Option<PathBuf> {
+    // SAFETY: a number goes in, a number comes out.
+    let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    let name: *const c_char = std::ptr::with_exposed_provenance(usize::try_from(address).ok()?);
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: for this key it is the address of a string that the kernel has put above the first stack, where
+    // it stays, and nobody writes, for as long as the process has this program.
+    let name = unsafe { CStr::from_ptr(name) };
+    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
 /// When a process was started, in clock ticks since boot; with the pid it names one process for

@@ -13,7 +13,7 @@ use libc::c_int;
 
 use super::address::Raw;
 pub use super::address::{Address, MAX_PATH};
-use super::{check, retry};
+use super::{check, check_long, retry};
 
 /// Whether `accept` on a listener waits; it is a property that all who share the listener see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,8 +211,7 @@ fn remove_stale(path: &Path, raw: &Raw) -> Result<(), SocketError> {
 /// Sets mode and owner of the unix socket at `path`.
 ///
 /// The file is opened without following a link and looked at before anything is changed, so a name that
-/// somebody has swapped meanwhile is left alone. The mode goes through `/proc`, as chmod(2) of an
-/// `O_PATH` descriptor must before Linux 6.6.
+/// somebody has swapped meanwhile is left alone.
 ///
 /// # Errors
 /// `EADDRINUSE` if it is no socket; `EPERM` if the owner may not be changed.
@@ -229,15 +228,30 @@ pub fn set_attributes(path: &Path, mode: Option<u32>, owner: Owner) -> Result<()
     if !file.metadata().map_err(failed("fstat"))?.file_type().is_socket() {
         return Err(failed("chmod")(io::Error::from_raw_os_error(libc::EADDRINUSE)));
     }
-    let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     if owner != Owner::default() {
-        std::os::unix::fs::chown(&file, owner.uid, owner.gid).map_err(failed("chown"))?;
+        std::os::unix::fs::chown(&path, owner.uid, owner.gid).map_err(failed("chown"))?;
     }
-    if let Some(mode) = mode {
-        let mode = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(&file, mode).map_err(failed("chmod"))?;
+    match mode {
+        Some(mode) if change_mode(file.as_fd(), mode).is_err() => {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, mode).map_err(failed("chmod"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// fchmodat2(2) of an `O_PATH` descriptor, which needs no `/proc`.
+///
+/// # Errors
+/// `ENOSYS` before Linux 6.6.
+fn change_mode(object: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    /// The same on every architecture that is built for; libc does not name it for all of them.
+    const FCHMODAT2: libc::c_long = 452;
+    let (name, flags) = (c"", libc::AT_EMPTY_PATH);
+    // SAFETY: the name is a string that lives for ever, the rest are integers; nothing of ours is written.
+    let done = unsafe { libc::syscall(FCHMODAT2, object.as_raw_fd(), name.as_ptr(), mode, flags) };
+    check_long(done).map(drop)
 }
 
 /// Longest queue of connections that the kernel grants (`net.core.somaxconn`).

@@ -530,3 +530,26 @@ fn a_program_that_dies_at_once_for_any_reason_is_reported_with_it() {
     });
     undisturbed(&emperor);
 }
+
+#[test]
+fn without_proc_it_starts_stops_and_clears_away_all_the_same() {
+    let unshare = std::process::Command::new("unshare").args(["-m", "true"]).output();
+    if !is_root() || !unshare.is_ok_and(|output| output.status.success()) {
+        skip!("needs root and unshare(1), to take /proc away");
+    }
+    let away = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
+    let emperor = Liege::in_temp_dir()
+        .before(&["unshare", "-m", "sh", "-c", away])
+        .option("--emperor-throttle", "100")
+        .vassal("one.ini", &program("/bin/sleep 1000"))
+        .vassal("bad.ini", &program("/bin/false"))
+        .start();
+    let pid = emperor.running("one.ini");
+    emperor.wait_until("the bad one has died again and again", || {
+        emperor.stats().find("bad.ini").is_some_and(|vassal| vassal.number("deaths") > 3)
+    });
+    // One line, not one for each death.
+    assert_eq!(emperor.log().matches("cannot list the children").count(), 1, "{}", emperor.log());
+    assert_eq!(emperor.end().code(), Some(0));
+    assert!(!proc::lives(pid));
+}
