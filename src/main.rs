@@ -43,12 +43,24 @@ fn work(call: Invocation) -> ExitCode {
     }
     match configuration(&call) {
         Ok(Some(config)) => ExitCode::from(start(config, call.env)),
+        Ok(None) if call.args.is_empty() && !call.env.iter().any(is_option) => say(&Output {
+            err: "liege: nothing to do: name a directory of vassal files, liege --emperor DIR, or see \
+                  liege --help\n"
+                .to_owned(),
+            status: 1,
+            ..Output::default()
+        }),
         Ok(None) => vassal(call.args),
         Err(faults) => {
             let err = faults.0.iter().map(|fault| format!("liege: {fault}\n")).collect();
             say(&Output { err, status: faults.status(), ..Output::default() })
         }
     }
+}
+
+/// Options may come by the environment alone.
+fn is_option((name, _): &(OsString, OsString)) -> bool {
+    name.as_encoded_bytes().starts_with(b"UWSGI_")
 }
 
 /// Becomes the program of a vassal, or an emperor that is one.

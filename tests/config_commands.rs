@@ -56,6 +56,14 @@ impl From<Output> for Said {
 const GOOD: &str = "[uwsgi]\nunprivileged-binary-patch-arg = sleep 1\n";
 
 #[test]
+fn liege_alone_says_how_it_is_used() {
+    let said = Place::new().run(&[]);
+    assert_eq!((said.status, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("--emperor DIR") && said.err.contains("--help"), "{}", said.err);
+    assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+}
+
+#[test]
 fn check_tells_all_faults_of_all_files_with_their_places() {
     let place = Place::new()
         .file("v/good.ini", GOOD)
