@@ -51,10 +51,7 @@ fn work(call: Invocation) -> ExitCode {
             ..Output::default()
         }),
         Ok(None) => vassal(call.args),
-        Err(faults) => {
-            let err = faults.0.iter().map(|fault| format!("liege: {fault}\n")).collect();
-            say(&Output { err, status: faults.status(), ..Output::default() })
-        }
+        Err(faults) => say(&command::refused(&faults)),
     }
 }
 

@@ -62,7 +62,8 @@ fn check_case(name: &str, problems: &mut Vec<String>) {
     env.push(("HOME".into(), "/nonexistent".into()));
     let cwd = root.join(case["cwd"].as_str().unwrap()).canonicalize().unwrap();
     let expect = &case["expect"];
-    match (run(&Invocation::new(args, env, cwd)), expect["status"].as_u64().unwrap()) {
+    let call = Invocation { run: liege::sys::command::output, ..Invocation::new(args, env, cwd) };
+    match (run(&call), expect["status"].as_u64().unwrap()) {
         (Ok(resolved), 0) => {
             let got: Vec<(String, String)> =
                 resolved.settings.into_iter().map(|s| (s.key, s.value)).collect();

@@ -126,6 +126,92 @@ fn check_of_an_emperor_checks_all_its_vassals_with_their_templates() {
 }
 
 #[test]
+fn check_goes_on_to_the_vassals_of_an_emperor_that_has_faults_itself() {
+    let place = Place::new()
+        .file("e.ini", "[uwsgi]\nemperor = v\nemperor-throttle = fast\nset = x\nemperor = gone\n")
+        .file("v/a.ini", GOOD)
+        .file("v/b.ini", &format!("{GOOD}processes = -1\n"));
+    for args in [&["check", "e.ini"][..], &["e.ini", "--check"]] {
+        let said = place.run(args);
+        for told in [
+            "liege: e.ini:3: emperor-throttle: 'fast'",
+            "liege: e.ini:4: set: 'x'",
+            "liege: e.ini:5: emperor: ",
+            "liege: v/b.ini:3: processes: '-1'",
+        ] {
+            assert!(said.err.contains(told), "{told} is missing in:\n{}", said.err);
+        }
+        assert_eq!((said.status, said.out.as_str()), (1, "4 checked, 3 with faults\n"));
+    }
+}
+
+#[test]
+fn a_template_that_is_wrong_is_told_once_at_the_line_that_names_it_to_the_vassals() {
+    let place = Place::new()
+        .file(
+            "e.ini",
+            "[uwsgi]\nemperor = v\nvassals-include = gone.ini\nvassals-inherit = %d/bad.ini\nvassals-set = \
+             threads=x\n",
+        )
+        .file("bad.ini", "[uwsgi]\nprocesses = y\n")
+        .file("v/a.ini", GOOD)
+        .file("v/b.ini", GOOD);
+    let said = place.run(&["check", "e.ini"]);
+    for told in [
+        "liege: e.ini:3: include: gone.ini: cannot open",
+        "bad.ini:2: processes: 'y' is no number (expected 0 to 2147483647) (included from e.ini:4)",
+        "liege: e.ini:5: threads: 'x' is no number",
+    ] {
+        assert_eq!(said.err.matches(told).count(), 1, "{told}, once, in:\n{}", said.err);
+    }
+    assert_eq!((said.status, said.out.as_str()), (1, "3 checked, 2 with faults\n"));
+    let told: Value = serde_json::from_str(&place.run(&["check", "--json", "e.ini"]).out).unwrap();
+    for vassal in [1, 2] {
+        let fault = &told["files"][vassal]["faults"][0];
+        assert_eq!((&fault["file"], &fault["line"]), (&json!("e.ini"), &json!(3)), "{told}");
+    }
+}
+
+#[test]
+fn a_command_that_never_ends_ends_the_check() {
+    let place = Place::new().file("a.ini", &format!("{GOOD}env = A=@(exec://sleep 1000)\n"));
+    let run = |command| {
+        Command::new(env!("CARGO_BIN_EXE_liege"))
+            .args([command, "a.ini"])
+            .current_dir(place.path())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    for child in ["check", "config"].map(run) {
+        let said = Said::from(child.wait_with_output().unwrap());
+        let told = "liege: a.ini:3: env: @(exec://sleep 1000): the commands of this configuration take longer";
+        assert!(said.err.starts_with(told), "{}", said.err);
+        assert_eq!(said.status, 1);
+    }
+}
+
+#[test]
+fn a_start_tells_the_faults_of_reading_and_checking_together_twenty_of_them() {
+    let place = Place::new().file("e.ini", "[uwsgi]\nemperor = .\nset = x\nemperor-throttle = y\n");
+    let said = place.run(&["e.ini", "--zork", "--ini", "gone.ini", "-Z"]);
+    assert_eq!(said.status, 1);
+    let told = "liege: command line: --zork: is no option\nliege: command line: -Z is no letter of an option\n\
+                liege: command line: --ini: gone.ini: cannot open";
+    assert!(said.err.starts_with(told), "{}", said.err);
+    let said = place.run(&["e.ini"]);
+    assert!(
+        said.err.contains("e.ini:3: set: 'x'") && said.err.contains("e.ini:4: emperor-throttle")
+    );
+    let place =
+        place.file("e.ini", &("[uwsgi]\nemperor = .\n".to_owned() + &"set = x\n".repeat(50)));
+    let said = place.run(&["e.ini"]);
+    assert_eq!(said.err.lines().count(), 21);
+    assert!(said.err.ends_with("liege: 30 more faults; liege check tells all\n"), "{}", said.err);
+}
+
+#[test]
 fn check_tells_the_slips_of_an_emperor_that_has_faults_too() {
     let text = "[uwsgi]\nemperor = .\nemperor-throttel = 5\nemperor-freq = x\n";
     let place = Place::new().file("v/e.ini", text);

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::opts::key::{Block, Test};
 
 use super::magic::hostname;
+use super::pattern;
 use super::read::Reader;
 use super::setting::Origin;
 
@@ -96,32 +97,8 @@ impl Reader<'_> {
         is_true.then(|| Some(text.to_owned()))
     }
 
-    fn names(&self, pattern: &str) -> Result<Vec<Option<String>>, String> {
-        let escaped = glob::Pattern::escape(&self.call.cwd.to_string_lossy());
-        let whole = if pattern.starts_with('/') {
-            pattern.to_owned()
-        } else {
-            format!("{escaped}/{pattern}")
-        };
-        let options = glob::MatchOptions {
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-            ..glob::MatchOptions::default()
-        };
-        let found = glob::glob_with(&whole, options)
-            .map_err(|error| format!("'{pattern}' is no pattern: {}", error.msg))?;
-        let names: Vec<String> = found
-            .filter_map(Result::ok)
-            .take(MAX_WORDS + 1)
-            .map(|path| {
-                let name = if pattern.starts_with('/') {
-                    path.as_path()
-                } else {
-                    path.strip_prefix(&self.call.cwd).unwrap_or(&path)
-                };
-                name.to_string_lossy().into_owned()
-            })
-            .collect();
+    fn names(&mut self, pattern: &str) -> Result<Vec<Option<String>>, String> {
+        let names = pattern::names(&self.call.cwd, pattern, &mut self.looked_at)?;
         // As the shell does: a pattern that nothing matches stands for itself.
         let names = if names.is_empty() { vec![pattern.to_owned()] } else { names };
         Ok(each(names.into_iter()))

@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints: an [`Output`] says what goes where, and the status.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
@@ -13,10 +14,13 @@ use serde_json::{Value, json};
 
 use crate::opts::{self, Kind, help, roff};
 
-use super::setting::{Fault, Origin, Setting};
+use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::{
     EmperorConfig, Invocation, Mode, Reading, Resolved, accounts, emperor, read, values, vassal,
 };
+
+/// Most faults that a start tells.
+const MAX_AT_START: usize = 20;
 
 /// What a command prints, and its exit status: 0 good, 1 faults, 2 wrong use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +78,17 @@ pub fn instead(call: &Invocation, accounts: &Accounts) -> Option<Output> {
         Mode::Check => check_emperor(call, accounts),
         Mode::Run | Mode::ShowConfig | Mode::ShowConfigJson | Mode::Get(_) => show(call, &mode),
     })
+}
+
+/// What a start says that the configuration does not allow.
+#[must_use]
+pub fn refused(faults: &Faults) -> Output {
+    let (said, rest) = faults.0.split_at(faults.0.len().min(MAX_AT_START));
+    let mut err = lines(said, "");
+    if !rest.is_empty() {
+        let _ = writeln!(err, "liege: {} more faults; liege check tells all", rest.len());
+    }
+    Output { err, status: faults.status(), ..Output::default() }
 }
 
 fn manual(template: &Path) -> Output {
@@ -169,10 +184,10 @@ pub fn check(args: &[OsString], call: &Invocation, accounts: &Accounts) -> Outpu
                     for file in files {
                         let file = name.join(file);
                         let call = as_vassal(call, &file, &Around::default());
-                        reports.push(one_vassal(&file, read(&call), accounts));
+                        reports.push(one_vassal(&file, &read(&call), accounts));
                     }
                 }
-                Err(fault) => reports.push(Report::new(name, vec![fault])),
+                Err(fault) => reports.push(Report::of_fault(name, fault)),
             }
             continue;
         }
@@ -211,13 +226,8 @@ struct Report {
 }
 
 impl Report {
-    fn new(name: &Path, faults: Vec<Fault>) -> Self {
-        Self { name: name.to_owned(), faults, warnings: Vec::new() }
-    }
-
-    fn warning(mut self, warnings: Vec<Fault>) -> Self {
-        self.warnings = warnings;
-        self
+    fn of_fault(name: &Path, fault: Fault) -> Self {
+        Self { name: name.to_owned(), faults: vec![fault], warnings: Vec::new() }
     }
 }
 
@@ -242,10 +252,15 @@ fn told(reports: &[Report], as_json: bool) -> Output {
             status,
         };
     }
+    // What is wrong with a template is wrong in every vassal, and told once.
+    let mut told = HashSet::new();
     let mut err = String::new();
     for report in reports {
-        err.push_str(&lines(&report.faults, ""));
-        err.push_str(&lines(&report.warnings, "warning: "));
+        let all = lines(&report.faults, "") + &lines(&report.warnings, "warning: ");
+        for line in all.lines().filter(|line| told.insert((*line).to_owned())) {
+            err.push_str(line);
+            err.push('\n');
+        }
     }
     let out = format!("{} checked, {bad} with faults\n", reports.len());
     Output { out, err, status }
@@ -285,9 +300,16 @@ fn as_vassal(call: &Invocation, file: &Path, around: &Around) -> Invocation {
         Some("ini") => "--ini",
         _ => "--config",
     };
-    let itself = [OsString::from(option), OsString::from(name)];
+    let itself = Located {
+        value: [OsString::from(option), OsString::from(name)],
+        key: String::new(),
+        origin: Origin::CommandLine,
+    };
+    let all = || around.before.iter().chain([&itself]).chain(&around.after);
     Invocation {
-        args: around.before.iter().chain(&itself).chain(&around.after).cloned().collect(),
+        args: all().flat_map(|said| said.value.iter().cloned()).collect(),
+        // A template that is missing is the fault of the line that names it to all vassals.
+        written_at: all().map(|said| said.origin.apart()).collect(),
         env: call.env.iter().filter_map(as_inherited).collect(),
         cwd: call.cwd.join(dir),
         shown: dir.to_owned(),
@@ -296,6 +318,8 @@ fn as_vassal(call: &Invocation, file: &Path, around: &Around) -> Invocation {
         now: call.now,
         opened: None,
         commands: is_trusted(call, file),
+        patience: call.patience,
+        run: call.run,
         descriptor: call.descriptor,
     }
 }
@@ -325,51 +349,54 @@ fn as_inherited((name, value): &(OsString, OsString)) -> Option<(OsString, OsStr
     Some((name, value.clone()))
 }
 
-/// Reads and checks one configuration, of a vassal or an emperor, as its settings tell.
+/// Checks one configuration, of a vassal or an emperor, as its settings tell.
 fn one(call: &Invocation, name: &Path, accounts: &Accounts) -> Vec<Report> {
     let reading = read(call);
     if reading.resolved.is_emperors() {
         one_emperor(call, name, (reading, accounts))
     } else {
-        vec![one_vassal(name, reading, accounts)]
+        vec![one_vassal(name, &reading, accounts)]
     }
 }
 
-fn one_vassal(name: &Path, reading: Reading, accounts: &Accounts) -> Report {
-    let unknown = unknown_accounts(&reading, accounts);
-    let warnings = reading.resolved.warnings.clone();
-    let mut report = match vassal::judge(reading) {
-        Ok((_, config)) => Report::new(name, Vec::new()).warning(config.warnings),
-        Err(faults) => Report::new(name, faults.0).warning(warnings),
-    };
-    report.faults.extend(unknown);
+fn one_vassal(name: &Path, reading: &Reading, accounts: &Accounts) -> Report {
+    let mut report = judged(name, reading, |resolved| Ok(vassal::check(resolved)?.warnings));
+    report.faults.extend(unknown_accounts(reading, accounts));
     report
 }
 
-/// An emperor, and all its vassals if it could be started itself.
+/// An emperor, and all its vassals as far as its own faults let them be known.
 fn one_emperor(
     call: &Invocation,
     name: &Path,
     (reading, accounts): (Reading, &Accounts),
 ) -> Vec<Report> {
-    let warnings = reading.resolved.warnings.clone();
-    match emperor::judge(reading) {
-        Ok((_, config)) => {
-            let vassals = vassals(call, &config, accounts);
-            let own = Report::new(name, Vec::new()).warning(config.warnings);
-            std::iter::once(own).chain(vassals).collect()
-        }
-        Err(faults) => vec![Report::new(name, faults.0).warning(warnings)],
+    let mut reports = vec![of_emperor(name, &reading)];
+    if reading.is_whole {
+        let config = emperor::as_far_as_right(&reading.resolved);
+        reports.extend(vassals(call, &config, accounts));
     }
+    reports
 }
 
-/// An emperor that is a vassal, without its own vassals: it may be one of them.
-fn below(name: &Path, reading: Reading) -> Report {
+/// An emperor, without its vassals: it may be one of them.
+fn of_emperor(name: &Path, reading: &Reading) -> Report {
+    judged(name, reading, |resolved| Ok(emperor::check(resolved)?.warnings))
+}
+
+fn judged(
+    name: &Path,
+    reading: &Reading,
+    check: fn(&Resolved) -> Result<Vec<Fault>, Faults>,
+) -> Report {
     let warnings = reading.resolved.warnings.clone();
-    match emperor::judge(reading) {
-        Ok((_, config)) => Report::new(name, Vec::new()).warning(config.warnings),
-        Err(faults) => Report::new(name, faults.0).warning(warnings),
+    if reading.faults.0.is_empty() {
+        return match check(&reading.resolved) {
+            Ok(warnings) => Report { name: name.to_owned(), faults: Vec::new(), warnings },
+            Err(faults) => Report { name: name.to_owned(), faults: faults.0, warnings },
+        };
     }
+    Report { name: name.to_owned(), faults: reading.faults_with(check).0, warnings }
 }
 
 /// Names of users and groups that nobody has, wherever they stand.
@@ -415,44 +442,46 @@ fn vassals(call: &Invocation, config: &EmperorConfig, accounts: &Accounts) -> Ve
                     let file = Path::new(dir).join(file);
                     let reading = read(&as_vassal(call, &file, &around));
                     reports.push(match reading.resolved.is_emperors() {
-                        true => below(&file, reading),
-                        false => one_vassal(&file, reading, accounts),
+                        true => of_emperor(&file, &reading),
+                        false => one_vassal(&file, &reading, accounts),
                     });
                 }
             }
             Err(fault) => {
-                reports.push(Report::new(Path::new(dir), vec![source.fault(fault.message)]))
+                reports.push(Report::of_fault(Path::new(dir), source.fault(fault.message)))
             }
         }
     }
     reports
 }
 
-/// What an emperor puts around the name of a vassal on its command line.
+/// What an emperor puts around the name of a vassal on its command line: pairs of option and value.
 #[derive(Default)]
 struct Around {
-    before: Vec<OsString>,
-    after: Vec<OsString>,
+    before: Vec<Located<[OsString; 2]>>,
+    after: Vec<Located<[OsString; 2]>>,
 }
 
 impl Around {
     fn of(config: &EmperorConfig) -> Self {
-        let args = |kinds: &[(&str, &[String])]| {
-            let each = kinds.iter().flat_map(|(option, values)| {
-                values.iter().flat_map(move |value| [OsString::from(option), value.into()])
-            });
-            each.collect()
+        let pairs = |option: &str, values: &[Located<String>]| -> Vec<_> {
+            values
+                .iter()
+                .map(|place| place.with([option.into(), place.value.as_str().into()]))
+                .collect()
         };
         Self {
-            before: args(&[
-                ("--inherit", &config.vassals_inherit_before),
-                ("--include", &config.vassals_include_before),
-                ("--set", &config.vassals_set),
-            ]),
-            after: args(&[
-                ("--inherit", &config.vassals_inherit),
-                ("--include", &config.vassals_include),
-            ]),
+            before: [
+                pairs("--inherit", &config.vassals_inherit_before),
+                pairs("--include", &config.vassals_include_before),
+                pairs("--set", &config.vassals_set),
+            ]
+            .concat(),
+            after: [
+                pairs("--inherit", &config.vassals_inherit),
+                pairs("--include", &config.vassals_include),
+            ]
+            .concat(),
         }
     }
 }
@@ -474,15 +503,4 @@ fn vassal_files(dir: &Path, extra: &[String]) -> Result<Vec<OsString>, Fault> {
     }
     names.sort();
     Ok(names)
-}
-
-impl Resolved {
-    /// Whether this configuration is an emperor's: it names a source of vassals.
-    #[must_use]
-    pub fn is_emperors(&self) -> bool {
-        self.settings.iter().any(|setting| {
-            opts::find(&setting.key).and_then(|opt| opt.emperor_key())
-                == Some(opts::Emperor::Emperor)
-        })
-    }
 }

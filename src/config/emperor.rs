@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::opts::{Emperor as E, Opt, Section, Vassal as V};
 
+use super::Resolved;
 use super::address::{self, Address};
 use super::check::{Check, Role, located, number};
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::values;
-use super::{Invocation, Reading, Resolved, read};
 
 /// Whether the emperor runs under a keeper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,15 +80,15 @@ pub struct EmperorConfig {
     /// File for the log.
     pub logto: Option<Located<String>>,
     /// `--set` for each vassal.
-    pub vassals_set: Vec<String>,
+    pub vassals_set: Vec<Located<String>>,
     /// `--include` behind each vassal file.
-    pub vassals_include: Vec<String>,
+    pub vassals_include: Vec<Located<String>>,
     /// `--inherit` behind each vassal file.
-    pub vassals_inherit: Vec<String>,
+    pub vassals_inherit: Vec<Located<String>>,
     /// `--include` before each vassal file.
-    pub vassals_include_before: Vec<String>,
+    pub vassals_include_before: Vec<Located<String>>,
     /// `--inherit` before each vassal file.
-    pub vassals_inherit_before: Vec<String>,
+    pub vassals_inherit_before: Vec<Located<String>>,
     /// The fork server that every vassal is asked from.
     pub use_fork_server: Option<Located<Address>>,
     /// Vassals that are started normally all the same.
@@ -163,6 +163,17 @@ impl Default for EmperorConfig {
 /// All faults: texts that are wrong for their option, options that are refused or not supported, nothing
 /// to govern.
 pub fn check(resolved: &Resolved) -> Result<EmperorConfig, Faults> {
+    let (mut config, check) = settled(resolved);
+    config.warnings = check.finish(resolved)?;
+    Ok(config)
+}
+
+/// What the settings that are right say, whatever the others: enough to look at the vassals.
+pub(super) fn as_far_as_right(resolved: &Resolved) -> EmperorConfig {
+    settled(resolved).0
+}
+
+fn settled(resolved: &Resolved) -> (EmperorConfig, Check) {
     let mut config = EmperorConfig::default();
     let mut check = Check::new(Role::Emperor);
     for (setting, opt) in check.settings(resolved) {
@@ -183,29 +194,7 @@ pub fn check(resolved: &Resolved) -> Result<EmperorConfig, Faults> {
              vassals only, call it UWSGI_VASSAL_…"
         ));
     }
-    config.warnings = check.finish(resolved)?;
-    Ok(config)
-}
-
-/// Reads, expands and checks in one go, so that the faults of all three are told together.
-///
-/// # Errors
-/// All faults, those of the reading first.
-pub fn resolve(call: &Invocation) -> Result<(Resolved, EmperorConfig), Faults> {
-    judge(read(call))
-}
-
-pub(super) fn judge(reading: Reading) -> Result<(Resolved, EmperorConfig), Faults> {
-    let Reading { resolved, mut faults, is_whole } = reading;
-    if !is_whole {
-        return Err(faults);
-    }
-    match check(&resolved) {
-        Ok(config) if faults.0.is_empty() => return Ok((resolved, config)),
-        Ok(_) => {}
-        Err(more) => faults.add(more),
-    }
-    Err(faults)
+    (config, check)
 }
 
 /// Options from the environment that vassals inherit with it.
@@ -284,11 +273,11 @@ impl EmperorConfig {
             E::Keeper => self.keeper = keeper(&setting.value),
             E::Pidfile => self.pidfile = Some(text()),
             E::Logto => self.logto = Some(text()),
-            E::VassalsSet => self.vassals_set.push(word()),
-            E::VassalsInclude => self.vassals_include.push(word()),
-            E::VassalsInherit => self.vassals_inherit.push(word()),
-            E::VassalsIncludeBefore => self.vassals_include_before.push(word()),
-            E::VassalsInheritBefore => self.vassals_inherit_before.push(word()),
+            E::VassalsSet => self.vassals_set.push(text()),
+            E::VassalsInclude => self.vassals_include.push(text()),
+            E::VassalsInherit => self.vassals_inherit.push(text()),
+            E::VassalsIncludeBefore => self.vassals_include_before.push(text()),
+            E::VassalsInheritBefore => self.vassals_inherit_before.push(text()),
             E::UseForkServer => self.use_fork_server = address(),
             E::ForkBase => self.fork_bases.push(text()),
             E::Wrapper => self.wrapper = Some(text()),

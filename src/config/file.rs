@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::opts::key::Format;
 
@@ -135,11 +136,11 @@ impl Name {
     }
 }
 
-/// Reads what a name means.
+/// Reads what a name means; a command may take as long as `patience` says.
 ///
 /// # Errors
 /// What is wrong, and the way out.
-pub(super) fn read(call: &Invocation, name: &Name) -> Result<Content, String> {
+pub(super) fn read(call: &Invocation, name: &Name, patience: Duration) -> Result<Content, String> {
     match &name.what {
         What::Path(path) => match &call.opened {
             Some((given, file)) if *given == name.given => read_file(file),
@@ -148,7 +149,9 @@ pub(super) fn read(call: &Invocation, name: &Name) -> Result<Content, String> {
         What::Descriptor(number) => descriptor(call, *number)
             .and_then(|file| bounded(file, "the input"))
             .map(|bytes| Content { bytes, id: None }),
-        What::Command(command) => output(call, command).map(|bytes| Content { bytes, id: None }),
+        What::Command(command) => {
+            output(call, command, patience).map(|bytes| Content { bytes, id: None })
+        }
         What::Pushed => pushed(call).map(|bytes| Content { bytes, id: None }),
     }
 }
@@ -239,7 +242,7 @@ fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
 }
 
 /// What a shell command prints.
-fn output(call: &Invocation, command: &str) -> Result<Vec<u8>, String> {
+fn output(call: &Invocation, command: &str, patience: Duration) -> Result<Vec<u8>, String> {
     if !call.commands {
         return Err(
             "is a command in the file of another user, and is not run here; do this as that \
@@ -247,39 +250,37 @@ fn output(call: &Invocation, command: &str) -> Result<Vec<u8>, String> {
                 .to_owned(),
         );
     }
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .current_dir(&call.cwd)
-        .env_clear()
-        .envs(call.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("/bin/sh: {error}"))?;
-    let text = child.stdout.take().map_or(Ok(Vec::new()), |out| bounded(out, "the output"));
-    if text.is_err() {
-        // It still writes; nobody will read.
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(|error| format!("the command: {error}"))?;
-    let text = text?;
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]).current_dir(&call.cwd).stdin(Stdio::null());
+    shell.env_clear().envs(call.env.iter().map(|(name, value)| (name, value)));
+    let (text, status) =
+        (call.run)(&mut shell, MAX_BYTES, patience).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => too_slow(call.patience),
+            io::ErrorKind::FileTooLarge => too_long("the output"),
+            _ => format!("/bin/sh: {error}"),
+        })?;
     if status.success() { Ok(text) } else { Err(format!("the command failed ({status})")) }
 }
 
-/// The content that `@(name)` stands for: without one final line end.
+fn too_slow(patience: Duration) -> String {
+    format!(
+        "the commands of this configuration take longer than {} s in all (the limit); have them run before, \
+         and read a file",
+        patience.as_secs_f32()
+    )
+}
+
+/// Takes the name in `@(name)` apart: no section, and no standard input.
 ///
 /// # Errors
-/// As [`read`].
-pub(super) fn resource(call: &Invocation, text: &str) -> Result<Vec<u8>, String> {
-    let name = match scheme(text.as_bytes()) {
-        Some((scheme, rest)) => schemed(OsStr::new(text), scheme, rest)?,
-        None => Name { what: What::Path(call.cwd.join(text)), given: text.into(), section: None },
-    };
-    let mut bytes = read(call, &name)?.bytes;
-    if matches!(bytes.last(), Some(b'\n' | b'\r')) {
-        bytes.pop();
+/// As [`name`].
+pub(super) fn resource(call: &Invocation, text: &str) -> Result<Name, String> {
+    match scheme(text.as_bytes()) {
+        Some((scheme, rest)) => schemed(OsStr::new(text), scheme, rest),
+        None => {
+            Ok(Name { what: What::Path(call.cwd.join(text)), given: text.into(), section: None })
+        }
     }
-    Ok(bytes)
 }
 
 /// The reason without the number.

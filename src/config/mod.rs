@@ -1,9 +1,8 @@
 //! From files, environment and command line to one ordered list, and from that to checked structs.
 //!
 //! Four steps, four functions: *read* and *expand* are [`load`]; *check* is [`vassal::check`] and
-//! [`emperor::check`]; to act is the affair of others. [`vassal::resolve`] and [`emperor::resolve`] do
-//! all but the last, and tell the faults of all steps together. Nothing here reads the globals of the
-//! process: all that counts comes in with an [`Invocation`].
+//! [`emperor::check`]; to act is the affair of others. Nothing here reads the globals of the process:
+//! all that counts comes in with an [`Invocation`].
 
 pub mod accounts;
 pub mod address;
@@ -17,6 +16,7 @@ mod file;
 mod ini;
 mod json;
 mod magic;
+mod pattern;
 mod read;
 pub mod setting;
 mod text;
@@ -29,7 +29,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, SystemTime};
 
 use crate::opts::cli::Said;
 use crate::opts::key::Steer;
@@ -61,13 +62,26 @@ pub struct Invocation {
     pub shown: PathBuf,
     /// Commands that the configuration names may be run; a check of a stranger's file must not.
     pub commands: bool,
+    /// Where each thing said by `args` was really written, as far as it is not the command line itself.
+    pub written_at: Vec<Origin>,
+    /// How long the commands that the configuration names may take, all of them together.
+    pub patience: Duration,
+    /// Runs such a command.
+    pub run: Run,
     /// Turns a descriptor number of `fd://N` or the config pipe into a file to read from.
     pub descriptor: fn(i32) -> io::Result<File>,
 }
 
+/// Runs a command for its output, of at most so many bytes, in at most this time; the errors
+/// `TimedOut` and `FileTooLarge` say that it would have been more.
+pub type Run = fn(&mut Command, usize, Duration) -> io::Result<(Vec<u8>, ExitStatus)>;
+
+/// Less than a stage has for its whole start, so that the fault is told by the one who knows the command.
+const PATIENCE: Duration = Duration::from_secs(8);
+
 impl Invocation {
     /// An invocation by user 0 at the epoch, without an opened file, that opens descriptors by way of
-    /// `/proc` (which sockets refuse).
+    /// `/proc` (which sockets refuse) and runs no commands.
     #[must_use]
     pub fn new(args: Vec<OsString>, env: Vec<(OsString, OsString)>, cwd: PathBuf) -> Self {
         Self {
@@ -80,6 +94,9 @@ impl Invocation {
             opened: None,
             commands: true,
             shown: PathBuf::new(),
+            written_at: Vec::new(),
+            patience: PATIENCE,
+            run: |_, _, _| Err(io::ErrorKind::Unsupported.into()),
             descriptor: |number| File::open(format!("/proc/self/fd/{number}")),
         }
     }
@@ -165,6 +182,13 @@ impl Resolved {
         Faults(check::texts(self))
     }
 
+    /// Whether this configuration is an emperor's: it names a source of vassals.
+    #[must_use]
+    pub fn is_emperors(&self) -> bool {
+        let is_source = |key| opts::find(key).and_then(|opt| opt.emperor_key());
+        self.settings.iter().any(|s| is_source(&s.key) == Some(opts::Emperor::Emperor))
+    }
+
     /// The first text of a name.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&str> {
@@ -177,10 +201,18 @@ impl Resolved {
 /// A command line that asks for help, version or manual is not read further.
 ///
 /// # Errors
-/// All faults that were found, the first of them where the reading had to end.
+/// All faults that were found. If there is one, the list is checked too, so that a person who mends the
+/// file is told everything at once.
 pub fn load(call: &Invocation) -> Result<Resolved, Faults> {
-    let Reading { resolved, faults, .. } = read(call);
-    if faults.0.is_empty() { Ok(resolved) } else { Err(faults) }
+    let reading = read(call);
+    if reading.faults.0.is_empty() {
+        return Ok(reading.resolved);
+    }
+    Err(if reading.resolved.is_emperors() {
+        reading.faults_with(emperor::check)
+    } else {
+        reading.faults_with(vassal::check)
+    })
 }
 
 /// What a reading has found, faults or not.
@@ -189,6 +221,19 @@ struct Reading {
     faults: Faults,
     /// The list is complete and expanded, so that its texts can be judged whatever the faults.
     is_whole: bool,
+}
+
+impl Reading {
+    /// The faults of the reading, and those that a check of its list finds.
+    fn faults_with<T>(&self, check: fn(&Resolved) -> Result<T, Faults>) -> Faults {
+        let mut faults = self.faults.clone();
+        if self.is_whole
+            && let Err(more) = check(&self.resolved)
+        {
+            faults.add(more);
+        }
+        faults
+    }
 }
 
 fn read(call: &Invocation) -> Reading {

@@ -9,6 +9,7 @@ mod nested;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use crate::opts::cli::Said;
 use crate::opts::key::{Format, Steer};
@@ -78,6 +79,10 @@ pub(super) struct Reader<'a> {
     pub(super) put_text: usize,
     /// How many bytes were read.
     read: usize,
+    /// How long commands have taken.
+    waited: Duration,
+    /// How many names `for-glob` has looked at.
+    pub(super) looked_at: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -99,6 +104,8 @@ impl<'a> Reader<'a> {
             put_in: 0,
             put_text: 0,
             read: 0,
+            waited: Duration::ZERO,
+            looked_at: 0,
         }
     }
 
@@ -134,12 +141,19 @@ impl<'a> Reader<'a> {
     pub(super) fn command_line(&mut self, said: Vec<Said>) -> Result<(), Stop> {
         let origin = Origin::CommandLine;
         let mut files = Vec::new();
-        for one in said {
+        // What cannot be understood is told even if the reading has to end.
+        for one in &said {
+            if let Said::Bad(name, reason) = one {
+                self.fault(&origin, name, reason.as_str());
+            }
+        }
+        let written_at = self.call.written_at.iter().chain(std::iter::repeat(&origin));
+        for (one, origin) in said.into_iter().zip(written_at) {
             match one {
                 Said::File(name) => files.push(name),
-                Said::Bad(name, reason) => self.fault(&origin, &name, reason),
                 Said::Option { opt, .. } if opt.section == opts::Section::Mode => {}
-                Said::Option { name, opt, value } => self.option(name, &opt, &value)?,
+                Said::Option { name, opt, value } => self.option(name, &opt, &value, origin)?,
+                Said::Bad(..) => {}
             }
         }
         for name in files.iter().filter(|name| !name.as_bytes().starts_with(b"[")) {
@@ -151,23 +165,24 @@ impl<'a> Reader<'a> {
     }
 
     /// A file's name may be any bytes; every other value must be text.
-    fn option(&mut self, name: &str, opt: &opts::Opt, value: &OsStr) -> Result<(), Stop> {
-        let origin = Origin::CommandLine;
+    fn option(
+        &mut self,
+        name: &str,
+        opt: &opts::Opt,
+        value: &OsStr,
+        origin: &Origin,
+    ) -> Result<(), Stop> {
         if let Some(text) = value.to_str() {
-            return self.add(name, text, &origin);
+            return self.add(name, text, origin);
         }
-        let Class::Steer(steer) = opt.class else {
-            self.fault(&origin, name, "is not UTF-8");
-            return Ok(());
-        };
-        self.push(name, value.to_string_lossy().into_owned(), &origin, false)?;
-        match wanted(steer, value) {
-            Some(wanted) => self.file(&wanted, &origin, name),
-            None => {
-                self.fault(&origin, name, "is not UTF-8");
-                Ok(())
-            }
+        if let Class::Steer(steer) = opt.class
+            && let Some(wanted) = wanted(steer, value)
+        {
+            self.push(name, value.to_string_lossy().into_owned(), origin, false)?;
+            return self.file(&wanted, origin, name);
         }
+        self.fault(origin, name, "is not UTF-8");
+        Ok(())
     }
 
     /// Takes one line: inside a block it is tested or repeated.

@@ -52,6 +52,14 @@ impl Origin {
         }
     }
 
+    /// The same place, as the command line of another program knows it: that file is none of those that
+    /// are being read.
+    pub(super) fn apart(&self) -> Self {
+        let Self::File { file, line } = self else { return self.clone() };
+        let file = Source { identity: String::new(), ..Source::clone(file) };
+        Self::File { file: Arc::new(file), line: *line }
+    }
+
     /// The places that led here, the nearest first: ` (included from a.ini:3)`, or nothing.
     #[must_use]
     pub fn chain(&self) -> String {

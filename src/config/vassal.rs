@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::opts::{Opt, Vassal as V};
 
+use super::Resolved;
 use super::address::{self, Address};
 use super::check::{Check, Role, located, number, signal};
 use super::setting::{Fault, Faults, Located, Setting};
 use super::values;
-use super::{Invocation, Reading, Resolved, read};
 
 /// The program that a vassal runs, and whether it keeps the privileges of the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,27 +137,6 @@ pub fn check(resolved: &Resolved) -> Result<VassalConfig, Faults> {
     config.whole(resolved, &mut check);
     config.warnings = check.finish(resolved)?;
     Ok(config)
-}
-
-/// Reads, expands and checks in one go, so that the faults of all three are told together.
-///
-/// # Errors
-/// All faults, those of the reading first.
-pub fn resolve(call: &Invocation) -> Result<(Resolved, VassalConfig), Faults> {
-    judge(read(call))
-}
-
-pub(super) fn judge(reading: Reading) -> Result<(Resolved, VassalConfig), Faults> {
-    let Reading { resolved, mut faults, is_whole } = reading;
-    if !is_whole {
-        return Err(faults);
-    }
-    match check(&resolved) {
-        Ok(config) if faults.0.is_empty() => return Ok((resolved, config)),
-        Ok(_) => {}
-        Err(more) => faults.add(more),
-    }
-    Err(faults)
 }
 
 /// An option of the emperor.

@@ -300,10 +300,10 @@ fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLim
     let (programs, overrides) = programs(config, given);
     let mut template = Template::new(programs, environment, limit);
     template.overrides = overrides;
-    let options = |name: &'static str, values: &[String]| {
+    let options = |name: &'static str, values: &[Located<String>]| {
         values
             .iter()
-            .flat_map(|value| [text(name), text(value)])
+            .flat_map(|place| [text(name), text(&place.value)])
             .flatten()
             .collect::<Vec<CString>>()
     };

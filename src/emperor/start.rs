@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::config::{self, EmperorConfig, Faults, Invocation};
 use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
 
-use crate::sys::{creds, process};
+use crate::sys::{command, creds, process};
 
 use super::Emperor;
 use super::setup::{self, Given};
@@ -23,6 +23,7 @@ pub fn invocation(args: Vec<OsString>) -> Invocation {
         uid: creds::effective_uid(),
         gid: creds::effective_gid(),
         now: SystemTime::now(),
+        run: command::output,
         ..Invocation::new(args, std::env::vars_os().collect(), cwd)
     }
 }
@@ -32,16 +33,9 @@ pub fn invocation(args: Vec<OsString>) -> Invocation {
 /// # Errors
 /// All faults of the configuration.
 pub fn configuration(call: &Invocation) -> Result<Option<EmperorConfig>, Faults> {
-    let is_emperors = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"--emperor");
-    match config::load(call) {
-        Ok(resolved) if !resolved.is_emperors() => Ok(None),
-        Ok(resolved) => config::emperor::check(&resolved).map(Some),
-        // What cannot be read may also be wrong: all of it is told at once.
-        Err(_) if call.args.iter().any(is_emperors) => {
-            config::emperor::resolve(call).map(|(_, config)| Some(config))
-        }
-        Err(faults) => Err(faults),
-    }
+    let resolved = config::load(call)?;
+    let is_emperors = resolved.is_emperors();
+    is_emperors.then(|| config::emperor::check(&resolved)).transpose()
 }
 
 /// Runs an emperor with this configuration until it is over; gives the exit status.

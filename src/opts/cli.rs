@@ -41,7 +41,7 @@ pub fn read(args: &[OsString]) -> Vec<Said> {
             Ok(Some(Token::Short(letter))) => {
                 let found = lookup::letter(letter)
                     .map(|opt| (opt.name, opt))
-                    .ok_or_else(|| (letter.to_string(), "is no letter of an option".to_owned()));
+                    .ok_or_else(|| (String::new(), format!("-{letter} is no letter of an option")));
                 option(&mut parser, found, &mut said);
             }
             Ok(None) => return said,

@@ -30,7 +30,7 @@ use crate::spawn::step::Step;
 use crate::sys::creds::{self, Accounts};
 use crate::sys::signal::{Mask, Signal};
 use crate::sys::socket::{self, Address, Owner};
-use crate::sys::{fd, prctl, signal};
+use crate::sys::{command, fd, prctl, signal};
 
 use environment::{Told, Variable};
 use failure::Failure;
@@ -127,6 +127,7 @@ fn read(start: &Start, line: &Line) -> Result<Resolved, Failure> {
         uid: creds::effective_uid(),
         gid: creds::effective_gid(),
         now: SystemTime::now(),
+        run: command::output,
         descriptor: |number| fd::inherited(number).map(File::from),
         ..Invocation::new(start.args.clone(), start.env.clone(), start.cwd.clone())
     };

@@ -6,6 +6,7 @@ pub mod accept;
 pub mod address;
 pub mod bundle;
 pub mod clock;
+pub mod command;
 pub mod creds;
 pub mod descendants;
 pub mod dir;

@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::opts::key::Format;
 
-use super::super::file::{self, Name, What};
+use super::super::file::{self, Content, Name, What};
 use super::super::magic::{FileNames, Magic, Odd};
 use super::super::setting::{Origin, Source};
 use super::super::text::Parsed;
@@ -29,7 +30,7 @@ impl Reader<'_> {
                 return self.unread(at, key, wanted, message.to_owned());
             }
         };
-        let content = match file::read(self.call, &name) {
+        let content = match self.content(&name) {
             Ok(content) => content,
             Err(message) => return self.unread(at, key, wanted, message + raw_hint(wanted.name)),
         };
@@ -78,10 +79,22 @@ impl Reader<'_> {
     /// The content that `@(name)` and `for-readline` stand for, as text.
     pub(in crate::config) fn resource(&mut self, name: &str) -> Result<String, String> {
         self.count_read(0)?;
-        let bytes = file::resource(self.call, name)?;
+        let mut bytes = self.content(&file::resource(self.call, name)?)?.bytes;
         self.count_read(bytes.len())?;
+        // Without one final line end.
+        bytes.pop_if(|last| matches!(last, b'\n' | b'\r'));
         String::from_utf8(bytes)
             .map_err(|_| "is not UTF-8; save the file in that encoding".to_owned())
+    }
+
+    /// Reads it; the time that commands take is counted over all of them.
+    fn content(&mut self, name: &Name) -> Result<Content, String> {
+        let began = Instant::now();
+        let content = file::read(self.call, name, self.call.patience.saturating_sub(self.waited));
+        if let What::Command(_) = name.what {
+            self.waited += began.elapsed();
+        }
+        content
     }
 
     fn count_read(&mut self, bytes: usize) -> Result<(), String> {

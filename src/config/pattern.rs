@@ -1,0 +1,151 @@
+//! The names that a pattern matches, for `for-glob`: one directory level after the other, with a bound.
+
+use std::fs;
+use std::path::Path;
+
+use glob::{MatchOptions, Pattern};
+
+/// Most names that are looked at for all patterns of a configuration; long ones count more.
+const MAX_LOOKED_AT: usize = 50_000;
+
+/// As in the shell: no wildcard stands for a slash, or for a dot at the beginning.
+const OPTIONS: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// Finds the names below `cwd`, or from the root, sorted; `looked_at` counts what that costs.
+///
+/// # Errors
+/// What is wrong with the pattern, or with a name that it matches.
+pub(super) fn names(
+    cwd: &Path,
+    pattern: &str,
+    looked_at: &mut usize,
+) -> Result<Vec<String>, String> {
+    let root = if pattern.starts_with('/') { "/" } else { "" };
+    let mut walk = Walk { cwd, pattern, found: vec![root.to_owned()], looked_at };
+    let mut parts = pattern.split('/').filter(|part| !part.is_empty()).peekable();
+    while let Some(part) = parts.next() {
+        walk.step(part)?;
+        if parts.peek().is_some() || pattern.ends_with('/') {
+            walk.found.retain_mut(|name| {
+                name.push('/');
+                cwd.join(&*name).is_dir()
+            });
+        }
+    }
+    let mut found = walk.found;
+    found.retain(|name| !name.is_empty());
+    found.sort_unstable();
+    Ok(found)
+}
+
+struct Walk<'w> {
+    cwd: &'w Path,
+    pattern: &'w str,
+    /// The names so far, as they are told.
+    found: Vec<String>,
+    looked_at: &'w mut usize,
+}
+
+impl Walk<'_> {
+    /// Lengthens every name by what this part of the pattern matches.
+    fn step(&mut self, part: &str) -> Result<(), String> {
+        let before = std::mem::take(&mut self.found);
+        if !part.contains(['*', '?', '[']) {
+            for name in before {
+                let name = name + part;
+                self.look(name.len())?;
+                if fs::symlink_metadata(self.cwd.join(&name)).is_ok() {
+                    self.found.push(name);
+                }
+            }
+            return Ok(());
+        }
+        // Two stars are one to glob(3); to the crate they are every directory below.
+        let mut signs: Vec<char> = part.chars().collect();
+        signs.dedup_by(|sign, before| (*sign, *before) == ('*', '*'));
+        let part = Pattern::new(&signs.into_iter().collect::<String>())
+            .map_err(|error| format!("'{}' is no pattern: {}", self.pattern, error.msg))?;
+        for dir in before {
+            // What is no directory, or not ours to read, has no names.
+            let Ok(entries) = fs::read_dir(self.cwd.join(&dir)) else { continue };
+            for entry in entries.map_while(Result::ok) {
+                let name = entry.file_name();
+                self.look(dir.len() + name.len())?;
+                if !part.matches_with(&name.to_string_lossy(), OPTIONS) {
+                    continue;
+                }
+                let Some(name) = name.to_str() else {
+                    return Err(format!("'{}' matches {name:?}, which is not UTF-8", self.pattern));
+                };
+                self.found.push(format!("{dir}{name}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, length: usize) -> Result<(), String> {
+        *self.looked_at += 1 + length / 64;
+        if *self.looked_at > MAX_LOOKED_AT {
+            return Err(format!(
+                "'{}': more than {MAX_LOOKED_AT} names are looked at (the limit of one configuration); \
+                 write a narrower pattern",
+                self.pattern
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(cwd: &Path, pattern: &str) -> Vec<String> {
+        names(cwd, pattern, &mut 0).unwrap()
+    }
+
+    #[test]
+    fn patterns_match_as_in_the_shell() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b/x.conf", "a/x.conf", "a/.hidden", "a/y", "z[1]", "é"] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        for (pattern, expected) in [
+            ("*", &["a", "b", "z[1]", "é"][..]),
+            ("**", &["a", "b", "z[1]", "é"]),
+            ("*/", &["a/", "b/"]),
+            ("*/*.conf", &["a/x.conf", "b/x.conf"]),
+            ("**/y", &["a/y"]),
+            ("**/x.c**f", &["a/x.conf", "b/x.conf"]),
+            ("a/.h*", &["a/.hidden"]),
+            ("a//[!x]", &["a/y"]),
+            ("./?/y", &["./a/y"]),
+            ("z[[]1]", &["z[1]"]),
+            ("a", &["a"]),
+            ("a/none", &[]),
+            ("y/*", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(found(dir.path(), pattern), expected, "{pattern}");
+        }
+        let absolute = format!("{}/a/*", dir.path().display());
+        assert_eq!(found(Path::new("/"), &absolute).len(), 2);
+        assert_eq!(found(dir.path(), "/"), ["/"]);
+        assert!(names(dir.path(), "[", &mut 0).unwrap_err().contains("no pattern"));
+    }
+
+    #[test]
+    fn a_pattern_without_bound_is_a_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(".", dir.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(".", dir.path().join("b")).unwrap();
+        let told = names(dir.path(), &"*/".repeat(30), &mut 0).unwrap_err();
+        assert!(told.contains("narrower"), "{told}");
+    }
+}
