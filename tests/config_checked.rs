@@ -330,3 +330,14 @@ fn the_defaults_of_the_table_are_those_of_the_structs() {
     }
     assert_eq!(vassal(RUN).unwrap().listen, 100);
 }
+
+#[test]
+fn what_is_always_so_may_be_said_in_every_form_and_lists_of_forbidden_options_are_refused() {
+    let args = ["--need-app", "--need-app=1", "--set", "need-app=1"].map(Into::into).to_vec();
+    let call = Invocation::new(args, Vec::new(), "/".into());
+    assert!(config::load(&call).unwrap().warnings.is_empty());
+    let args = ["--blacklist", "socket", "--end-blacklist"].map(Into::into).to_vec();
+    let faults = config::load(&Invocation::new(args, Vec::new(), "/".into())).unwrap_err();
+    let told: Vec<&str> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(told, ["blacklist", "end-blacklist"]);
+}

@@ -24,12 +24,15 @@ pub fn is_usual_flag(text: &str) -> bool {
 /// # Errors
 /// What is wrong with the text.
 pub fn number(text: &str) -> Result<u32, String> {
+    count(text, "number")
+}
+
+fn count(text: &str, what: &str) -> Result<u32, String> {
     let digits = text.trim();
     let number = digits.parse::<u32>().ok().filter(|number| i32::try_from(*number).is_ok());
-    match number {
-        Some(number) if !digits.starts_with('+') => Ok(number),
-        _ => Err(format!("'{text}' is no number (expected 0 to 2147483647)")),
-    }
+    number
+        .filter(|_| !digits.starts_with('+'))
+        .ok_or_else(|| format!("'{text}' is no {what} (expected 0 to 2147483647)"))
 }
 
 /// A number with a sign.
@@ -40,14 +43,21 @@ pub fn signed(text: &str) -> Result<i32, String> {
     text.trim().parse().map_err(|_| format!("'{text}' is no number (expected for example 5 or -5)"))
 }
 
-/// A number of mebibytes, as bytes.
+/// A number of mebibytes, as bytes; as in uWSGI 2.1 it may have decimal places.
 ///
 /// # Errors
 /// What is wrong with the text.
 pub fn megabytes(text: &str) -> Result<u64, String> {
-    number(text)
-        .map(|number| u64::from(number) << 20)
-        .map_err(|_| format!("'{text}' is no number of megabytes (expected digits, no suffix)"))
+    let (whole, part) = text.trim().split_once('.').unwrap_or((text, "0"));
+    let is_digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let part = format!("0.{part}").parse::<f64>().ok().filter(|_| is_digits);
+    let whole = number(whole).ok().map(|number| u64::from(number) << 20);
+    match (whole, part) {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // below 2^20, rounded down
+        (Some(whole), Some(part)) => Ok(whole + (part * f64::from(1 << 20)) as u64),
+        _ => Err(format!("'{text}' is no number of megabytes (expected for example 512 or 0.5)")),
+    }
 }
 
 /// A number of seconds.
@@ -55,9 +65,7 @@ pub fn megabytes(text: &str) -> Result<u64, String> {
 /// # Errors
 /// What is wrong with the text.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    number(text)
-        .map(|number| Duration::from_secs(number.into()))
-        .map_err(|reason| reason + " of seconds")
+    count(text, "number of seconds").map(|number| Duration::from_secs(number.into()))
 }
 
 /// A number of milliseconds.
@@ -65,9 +73,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// What is wrong with the text.
 pub fn millis(text: &str) -> Result<Duration, String> {
-    number(text)
-        .map(|number| Duration::from_millis(number.into()))
-        .map_err(|reason| reason + " of milliseconds")
+    count(text, "number of milliseconds").map(|number| Duration::from_millis(number.into()))
 }
 
 /// The mode of a socket: three octal digits, or 1 for 666.
@@ -308,5 +314,27 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Pair => Err(format!("'{text}' has no '=' (expected NAME=TEXT)")),
         Kind::Choice(words) if words.contains(&text) => Ok(()),
         Kind::Choice(words) => Err(format!("'{text}' is none of {}", words.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn megabytes_may_have_decimal_places() {
+        for (text, bytes) in [("512", 512 << 20), ("0.5", 1 << 19), (" 1.25 ", 5 << 18), ("0", 0)] {
+            assert_eq!(megabytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", ".", "1.", ".5", "1.2.3", "-1", "1.-5", "10M", "1e3", "inf", "0.5 0"] {
+            assert!(megabytes(text).unwrap_err().contains("0.5"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_none_says_its_unit() {
+        let told = seconds("1 number").unwrap_err();
+        assert_eq!(told, "'1 number' is no number of seconds (expected 0 to 2147483647)");
+        assert!(millis("-1").unwrap_err().contains("is no number of milliseconds"));
     }
 }

@@ -808,11 +808,13 @@ pub(super) static ALWAYS: &[&str] = &[
     "early-emperor",
     "emperor-subreaper",
     "master",
-    "need-app",
     "no-orphans",
     "stats-min",
     "stats-minified",
 ];
+
+/// The same, with a value that may be left out; sorted.
+pub(super) static ALWAYS_OPTIONAL: &[&str] = &["need-app"];
 
 /// Refused, with the reason; sorted.
 #[rustfmt::skip] // a table

@@ -1,6 +1,8 @@
 //! From a name, the beginning of one, or a letter to its row.
 
-use super::foreign::{ALWAYS, IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, LETTERS, REFUSED};
+use super::foreign::{
+    ALWAYS, ALWAYS_OPTIONAL, IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, LETTERS, REFUSED,
+};
 use super::{Arg, Class, Kind, Opt, Section, later, table};
 
 /// Every name and alias of the described rows, sorted while compiling: nothing is built at start.
@@ -94,6 +96,7 @@ fn foreign(name: &str) -> Option<Opt> {
         (IGNORED_BARE, Arg::None, Class::Ignored),
         (IGNORED_OPTIONAL, Arg::Optional, Class::Ignored),
         (ALWAYS, Arg::None, Class::Always),
+        (ALWAYS_OPTIONAL, Arg::Optional, Class::Always),
     ];
     for (list, arg, class) in lists {
         if let Ok(at) = list.binary_search(&name) {
@@ -124,7 +127,12 @@ pub fn letter(letter: char) -> Option<Opt> {
 /// Every name there is, sorted within each of its lists.
 fn all_names() -> impl Iterator<Item = &'static str> {
     let described = INDEX.iter().map(|entry| entry.0);
-    let ignored = IGNORED.iter().chain(IGNORED_BARE).chain(IGNORED_OPTIONAL).chain(ALWAYS);
+    let ignored = IGNORED
+        .iter()
+        .chain(IGNORED_BARE)
+        .chain(IGNORED_OPTIONAL)
+        .chain(ALWAYS)
+        .chain(ALWAYS_OPTIONAL);
     described.chain(ignored.copied()).chain(REFUSED.iter().map(|entry| entry.0))
 }
 
@@ -228,7 +236,7 @@ mod tests {
 
     #[test]
     fn lists_that_are_searched_are_sorted() {
-        for list in [IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, ALWAYS] {
+        for list in [IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, ALWAYS, ALWAYS_OPTIONAL] {
             assert!(list.is_sorted());
         }
         assert!(REFUSED.is_sorted_by_key(|entry| entry.0));

@@ -113,8 +113,10 @@ pub static OPTIONS: &[Opt] = &[
     not_read_yet("if-hostname-match", "block for hosts whose name matches; not supported, write if-hostname"),
     not_read_yet("if-not-hostname-match", "block for hosts whose name does not match; not supported, write if-not-hostname"),
     not_read_yet("declare-option", "an option made of others; not supported, write the options themselves").also(&["declare-option2"]),
-    not_read_yet("blacklist", "options that the following lines may not use; not supported, remove it").also(&["end-blacklist"]).optional(),
-    not_read_yet("whitelist", "the only options that the following lines may use; not supported, remove it").also(&["end-whitelist"]).optional(),
+    not_read_yet("blacklist", "options that the following lines may not use; not supported, remove it"),
+    not_read_yet("end-blacklist", "end of such a list; not supported, remove it").bare(),
+    not_read_yet("whitelist", "the only options that the following lines may use; not supported, remove it"),
+    not_read_yet("end-whitelist", "end of such a list; not supported, remove it").bare(),
     not_read_yet("inject-before", "text put before each file; not supported, use include").also(&["inject-after"]),
 
     // Where vassals come from.

@@ -155,9 +155,11 @@ impl Reader<'_> {
         for (line, letter) in odd {
             // In a comment, or a section that is not read, it is nobody's affair.
             if parsed.pairs.iter().any(|pair| pair.line == line) {
-                let shown = letter.escape_default();
-                let message = format!("% before '{shown}' has no meaning, write %%");
-                self.warn(&at(line), "", message);
+                let place = match letter {
+                    '\n' | '\r' => "at the end of a line".to_owned(),
+                    letter => format!("before '{}'", letter.escape_default()),
+                };
+                self.warn(&at(line), "", format!("% {place} has no meaning, write %%"));
             }
         }
         let is_bad = !parsed.bad.is_empty();
