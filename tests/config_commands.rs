@@ -217,7 +217,7 @@ fn check_tells_the_slips_of_an_emperor_that_has_faults_too() {
     let place = Place::new().file("v/e.ini", text);
     for name in ["v/e.ini", "v"] {
         let said = place.run(&["check", name]);
-        assert!(said.err.contains("emperor-freq: 'x' is no number"), "{}", said.err);
+        assert!(said.err.contains("emperor-freq: 'x' is no number of seconds"), "{}", said.err);
         assert!(said.err.contains("did you mean \"emperor-throttle\""), "{}", said.err);
     }
 }
@@ -240,8 +240,10 @@ fn what_is_wrong_with_a_file_as_a_whole_is_told_with_that_files_name() {
 #[test]
 fn check_reads_an_emperor_among_the_vassals_as_one_even_if_it_governs_its_own_file() {
     let place = Place::new().file("v/sub.ini", "[uwsgi]\nemperor = .\n");
-    let said = place.run(&["check", "v/sub.ini"]);
-    assert_eq!(said.status, 0, "{}", said.err);
+    for name in ["v/sub.ini", "v"] {
+        let said = place.run(&["check", name]);
+        assert_eq!(said.status, 0, "{}", said.err);
+    }
     let place = place.file("v/bad.ini", "[uwsgi]\nemperor = w\nemperor-throttle = fast\n");
     let said = place.run(&["--emperor", "v", "--check"]);
     assert_eq!(said.status, 1);
@@ -323,11 +325,34 @@ fn a_check_runs_no_command_in_a_strangers_file() {
 }
 
 #[test]
+fn what_is_not_there_is_told_as_it_was_written() {
+    let place = Place::new();
+    for name in ["gone", "gone.ini", "v/gone.yml"] {
+        for command in ["check", "config"] {
+            let said = place.run(&[command, name]);
+            assert!(
+                said.err.starts_with(&format!("liege: command line: {name}: ")),
+                "{}",
+                said.err
+            );
+        }
+    }
+    let said = place.run(&[]);
+    assert_eq!(
+        said.err,
+        "liege: command line: nothing to do: say --emperor DIR, or name a file; liege --help tells more\n"
+    );
+    assert_eq!(said.status, 1);
+}
+
+#[test]
 fn wrong_use_of_a_command_is_status_2() {
     let place = Place::new().file("a.ini", GOOD);
     for args in [
         &["check"][..],
         &["check", "--zork", "a.ini"],
+        &["check", "-x", "a.ini"],
+        &["config", "-h"],
         &["config"],
         &["config", "a.ini", "b.ini"],
         &["--man", "gone.8.in"],

@@ -220,7 +220,11 @@ impl VassalConfig {
 
     /// What only the whole can tell.
     fn whole(&mut self, resolved: &Resolved, check: &mut Check) {
-        if self.patch.is_none() {
+        if resolved.settings.is_empty() && resolved.own.is_none() {
+            check.fault_of_all(
+                "nothing to do: say --emperor DIR, or name a file; liege --help tells more",
+            );
+        } else if self.patch.is_none() {
             // A slip of the pen in the very name of that option is the likeliest reason.
             let slip = resolved.warnings.iter().find(|told| told.message.contains("binary-patch"));
             let slip = slip.map(|told| format!(" ({told})")).unwrap_or_default();
