@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use liege::config::Invocation;
 use liege::config::command::{self, Accounts, Output};
-use liege::emperor::start::{configuration, invocation, start};
+use liege::config::{Invocation, Resolved};
+use liege::emperor::start::{Asked, configuration, invocation, start};
 use liege::stage::Outcome;
 use liege::{init, proto, stage};
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The stage comes first: it is started once for each start of a vassal.
     if std::env::var_os(proto::status::FD_VARIABLE).is_some() {
-        return vassal(arguments);
+        return vassal(arguments, None);
     }
     let (mode, rest) = match arguments.split_first() {
         Some((mode, rest)) => (mode.to_str(), rest),
@@ -39,30 +39,26 @@ fn main() -> ExitCode {
 fn work(call: Invocation) -> ExitCode {
     // A vassal's file may come by a pipe, which is read once.
     if std::env::var_os(proto::emperor::FD_VARIABLE).is_some() {
-        return vassal(call.args);
+        return vassal(call.args, None);
     }
     match configuration(&call) {
-        Ok(Some(config)) => ExitCode::from(start(config, call.env)),
-        Ok(None) if call.args.is_empty() && !call.env.iter().any(is_option) => say(&Output {
+        Ok(Asked::Emperor(config)) => ExitCode::from(start(*config, call.env)),
+        Ok(Asked::Vassal(known)) if known.settings.is_empty() => say(&Output {
             err: "liege: nothing to do: name a directory of vassal files, liege --emperor DIR, or see \
-                  liege --help\n"
+                  liege --help
+"
                 .to_owned(),
             status: 1,
             ..Output::default()
         }),
-        Ok(None) => vassal(call.args),
+        Ok(Asked::Vassal(known)) => vassal(call.args, Some(*known)),
         Err(faults) => say(&command::refused(&faults)),
     }
 }
 
-/// Options may come by the environment alone.
-fn is_option((name, _): &(OsString, OsString)) -> bool {
-    name.as_encoded_bytes().starts_with(b"UWSGI_")
-}
-
 /// Becomes the program of a vassal, or an emperor that is one.
-fn vassal(arguments: Vec<OsString>) -> ExitCode {
-    ExitCode::from(match stage::run(arguments) {
+fn vassal(arguments: Vec<OsString>, known: Option<Resolved>) -> ExitCode {
+    ExitCode::from(match stage::run(arguments, known) {
         Outcome::Ended(status) => status,
         Outcome::Emperor(config, environment) => start(*config, environment),
     })

@@ -302,6 +302,25 @@ fn the_resolved_list_is_shown_without_any_side_effect() {
 }
 
 #[test]
+fn a_vassal_that_is_started_by_hand_is_read_once() {
+    let text =
+        "[uwsgi]\nunprivileged-binary-patch-arg = echo hello @(exec://echo x >> ran; echo you)\n";
+    let place = Place::new();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_liege"))
+        .arg("-")
+        .current_dir(place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.out, "hello you\n", "{}", said.err);
+    assert_eq!(fs::read_to_string(place.path().join("ran")).unwrap(), "x\n");
+}
+
+#[test]
 fn a_check_runs_no_command_in_a_strangers_file() {
     let place =
         Place::new().file("a.ini", &format!("{GOOD}env = A=@(exec://echo x >> ran; echo 1)\n"));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::config::{self, EmperorConfig, Faults, Invocation};
+use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved};
 use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
 
 use crate::sys::{command, creds, process};
@@ -28,14 +28,26 @@ pub fn invocation(args: Vec<OsString>) -> Invocation {
     }
 }
 
-/// The checked configuration of an emperor; `None` if the invocation names no source of vassals.
+/// What an invocation asks this process to be.
+#[derive(Debug)]
+pub enum Asked {
+    /// An emperor: it names a source of vassals.
+    Emperor(Box<EmperorConfig>),
+    /// A vassal without an emperor above it; not checked yet.
+    Vassal(Box<Resolved>),
+}
+
+/// Reads what the invocation asks for.
 ///
 /// # Errors
 /// All faults of the configuration.
-pub fn configuration(call: &Invocation) -> Result<Option<EmperorConfig>, Faults> {
+pub fn configuration(call: &Invocation) -> Result<Asked, Faults> {
     let resolved = config::load(call)?;
-    let is_emperors = resolved.is_emperors();
-    is_emperors.then(|| config::emperor::check(&resolved)).transpose()
+    if resolved.is_emperors() {
+        config::emperor::check(&resolved).map(|config| Asked::Emperor(Box::new(config)))
+    } else {
+        Ok(Asked::Vassal(Box::new(resolved)))
+    }
 }
 
 /// Runs an emperor with this configuration until it is over; gives the exit status.

@@ -71,23 +71,35 @@ pub enum Outcome {
     Emperor(Box<EmperorConfig>, Vec<Variable>),
 }
 
-/// Starts one vassal; `args` are the arguments after the program's name.
-pub fn run(args: Vec<OsString>) -> Outcome {
+/// Starts one vassal; `args` are the arguments after the program's name, `known` is what they resolve to
+/// where that was read already: a pipe can be read only once.
+pub fn run(args: Vec<OsString>, known: Option<Resolved>) -> Outcome {
     let env: Vec<Variable> = std::env::vars_os().collect();
     let mut line = match Line::open(&env) {
         Ok(line) => line,
         Err(failure) => return Outcome::Ended(Line::stderr().refuse(failure)),
     };
-    match start(&mut line, args, env) {
+    match start(&mut line, args, env, known) {
         Ok(outcome) => outcome,
         Err(failure) => Outcome::Ended(line.refuse(failure)),
     }
 }
 
-fn start(line: &mut Line, args: Vec<OsString>, env: Vec<Variable>) -> Result<Outcome, Failure> {
+fn start(
+    line: &mut Line,
+    args: Vec<OsString>,
+    env: Vec<Variable>,
+    known: Option<Resolved>,
+) -> Result<Outcome, Failure> {
     let start = begin(args, env)?;
     let given = line.receive()?;
-    let resolved = read(&start, line)?;
+    let resolved = match known {
+        Some(resolved) => resolved,
+        None => read(&start)?,
+    };
+    for message in resolved.messages() {
+        line.print(message);
+    }
     if resolved.is_emperors() {
         return govern(line, start, &given, &resolved);
     }
@@ -122,7 +134,7 @@ fn begin(args: Vec<OsString>, env: Vec<Variable>) -> Result<Start, Failure> {
 }
 
 /// Reads and expands the vassal file.
-fn read(start: &Start, line: &Line) -> Result<Resolved, Failure> {
+fn read(start: &Start) -> Result<Resolved, Failure> {
     let call = Invocation {
         uid: creds::effective_uid(),
         gid: creds::effective_gid(),
@@ -131,11 +143,7 @@ fn read(start: &Start, line: &Line) -> Result<Resolved, Failure> {
         descriptor: |number| fd::inherited(number).map(File::from),
         ..Invocation::new(start.args.clone(), start.env.clone(), start.cwd.clone())
     };
-    let resolved = config::load(&call).map_err(|faults| Failure::of_faults(&faults))?;
-    for message in resolved.messages() {
-        line.print(message);
-    }
-    Ok(resolved)
+    config::load(&call).map_err(|faults| Failure::of_faults(&faults))
 }
 
 /// The vassal is an emperor: no program is exec'd, this process goes on as one.
