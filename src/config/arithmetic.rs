@@ -2,14 +2,15 @@
 
 use super::read::MAX_TEXT;
 
-/// Works out words separated by blanks; `None` if one of them means nothing, so that the text stays.
+/// Works out words separated by blanks. To uWSGI a word that means nothing is empty or 0.
 ///
 /// # Errors
-/// What `named` gives; a text that is no number; a number that is too large.
+/// What `named` gives; a word that is neither name nor number; a text that is no number; a number that
+/// is too large.
 pub(super) fn evaluate<E: From<String>>(
     text: &str,
     mut named: impl FnMut(&str) -> Result<Option<String>, E>,
-) -> Result<Option<String>, E> {
+) -> Result<String, E> {
     let mut value: Option<String> = None;
     let mut operator: Option<&str> = None;
     for word in text.split_ascii_whitespace() {
@@ -23,7 +24,7 @@ pub(super) fn evaluate<E: From<String>>(
                 let right = match named(word)? {
                     Some(text) => text,
                     None if word.parse::<i64>().is_ok() => word.to_owned(),
-                    None => return Ok(None),
+                    None => return Err(meaningless(word).into()),
                 };
                 value = Some(match (left, operator.take()) {
                     (None, _) => right,
@@ -38,7 +39,11 @@ pub(super) fn evaluate<E: From<String>>(
             }
         }
     }
-    Ok(value)
+    Ok(value.unwrap_or_default())
+}
+
+fn meaningless(word: &str) -> String {
+    format!("'{word}' in an arithmetic placeholder is no name in the list, and no number")
 }
 
 fn apply(left: &str, operator: &str, right: &str) -> Result<String, String> {
@@ -64,7 +69,7 @@ fn number(text: &str) -> Result<i64, String> {
 mod tests {
     use super::*;
 
-    fn evaluated(text: &str) -> Option<String> {
+    fn evaluated(text: &str) -> String {
         let named = |word: &str| {
             Ok::<_, String>(match word {
                 "foo" => Some("17".to_owned()),
@@ -86,9 +91,16 @@ mod tests {
             ("foo / 0", "0"),
             ("foo bar", "1730"),
         ] {
-            assert_eq!(evaluated(text).as_deref(), Some(value), "{text}");
+            assert_eq!(evaluated(text), value, "{text}");
         }
-        assert_eq!(evaluated("foo + zork"), None);
+    }
+
+    #[test]
+    fn a_word_that_means_nothing_is_told() {
+        let named = |word: &str| Ok::<_, String>((word == "foo").then(|| "17".to_owned()));
+        for text in ["foo + zork", "zork foo", "+ foo"] {
+            assert!(evaluate(text, named).unwrap_err().contains("no name in the list"), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Blocks: a test or a loop, the lines under it, and what `%(_)` means in them.
 
-use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
@@ -43,13 +42,13 @@ impl Reader<'_> {
     /// file is still read as it was meant.
     pub(super) fn open_block(&mut self, block: Block, key: &str, value: &str, at: &Origin) {
         let words = match block {
-            Block::For => Ok(each(value.split_ascii_whitespace().map(str::to_owned))),
+            Block::For => Ok(each(value.split(' ').filter(|w| !w.is_empty()).map(str::to_owned))),
             Block::ForTimes => times(value),
             Block::ForGlob => self.names(value),
             Block::ForReadline => self.lines_of(value),
             Block::If(test, not) => {
-                let is_true = self.test(test, value);
-                Ok(if not { negated(test, value, is_true) } else { is_true.into_iter().collect() })
+                let (is_true, word) = self.test(test, value.trim());
+                Ok(if is_true == not { Vec::new() } else { vec![word] })
             }
         };
         let words: Rc<[Option<String>]> = match words {
@@ -68,33 +67,28 @@ impl Reader<'_> {
         self.block = Some(Open { key: key.to_owned(), origin: at.clone(), words, other });
     }
 
-    /// `Some` if the test is true, with the text that `%(_)` then has.
-    fn test(&mut self, test: Test, text: &str) -> Option<Option<String>> {
-        let text = text.trim();
+    /// Whether it is true, and the text that `%(_)` has in the lines of the block or, turned round, of
+    /// its opposite. Where a value is tested that is not there, there is none.
+    fn test(&mut self, test: Test, text: &str) -> (bool, Option<String>) {
         let path = || self.call.cwd.join(text);
-        let is_true = match test {
-            Test::Env => {
-                let (name, wanted) = split(text);
-                let value = self.call.variable(name).map(OsStr::to_string_lossy)?;
-                let equal = wanted.is_none_or(|wanted| value == wanted);
-                return equal.then(|| Some(value.into_owned()));
-            }
+        let (name, wanted) = split(text);
+        let value = match test {
+            Test::Env => self.call.variable(name).map(|value| value.to_string_lossy().into_owned()),
             Test::Opt => {
-                let (name, wanted) = split(text);
                 self.used.insert(name.to_owned());
-                let found = self.list.iter().find(|entry| entry.setting.key == name)?;
-                let value = &found.setting.value;
-                let equal = wanted.is_none_or(|wanted| value == wanted);
-                return equal.then(|| Some(value.clone()));
+                let found = self.list.iter().find(|entry| entry.setting.key == name);
+                found.map(|entry| entry.setting.value.clone())
             }
-            Test::Exists => is_readable(&path()),
-            Test::File => path().is_file(),
-            Test::Dir => path().is_dir(),
-            Test::Hostname => hostname() == text,
+            Test::Exists => return (is_readable(&path()), Some(text.to_owned())),
+            Test::File => return (path().is_file(), Some(text.to_owned())),
+            Test::Dir => return (path().is_dir(), Some(text.to_owned())),
+            Test::Hostname => return (hostname() == text, Some(text.to_owned())),
             // Nothing is re-exec'd in place, and there are no plugins.
-            Test::Reload | Test::Plugin => false,
+            Test::Reload => return (false, None),
+            Test::Plugin => return (false, Some(text.to_owned())),
         };
-        is_true.then(|| Some(text.to_owned()))
+        let is_equal = |value: &String| wanted.is_none_or(|wanted| value == wanted);
+        (value.as_ref().is_some_and(is_equal), value)
     }
 
     fn names(&mut self, pattern: &str) -> Result<Vec<Option<String>>, String> {
@@ -110,26 +104,14 @@ impl Reader<'_> {
     }
 }
 
-/// In the *not* forms of tests on values there is no value, and `%(_)` stays; a name that is not there
-/// is still a name.
-fn negated(test: Test, text: &str, is_true: Option<Option<String>>) -> Vec<Option<String>> {
-    if is_true.is_some() {
-        return Vec::new();
-    }
-    match test {
-        Test::Exists | Test::File | Test::Dir | Test::Hostname => {
-            vec![Some(text.trim().to_owned())]
-        }
-        Test::Env | Test::Opt | Test::Reload | Test::Plugin => vec![None],
-    }
-}
-
 fn each(words: impl Iterator<Item = String>) -> Vec<Option<String>> {
     words.map(Some).collect()
 }
 
 fn times(text: &str) -> Result<Vec<Option<String>>, String> {
-    let count: usize = text.trim().parse().map_err(|_| format!("'{text}' is no number"))?;
+    let count: usize = text.trim().parse().map_err(|_| {
+        format!("'{text}' is no number (expected how often the lines are repeated)")
+    })?;
     Ok(each((1..=count.min(MAX_WORDS + 1)).map(|number| number.to_string())))
 }
 

@@ -242,7 +242,7 @@ impl Placeholders<'_> {
             self.text_of(place, used).map(|text| Some(text.to_string()))
         };
         match named(text)? {
-            None if text.contains([' ', '\t']) => arithmetic::evaluate(text, named),
+            None if text.contains([' ', '\t']) => arithmetic::evaluate(text, named).map(Some),
             value => Ok(value),
         }
     }

@@ -255,7 +255,8 @@ fn read(call: &Invocation) -> Reading {
         .is_ok();
     reader.unknown();
     let settings = reader.list.into_iter().map(|entry| entry.setting).collect();
-    let resolved = Resolved { settings, warnings: reader.warnings, mode, own: reader.own };
+    let own = reader.own.map(|(origin, _)| origin);
+    let resolved = Resolved { settings, warnings: reader.warnings, mode, own };
     Reading { resolved, faults: Faults(reader.faults), is_whole }
 }
 

@@ -47,13 +47,22 @@ pub(super) struct Entry {
 }
 
 /// Which file is wanted, and how it is to be taken.
+#[derive(Clone, Copy)]
 struct Wanted<'a> {
     name: &'a OsStr,
     format: Option<Format>,
-    /// The vassal's own, not a template: the upper-case magic variables speak of the first such file.
+    /// Not a template but what is configured: without it nothing that follows means what it should.
     own: bool,
+    /// Named by an option that is for such files: the upper-case magic variables speak of the first one.
+    typed: bool,
     /// An unknown ending is INI.
     any_ending: bool,
+}
+
+impl<'a> Wanted<'a> {
+    const fn template(name: &'a OsStr) -> Self {
+        Self { name, format: None, own: false, typed: false, any_ending: false }
+    }
 }
 
 /// The list, and what must be known to lengthen it.
@@ -65,9 +74,10 @@ pub(super) struct Reader<'a> {
     /// Names that some `%( )` or `if-opt` has asked for.
     pub(super) used: HashSet<String>,
     pub(super) block: Option<Open>,
+    /// The first file that a typed option has named.
     first: Option<FileNames>,
-    /// The first file that is not a template.
-    pub(super) own: Option<Origin>,
+    /// The first file that is not a template, and its names.
+    pub(super) own: Option<(Origin, FileNames)>,
     now: Option<FileNames>,
     last: Option<Name>,
     strict: bool,
@@ -157,7 +167,7 @@ impl<'a> Reader<'a> {
             }
         }
         for name in files.iter().filter(|name| !name.as_bytes().starts_with(b"[")) {
-            let wanted = Wanted { name, format: None, own: true, any_ending: false };
+            let wanted = Wanted { own: true, ..Wanted::template(name) };
             self.file(&wanted, &origin, "")?;
         }
         self.closed(&origin);
@@ -368,8 +378,8 @@ impl<'a> Reader<'a> {
 
     /// Magic variables in values from the environment are those of the vassal's file.
     pub(super) fn environment_magic(&mut self) {
-        let Some(first) = self.first.clone() else { return };
-        let magic = Magic { call: self.call, now: Some(&first), first: Some(&first) };
+        let Some((_, own)) = self.own.clone() else { return };
+        let magic = Magic { call: self.call, now: Some(&own), first: Some(&own) };
         for entry in &mut self.list {
             let Origin::Environment(_) = entry.setting.origin else { continue };
             let text = &mut entry.setting.value;
@@ -420,20 +430,19 @@ impl<'a> Reader<'a> {
             }
             let Setting { key, value, origin } = entry.setting.clone();
             let name = OsStr::new(&value);
-            let wanted = Wanted { name, format: None, own: false, any_ending: false };
-            self.file(&wanted, &origin, &key)?;
+            self.file(&Wanted::template(name), &origin, &key)?;
         }
         Ok(())
     }
 }
 
 fn wanted(steer: Steer, name: &OsStr) -> Option<Wanted<'_>> {
+    let template = Wanted::template(name);
+    let typed = Wanted { own: true, typed: true, ..template };
     match steer {
-        Steer::Read(format) => {
-            Some(Wanted { name, format: Some(format), own: true, any_ending: false })
-        }
-        Steer::Config => Some(Wanted { name, format: None, own: true, any_ending: true }),
-        Steer::Include => Some(Wanted { name, format: None, own: false, any_ending: false }),
+        Steer::Read(format) => Some(Wanted { format: Some(format), ..typed }),
+        Steer::Config => Some(Wanted { any_ending: true, ..typed }),
+        Steer::Include => Some(template),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Class, Opt, Section, Steer, table};
+use super::{Opt, Section, table};
 
 /// Columns of a terminal that is not asked for its width.
 const WIDTH: usize = 80;
@@ -45,7 +45,7 @@ pub fn all() -> String {
 }
 
 fn section(text: &mut String, section: Section) {
-    let rows = table::OPTIONS.iter().filter(|opt| opt.section == section && is_shown(opt));
+    let rows = table::OPTIONS.iter().filter(|opt| opt.section == section && opt.is_obeyed());
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
         return;
@@ -54,10 +54,6 @@ fn section(text: &mut String, section: Section) {
     for opt in rows {
         row(text, opt);
     }
-}
-
-fn is_shown(opt: &Opt) -> bool {
-    opt.is_obeyed() && opt.class != Class::Steer(Steer::NotYet)
 }
 
 fn row(text: &mut String, opt: &Opt) {
@@ -103,7 +99,7 @@ mod tests {
         for opt in super::super::lookup::rows() {
             let head = format!("--{}{}", opt.name, if opt.meta.is_empty() { "" } else { " " });
             let is_there = all.lines().any(|line| line.contains(&format!("{head}{}", opt.meta)));
-            assert_eq!(is_there, is_shown(opt), "{}", opt.name);
+            assert_eq!(is_there, opt.is_obeyed(), "{}", opt.name);
         }
         assert!(short().len() < all.len());
         assert!(all.lines().all(|line| line.len() <= 100 && !line.ends_with(' ')));

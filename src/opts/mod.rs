@@ -6,7 +6,7 @@
 
 pub mod cli;
 pub mod complete;
-pub mod foreign;
+mod foreign;
 pub mod help;
 pub mod key;
 pub mod later;
@@ -15,7 +15,7 @@ pub mod roff;
 pub mod table;
 
 pub use key::{Emperor, Steer, Vassal};
-pub use lookup::{find, letter, nearest, prefix};
+pub use lookup::{find, nearest};
 
 /// Whether a name takes a value on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,13 +324,14 @@ impl Opt {
         self
     }
 
-    /// What `liege` does with it, in one word for lists.
+    /// Whether this version does what it says, so that help and manual show it.
     #[must_use]
     pub const fn is_obeyed(&self) -> bool {
-        matches!(
-            self.class,
-            Class::Steer(_) | Class::Vassal(_) | Class::Emperor(_) | Class::Both(..)
-        )
+        match self.class {
+            Class::Steer(steer) => !matches!(steer, Steer::NotYet),
+            Class::Vassal(_) | Class::Emperor(_) | Class::Both(..) => true,
+            Class::Later(_) | Class::Always | Class::Ignored | Class::Refused(_) => false,
+        }
     }
 
     /// What it is in a vassal.

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Class, Opt, Section, Steer, foreign, later, table};
+use super::{Class, Opt, Section, foreign, later, table};
 
 /// Replaces the marks of a page by parts of the table.
 #[must_use]
@@ -51,7 +51,7 @@ fn part(name: &str) -> Option<String> {
 fn list(title: &str, is_wanted: impl Fn(&Opt) -> bool) -> String {
     let mut items = String::new();
     for opt in table::OPTIONS {
-        if is_wanted(opt) && opt.is_obeyed() && opt.class != Class::Steer(Steer::NotYet) {
+        if is_wanted(opt) && opt.is_obeyed() {
             let _ = writeln!(items, "{}\n{}", item(opt), sentence(opt));
         }
     }
@@ -127,7 +127,7 @@ mod tests {
         for opt in table::OPTIONS {
             let is_there = all.contains(&format!(" Fl Fl {}\n", opt.name))
                 || all.contains(&format!(" Fl Fl {} ", opt.name));
-            assert_eq!(is_there, opt.class != Class::Steer(Steer::NotYet), "{}", opt.name);
+            assert_eq!(is_there, opt.is_obeyed(), "{}", opt.name);
         }
     }
 }

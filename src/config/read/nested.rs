@@ -45,16 +45,17 @@ impl Reader<'_> {
             return Err(Stop);
         }
         let names = FileNames::new(&name, self.now.as_ref());
-        if wanted.own && self.first.is_none() {
+        if wanted.typed && self.first.is_none() {
             self.first = Some(names.clone());
         }
         let parsed = self.parse(&content.bytes, &name, format, &names);
         self.last = Some(name);
-        self.now = Some(names);
         let source = Arc::new(source);
         if wanted.own && self.own.is_none() {
-            self.own = Some(Origin::File { file: Arc::clone(&source), line: 0 });
+            let origin = Origin::File { file: Arc::clone(&source), line: 0 };
+            self.own = Some((origin, names.clone()));
         }
+        self.now = Some(names);
         self.lines(parsed, &source)
     }
 
