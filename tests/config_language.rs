@@ -51,6 +51,14 @@ fn the_word_of_a_block_is_what_was_tested_also_in_the_opposites() {
 }
 
 #[test]
+fn each_line_of_an_if_opt_block_is_tested_on_its_own() {
+    assert_eq!(texts("if-not-opt = a\nx = 1\na = 1\nx = 2\nend =\n"), ["1"]);
+    assert_eq!(texts("if-not-opt = a=1\na = 2\nx = %(_)\nend =\n"), ["2"]);
+    assert_eq!(texts("if-opt = x\nx = 1\nelse =\nx = 2\nx = 3\nend =\n"), ["2", "3"]);
+    assert_eq!(texts("if-not-opt = x\nx = 1\nelse =\nx = 2\nend =\n"), ["1"]);
+}
+
+#[test]
 fn words_of_a_loop_are_between_blanks_and_nothing_else() {
     assert_eq!(texts("for = a  b\tc \nx = %(_)%(_)\nend =\n"), ["aa", "b\tcb\tc"]);
 }
@@ -62,6 +70,11 @@ fn upper_case_variables_speak_of_the_first_file_of_a_typed_option() {
     assert_eq!(x(&["--ini", "a.ini"]), "<a a a.ini>");
     assert_eq!(x(&["a.ini"]), "<a  >");
     assert_eq!(x(&["--include", "a.ini"]), "<a  >");
+    // A file that another one names does not count.
+    let named = "ini = :other\n[other]\nx = <%N>\n";
+    assert_eq!(read(named, &["a.ini"]).unwrap().first("x"), Some("<>"));
+    assert_eq!(read(named, &["--include", "a.ini"]).unwrap().first("x"), Some("<>"));
+    assert_eq!(read(named, &["--ini", "a.ini"]).unwrap().first("x"), Some("<a>"));
     // What the environment says is about the vassal's file, however it was named.
     for args in [&["--ini", "a.ini"][..], &["a.ini"]] {
         assert_eq!(read(text, args).unwrap().first("socket"), Some("/a.sock"));

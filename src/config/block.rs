@@ -14,25 +14,26 @@ use super::setting::Origin;
 /// Most repetitions of a line.
 const MAX_WORDS: usize = 10_000;
 
+type Words = Rc<[Option<String>]>;
+
 /// An open block.
 pub(super) struct Open {
     pub(super) key: String,
     pub(super) origin: Origin,
     /// Once for each element, with the text of `%(_)`; `None`: it has none and stays as it is.
-    words: Rc<[Option<String>]>,
+    words: Words,
+    /// What an if-opt asks, and whether it is turned round: each line of the block may change the answer.
+    again: Option<(String, bool)>,
     /// A test that may still meet its `else`; holds what the lines after it get.
-    other: Option<Rc<[Option<String>]>>,
+    other: Option<Words>,
 }
 
 impl Open {
-    pub(super) fn words(&self) -> Rc<[Option<String>]> {
-        Rc::clone(&self.words)
-    }
-
     /// The other half of a test; false if there is none.
     pub(super) fn turn(&mut self) -> bool {
         let Some(other) = self.other.take() else { return false };
         self.words = other;
+        self.again = None;
         true
     }
 }
@@ -46,12 +47,9 @@ impl Reader<'_> {
             Block::ForTimes => times(value),
             Block::ForGlob => self.names(value),
             Block::ForReadline => self.lines_of(value),
-            Block::If(test, not) => {
-                let (is_true, word) = self.test(test, value.trim());
-                Ok(if is_true == not { Vec::new() } else { vec![word] })
-            }
+            Block::If(test, not) => Ok(self.tested(test, not, value.trim())),
         };
-        let words: Rc<[Option<String>]> = match words {
+        let words: Words = match words {
             Ok(words) if words.len() <= MAX_WORDS => words.into(),
             Ok(_) => {
                 self.fault(at, key, format!("repeats its lines more than {MAX_WORDS} times"));
@@ -62,9 +60,30 @@ impl Reader<'_> {
                 Rc::default()
             }
         };
-        let other: Option<Rc<[Option<String>]>> = matches!(block, Block::If(..))
+        let other: Option<Words> = matches!(block, Block::If(..))
             .then(|| if words.is_empty() { [None].into() } else { Rc::default() });
-        self.block = Some(Open { key: key.to_owned(), origin: at.clone(), words, other });
+        let again = match block {
+            Block::If(Test::Opt, not) => Some((value.trim().to_owned(), not)),
+            _ => None,
+        };
+        self.block = Some(Open { key: key.to_owned(), origin: at.clone(), words, again, other });
+    }
+
+    /// How often the next line of the block is taken, and with which words.
+    pub(super) fn words(&mut self) -> Words {
+        match &self.block {
+            None => Rc::default(),
+            Some(Open { again: None, words, .. }) => Rc::clone(words),
+            Some(Open { again: Some((text, not)), .. }) => {
+                let (text, not) = (text.clone(), *not);
+                self.tested(Test::Opt, not, &text).into()
+            }
+        }
+    }
+
+    fn tested(&mut self, test: Test, not: bool, text: &str) -> Vec<Option<String>> {
+        let (is_true, word) = self.test(test, text);
+        if is_true == not { Vec::new() } else { vec![word] }
     }
 
     /// Whether it is true, and the text that `%(_)` has in the lines of the block or, turned round, of

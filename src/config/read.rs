@@ -53,7 +53,8 @@ struct Wanted<'a> {
     format: Option<Format>,
     /// Not a template but what is configured: without it nothing that follows means what it should.
     own: bool,
-    /// Named by an option that is for such files: the upper-case magic variables speak of the first one.
+    /// Named by an option that is for such files: the upper-case magic variables speak of the first one
+    /// that no other file has named.
     typed: bool,
     /// An unknown ending is INI.
     any_ending: bool,
@@ -214,7 +215,7 @@ impl<'a> Reader<'a> {
                 self.fault(origin, key, message);
                 return Ok(());
             }
-            (Some(block), _) => block.words(),
+            (Some(_), _) => self.words(),
         };
         for word in words.iter() {
             match word {

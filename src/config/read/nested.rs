@@ -45,13 +45,14 @@ impl Reader<'_> {
             return Err(Stop);
         }
         let names = FileNames::new(&name, self.now.as_ref());
-        if wanted.typed && self.first.is_none() {
+        let is_named_inside = matches!(at, Origin::File { .. });
+        if wanted.typed && !is_named_inside && self.first.is_none() {
             self.first = Some(names.clone());
         }
         let parsed = self.parse(&content.bytes, &name, format, &names);
         self.last = Some(name);
         let source = Arc::new(source);
-        if wanted.own && self.own.is_none() {
+        if wanted.own && !is_named_inside && self.own.is_none() {
             let origin = Origin::File { file: Arc::clone(&source), line: 0 };
             self.own = Some((origin, names.clone()));
         }
