@@ -36,14 +36,19 @@ pub fn read(args: &[OsString]) -> Vec<Said> {
             Ok(Some(Token::Value(value))) => said.push(Said::File(value)),
             Ok(Some(Token::Long(name))) => {
                 let found = long(name);
-                option(&mut parser, found, &mut said);
+                said.push(option(&mut parser, found));
             }
-            Ok(Some(Token::Short(letter))) => {
-                let found = lookup::letter(letter)
-                    .map(|opt| (opt.name, opt))
-                    .ok_or_else(|| (String::new(), format!("-{letter} is no letter of an option")));
-                option(&mut parser, found, &mut said);
-            }
+            Ok(Some(Token::Short(letter))) => said.push(match lookup::letter(letter) {
+                // What follows a letter without a value are further letters.
+                Some(opt) if opt.arg == Arg::None => {
+                    Said::Option { name: opt.name, opt, value: opt.bare_value().into() }
+                }
+                Some(opt) => option(&mut parser, Ok((opt.name, opt))),
+                None => {
+                    let _ = parser.optional_value();
+                    Said::Bad(String::new(), format!("-{letter} is no letter of an option"))
+                }
+            }),
             Ok(None) => return said,
             Err(error) => {
                 said.push(Said::Bad(String::new(), error.to_string()));
@@ -67,17 +72,12 @@ fn long(text: &str) -> Result<(&'static str, Opt), (String, String)> {
     })
 }
 
-fn option(
-    parser: &mut Parser,
-    found: Result<(&'static str, Opt), (String, String)>,
-    said: &mut Vec<Said>,
-) {
+fn option(parser: &mut Parser, found: Result<(&'static str, Opt), (String, String)>) -> Said {
     let (name, opt) = match found {
         Ok(found) => found,
         Err((name, reason)) => {
             let _ = parser.optional_value();
-            said.push(Said::Bad(name, reason));
-            return;
+            return Said::Bad(name, reason);
         }
     };
     let value = match opt.arg {
@@ -93,10 +93,10 @@ fn option(
             }
         },
     };
-    said.push(match value {
+    match value {
         Ok(value) => Said::Option { name, opt, value },
         Err(reason) => Said::Bad(name.to_owned(), reason),
-    });
+    }
 }
 
 #[cfg(test)]
@@ -138,10 +138,25 @@ mod tests {
             ]
         );
         assert_eq!(said(&["--", "--ini"]), ["--ini"]);
+        assert_eq!(
+            said(&["-Mp2", "-MC", "-MC600", "-Ms", ":1"]),
+            [
+                "master=true",
+                "processes=2",
+                "master=true",
+                "chmod-socket=1",
+                "master=true",
+                "chmod-socket=600",
+                "master=true",
+                "socket=:1"
+            ]
+        );
     }
 
     #[test]
     fn what_is_wrong_is_named_and_the_rest_is_still_read() {
+        assert_eq!(said(&["-MZx"]), ["master=true", "! -Z is no letter of an option"]);
+        assert!(said(&["-M=1"])[1].starts_with('!'));
         let said = said(&[
             "--zork=1",
             "--master=false",
