@@ -8,7 +8,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     for opt in opts::lookup::rows() {
         let _ = values::check(opt.kind, text);
     }
-    let _ = opts::prefix(text);
+    let _ = opts::lookup::prefix(text);
     let _ = opts::nearest(text);
     if let Ok(address) = address::parse(text) {
         if !text.contains('\0') {
