@@ -43,14 +43,6 @@ fn work(call: Invocation) -> ExitCode {
     }
     match configuration(&call) {
         Ok(Asked::Emperor(config)) => ExitCode::from(start(*config, call.env)),
-        Ok(Asked::Vassal(known)) if known.settings.is_empty() => say(&Output {
-            err: "liege: nothing to do: name a directory of vassal files, liege --emperor DIR, or see \
-                  liege --help
-"
-                .to_owned(),
-            status: 1,
-            ..Output::default()
-        }),
         Ok(Asked::Vassal(known)) => vassal(call.args, Some(*known)),
         Err(faults) => say(&command::refused(&faults)),
     }
