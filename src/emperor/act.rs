@@ -1,6 +1,6 @@
 //! Effects to calls.
 
-use crate::state::{Effect, Note, VassalId};
+use crate::state::{Effect, Key, Note, VassalId};
 
 use super::{Emperor, lines, settings};
 
@@ -18,11 +18,11 @@ impl Emperor {
             Effect::Tell(life, order) => self.tell(life, settings::byte(order)),
             Effect::Signal(life, signal) => self.signal(life, signal),
             Effect::Kill(life) => self.signal(life, 9),
-            Effect::StopHook(vassal, key) => self.stop_hook(vassal, key),
+            Effect::StopHook(_, key) => self.stop_hook(key),
             Effect::KillHooks => self.kill_hooks(),
             Effect::TakeCustody(vassal, life) => self.take_custody(vassal, life),
             Effect::Forget(vassal) => self.forget(vassal),
-            Effect::Note(vassal, note) => self.note(vassal, &note),
+            Effect::Note(_, key, note) => self.note(&key, &note),
             Effect::Leave(status) => self.leave = Some(status),
         }
     }
@@ -32,10 +32,8 @@ impl Emperor {
         self.halls.remove(&vassal);
     }
 
-    fn note(&mut self, vassal: VassalId, note: &Note) {
-        self.hall(vassal);
-        let label = self.label_of(vassal);
-        let line = lines::Line(note);
+    fn note(&mut self, key: &Key, note: &Note) {
+        let (label, line) = (self.label(key), lines::Line(note));
         self.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the shell holds for a vassal as long as its file exists: its name and its listeners.
+//! What the shell holds for a vassal as long as its file exists: its listeners.
 
 use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
@@ -7,18 +7,14 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::monitor;
-use crate::state::{File, Key, LifeId, OnDemand, VassalId};
+use crate::state::{File, Key, LifeId, OnDemand, SourceId, VassalId};
 
 use super::Emperor;
 
-/// One vassal's belongings.
-#[derive(Debug)]
+/// One vassal's listeners. Who has none has no entry.
+#[derive(Debug, Default)]
 pub(super) struct Hall {
-    /// Its name, as it is.
-    pub name: Box<[u8]>,
-    /// Where it starts: its source.
-    pub directory: Rc<CStr>,
-    /// Its on-demand listener, blocking, as programs expect it.
+    /// On-demand; blocking, as programs expect it.
     pub listener: Option<OwnedFd>,
     /// The listening sockets that its stage has bound.
     pub custody: Vec<OwnedFd>,
@@ -26,52 +22,34 @@ pub(super) struct Hall {
 
 impl Emperor {
     /// What a vassal is called in the log: its name, or its path where another source may have the same.
-    pub(super) fn full_name(&self, directory: &CStr, name: &[u8]) -> Vec<u8> {
-        if self.monitors.len() < 2 {
-            return name.to_vec();
-        }
+    pub(super) fn full_name(&self, key: &Key) -> Vec<u8> {
+        let directory = self.start_of(key.source).filter(|_| self.monitors.len() > 1);
+        let Some(directory) = directory else { return key.name.to_vec() };
         let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
-        directory.join(OsStr::from_bytes(name)).into_os_string().into_vec()
+        directory.join(OsStr::from_bytes(&key.name)).into_os_string().into_vec()
     }
 
-    /// The same for this key, as it may be printed.
+    /// The same, as it may be printed.
     pub(super) fn label(&self, key: &Key) -> String {
-        let source = self.monitors.get(key.source.0);
-        source.map_or_else(String::new, |source| {
-            super::lines::name(&self.full_name(&source.start, &key.name))
-        })
+        super::lines::name(&self.full_name(key))
     }
 
-    /// The same for this vassal.
-    pub(super) fn label_of(&self, vassal: VassalId) -> String {
-        self.halls.get(&vassal).map_or_else(
-            || "?".to_owned(),
-            |hall| super::lines::name(&self.full_name(&hall.directory, &hall.name)),
-        )
+    /// The listeners of a vassal, to be changed.
+    pub(super) fn hall(&mut self, id: VassalId) -> &mut Hall {
+        self.halls.entry(id).or_default()
     }
 
-    /// The belongings of a vassal, made when they are first asked for.
-    pub(super) fn hall(&mut self, id: VassalId) -> Option<&mut Hall> {
-        if !self.halls.contains_key(&id) {
-            let key = &self.realm.vassal(id)?.key;
-            let source = self.monitors.get(key.source.0)?;
-            let hall = Hall {
-                name: key.name.as_slice().into(),
-                directory: Rc::clone(&source.start),
-                listener: None,
-                custody: Vec::new(),
-            };
-            self.halls.insert(id, Box::new(hall));
-        }
-        self.halls.get_mut(&id).map(|hall| &mut **hall)
+    /// Where the vassals of a source start.
+    pub(super) fn start_of(&self, source: SourceId) -> Option<Rc<CStr>> {
+        self.monitors.get(source.0).map(|source| Rc::clone(&source.start))
     }
 
     /// The set of listeners that the stage of this life has sent is the vassal's from now on.
     pub(super) fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
         let Some(process) = self.processes.get_mut(&life) else { return };
         let set = std::mem::take(&mut process.custody);
-        if let Some(hall) = self.hall(vassal) {
-            hall.custody = set;
+        if !set.is_empty() || self.halls.contains_key(&vassal) {
+            self.hall(vassal).custody = set;
         }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::proto::emperor;
@@ -88,7 +89,7 @@ struct Claim {
 struct Base {
     life: LifeId,
     session: Pid,
-    name: Vec<u8>,
+    name: Rc<[u8]>,
     uid: u32,
 }
 
@@ -186,18 +187,18 @@ impl Emperor {
         let (pipe, its_pipe) = socket::stream_pair().map_err(failed)?;
         socket::refuse_descriptors(pipe.as_fd()).map_err(failed)?;
         socket::refuse_descriptors(socket.as_fd()).map_err(failed)?;
-        self.hall(vassal);
-        let hall = self.halls.get(&vassal).ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
-        let hall = hall.map_err(failed)?;
-        let listener = hall.listener.as_ref().map(AsFd::as_fd);
+        let record = self.realm.vassal(vassal).ok_or_else(|| io::ErrorKind::NotFound.into());
+        let name = &record.map_err(failed)?.key.name;
+        let listener = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref());
+        let listener = listener.map(AsFd::as_fd);
         let config = self.template.config_pipe.then(socket::stream_pair).transpose();
         let (config, its_config) = config.map_err(failed)?.unzip();
         let scheme = if config.is_some() { emperor::CONFIG_SCHEME } else { "" };
-        let file = [scheme.as_bytes(), &hall.name].concat();
+        let file = [scheme.as_bytes(), name].concat();
         let mask = fork::PIPE
             | if config.is_some() { fork::CONFIG } else { 0 }
             | if listener.is_some() { fork::ON_DEMAND } else { 0 };
-        let mut talk = fork::Talk::new(&self.template.argv(&hall.name, &file), mask)
+        let mut talk = fork::Talk::new(&self.template.argv(name, &file), mask)
             .map_err(|error| Trouble::Failed(error.to_string()))?;
         let attached: Vec<BorrowedFd<'_>> = [its_pipe.as_fd()]
             .into_iter()
@@ -285,7 +286,7 @@ impl Emperor {
         let life = *self.pids.get(&session)?;
         let process = self.processes.get(&life)?;
         let vassal = process.vassal;
-        let name = self.halls.get(&vassal)?.name.to_vec();
+        let name = Rc::clone(&self.realm.vassal(vassal)?.key.name);
         let uid = pidfd::identity(process.pidfd.as_fd()).ok()?.uid[0];
         self.is_base(vassal).then_some(Base { life, session, name, uid })
     }
@@ -296,7 +297,7 @@ impl Emperor {
     }
 
     /// The base that a life was forked from.
-    pub(super) fn base_of(&self, life: LifeId) -> Option<Vec<u8>> {
+    pub(super) fn base_of(&self, life: LifeId) -> Option<Rc<[u8]>> {
         self.processes.get(&life)?.base.clone()
     }
 

@@ -13,7 +13,7 @@ use crate::log::Level;
 use crate::reactor::{Interest, Kind};
 use crate::spawn::hook::{self, Hook};
 use crate::spawn::push;
-use crate::state::{Event, Key, LifeId, VassalId};
+use crate::state::{Event, Key, LifeId};
 use crate::sys::pidfd;
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
@@ -77,11 +77,11 @@ impl Helpers {
 
 impl Emperor {
     /// Runs the stop hook for a life of this vassal that has ended.
-    pub(super) fn stop_hook(&mut self, vassal: VassalId, key: Key) {
-        let Some(hall) = self.halls.get(&vassal) else {
+    pub(super) fn stop_hook(&mut self, key: Key) {
+        let Some(directory) = self.start_of(key.source) else {
             return self.events.push_back(Event::HookEnded(key));
         };
-        self.helpers.waiting.push_back((key, hall.directory.clone()));
+        self.helpers.waiting.push_back((key, directory));
         self.start_hooks();
     }
 
@@ -116,10 +116,11 @@ impl Emperor {
             return self.push_later(life);
         }
         process.push.last = Some(self.now);
-        let Some(hall) = self.halls.get(&process.vassal) else { return };
-        let name = CString::new(&*hall.name).map_err(io::Error::from);
+        let Some(key) = self.realm.vassal(process.vassal).map(|record| &record.key) else { return };
+        let Some(source) = self.monitors.get(key.source.0) else { return };
+        let name = CString::new(&*key.name).map_err(io::Error::from);
         let pushed = name
-            .and_then(|name| push::spawn(pipe.as_fd(), &hall.directory, &name))
+            .and_then(|name| push::spawn(pipe.as_fd(), &source.start, &name))
             .and_then(|pid| self.help(pid, Task::Push(life), push::LIMIT));
         if let Err(error) = pushed {
             self.not_pushed(life, format!("cannot be sent its file: {error}"));

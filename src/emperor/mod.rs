@@ -99,7 +99,7 @@ pub struct Emperor {
     realm: Realm,
     log: Log,
     monitors: Vec<Source>,
-    halls: HashMap<VassalId, Box<Hall>>,
+    halls: HashMap<VassalId, Hall>,
     processes: HashMap<LifeId, Box<Process>>,
     pids: HashMap<Pid, LifeId>,
     helpers: helpers::Helpers,
@@ -301,7 +301,7 @@ impl Emperor {
             let level = lines::level(notice.level);
             match notice.name {
                 Some(name) => {
-                    let name = name.as_encoded_bytes().to_vec();
+                    let name = name.as_encoded_bytes().into();
                     let name = self.label(&Key { source, name });
                     self.log.line(level, format_args!("[{name}] {}", notice.text));
                 }
@@ -309,20 +309,14 @@ impl Emperor {
             }
         }
         for sighting in out.sightings {
-            let name = std::os::unix::ffi::OsStringExt::into_vec(sighting.name);
-            let key = Key { source, name };
+            let key = Key { source, name: sighting.name.as_encoded_bytes().into() };
             let boot = sighting.was_there;
-            let found = matches!(sighting.what, What::Found(_)).then(|| key.clone());
             self.happen(match sighting.what {
                 What::Found(file) => Event::Found { key, file: custody::file(&file), boot },
                 What::Changed(file) => Event::Changed { key, file: custody::file(&file) },
                 What::Chowned(file) => Event::Chowned { key, file: custody::file(&file) },
                 What::Lost => Event::Lost(key),
             });
-            // When it is gone its name is asked for, and the state knows it no more.
-            if let Some(id) = found.and_then(|key| self.realm.named_id(&key)) {
-                self.hall(id);
-            }
         }
     }
 

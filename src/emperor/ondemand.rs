@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::rc::Rc;
 
 use crate::config::address::{self, Address};
 use crate::reactor::{Interest, Kind};
@@ -28,9 +27,7 @@ impl Emperor {
     pub(super) fn bind(&mut self, vassal: VassalId, address: &str) {
         let answer = match self.try_bind(vassal, address) {
             Ok(listener) => {
-                if let Some(hall) = self.hall(vassal) {
-                    hall.listener = Some(listener);
-                }
+                self.hall(vassal).listener = Some(listener);
                 Event::ListenerBound(vassal)
             }
             Err(why) => Event::ListenerRefused(vassal, why),
@@ -38,10 +35,11 @@ impl Emperor {
         self.events.push_back(answer);
     }
 
-    fn try_bind(&mut self, vassal: VassalId, address: &str) -> Result<OwnedFd, String> {
+    fn try_bind(&self, vassal: VassalId, address: &str) -> Result<OwnedFd, String> {
         let parsed = parse(address)?;
-        let hall = self.hall(vassal).ok_or("its source is gone")?;
-        let directory = Rc::clone(&hall.directory);
+        let record = self.realm.vassal(vassal);
+        let directory = record.and_then(|record| self.start_of(record.key.source));
+        let directory = directory.ok_or("its source is gone")?;
         let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
         let place = place(&parsed, directory).ok_or_else(|| no_place(address))?;
         let options = ListenOptions {

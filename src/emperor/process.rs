@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::proto::emperor::FromVassal;
@@ -50,7 +51,7 @@ pub(super) struct Process {
     /// Who is forked from this one may sit in its group: it is signalled alone.
     pub alone: bool,
     /// The base that it was forked from.
-    pub base: Option<Vec<u8>>,
+    pub base: Option<Rc<[u8]>>,
     /// Its verdict could not be taken in.
     is_cut_off: bool,
     flood: Flood,
@@ -119,33 +120,31 @@ impl Emperor {
     }
 
     fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
-        self.hall(vassal);
-        let (Some(hall), Some(record)) = (self.halls.get(&vassal), self.realm.vassal(vassal))
-        else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let name = &record.key.name;
+        let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
+        let directory = self.start_of(record.key.source).ok_or(io::ErrorKind::NotFound)?;
+        let (name, hall) = (&record.key.name, self.halls.get(&vassal));
+        let listener = hall.and_then(|hall| hall.listener.as_ref());
+        let custody = hall.map_or(&[][..], |hall| &hall.custody);
         let (pipe, its_pipe) = socket::stream_pair()?;
         let (status, its_status) = socket::packet_pair()?;
         socket::refuse_descriptors(pipe.as_fd())?;
         if self.template.stage {
-            let mut sockets: Vec<_> = hall.listener.iter().map(AsFd::as_fd).collect();
-            sockets.extend(hall.custody.iter().map(AsFd::as_fd));
+            let sockets: Vec<_> = listener.into_iter().chain(custody).map(AsFd::as_fd).collect();
             let custody = Custody {
-                name: OsString::from_vec(self.full_name(&hall.directory, name)),
+                name: OsString::from_vec(self.full_name(&record.key)),
                 file: None,
                 purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
-                on_demand: hall.listener.is_some(),
+                on_demand: listener.is_some(),
                 in_use: record.current().is_some_and(|current| current.id != life),
-                listeners: u8::try_from(hall.custody.len()).unwrap_or(0),
+                listeners: u8::try_from(custody.len()).unwrap_or(0),
             };
             scm::send(status.as_fd(), &custody.encode(), &sockets)?;
         }
         let config = self.template.config_pipe.then(socket::stream_pair).transpose()?;
         let start = Start {
             name,
-            directory: &hall.directory,
-            input: hall.listener.as_ref().unwrap_or(&self.null).as_fd(),
+            directory: &directory,
+            input: listener.unwrap_or(&self.null).as_fd(),
             pipe: its_pipe.as_fd(),
             status: its_status.as_fd(),
             config: config.as_ref().map(|(ours, theirs)| [ours.as_fd(), theirs.as_fd()]),
@@ -500,8 +499,8 @@ impl Emperor {
 
     /// A line about the vassal of this life.
     pub(super) fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
-        let vassal = self.processes.get(&life).map(|process| process.vassal);
-        let label = vassal.map_or_else(|| "?".to_owned(), |id| self.label_of(id));
+        let record = self.processes.get(&life).and_then(|it| self.realm.vassal(it.vassal));
+        let label = record.map_or_else(|| "?".to_owned(), |record| self.label(&record.key));
         let text = crate::log::escaped(text.as_bytes());
         self.log.line(level, format_args!("[{label}] {text}"));
     }

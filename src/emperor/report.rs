@@ -91,7 +91,7 @@ impl Emperor {
         let reloads = history.reloads + life.map_or(0, |life| life.reloads);
         let until = |at: Instant| millis(at.saturating_duration_since(self.now));
         VassalReport {
-            id: vassal.key.name.clone(),
+            id: vassal.key.name.to_vec(),
             pid: life.and_then(|life| life.pid),
             born: vassal.born,
             last_mod: vassal.file.modified,
@@ -107,7 +107,7 @@ impl Emperor {
             cursed: life.map_or(0, |life| cursed(life, wall)),
             on_demand: vassal.address().unwrap_or_default().as_bytes().to_vec(),
             adopted: life.is_some_and(|life| life.adopted),
-            base: life.and_then(|life| self.base_of(life.id)),
+            base: life.and_then(|life| self.base_of(life.id)).map(|name| name.to_vec()),
             monitor: sources.get(vassal.key.source.0).cloned().unwrap_or_default(),
             respawns: u64::from(reloads) + u64::from(history.starts.saturating_sub(1)),
             state: state_name(vassal),
@@ -125,7 +125,7 @@ impl Emperor {
     fn blacklisted(&self, vassal: &Vassal, wall: Wall) -> Option<BlacklistEntry> {
         let (first, last) = vassal.penalty.span()?;
         Some(BlacklistEntry {
-            id: vassal.key.name.clone(),
+            id: vassal.key.name.to_vec(),
             throttle_level: millis(vassal.penalty.wait(self.realm.rules())),
             attempt: u64::from(vassal.penalty.deaths().saturating_sub(1)),
             first_attempt: wall.at(first),

@@ -1,15 +1,16 @@
 //! The rows of the event table that say how a life comes to be, or does not: a fork, and what a base says.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::life::Life;
-use super::vassal::{
-    FIRST_BASE_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, Phase, Then, Turn, Vassal, Why, running,
-};
+use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why, running};
 use super::{LifeId, Note, Role};
 
-const LAST_BASE_RETRY: Duration = Duration::from_secs(1);
-const LAST_RESOURCE_RETRY: Duration = Duration::from_secs(30);
+/// First and longest pause before a base that takes no requests is asked again.
+const BASE_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
+/// The same when the kernel has refused what a life needs.
+const RESOURCE_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 
 impl Vassal {
     pub(super) fn spawned(&mut self, id: LifeId, pid: i32) {
@@ -19,8 +20,7 @@ impl Vassal {
     }
 
     pub(super) fn spawn_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
-        let wait = self.resource_retry;
-        self.resource_retry = (wait * 2).min(LAST_RESOURCE_RETRY);
+        let wait = self.resource_retries.next(&RESOURCE_RETRY);
         self.history.last_error = Some(why.clone());
         let hold = Hold::until(Why::Resource(why.clone()), turn.now + wait);
         if self.told.as_ref() != Some(&hold.why) {
@@ -31,7 +31,7 @@ impl Vassal {
     }
 
     /// A life has come to nothing, and nobody is to blame: its vassal is held.
-    fn not_born(&mut self, id: LifeId, hold: Hold, turn: &mut Turn<'_>) {
+    fn not_born(&mut self, id: LifeId, hold: Box<Hold>, turn: &mut Turn<'_>) {
         if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
             self.history.starts = self.history.starts.saturating_sub(1);
         }
@@ -63,7 +63,7 @@ impl Vassal {
     pub fn base_ready(&mut self, turn: &mut Turn<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if matches!(hold.why, Why::Base(_)) => {
-                self.base_retry = FIRST_BASE_RETRY;
+                self.base_retries.forget();
                 self.begin(hold.lane, turn)
             }
             same @ (Phase::Held(_)
@@ -77,8 +77,7 @@ impl Vassal {
     }
 
     pub(super) fn base_not_ready(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
-        let wait = self.base_retry;
-        self.base_retry = (wait * 2).min(LAST_BASE_RETRY);
+        let wait = self.base_retries.next(&BASE_RETRY);
         self.history.last_error = Some(why.clone());
         let hold = Hold::until(Why::Base(why.clone()), turn.now + wait);
         // A base that crashes gives another reason at each try.
@@ -126,8 +125,8 @@ impl Vassal {
         }
         self.history.last_error = None;
         self.told = None;
-        self.resource_retry = FIRST_RESOURCE_RETRY;
-        self.base_retry = FIRST_BASE_RETRY;
+        self.resource_retries.forget();
+        self.base_retries.forget();
         self.note(Note::Adopted { pid }, turn);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(current) => running(current),

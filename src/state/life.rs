@@ -1,5 +1,6 @@
 //! One process of one vassal, from fork or adoption to reaping.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Channel, Effect, Exit, LifeId, Order, Role, Rules, Said, Settings};
@@ -31,21 +32,52 @@ pub enum Phase {
     },
 }
 
-/// What a running life is watched for; each is a deadline.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a running life is watched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
+    /// The start timeout after its program began.
+    announce_by: Instant,
+    /// Nothing once it has settled, as most have.
+    due: Option<Box<Due>>,
+}
+
+impl Watch {
+    fn change(&mut self, change: impl FnOnce(&mut Due)) {
+        let mut due = self.due.take().unwrap_or_default();
+        change(&mut due);
+        self.due = Some(due).filter(|due| **due != Due::default());
+    }
+}
+
+/// The deadlines of a running life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Due {
     /// Counts as accepting then, as it announces nothing.
     accepting_at: Option<Instant>,
     /// Counts as loyal then, as it speaks no protocol.
     loyal_at: Option<Instant>,
-    /// The start timeout after its program began.
-    announce_by: Option<Instant>,
     /// Must have announced its readiness by then.
     ready_by: Option<Instant>,
     /// The next heartbeat must have come by then.
     beat_by: Option<Instant>,
     /// It was asked to reload for its silence; any word must have come by then.
     word_by: Option<Instant>,
+}
+
+impl Due {
+    /// The nearest, and what has passed with it.
+    fn first(&self) -> Option<(Instant, Overdue)> {
+        [
+            (self.accepting_at, Overdue::Accepting),
+            (self.loyal_at, Overdue::Loyal),
+            (self.ready_by, Overdue::Readiness),
+            (self.beat_by, Overdue::Beat),
+            (self.word_by, Overdue::Word),
+        ]
+        .into_iter()
+        .filter_map(|(at, what)| at.map(|at| (at, what)))
+        .min_by_key(|(at, _)| *at)
+    }
 }
 
 /// A deadline of a life that has passed.
@@ -96,7 +128,7 @@ pub struct Life {
     /// When it was forked.
     pub born: Instant,
     /// What its stage has told of it.
-    pub settings: Settings,
+    pub settings: Rc<Settings>,
     /// The stage has given its verdict; true from the start where none runs.
     pub verdict: bool,
     /// Why its start has failed.
@@ -133,7 +165,7 @@ impl Life {
             pid: None,
             phase: Phase::Starting { deadline: now + rules.stage_timeout },
             born: now,
-            settings: Settings::default(),
+            settings: Rc::clone(&rules.settings),
             verdict: !rules.stage,
             failed: None,
             spoke: false,
@@ -219,14 +251,15 @@ impl Life {
         let silent = !settings.notify;
         let start_timeout = settings.start_timeout.unwrap_or(rules.start_timeout);
         let watchdog = settings.heartbeat.filter(|_| settings.notify);
-        self.phase = Phase::Running(Watch {
+        let due = Due {
             accepting_at: silent.then(|| now + settings.ready_after.unwrap_or(rules.ready_after)),
             loyal_at: silent.then(|| now + settings.loyal_after.unwrap_or(rules.loyal_after)),
-            announce_by: Some(now + start_timeout),
             ready_by: settings.notify.then(|| now + start_timeout),
             beat_by: watchdog.map(|period| now + period + rules.required_heartbeat),
             word_by: None,
-        });
+        };
+        let announce_by = now + start_timeout;
+        self.phase = Phase::Running(Watch { announce_by, due: Some(Box::new(due)) });
     }
 
     /// Takes a word of the program; true if it changes what is known of it.
@@ -235,18 +268,20 @@ impl Life {
         self.spoke |= channel == Channel::Pipe;
         self.reloading = false;
         if let Phase::Running(watch) = &mut self.phase {
-            watch.word_by = None;
-            if first {
-                // From here on it is believed by its words, not by its age.
-                watch.accepting_at = None;
-                watch.loyal_at = None;
-            }
-            match said {
-                Said::Beat => watch.beat_by = Some(now + rules.required_heartbeat),
-                Said::Accepting => watch.ready_by = None,
-                Said::Ready if channel == Channel::Notify => watch.ready_by = None,
-                Said::Ready | Said::Loyal | Said::GoIdle => {}
-            }
+            watch.change(|due| {
+                due.word_by = None;
+                if first {
+                    // From here on it is believed by its words, not by its age.
+                    due.accepting_at = None;
+                    due.loyal_at = None;
+                }
+                match said {
+                    Said::Beat => due.beat_by = Some(now + rules.required_heartbeat),
+                    Said::Accepting => due.ready_by = None,
+                    Said::Ready if channel == Channel::Notify => due.ready_by = None,
+                    Said::Ready | Said::Loyal | Said::GoIdle => {}
+                }
+            });
         }
         match said {
             Said::Ready => flag(&mut self.ready, &mut self.marks.ready, now),
@@ -263,7 +298,8 @@ impl Life {
     /// A speaker that is to replace another must say that it is accepting.
     pub fn expect_accepting(&mut self) {
         if let Phase::Running(watch) = &mut self.phase {
-            watch.ready_by = watch.ready_by.or(watch.announce_by);
+            let announce_by = watch.announce_by;
+            watch.change(|due| due.ready_by = due.ready_by.or(Some(announce_by)));
         }
     }
 
@@ -272,7 +308,7 @@ impl Life {
         if let Phase::Running(watch) = &mut self.phase
             && !self.settings.notify
         {
-            watch.ready_by = None;
+            watch.change(|due| due.ready_by = None);
         }
     }
 
@@ -284,7 +320,7 @@ impl Life {
         self.reloading = true;
         // Nobody beats while he loads; the first beat after it starts the watch anew.
         if let Phase::Running(watch) = &mut self.phase {
-            watch.beat_by = None;
+            watch.change(|due| due.beat_by = None);
         }
     }
 
@@ -297,8 +333,10 @@ impl Life {
     /// Its heartbeat is missing: gives it the curse tolerance for any word.
     pub fn expect_word(&mut self, now: Instant, rules: &Rules) {
         if let Phase::Running(watch) = &mut self.phase {
-            watch.beat_by = None;
-            watch.word_by = Some(now + rules.curse_tolerance);
+            watch.change(|due| {
+                due.beat_by = None;
+                due.word_by = Some(now + rules.curse_tolerance);
+            });
         }
     }
 
@@ -357,23 +395,14 @@ impl Life {
             Phase::Starting { deadline } => Some((*deadline, Overdue::Start)),
             Phase::Asked { deadline, .. } => Some((*deadline, Overdue::Talk)),
             Phase::Cursed { kill_at, .. } => Some((*kill_at, Overdue::Kill)),
-            Phase::Running(watch) => [
-                (watch.accepting_at, Overdue::Accepting),
-                (watch.loyal_at, Overdue::Loyal),
-                (watch.ready_by, Overdue::Readiness),
-                (watch.beat_by, Overdue::Beat),
-                (watch.word_by, Overdue::Word),
-            ]
-            .into_iter()
-            .filter_map(|(at, what)| at.map(|at| (at, what)))
-            .min_by_key(|(at, _)| *at),
+            Phase::Running(watch) => watch.due.as_ref().and_then(|due| due.first()),
         }
     }
 
     /// Counts as accepting (and ready) by its age.
     pub fn believe_accepting(&mut self, now: Instant) {
         if let Phase::Running(watch) = &mut self.phase {
-            watch.accepting_at = None;
+            watch.change(|due| due.accepting_at = None);
         }
         flag(&mut self.ready, &mut self.marks.ready, now);
         flag(&mut self.accepting, &mut self.marks.accepting, now);
@@ -382,7 +411,7 @@ impl Life {
     /// Counts as loyal, by its age or by its readiness; true if it was not before.
     pub fn believe_loyal(&mut self, now: Instant) -> bool {
         if let Phase::Running(watch) = &mut self.phase {
-            watch.loyal_at = None;
+            watch.change(|due| due.loyal_at = None);
         }
         flag(&mut self.loyal, &mut self.marks.loyal, now)
     }

@@ -4,8 +4,10 @@
 //! what they share. The event table of the design is [`table`], one function a row, one arm a column.
 
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
+pub mod backoff;
 pub mod births;
 pub mod deadlines;
 pub mod hooks;
@@ -38,8 +40,8 @@ pub struct SourceId(pub usize);
 pub struct Key {
     /// The monitor.
     pub source: SourceId,
-    /// The name it gives, as bytes.
-    pub name: Vec<u8>,
+    /// The name it gives, as bytes; everybody who speaks of the vassal shares it.
+    pub name: Rc<[u8]>,
 }
 
 /// The numbers and switches that the administrator has set for all vassals.
@@ -83,6 +85,8 @@ pub struct Rules {
     pub adoption_timeout: Duration,
     /// From its answer until the process that it names is our child.
     pub claim_timeout: Duration,
+    /// Of a vassal whose file says nothing else; all of these share it.
+    pub settings: Rc<Settings>,
 }
 
 impl Rules {
@@ -129,6 +133,7 @@ impl Default for Rules {
             bases: Vec::new(),
             adoption_timeout: Duration::from_secs(5),
             claim_timeout: Duration::from_secs(1),
+            settings: Rc::default(),
         }
     }
 }
@@ -392,8 +397,8 @@ pub enum Effect {
     TakeCustody(VassalId, LifeId),
     /// The record is dropped: close what belongs to it.
     Forget(VassalId),
-    /// Worth a line in the log.
-    Note(VassalId, Note),
+    /// Worth a line in the log. The name is told for the same reason.
+    Note(VassalId, Key, Note),
     /// Nothing is left: leave with this status.
     Leave(u8),
 }

@@ -6,10 +6,14 @@ use super::Rules;
 
 /// The deaths of one vassal since it was last forgiven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Penalty {
-    deaths: u32,
-    first: Option<Instant>,
-    last: Option<Instant>,
+pub struct Penalty(Option<Box<Deaths>>);
+
+/// Most vassals have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Deaths {
+    count: u32,
+    first: Instant,
+    last: Instant,
 }
 
 impl Penalty {
@@ -18,32 +22,31 @@ impl Penalty {
         if !rules.blacklist {
             return Duration::ZERO;
         }
-        self.deaths = self.deaths.saturating_add(1);
-        self.first.get_or_insert(now);
-        self.last = Some(now);
+        let none = || Box::new(Deaths { count: 0, first: now, last: now });
+        let deaths = self.0.get_or_insert_with(none);
+        deaths.count = deaths.count.saturating_add(1);
+        deaths.last = now;
         self.wait(rules)
     }
 
     /// Forgets all deaths; false if there was nothing to forget.
     pub fn forgive(&mut self) -> bool {
-        let had = self.deaths > 0;
-        *self = Self::default();
-        had
+        self.0.take().is_some()
     }
 
     /// Deaths so far.
     pub fn deaths(&self) -> u32 {
-        self.deaths
+        self.0.as_ref().map_or(0, |deaths| deaths.count)
     }
 
     /// First and last death, if there was any.
     pub fn span(&self) -> Option<(Instant, Instant)> {
-        self.first.zip(self.last)
+        self.0.as_ref().map(|deaths| (deaths.first, deaths.last))
     }
 
     /// The wait that the deaths so far have earned.
     pub fn wait(&self, rules: &Rules) -> Duration {
-        rules.throttle.saturating_mul(self.deaths).min(rules.max_throttle)
+        rules.throttle.saturating_mul(self.deaths()).min(rules.max_throttle)
     }
 }
 

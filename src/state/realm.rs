@@ -295,7 +295,7 @@ impl Realm {
             let mut born = lives.filter(|life| !life.is_asked()).peekable();
             if born.peek().is_some() {
                 let why = "the mercy is over";
-                sink.out.push(Effect::Note(vassal.id, Note::Killed { why }));
+                sink.out.push(Effect::Note(vassal.id, vassal.key.clone(), Note::Killed { why }));
             }
             sink.out.extend(born.map(|life| Effect::Kill(life.id)));
         }

@@ -3,17 +3,17 @@
 //! A function is a row, an arm of its `match` is a column; each arm must give the next phase. There is no
 //! wildcard over phases or events: a new one does not compile before all have met it.
 
+use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::life::Life;
 use super::throttle::Ticket;
-use super::vassal::{
-    FIRST_BASE_RETRY, FIRST_BIND_RETRY, FIRST_RESOURCE_RETRY, Hold, Lane, PACE, Phase, Then, Turn,
-    Vassal, Why, running,
-};
+use super::vassal::{Hold, Lane, PACE, Phase, Then, Turn, Vassal, Why, running};
 use super::{Channel, Effect, Exit, File, LifeEvent, LifeId, Note, Role, Said, Settings};
 
-const LAST_BIND_RETRY: Duration = Duration::from_secs(10);
+/// First and longest pause between two tries to bind.
+const BIND_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
 
 impl Vassal {
     // The file.
@@ -21,9 +21,9 @@ impl Vassal {
     /// Its file is another than before.
     pub fn changed(&mut self, file: File, turn: &mut Turn<'_>) {
         self.penalty.forgive();
-        self.resource_retry = FIRST_RESOURCE_RETRY;
-        self.base_retry = FIRST_BASE_RETRY;
         self.told = None;
+        self.resource_retries.forget();
+        self.base_retries.forget();
         let moved = self.renew(file, turn);
         let anew = Then::Begin(Lane::Budget);
         let stays = !moved && !self.has_fault();
@@ -190,11 +190,9 @@ impl Vassal {
 
     /// It has no listener: gives the pause before the next try, and doubles it.
     fn bind_pause(&mut self) -> Duration {
-        let Some(demand) = &mut self.demand else { return FIRST_BIND_RETRY };
-        let wait = demand.retry;
+        let Some(demand) = &mut self.demand else { return *BIND_RETRY.start() };
         demand.bound = false;
-        demand.retry = (wait * 2).min(LAST_BIND_RETRY);
-        wait
+        demand.retries.next(&BIND_RETRY)
     }
 
     /// Somebody has connected.
@@ -204,7 +202,7 @@ impl Vassal {
             Phase::Waiting => {
                 turn.out.push(Effect::Unwatch(self.id));
                 if let Some(demand) = &mut self.demand {
-                    demand.retry = FIRST_BIND_RETRY;
+                    demand.retries.forget();
                 }
                 match earliest.filter(|at| *at > turn.now) {
                     Some(at) => Phase::Held(Hold::until(Why::Pace, at)),
@@ -268,9 +266,11 @@ impl Vassal {
     }
 
     fn verdict(&mut self, id: LifeId, settings: Settings) {
-        self.resource_retry = FIRST_RESOURCE_RETRY;
+        self.resource_retries.forget();
         if let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) {
-            life.settings = settings;
+            if settings != *life.settings {
+                life.settings = Rc::new(settings);
+            }
             life.verdict = true;
         }
     }
@@ -310,7 +310,7 @@ impl Vassal {
         let pid = life.pid.unwrap_or(-1);
         self.history.last_error = None;
         self.told = None;
-        self.resource_retry = FIRST_RESOURCE_RETRY;
+        self.resource_retries.forget();
         self.note(Note::Running { pid }, turn);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(current) => {

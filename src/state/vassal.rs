@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::backoff::Backoff;
 use super::life::Life;
 use super::penalty::Penalty;
 use super::throttle::Ticket;
@@ -10,9 +11,6 @@ use super::{
     Rules, VassalId,
 };
 
-pub(super) const FIRST_BIND_RETRY: Duration = Duration::from_millis(50);
-pub(super) const FIRST_RESOURCE_RETRY: Duration = Duration::from_secs(1);
-pub(super) const FIRST_BASE_RETRY: Duration = Duration::from_millis(50);
 /// Between the start of a life that ends by its own will and that of its successor, at least: a program
 /// that ends at once, whatever it has said before, must not keep us busy.
 pub(super) const PACE: Duration = Duration::from_millis(100);
@@ -24,7 +22,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub enum Phase {
     /// Not started, with the reason.
-    Held(Hold),
+    Held(Box<Hold>),
     /// On-demand: until somebody connects.
     Waiting,
     /// One life that does not run its program yet.
@@ -34,7 +32,7 @@ pub enum Phase {
         /// The vassal.
         current: Box<Life>,
         /// A replacement is due, and waits for this.
-        due: Option<Hold>,
+        due: Option<Box<Hold>>,
     },
     /// A second life is to take over.
     Replacing {
@@ -83,12 +81,16 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(why: Why) -> Self {
-        Self { why, until: None, ticket: None, lane: Lane::Budget }
+    pub(super) fn new(why: Why) -> Box<Self> {
+        Box::new(Self { why, until: None, ticket: None, lane: Lane::Budget })
     }
 
-    pub(super) fn until(why: Why, until: Instant) -> Self {
-        Self { until: Some(until), ..Self::new(why) }
+    pub(super) fn until(why: Why, until: Instant) -> Box<Self> {
+        Box::new(Self { until: Some(until), ..*Self::new(why) })
+    }
+
+    fn queued(why: Why, ticket: Ticket) -> Box<Self> {
+        Box::new(Self { ticket: Some(ticket), ..*Self::new(why) })
     }
 }
 
@@ -132,7 +134,7 @@ pub enum Then {
     /// On-demand: waiting; else a start.
     Begin(Lane),
     /// A death that is judged already.
-    Hold(Hold),
+    Hold(Box<Hold>),
     /// Its end is judged like one that nobody has asked for.
     Judge,
 }
@@ -167,7 +169,7 @@ pub struct Turn<'a> {
 pub(super) struct Demand {
     pub(super) address: String,
     pub(super) bound: bool,
-    pub(super) retry: Duration,
+    pub(super) retries: Backoff,
 }
 
 /// For statistics.
@@ -206,11 +208,11 @@ pub struct Vassal {
     pub penalty: Penalty,
     /// For statistics.
     pub history: History,
-    pub(super) demand: Option<Demand>,
+    pub(super) demand: Option<Box<Demand>>,
     /// How its lives come to be.
     pub origin: Origin,
-    pub(super) resource_retry: Duration,
-    pub(super) base_retry: Duration,
+    pub(super) resource_retries: Backoff,
+    pub(super) base_retries: Backoff,
     /// Why it was last said to be held, since a program of it has run.
     pub(super) told: Option<Why>,
     last_ticket: u64,
@@ -231,8 +233,8 @@ impl Vassal {
             history: History::default(),
             last_ticket: 0,
             told: None,
-            resource_retry: FIRST_RESOURCE_RETRY,
-            base_retry: FIRST_BASE_RETRY,
+            resource_retries: Backoff::default(),
+            base_retries: Backoff::default(),
         };
         vassal.phase = vassal.begin(lane, turn);
         vassal
@@ -324,7 +326,7 @@ impl Vassal {
             Lane::Throttle => Why::Throttle,
             Lane::Budget => Why::Budget,
         };
-        Phase::Held(Hold { ticket: Some(self.ask(lane, turn)), ..Hold::new(why) })
+        Phase::Held(Hold::queued(why, self.ask(lane, turn)))
     }
 
     pub(super) fn ask(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Ticket {
@@ -379,8 +381,8 @@ impl Vassal {
             false => ReloadWay::Restart,
         };
         self.note(Note::Reloading { by }, turn);
-        let ticket = Some(self.ask(Lane::Budget, turn));
-        Phase::Running { current, due: Some(Hold { ticket, ..Hold::new(Why::Budget) }) }
+        let due = Some(Hold::queued(Why::Budget, self.ask(Lane::Budget, turn)));
+        Phase::Running { current, due }
     }
 
     pub(super) fn reload_in_place(&self, current: &mut Life, turn: &mut Turn<'_>) {
@@ -489,7 +491,9 @@ impl Vassal {
             return Then::Begin(lane);
         }
         let why = if penalty.is_zero() { Why::Pace } else { Why::Penalty };
-        Then::Hold(Hold { lane, ..Hold::until(why, until) })
+        let mut hold = Hold::until(why, until);
+        hold.lane = lane;
+        Then::Hold(hold)
     }
 
     /// A life has ended as it was told to.
@@ -546,7 +550,7 @@ impl Vassal {
     }
 
     pub(super) fn note(&self, note: Note, turn: &mut Turn<'_>) {
-        turn.out.push(Effect::Note(self.id, note));
+        turn.out.push(Effect::Note(self.id, self.key.clone(), note));
     }
 }
 
@@ -562,10 +566,11 @@ pub(super) fn running(current: Box<Life>) -> Phase {
     Phase::Running { current, due: None }
 }
 
-fn demand_of(file: &File) -> Option<Demand> {
+fn demand_of(file: &File) -> Option<Box<Demand>> {
     match &file.on_demand {
         OnDemand::Address(address) => {
-            Some(Demand { address: address.clone(), bound: false, retry: FIRST_BIND_RETRY })
+            let (address, bound, retries) = (address.clone(), false, Backoff::default());
+            Some(Box::new(Demand { address, bound, retries }))
         }
         OnDemand::No | OnDemand::Fault(_) => None,
     }

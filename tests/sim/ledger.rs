@@ -225,7 +225,7 @@ impl Ledger {
                 assert!(is_reaped, "{id:?}: a stop hook for a life that has not ended");
             }
             Effect::KillHooks => assert!(world.ledger.ragnarok.is_some(), "hooks are killed"),
-            Effect::Note(id, note) => check_note(world, before, *id, note),
+            Effect::Note(id, _, note) => check_note(world, before, *id, note),
             Effect::Leave(status) => check_leave(world, *status),
         }
     }
@@ -362,8 +362,10 @@ impl Ledger {
         }
         if matches!(event, LifeEvent::BaseNotReady(_)) {
             let held = realm.vassal(id).map(|vassal| &vassal.phase);
-            if let Some(Phase::Held(Hold { why: Why::Base(_), until, .. })) = held {
-                let wait = until.map(|until| until - now);
+            if let Some(Phase::Held(hold)) = held
+                && matches!(hold.why, Why::Base(_))
+            {
+                let wait = hold.until.map(|until| until - now);
                 let (least, most) = (Duration::from_millis(50), Duration::from_secs(1));
                 assert!(
                     wait >= Some(least) && wait <= Some(most),
@@ -376,7 +378,7 @@ impl Ledger {
                 Duration::from_secs(1 << book.forks_failed.min(5)).min(Duration::from_secs(30));
             book.forks_failed += 1;
             let hold = realm.vassal(id).and_then(|vassal| match &vassal.phase {
-                Phase::Held(hold) | Phase::Running { due: Some(hold), .. } => Some(hold),
+                Phase::Held(hold) | Phase::Running { due: Some(hold), .. } => Some(&**hold),
                 _ => None,
             });
             if let Some(Hold { why: Why::Resource(_), until, .. }) = hold {
@@ -725,7 +727,7 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
         Phase::Waiting => vec![],
         Phase::Starting(life) => vec![timed(life)],
         Phase::Running { current, due } => {
-            due.iter().for_each(hold);
+            due.iter().for_each(|due| hold(due));
             vec![up(current)]
         }
         Phase::Replacing { current, next, .. } => vec![current.id, timed(next)],

@@ -250,7 +250,7 @@ impl World {
     fn any_key(&mut self) -> Key {
         let number = self.rng.below(NAMES);
         let source = SourceId(usize::from(number == 0));
-        Key { source, name: format!("v{}.ini", number.max(1)).into_bytes() }
+        Key { source, name: format!("v{}.ini", number.max(1)).into_bytes().into() }
     }
 
     /// A file is written: found if it is new, else changed.

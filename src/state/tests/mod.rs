@@ -211,7 +211,7 @@ impl Scene {
                 let answer = LifeEvent::SpawnFailed(why.to_owned());
                 (format!("end talk {}", life.0), Some(Event::Life(life, answer)))
             }
-            Effect::Note(_, note) => {
+            Effect::Note(_, _, note) => {
                 self.notes.push(note);
                 return None;
             }
@@ -407,7 +407,7 @@ fn describe(phase: &Phase, now: Instant) -> String {
 }
 
 fn key(name: &str) -> Key {
-    Key { source: SourceId(0), name: name.as_bytes().to_vec() }
+    Key { source: SourceId(0), name: name.as_bytes().into() }
 }
 
 fn file(on_demand: OnDemand) -> File {
