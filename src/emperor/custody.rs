@@ -63,7 +63,7 @@ pub(super) fn file(seen: &monitor::File) -> File {
         on_demand: match &seen.on_demand {
             monitor::OnDemand::No => OnDemand::No,
             monitor::OnDemand::Address(text) => super::ondemand::on_demand(text),
-            monitor::OnDemand::Fault(why) => OnDemand::Fault(why.clone()),
+            monitor::OnDemand::Fault(why) => OnDemand::Fault(Rc::clone(why)),
         },
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::config::address::{self, Address};
 use crate::reactor::{Interest, Kind};
@@ -91,10 +92,10 @@ impl Emperor {
 
 /// What an on-demand address means for the state: one at which nobody can ever listen is a fault, which
 /// only a change of its file mends.
-pub(super) fn on_demand(address: &str) -> OnDemand {
+pub(super) fn on_demand(address: &Rc<str>) -> OnDemand {
     match parse(address) {
-        Ok(_) => OnDemand::Address(address.to_owned()),
-        Err(why) => OnDemand::Fault(why),
+        Ok(_) => OnDemand::Address(Rc::clone(address)),
+        Err(why) => OnDemand::Fault(why.into()),
     }
 }
 

@@ -182,7 +182,7 @@ pub(super) fn reason(vassal: &Vassal) -> Option<String> {
         Why::Throttle => "throttled: too many starts in one second".to_owned(),
         Why::Budget => "waits for its turn to start".to_owned(),
         Why::Penalty => format!("blacklisted after {} deaths", vassal.penalty.deaths()),
-        Why::Resource(why) | Why::Address(why) => why.clone(),
+        Why::Resource(why) | Why::Address(why) => why.to_string(),
         Why::StopHook => "waits for the end of its stop hook".to_owned(),
         Why::Base(why) => format!("waits for its base: {why}"),
         Why::Pace => "its last process has ended at once".to_owned(),

@@ -129,7 +129,7 @@ impl Emperor {
     /// # Errors
     /// The first thing that is refused; with its place in the configuration.
     pub fn new(config: &EmperorConfig, given: &Given, mut log: Log) -> Result<Self, SetupError> {
-        memory::give_back_large_buffers();
+        memory::give_back_what_is_free();
         let limit = process::raise_descriptor_limit()
             .or_else(|_| process::descriptor_limit())
             .map_err(cannot("read the limit of descriptors"))?;

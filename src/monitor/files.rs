@@ -54,7 +54,7 @@ enum Patience<'a> {
 #[derive(Default)]
 struct Known {
     file: Option<File>,
-    complaint: Option<String>,
+    complaint: Option<Box<str>>,
 }
 
 /// What a name looks like now.
@@ -92,7 +92,7 @@ pub(super) struct Files {
     pub(super) filter: Filter,
     links: Links,
     writer_silent: Duration,
-    known: BTreeMap<OsString, Box<Known>>,
+    known: BTreeMap<Box<OsStr>, Box<Known>>,
     /// What a scan has not come to yet, and why a difference there would matter.
     unseen: VecDeque<OsString>,
     unseen_why: Why,
@@ -114,9 +114,7 @@ impl Files {
     /// See [`super::Monitor::refused`].
     pub(super) fn refused(&self) -> Vec<(&OsStr, &str)> {
         let refused = self.known.iter().filter(|(_, known)| known.file.is_none());
-        refused
-            .filter_map(|(name, known)| Some((name.as_os_str(), known.complaint.as_deref()?)))
-            .collect()
+        refused.filter_map(|(name, known)| Some((&**name, known.complaint.as_deref()?))).collect()
     }
 
     /// Whether a scan is not over yet.
@@ -293,7 +291,7 @@ impl Files {
         let filter = &self.filter;
         let is_ours = |name: &OsStr| matches!(filter.judge(name), Name::Vassal | Name::Refused(_));
         let mut names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
-        names.extend(self.known.keys().cloned());
+        names.extend(self.known.keys().map(|name| name.to_os_string()));
         self.unseen.clear();
         match scan {
             Scan::First => {
@@ -394,7 +392,7 @@ impl Files {
         for (kin, known) in &self.known {
             let stamp = known.file.as_ref().map(|file| file.stamp);
             let is_same = stamp.is_some_and(|stamp| stamp.inode() == file.stamp.inode());
-            if is_same && kin != name && self.waits.get(kin).is_none() {
+            if is_same && **kin != *name && self.waits.get(kin).is_none() {
                 self.waits.set(kin, Wait::new(Why::Settle, now, SETTLED, stamp));
             }
         }
@@ -402,7 +400,7 @@ impl Files {
 
     /// The file is there: says what is new about it.
     fn settle(&mut self, name: &OsStr, file: File, turn: &mut Turn<'_>) {
-        let known = self.known.entry(name.to_owned()).or_default();
+        let known = self.known.entry(name.into()).or_default();
         known.complaint = None;
         let Some(old) = known.file.replace(file.clone()) else {
             return turn.out.sight(name, What::Found(file));
@@ -423,16 +421,16 @@ impl Files {
             None => drop(self.known.remove(name)),
             Some(why) => {
                 self.complain(name, why, turn);
-                self.known.entry(name.to_owned()).or_default().file = None;
+                self.known.entry(name.into()).or_default().file = None;
             }
         }
     }
 
     fn complain(&mut self, name: &OsStr, why: String, turn: &mut Turn<'_>) {
-        let known = self.known.entry(name.to_owned()).or_default();
-        if known.complaint.as_ref() != Some(&why) {
+        let known = self.known.entry(name.into()).or_default();
+        if known.complaint.as_deref() != Some(&why) {
             turn.out.say_of(name, why.clone());
-            known.complaint = Some(why);
+            known.complaint = Some(why.into());
         }
     }
 
@@ -529,7 +527,7 @@ impl Files {
             (Err(error), None) => {
                 let beside = beside.display();
                 let why = format!("its address file {beside} cannot be read: {error}");
-                (OnDemand::Fault(why), false)
+                (OnDemand::Fault(why.into()), false)
             }
         }
     }

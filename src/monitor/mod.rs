@@ -17,6 +17,7 @@ mod watches;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use crate::sys::dir::Stat;
@@ -132,10 +133,10 @@ pub enum OnDemand {
     /// Nowhere: it is started at once.
     No,
     /// At this address, not checked yet.
-    Address(String),
+    Address(Rc<str>),
     /// It is meant to be on demand, but the address cannot be had: why, without anything that stands
     /// in the file. It must not be started without its socket.
-    Fault(String),
+    Fault(Rc<str>),
 }
 
 /// A line for the log.

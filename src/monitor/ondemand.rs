@@ -46,14 +46,14 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
     }
     match str::from_utf8(line).map(str::trim) {
         Ok("") => Ok(OnDemand::No),
-        Ok(address) => Ok(OnDemand::Address(address.to_owned())),
+        Ok(address) => Ok(OnDemand::Address(address.into())),
         Err(_) => fault(name, "holds no address: it is not UTF-8"),
     }
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the callers return it")]
 fn fault(name: &OsStr, why: &str) -> io::Result<OnDemand> {
-    Ok(OnDemand::Fault(format!("its address file {} {why}", name.display())))
+    Ok(OnDemand::Fault(format!("its address file {} {why}", name.display()).into()))
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_address_ends_at_the_first_byte_below_32() {
-        let address = |text: &str| OnDemand::Address(text.to_owned());
+        let address = |text: &str| OnDemand::Address(text.into());
         assert_eq!(read_of(b"127.0.0.1:8000"), address("127.0.0.1:8000"));
         assert_eq!(read_of(b"  /run/a b.sock \r\nsecond line\n"), address("/run/a b.sock"));
         assert_eq!(read_of(b"@name\0rest"), address("@name"));
@@ -88,7 +88,7 @@ mod tests {
         }
         let mut long = vec![b'7'; 4095];
         long.push(b'\n');
-        assert_eq!(read_of(&long), OnDemand::Address("7".repeat(4095)));
+        assert_eq!(read_of(&long), OnDemand::Address("7".repeat(4095).into()));
     }
 
     #[test]
@@ -120,6 +120,6 @@ mod tests {
             assert!(matches!(says(name), Ok(OnDemand::Fault(_))), "{name}");
         }
         assert_eq!(says("absent").unwrap(), OnDemand::No);
-        assert_eq!(says("good").unwrap(), OnDemand::Address("@there".to_owned()));
+        assert_eq!(says("good").unwrap(), OnDemand::Address("@there".into()));
     }
 }

@@ -22,7 +22,7 @@ impl Vassal {
     pub(super) fn spawn_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
         let wait = self.resource_retries.next(&RESOURCE_RETRY);
         self.history.last_error = Some(why.clone());
-        let hold = Hold::until(Why::Resource(why.clone()), turn.now + wait);
+        let hold = Hold::until(Why::Resource(why.as_str().into()), turn.now + wait);
         if self.told.as_ref() != Some(&hold.why) {
             self.told = Some(hold.why.clone());
             self.note(Note::Held { why, wait: Some(wait) }, turn);
@@ -31,7 +31,7 @@ impl Vassal {
     }
 
     /// A life has come to nothing, and nobody is to blame: its vassal is held.
-    fn not_born(&mut self, id: LifeId, hold: Box<Hold>, turn: &mut Turn<'_>) {
+    fn not_born(&mut self, id: LifeId, hold: Hold, turn: &mut Turn<'_>) {
         if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
             self.history.starts = self.history.starts.saturating_sub(1);
         }
@@ -43,7 +43,7 @@ impl Vassal {
                 } else if current.is_cursed() {
                     Phase::Stopping { life: current, other: None, then: Then::Judge }
                 } else {
-                    Phase::Running { current, due: Some(hold) }
+                    Phase::Running { current, due: Some(Box::new(hold)) }
                 }
             }
             // Killed before the fork was answered: nothing is there to be reaped.
@@ -79,7 +79,7 @@ impl Vassal {
     pub(super) fn base_not_ready(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
         let wait = self.base_retries.next(&BASE_RETRY);
         self.history.last_error = Some(why.clone());
-        let hold = Hold::until(Why::Base(why.clone()), turn.now + wait);
+        let hold = Hold::until(Why::Base(why.as_str().into()), turn.now + wait);
         // A base that crashes gives another reason at each try.
         if !matches!(self.told, Some(Why::Base(_))) {
             self.told = Some(hold.why.clone());

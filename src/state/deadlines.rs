@@ -17,9 +17,7 @@ impl Vassal {
 
     fn expire_one(&mut self, turn: &mut Turn<'_>) -> bool {
         let now = turn.now;
-        if let Phase::Held(hold) | Phase::Running { due: Some(hold), .. } = &self.phase
-            && hold.until.is_some_and(|until| until <= now)
-        {
+        if self.held_until().is_some_and(|until| until <= now) {
             self.hold_ends(turn);
             return true;
         }
@@ -89,10 +87,10 @@ impl Vassal {
         // A stage that has told its reason, and then hangs, has told the better one.
         let told = life.failed.clone();
         if life.is_starting() {
-            life.failed.get_or_insert_with(|| why.to_owned());
+            life.failed.get_or_insert_with(|| why.into());
         }
         life.kill(turn.now, turn.rules, turn.out);
-        self.history.last_error = told.or_else(|| Some(why.to_owned()));
+        self.history.last_error = Some(told.map_or_else(|| why.to_owned(), String::from));
         self.note(Note::Killed { why }, turn);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(life) | Phase::Running { current: life, due: _ } => {

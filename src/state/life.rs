@@ -132,7 +132,7 @@ pub struct Life {
     /// The stage has given its verdict; true from the start where none runs.
     pub verdict: bool,
     /// Why its start has failed.
-    pub failed: Option<String>,
+    pub failed: Option<Box<str>>,
     /// It has sent a protocol byte.
     pub spoke: bool,
     /// It has started.

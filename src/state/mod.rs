@@ -158,9 +158,9 @@ pub enum OnDemand {
     #[default]
     No,
     /// It waits at this address.
-    Address(String),
+    Address(Rc<str>),
     /// It has an address that cannot be read, with the reason; it must not start without.
-    Fault(String),
+    Fault(Rc<str>),
 }
 
 /// When a vassal that has ended is started again.

@@ -20,7 +20,8 @@ const LEFT_BEHIND: u8 = 1;
 pub struct Realm {
     rules: Rules,
     vassals: BTreeMap<VassalId, Box<Vassal>>,
-    names: HashMap<Key, VassalId>,
+    /// All of them, in the order of their keys.
+    names: Vec<VassalId>,
     lives: BTreeMap<LifeId, VassalId>,
     timers: Timers,
     throttle: Throttle,
@@ -46,7 +47,7 @@ impl Realm {
         Self {
             rules,
             vassals: BTreeMap::new(),
-            names: HashMap::new(),
+            names: Vec::new(),
             lives: BTreeMap::new(),
             timers: Timers::default(),
             throttle: Throttle::default(),
@@ -133,7 +134,12 @@ impl Realm {
 
     /// Which vassal bears this name.
     pub fn named_id(&self, key: &Key) -> Option<VassalId> {
-        self.names.get(key).copied()
+        self.names.get(self.place(key).ok()?).copied()
+    }
+
+    /// The place of a key in the order of all, or the one where it belongs.
+    fn place(&self, key: &Key) -> Result<usize, usize> {
+        self.names.binary_search_by(|id| self.vassal(*id).map(|vassal| &vassal.key).cmp(&Some(key)))
     }
 
     /// Which vassal a living process belongs to.
@@ -164,15 +170,15 @@ impl Realm {
     }
 
     fn found(&mut self, key: Key, file: File, lane: Lane, sink: &mut Sink<'_>) {
-        if self.names.contains_key(&key) {
+        let Err(place) = self.place(&key) else {
             return self.named(&key, sink, |vassal, turn| vassal.changed(file, turn));
-        }
+        };
         self.last_vassal += 1;
         let id = VassalId(self.last_vassal);
         let mut turn = sink.turn(&self.rules, &mut self.last_life);
-        let vassal = Vassal::new(id, key.clone(), file, lane, &mut turn);
+        let vassal = Vassal::new(id, key, file, lane, &mut turn);
         self.timers.set(id, None, vassal.deadline());
-        self.names.insert(key, id);
+        self.names.insert(place, id);
         self.vassals.insert(id, Box::new(vassal));
     }
 
@@ -372,8 +378,10 @@ impl Realm {
     }
 
     fn forget(&mut self, id: VassalId, out: &mut Vec<Effect>) {
+        if let Some(place) = self.vassal(id).and_then(|vassal| self.place(&vassal.key).ok()) {
+            self.names.remove(place);
+        }
         if let Some(vassal) = self.vassals.remove(&id) {
-            self.names.remove(&vassal.key);
             self.timers.set(id, vassal.deadline(), None);
             out.push(Effect::Forget(id));
         }

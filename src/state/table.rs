@@ -155,7 +155,7 @@ impl Vassal {
                     self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
                     self.history.last_error = Some(why.clone());
                 }
-                Phase::Held(Hold::until(Why::Address(why), turn.now + wait))
+                Phase::Held(Hold::until(Why::Address(why.into()), turn.now + wait))
             }
             same @ (Phase::Held(_)
             | Phase::Waiting
@@ -177,7 +177,7 @@ impl Vassal {
                 let wait = self.bind_pause();
                 self.note(Note::Held { why: why.clone(), wait: Some(wait) }, turn);
                 self.history.last_error = Some(why.clone());
-                Phase::Held(Hold::until(Why::Address(why), turn.now + wait))
+                Phase::Held(Hold::until(Why::Address(why.into()), turn.now + wait))
             }
             same @ (Phase::Held(_)
             | Phase::Starting(_)
@@ -280,7 +280,7 @@ impl Vassal {
         if life.failed.is_some() {
             return;
         }
-        life.failed = Some(why.clone());
+        life.failed = Some(why.as_str().into());
         self.history.last_error = Some(why.clone());
         let note = match &self.phase {
             Phase::Replacing { .. } => Note::ReplacementFailed { why },

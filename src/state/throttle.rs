@@ -13,7 +13,7 @@ const SMALLEST: Duration = Duration::from_millis(1);
 
 /// A place in a queue; a vassal that has lost interest holds another number by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(pub u64);
+pub struct Ticket(pub u32);
 
 /// The queue and its level.
 #[derive(Debug, Default)]

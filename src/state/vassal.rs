@@ -1,5 +1,6 @@
 //! One vassal file: its phases, and what the rows of the event table (`table`) are made of.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
@@ -22,7 +23,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub enum Phase {
     /// Not started, with the reason.
-    Held(Box<Hold>),
+    Held(Hold),
     /// On-demand: until somebody connects.
     Waiting,
     /// One life that does not run its program yet.
@@ -81,16 +82,16 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(why: Why) -> Box<Self> {
-        Box::new(Self { why, until: None, ticket: None, lane: Lane::Budget })
+    pub(super) fn new(why: Why) -> Self {
+        Self { why, until: None, ticket: None, lane: Lane::Budget }
     }
 
-    pub(super) fn until(why: Why, until: Instant) -> Box<Self> {
-        Box::new(Self { until: Some(until), ..*Self::new(why) })
+    pub(super) fn until(why: Why, until: Instant) -> Self {
+        Self { until: Some(until), ..Self::new(why) }
     }
 
-    fn queued(why: Why, ticket: Ticket) -> Box<Self> {
-        Box::new(Self { ticket: Some(ticket), ..*Self::new(why) })
+    fn queued(why: Why, ticket: Ticket) -> Self {
+        Self { ticket: Some(ticket), ..Self::new(why) }
     }
 }
 
@@ -104,11 +105,11 @@ pub enum Why {
     /// Its deaths have earned it.
     Penalty,
     /// The kernel has refused to fork, or a talk with the fork server has failed.
-    Resource(String),
+    Resource(Rc<str>),
     /// The fork server takes no requests yet.
-    Base(String),
+    Base(Rc<str>),
     /// Its on-demand address is not bound.
-    Address(String),
+    Address(Rc<str>),
     /// The stop hook of a life that has ended is not over.
     StopHook,
     /// Its last life has ended at once.
@@ -167,7 +168,7 @@ pub struct Turn<'a> {
 /// Its address, and whether it is bound.
 #[derive(Debug)]
 pub(super) struct Demand {
-    pub(super) address: String,
+    pub(super) address: Rc<str>,
     pub(super) bound: bool,
     pub(super) retries: Backoff,
 }
@@ -215,7 +216,7 @@ pub struct Vassal {
     pub(super) base_retries: Backoff,
     /// Why it was last said to be held, since a program of it has run.
     pub(super) told: Option<Why>,
-    last_ticket: u64,
+    last_ticket: u32,
 }
 
 impl Vassal {
@@ -242,7 +243,7 @@ impl Vassal {
 
     /// The address it waits at, if it is on-demand.
     pub fn address(&self) -> Option<&str> {
-        self.demand.as_ref().map(|demand| demand.address.as_str())
+        self.demand.as_ref().map(|demand| &*demand.address)
     }
 
     /// The life that stands for the vassal: the current one.
@@ -305,20 +306,20 @@ impl Vassal {
     /// On-demand: waiting, once the address is bound; else a start, in its turn.
     pub(super) fn begin(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Phase {
         if let OnDemand::Fault(why) = &self.file.on_demand {
-            let why = why.clone();
+            let why = why.to_string();
             self.history.last_error = Some(why.clone());
             self.note(Note::Held { why: why.clone(), wait: None }, turn);
-            return Phase::Held(Hold::new(Why::Address(why)));
+            return Phase::Held(Hold::new(Why::Address(why.into())));
         }
         let Some(demand) = &self.demand else { return self.queue(lane, turn) };
         if demand.bound {
-            let address = demand.address.clone();
+            let address = demand.address.to_string();
             turn.out.push(Effect::Watch(self.id));
             self.note(Note::Waiting { address }, turn);
             return Phase::Waiting;
         }
-        turn.out.push(Effect::Bind(self.id, demand.address.clone()));
-        Phase::Held(Hold::new(Why::Address("not bound yet".to_owned())))
+        turn.out.push(Effect::Bind(self.id, demand.address.to_string()));
+        Phase::Held(Hold::new(Why::Address("not bound yet".into())))
     }
 
     pub(super) fn queue(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Phase {
@@ -330,7 +331,7 @@ impl Vassal {
     }
 
     pub(super) fn ask(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Ticket {
-        self.last_ticket += 1;
+        self.last_ticket = self.last_ticket.wrapping_add(1);
         let ticket = Ticket(self.last_ticket);
         turn.wants.push(Want::Start(self.id, ticket, lane));
         ticket
@@ -366,7 +367,7 @@ impl Vassal {
         }
         // Where it is to listen cannot be read: what runs is better than what could not start.
         if let OnDemand::Fault(why) = &self.file.on_demand {
-            let why = why.clone();
+            let why = why.to_string();
             self.history.last_error = Some(why.clone());
             self.note(Note::ReplacementFailed { why }, turn);
             return running(current);
@@ -381,8 +382,8 @@ impl Vassal {
             false => ReloadWay::Restart,
         };
         self.note(Note::Reloading { by }, turn);
-        let due = Some(Hold::queued(Why::Budget, self.ask(Lane::Budget, turn)));
-        Phase::Running { current, due }
+        let due = Hold::queued(Why::Budget, self.ask(Lane::Budget, turn));
+        Phase::Running { current, due: Some(Box::new(due)) }
     }
 
     pub(super) fn reload_in_place(&self, current: &mut Life, turn: &mut Turn<'_>) {
@@ -431,7 +432,7 @@ impl Vassal {
             Then::Hold(hold) if hold.until.is_some_and(|until| until <= turn.now) => {
                 self.begin(hold.lane, turn)
             }
-            Then::Hold(hold) => Phase::Held(hold),
+            Then::Hold(hold) => Phase::Held(*hold),
             // Nobody is left who could be judged.
             Then::Judge => self.begin(Lane::Budget, turn),
         }
@@ -457,7 +458,7 @@ impl Vassal {
         };
         if !comes_back && life.failed.is_none() {
             self.note(Note::Finished { exit }, turn);
-            return Then::Hold(Hold::new(Why::Finished(exit)));
+            return Then::Hold(Box::new(Hold::new(Why::Finished(exit))));
         }
         let wait = match life.loyal {
             true => Duration::ZERO,
@@ -491,9 +492,7 @@ impl Vassal {
             return Then::Begin(lane);
         }
         let why = if penalty.is_zero() { Why::Pace } else { Why::Penalty };
-        let mut hold = Hold::until(why, until);
-        hold.lane = lane;
-        Then::Hold(hold)
+        Then::Hold(Box::new(Hold { lane, ..Hold::until(why, until) }))
     }
 
     /// A life has ended as it was told to.
@@ -569,7 +568,7 @@ pub(super) fn running(current: Box<Life>) -> Phase {
 fn demand_of(file: &File) -> Option<Box<Demand>> {
     match &file.on_demand {
         OnDemand::Address(address) => {
-            let (address, bound, retries) = (address.clone(), false, Backoff::default());
+            let (address, bound, retries) = (Rc::clone(address), false, Backoff::default());
             Some(Box::new(Demand { address, bound, retries }))
         }
         OnDemand::No | OnDemand::Fault(_) => None,

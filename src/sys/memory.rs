@@ -4,14 +4,21 @@
 #[cfg(target_env = "gnu")]
 const LARGE: libc::c_int = 64 * 1024;
 
+/// As much unused memory stays at the end of the heap.
+#[cfg(target_env = "gnu")]
+const SPARE: libc::c_int = 16 * 1024;
+
 /// Keeps the heap of a process that lives for months as small as what it holds: a snapshot of the
-/// statistics of thousands of vassals must not stay behind as a hole in it. The C library would raise
-/// this threshold by itself with each large buffer that is freed.
-pub fn give_back_large_buffers() {
+/// statistics of thousands of vassals must not stay behind as a hole in it, nor what their start has
+/// needed at its end. The C library would raise the first of these limits by itself with each large
+/// buffer that is freed, and keeps 128 KiB at the end.
+pub fn give_back_what_is_free() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: two integers; the allocator is told, nothing of ours is touched.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    for (limit, bytes) in
+        [(libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE), (libc::M_TOP_PAD, SPARE)]
+    {
+        // SAFETY: two integers; the allocator is told, nothing of ours is touched.
+        unsafe { libc::mallopt(limit, bytes) };
     }
 }
 
@@ -55,7 +62,7 @@ mod tests {
     fn code_that_was_forgotten_is_there_when_it_is_called() {
         let before = "a text in the program".len();
         super::forget_code_pages();
-        super::give_back_large_buffers();
+        super::give_back_what_is_free();
         assert_eq!(before, vec![b'x'; 21].len());
     }
 }

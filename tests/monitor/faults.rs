@@ -285,10 +285,8 @@ fn inner_no_descriptors() {
         world.settle();
         assert!(world.known.contains_key(OsStr::new("new.ini")));
         assert_eq!(world.known[OsStr::new("1.ini")].stamp.size, spare as u64 + 1);
-        let addresses = world
-            .known
-            .values()
-            .filter(|file| file.on_demand == OnDemand::Address("@x".to_owned()));
+        let addresses =
+            world.known.values().filter(|file| file.on_demand == OnDemand::Address("@x".into()));
         assert_eq!(addresses.count(), 20);
         fs::rename(world.at("new.ini"), world.at("new")).unwrap();
         world.settle();

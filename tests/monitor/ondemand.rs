@@ -14,7 +14,7 @@ use crate::world::World;
 const NOTHING: [&str; 0] = [];
 
 fn address(text: &str) -> OnDemand {
-    OnDemand::Address(text.to_owned())
+    OnDemand::Address(text.into())
 }
 
 impl World {
@@ -143,7 +143,7 @@ fn a_fifo_as_address_blocks_nothing_and_is_a_fault() {
     world.write("a.ini", "");
     assert_eq!(world.tells(), ["found a.ini"]);
     let why = "its address file a.ini.socket is no regular file; write the address into one";
-    assert_eq!(world.address(), OnDemand::Fault(why.to_owned()));
+    assert_eq!(world.address(), OnDemand::Fault(why.into()));
     assert_eq!(world.monitor.deadline(), None);
     world.put("a.ini.socket", "@good");
     assert_eq!(world.tells(), ["changed a.ini"]);

@@ -378,7 +378,8 @@ impl Ledger {
                 Duration::from_secs(1 << book.forks_failed.min(5)).min(Duration::from_secs(30));
             book.forks_failed += 1;
             let hold = realm.vassal(id).and_then(|vassal| match &vassal.phase {
-                Phase::Held(hold) | Phase::Running { due: Some(hold), .. } => Some(&**hold),
+                Phase::Held(hold) => Some(hold),
+                Phase::Running { due, .. } => due.as_deref(),
                 _ => None,
             });
             if let Some(Hold { why: Why::Resource(_), until, .. }) = hold {
@@ -518,7 +519,7 @@ fn check_watch(world: &World, id: VassalId, on: bool) {
 
 fn check_bind(world: &World, before: &Before, event: &Event, (id, address): (VassalId, &str)) {
     assert!(!world.kernel.listeners.contains_key(&id), "{id:?} binds a second listener");
-    let told = OnDemand::Address(address.to_owned());
+    let told = OnDemand::Address(address.into());
     assert_eq!(world.on_demand(id), Some(&told), "{id:?} binds what its file does not say");
     check_hold(world, before, event, id);
 }
@@ -534,7 +535,7 @@ fn check_hold(world: &World, before: &Before, event: &Event, id: VassalId) {
 fn check_unbind(world: &World, id: VassalId) {
     let listener = world.kernel.listeners.get(&id).expect("closes a listener that is not there");
     let moved = match world.on_demand(id) {
-        Some(OnDemand::Address(address)) => *address != listener.address,
+        Some(OnDemand::Address(address)) => **address != *listener.address,
         Some(OnDemand::No) => true,
         Some(OnDemand::Fault(_)) | None => false,
     };
@@ -623,7 +624,7 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
     let asked = vassal.origin == Origin::Asked;
     let plain_restart = asked || (!world.ledger.rules.stage && !seen.custody);
     let moved = match &vassal.file.on_demand {
-        OnDemand::Address(address) => seen.address.as_ref() != Some(address),
+        OnDemand::Address(address) => seen.address.as_deref() != Some(&**address),
         OnDemand::No => seen.address.is_some(),
         OnDemand::Fault(_) => false,
     };

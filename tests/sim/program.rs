@@ -73,11 +73,11 @@ impl Content {
     /// `decency`: how many in a hundred programs do what they should.
     pub fn random(rng: &mut Rng, name: &str, on_demand: bool, decency: u64) -> Self {
         let on_demand = match rng.below(100) {
-            0..4 => OnDemand::Fault("the address cannot be read".to_owned()),
-            4..7 => OnDemand::Address("/run/shared".to_owned()),
-            7..15 => OnDemand::Address(format!("/run/{name}-other")),
+            0..4 => OnDemand::Fault("the address cannot be read".into()),
+            4..7 => OnDemand::Address("/run/shared".into()),
+            7..15 => OnDemand::Address(format!("/run/{name}-other").into()),
             15..20 => OnDemand::No,
-            _ if on_demand => OnDemand::Address(format!("/run/{name}")),
+            _ if on_demand => OnDemand::Address(format!("/run/{name}").into()),
             _ => OnDemand::No,
         };
         let program = match rng.percent(decency) {

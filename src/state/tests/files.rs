@@ -59,7 +59,7 @@ fn a_touch_of_a_waiting_vassal_renews_its_stamp() {
 #[test]
 fn a_waiting_vassal_moves_to_its_new_address() {
     let mut scene = Scene::waiting();
-    scene.change_to(OnDemand::Address("/run/new".to_owned()));
+    scene.change_to(OnDemand::Address("/run/new".into()));
     scene.is("waiting", &["unwatch", "unbind", "bind /run/new", "watch"]);
 }
 
@@ -90,7 +90,7 @@ fn a_change_reloads_what_runs() {
 #[test]
 fn another_address_needs_another_life() {
     let mut scene = Scene::woken();
-    scene.change_to(OnDemand::Address("/run/new".to_owned()));
+    scene.change_to(OnDemand::Address("/run/new".into()));
     scene.is("stopping 1, then begin", &["unbind", "tell 1 Stop", "signal 1 15"]);
     scene.exits(1, TERMINATED);
     scene.is("waiting", &["bind /run/new", "watch"]);

@@ -20,7 +20,7 @@ fn an_address_that_cannot_be_bound_is_tried_again_with_longer_pauses() {
     scene.is("waiting", &["bind /run/blog.sock", "watch"]);
     assert_eq!(scene.error(), None);
     scene.binds = false;
-    scene.change_to(OnDemand::Address("/run/new".to_owned()));
+    scene.change_to(OnDemand::Address("/run/new".into()));
     scene.is("held: address 50", &["unwatch", "unbind", "bind /run/new"]);
 }
 

@@ -415,11 +415,11 @@ fn file(on_demand: OnDemand) -> File {
 }
 
 fn on_demand() -> OnDemand {
-    OnDemand::Address(SOCKET.to_owned())
+    OnDemand::Address(SOCKET.into())
 }
 
 fn fault() -> OnDemand {
-    OnDemand::Fault("blog.ini.socket: permission denied".to_owned())
+    OnDemand::Fault("blog.ini.socket: permission denied".into())
 }
 
 fn custody() -> Settings {

@@ -128,7 +128,7 @@ fn who_leaves_the_throttle_costs_the_others_nothing() {
         scene.find_as(&format!("v{n}.ini"), OnDemand::No, false);
     }
     scene.send(Event::Lost(key("v2.ini")));
-    let moved = OnDemand::Address("/run/v3".to_owned());
+    let moved = OnDemand::Address("/run/v3".into());
     scene.send(Event::Changed { key: key("v3.ini"), file: file(moved) });
     assert_eq!(scene.phase_of("v4.ini"), "held: throttle");
     scene.wait(1000);
@@ -151,7 +151,7 @@ fn on_demand_vassals_do_not_wait_in_the_throttle() {
     let mut scene = Scene::new(Rules::default());
     for n in 1..=4 {
         let name = format!("v{n}.ini");
-        scene.find_as(&name, OnDemand::Address(format!("/run/{name}")), false);
+        scene.find_as(&name, OnDemand::Address(format!("/run/{name}").into()), false);
         assert_eq!(scene.phase_of(&name), "waiting");
     }
     for n in 1..=4 {
