@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::Stamp;
 
 /// A removed file may be made anew within this time and is changed then, not lost: `git checkout`
-/// and scripts remove a file before they write it. Longer would delay every stop.
-pub(super) const VANISHED: Duration = Duration::from_micros(500);
+/// and scripts remove a file before they write it, some 50 µs later. Longer would delay every stop.
+pub(super) const VANISHED: Duration = Duration::from_micros(250);
 
 /// The same for a file that was moved away: editors make a backup so, and then write the file.
 pub(super) const MOVED_AWAY: Duration = Duration::from_millis(100);

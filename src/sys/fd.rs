@@ -97,13 +97,16 @@ pub fn wait_readable<const N: usize>(
 }
 
 pub(super) fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<()> {
-    // Rounded up: to wake a moment early would mean to spin until the moment has come.
-    let millis = limit.map_or(-1, |limit| {
-        c_int::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
+    // Not poll(2), whose milliseconds would double the shortest waits.
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos() as libc::c_long,
     });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let length = libc::nfds_t::try_from(set.len()).map_err(io::Error::other)?;
-    // SAFETY: `set` has `length` entries, is ours and outlives the call.
-    match check(unsafe { libc::poll(set.as_mut_ptr(), length, millis) }) {
+    // SAFETY: `set` has `length` entries, is ours and outlives the call, and so does what `limit` points
+    // to, if it points anywhere; without a mask the signals are left alone.
+    match check(unsafe { libc::ppoll(set.as_mut_ptr(), length, limit, std::ptr::null()) }) {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
         _ => Ok(()),
     }
