@@ -7,13 +7,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use crate::sys::poll::Interest;
 use crate::sys::poll::{Epoll, PollSet};
 
-/// Most quiet descriptors that are served in one wake-up; the rest comes in the next.
-const BATCH: usize = 512;
+/// Most quiet descriptors that are served in one wake-up; the rest comes in the next. A death takes
+/// some 30 µs, and nobody is to wait for more than a few milliseconds.
+const BATCH: usize = 64;
 
 /// Names what is waited for; never used again for something else, so an event that is left over from
 /// something that is gone finds nobody.
@@ -40,6 +41,9 @@ pub struct Reactor<T> {
     quiet: Epoll,
     /// The tokens of the quiet ones, by the number of the descriptor, which is the key in the set.
     quiet_tokens: Vec<Option<T>>,
+    /// When the last wait was over.
+    woken: Instant,
+    longest_turn: Duration,
 }
 
 impl<T: Token> Reactor<T> {
@@ -51,7 +55,14 @@ impl<T: Token> Reactor<T> {
         let quiet = Epoll::new(BATCH)?;
         let mut busy = PollSet::default();
         busy.push(quiet.as_fd(), Interest::Read);
-        Ok(Self { busy, busy_tokens: vec![None], quiet, quiet_tokens: Vec::new() })
+        Ok(Self {
+            busy,
+            busy_tokens: vec![None],
+            quiet,
+            quiet_tokens: Vec::new(),
+            woken: Instant::now(),
+            longest_turn: Duration::ZERO,
+        })
     }
 
     /// Waits for this descriptor under this token. The caller owns it, and must [`Reactor::remove`] it
@@ -99,6 +110,11 @@ impl<T: Token> Reactor<T> {
         }
     }
 
+    /// The longest time from the end of one wait to the begin of the next, which everybody had to wait for.
+    pub fn longest_turn(&self) -> Duration {
+        self.longest_turn
+    }
+
     /// Sleeps until somebody is ready or the deadline has passed; fills `ready` in the order in which
     /// it is to be served, and gives the time of the wake-up, the only one that this wake-up knows.
     ///
@@ -106,9 +122,13 @@ impl<T: Token> Reactor<T> {
     /// `ENOMEM`, `EINVAL` if there are more descriptors than the limit allows.
     pub fn wait(&mut self, deadline: Option<Instant>, ready: &mut Vec<T>) -> io::Result<Instant> {
         ready.clear();
-        let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        self.busy.wait(limit)?;
         let now = Instant::now();
+        self.longest_turn = self.longest_turn.max(now.saturating_duration_since(self.woken));
+        let limit = deadline.map(|at| at.saturating_duration_since(now));
+        let waited = self.busy.wait(limit);
+        let now = Instant::now();
+        self.woken = now;
+        waited?;
         let mut quiet_is_ready = false;
         for index in self.busy.ready() {
             match self.busy_tokens.get(index) {
@@ -133,7 +153,6 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct Name(u8);
@@ -179,6 +198,20 @@ mod tests {
         reactor.add(near.as_fd(), Name(7), Interest::Read, Kind::Quiet).unwrap();
         drop(far);
         assert_eq!(now_ready(&mut reactor), [7]);
+    }
+
+    #[test]
+    fn the_longest_turn_is_counted_without_the_waits() {
+        let mut reactor = Reactor::<Name>::new().unwrap();
+        assert!(now_ready(&mut reactor).is_empty());
+        let turn = Duration::from_millis(20);
+        std::thread::sleep(turn);
+        assert!(now_ready(&mut reactor).is_empty());
+        let longest = reactor.longest_turn();
+        assert!(longest >= turn, "{longest:?}");
+        let wait = Instant::now() + longest * 2;
+        reactor.wait(Some(wait), &mut Vec::new()).unwrap();
+        assert_eq!(reactor.longest_turn(), longest);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl crate::reactor::Token for Token {
 const MAX_ROUNDS: usize = 64;
 /// Most rounds in which all lives are heard before a deadline is judged; one that speaks without end is
 /// not waited for.
-const MAX_HEARINGS: usize = 16;
+const MAX_HEARINGS: usize = 128;
 /// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
 const LAST_RANK_OF_LIVES: u8 = 2;
 /// Exit status when the keeper has died.
@@ -390,6 +390,8 @@ impl Emperor {
         }
         let sent = self.notify.buried();
         self.told(sent);
+        let turn = self.longest_turn();
+        self.log.info(format_args!("the longest turn of the loop took {turn} us"));
         self.log.notice(format_args!("the emperor is buried (status {status})"));
         self.log.flush();
         status

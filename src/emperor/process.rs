@@ -20,7 +20,7 @@ use crate::sys::{descendants, pidfd, scm, socket};
 use super::pauses::{Push, Share};
 use super::{Emperor, Token, lines, settings};
 
-/// Bytes read from one emperor pipe in one wake-up.
+/// Bytes read from one emperor pipe at once, and in one wake-up.
 const PIPE_CHUNK: usize = 64;
 /// Bytes read from the pipe of a life that has ended, before its end is believed.
 const LAST_WORDS: usize = 256 * 1024;
@@ -294,13 +294,14 @@ impl Emperor {
     pub(super) fn read_pipe(&mut self, life: LifeId) {
         // The exec is told by the end of the status socket, which comes before the first byte.
         self.read_status(life);
-        if !self.is_too_loud(life) && self.read_bytes(life, PIPE_CHUNK) {
+        // One chunk: if there is more, poll says so again.
+        if !self.is_too_loud(life) && self.read_bytes(life, 1) {
             self.hung_up(life);
         }
     }
 
-    /// Reads up to `most` bytes of the emperor pipe; what is said twice in them is heard once. True if
-    /// that was the last of it, and the pipe is closed here, too.
+    /// Reads the emperor pipe until there have been `most` bytes; what is said twice in them is heard once.
+    /// True if that was the last of it, and the pipe is closed here, too.
     fn read_bytes(&mut self, life: LifeId, most: usize) -> bool {
         let mut said: Vec<Said> = Vec::new();
         let (mut closed, mut flooded) = (false, false);
@@ -435,8 +436,10 @@ impl Emperor {
             let _ = process::kill_group(pid, kill);
         }
         // One that a base has forked may sit in that one's session.
-        let session = process::session_of(pid).ok().and_then(Pid::new).filter(|s| *s != pid);
-        if let Some(session) = session.filter(|_| self.base_of(life).is_some()) {
+        if self.base_of(life).is_some()
+            && let Some(session) = process::session_of(pid).ok().and_then(Pid::new)
+            && session != pid
+        {
             self.adopted_ended(pid, session);
         }
         let Some(process) = self.processes.get(&life) else { return };
@@ -473,8 +476,9 @@ impl Emperor {
         let known = &self.pids;
         let listed = descendants::each_child(|pid| {
             let of_ended = |session: &i32| self.ended_sessions.contains(session);
-            if let Some(session) = process::session_of(pid).ok().filter(of_ended)
-                && !known.contains_key(&pid)
+            // Nearly all children are known, and asking the kernel costs more than the table.
+            if !known.contains_key(&pid)
+                && let Some(session) = process::session_of(pid).ok().filter(of_ended)
             {
                 left.insert(pid, session);
             }

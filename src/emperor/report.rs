@@ -57,11 +57,17 @@ impl Emperor {
             starting: self.realm.starting(),
             max_vassals: self.max_vassals,
             lost_turns: self.lost_turns,
+            longest_turn: self.longest_turn(),
             lost_log_lines: self.log.lost(),
             refused: self.refused(&sources),
             emperor: sources,
             emperor_tyrant: false,
         }
+    }
+
+    /// In microseconds.
+    pub(super) fn longest_turn(&self) -> u64 {
+        u64::try_from(self.reactor.longest_turn().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// What makes the vassals die with the emperor.

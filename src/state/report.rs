@@ -46,6 +46,8 @@ pub struct Report {
     pub max_vassals: usize,
     /// Turns of the loop that were lost by a fault in liege.
     pub lost_turns: u64,
+    /// The longest time that the loop has taken over one turn, microseconds: so long everybody had to wait.
+    pub longest_turn: u64,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
     /// Files that are no vassals by the rules.

@@ -42,6 +42,7 @@ pub fn render(report: &Report, out: &mut Vec<u8>) {
     json.number("starting", report.starting);
     json.number("max_vassals", report.max_vassals);
     json.number("lost_turns", report.lost_turns);
+    json.number("longest_turn_us", report.longest_turn);
     json.number("lost_log_lines", report.lost_log_lines);
     json.list("refused", &report.refused, |json, file| json.object(|json| json.refused(file)));
     json.close("}");
@@ -342,7 +343,7 @@ mod tests {
 }
 "#;
 
-    const OURS: [&str; 22] = [
+    const OURS: [&str; 23] = [
         "state",
         "guards",
         "keeper_pid",
@@ -352,6 +353,7 @@ mod tests {
         "starting",
         "max_vassals",
         "lost_turns",
+        "longest_turn_us",
         "lost_log_lines",
         "refused",
         "reason",
