@@ -137,16 +137,39 @@ impl Table<'_> {
             &of(|it| it.memory),
             &[(Stage, Value(3072.0))],
         );
-        self.row("TERM to all gone, ms", &of(|it| it.term), &[(Stage, Ratio(1.5))]);
+        self.row(
+            "memory of one more vassal, bytes",
+            &of(|it| it.further),
+            &[(Stage, Value(1024.0))],
+        );
+        self.row(
+            "TERM to all gone, ms",
+            &of(|it| it.term),
+            &[(Direct, Ratio(1.5)), (Stage, Ratio(1.5))],
+        );
         self.row(
             "all killed at once to all running, ms",
             &of(|it| it.storm),
-            &[(Stage, Ratio(2.0))],
+            &[(Direct, Ratio(2.0)), (Stage, Ratio(2.0))],
+        );
+        self.row(
+            "longest turn of the loop, cold start, ms",
+            &of(|it| it.turns[0]),
+            &[(Stage, Value(5.0))],
+        );
+        self.row(
+            "longest turn of the loop, whole run, ms",
+            &of(|it| it.turns[1]),
+            &[(Stage, Value(5.0))],
         );
     }
 
     fn row(&self, what: &str, values: &[f64], targets: &[(Contender, Target)]) {
-        let shown: String = values.iter().map(|value| format!("{value:>13.2}")).collect();
+        let shown = |value: &f64| match value.is_nan() {
+            true => format!("{:>13}", "-"),
+            false => format!("{value:>13.2}"),
+        };
+        let shown: String = values.iter().map(shown).collect();
         let verdicts: Vec<String> = targets
             .iter()
             .map(|(contender, target)| {

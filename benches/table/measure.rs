@@ -15,7 +15,11 @@ pub struct Figures {
     pub storm: f64,
     pub idle: f64,
     pub memory: f64,
+    /// Of one more vassal, bytes.
+    pub further: f64,
     pub term: f64,
+    /// The longest turn of the loop at the cold start, and in all that followed.
+    pub turns: [f64; 2],
 }
 
 /// From the start of the supervisor to the last exec; the contenders take turns, so that a slow moment of the
@@ -29,6 +33,8 @@ pub fn cold(
     let mut times = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds {
         for (at, &contender) in contenders.iter().enumerate() {
+            // What the one before has left to the kernel to tidy up is not this one's.
+            std::thread::sleep(Duration::from_secs(1));
             let running =
                 World::new(programs, contender).with_vassals(count).start(programs, contender);
             running.wait(count);
@@ -49,7 +55,7 @@ pub fn life(programs: &Programs, contender: Contender, count: usize) -> Figures 
     // Lives shorter than a second, and files closer together than one, are throttled, and should be.
     let pause = || std::thread::sleep(Duration::from_millis(1100));
     pause();
-    let memory = sys::supervisor(running.pid()).into_iter().map(sys::pss_kib).sum();
+    let (memory, cold_turn) = (memory(&running), running.longest_turn());
     let rename = (0..samples).map(|number| {
         let (from, name) = (running.count(), format!("new{number}.ini"));
         let before = running.world.bring(&name);
@@ -69,7 +75,23 @@ pub fn life(programs: &Programs, contender: Contender, count: usize) -> Figures 
         (0..samples).map(|number| remove(&running, &format!("{}.ini", number + 40))).collect(),
     );
     let idle = idle(&running);
-    Figures { rename, touch, remove, kill, storm, idle, memory, term: running.end() }
+    let term = running.end();
+    let turns = [cold_turn, running.longest_turn_logged()];
+    let further = further(programs, contender, (count, memory));
+    Figures { rename, touch, remove, kill, storm, idle, memory, further, term, turns }
+}
+
+fn memory(running: &Running) -> f64 {
+    sys::supervisor(running.pid()).into_iter().map(sys::pss_kib).sum()
+}
+
+/// What each vassal costs beyond the first few, against the memory of many.
+fn further(programs: &Programs, contender: Contender, (count, many): (usize, f64)) -> f64 {
+    let few = (count / 10).max(1);
+    let running = World::new(programs, contender).with_vassals(few).start(programs, contender);
+    running.wait(few);
+    std::thread::sleep(Duration::from_millis(1100));
+    (many - memory(&running)) * 1024.0 / (count - few).max(1) as f64
 }
 
 fn touch(running: &Running, name: &str) -> f64 {

@@ -3,7 +3,9 @@
 use crate::{Programs, sys};
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -206,6 +208,21 @@ impl Running {
         starts.map(|it| (it.name, it.pid)).collect()
     }
 
+    /// The longest turn of liege's loop so far, milliseconds.
+    pub fn longest_turn(&self) -> f64 {
+        let mut text = String::new();
+        if let Ok(mut stats) = UnixStream::connect(self.world.dir.path().join("stats")) {
+            let _ = stats.read_to_string(&mut text);
+        }
+        micros_after(&text, "\"longest_turn_us\":")
+    }
+
+    /// The same, as the log says it at the end.
+    pub fn longest_turn_logged(&self) -> f64 {
+        let log = fs::read_to_string(self.world.dir.path().join("log")).unwrap_or_default();
+        micros_after(&log, "the longest turn of the loop took ")
+    }
+
     /// Ends it and gives the milliseconds.
     pub fn end(&mut self) -> f64 {
         let before = sys::now();
@@ -221,6 +238,13 @@ impl Drop for Running {
             self.end();
         }
     }
+}
+
+/// A number of microseconds in a text as milliseconds; not a number if it is not there.
+fn micros_after(text: &str, words: &str) -> f64 {
+    let rest = text.split(words).nth(1).unwrap_or_default().trim_start();
+    let digits = rest.split(|sign: char| !sign.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse::<f64>().map_or(f64::NAN, |micros| micros / 1e3)
 }
 
 pub fn millis(from: u64, to: u64) -> f64 {
