@@ -16,6 +16,7 @@ mod heartbeat;
 mod hooks;
 mod keeper;
 mod life;
+mod memory;
 mod monitor_dir;
 mod ondemand;
 mod pidfile;
