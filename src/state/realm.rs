@@ -22,7 +22,8 @@ pub struct Realm {
     vassals: BTreeMap<VassalId, Box<Vassal>>,
     /// All of them, in the order of their keys.
     names: Vec<VassalId>,
-    lives: BTreeMap<LifeId, VassalId>,
+    /// In order, because each is numbered higher than all before it.
+    lives: Vec<(LifeId, VassalId)>,
     timers: Timers,
     throttle: Throttle,
     budget: VecDeque<(VassalId, Ticket)>,
@@ -48,7 +49,7 @@ impl Realm {
             rules,
             vassals: BTreeMap::new(),
             names: Vec::new(),
-            lives: BTreeMap::new(),
+            lives: Vec::new(),
             timers: Timers::default(),
             throttle: Throttle::default(),
             budget: VecDeque::new(),
@@ -144,7 +145,11 @@ impl Realm {
 
     /// Which vassal a living process belongs to.
     pub fn vassal_of(&self, life: LifeId) -> Option<VassalId> {
-        self.lives.get(&life).copied()
+        self.lives.get(self.place_of(life)?).map(|(_, vassal)| *vassal)
+    }
+
+    fn place_of(&self, life: LifeId) -> Option<usize> {
+        self.lives.binary_search_by_key(&life, |(id, _)| *id).ok()
     }
 
     /// The present level of the throttle.
@@ -200,8 +205,8 @@ impl Realm {
         }
         let born = matches!(event, LifeEvent::Adopted(_));
         let before = self.is_base_up(vassal);
-        if ended {
-            self.lives.remove(&id);
+        if let Some(place) = self.place_of(id).filter(|_| ended) {
+            self.lives.remove(place);
         }
         if ended || decided {
             self.slots.retain(|(_, life)| *life != id);
@@ -333,7 +338,11 @@ impl Realm {
             if self.slots.len() >= self.rules.max_starting.max(1) {
                 return;
             }
-            let Some((id, ticket)) = self.budget.pop_front() else { return };
+            let Some((id, ticket)) = self.budget.pop_front() else {
+                // It has held all vassals once.
+                self.budget.shrink_to(self.rules.max_starting);
+                return;
+            };
             let hooks = &self.hooks;
             if self.vassals.get_mut(&id).is_some_and(|vassal| {
                 hooks.contains_key(&vassal.key) && vassal.waits_for_hook(ticket)
@@ -343,7 +352,7 @@ impl Realm {
             let mut born = None;
             self.with(id, sink, |vassal, turn| born = vassal.granted(ticket, turn));
             if let Some(life) = born {
-                self.lives.insert(life, id);
+                self.lives.push((life, id));
                 self.slots.push_back((now + SLOT, life));
             }
         }
