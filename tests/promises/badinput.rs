@@ -419,6 +419,9 @@ fn a_verdict_whose_sockets_find_no_descriptor_is_nobodys_fault() {
 fn a_log_that_must_not_grow_is_told_by_its_reason() {
     let emperor = Liege::in_temp_dir().shell("ulimit -f 16").app("one.ini", "").start();
     emperor.running("one.ini");
+    // Somebody else has filled it; the limit is the emperor's alone.
+    let mut file = std::fs::OpenOptions::new().append(true).open(emperor.path("log")).unwrap();
+    std::io::Write::write_all(&mut file, "somebody\n".repeat(2000).as_bytes()).unwrap();
     // Two in turn, or they were only counted.
     let log_something = || [libc::SIGUSR1, libc::SIGURG].map(|signal| emperor.signal(signal));
     emperor.wait_until("lines are lost", || {
