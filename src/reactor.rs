@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 pub use crate::sys::poll::Interest;
 use crate::sys::poll::{Epoll, PollSet};
 
-/// Most quiet descriptors that are served in one wake-up; the rest comes in the next. A death takes
-/// some 30 µs, and nobody is to wait for more than a few milliseconds.
-const BATCH: usize = 64;
+/// Most quiet descriptors that are served in one wake-up; the rest comes in the next. A death and the fork
+/// of a successor take some 100 µs, and nobody is to wait for more than a few milliseconds.
+const BATCH: usize = 32;
 
 /// Names what is waited for; never used again for something else, so an event that is left over from
 /// something that is gone finds nobody.
@@ -41,8 +41,8 @@ pub struct Reactor<T> {
     quiet: Epoll,
     /// The tokens of the quiet ones, by the number of the descriptor, which is the key in the set.
     quiet_tokens: Vec<Option<T>>,
-    /// When the last wait was over.
-    woken: Instant,
+    /// When the last wait was over, if there was one.
+    woken: Option<Instant>,
     longest_turn: Duration,
 }
 
@@ -60,7 +60,7 @@ impl<T: Token> Reactor<T> {
             busy_tokens: vec![None],
             quiet,
             quiet_tokens: Vec::new(),
-            woken: Instant::now(),
+            woken: None,
             longest_turn: Duration::ZERO,
         })
     }
@@ -123,11 +123,12 @@ impl<T: Token> Reactor<T> {
     pub fn wait(&mut self, deadline: Option<Instant>, ready: &mut Vec<T>) -> io::Result<Instant> {
         ready.clear();
         let now = Instant::now();
-        self.longest_turn = self.longest_turn.max(now.saturating_duration_since(self.woken));
+        let turn = self.woken.map(|woken| now.saturating_duration_since(woken));
+        self.longest_turn = self.longest_turn.max(turn.unwrap_or_default());
         let limit = deadline.map(|at| at.saturating_duration_since(now));
         let waited = self.busy.wait(limit);
         let now = Instant::now();
-        self.woken = now;
+        self.woken = Some(now);
         waited?;
         let mut quiet_is_ready = false;
         for index in self.busy.ready() {
