@@ -70,6 +70,13 @@ enum Token {
     Superior,
 }
 
+impl Token {
+    /// Somebody who wants to know or to order something, and is served however much is to be done.
+    fn is_of_people(self) -> bool {
+        matches!(self, Self::Stats(_) | Self::Signals | Self::Keeper | Self::Superior)
+    }
+}
+
 impl crate::reactor::Token for Token {
     fn rank(self) -> u8 {
         match self {
@@ -85,9 +92,11 @@ impl crate::reactor::Token for Token {
 
 /// Most rounds of effects that answer with events before something else is served.
 const MAX_ROUNDS: usize = 64;
-/// Most rounds in which all lives are heard before a deadline is judged; one that speaks without end is
-/// not waited for.
-const MAX_HEARINGS: usize = 128;
+/// Most effects that are seen to before something else is served: a few milliseconds.
+const MAX_EFFECTS: usize = 64;
+/// Most turns in a row in which lives are heard and no deadline is judged; one that speaks without end is not
+/// waited for.
+const MAX_HEARINGS: usize = 256;
 /// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
 const LAST_RANK_OF_LIVES: u8 = 2;
 /// Exit status when the keeper has died.
@@ -121,6 +130,10 @@ pub struct Emperor {
     identity: setup::Identity,
     pidfile: Option<PathBuf>,
     events: VecDeque<Event>,
+    /// What the state has asked for and one turn could not do.
+    effects: VecDeque<Effect>,
+    /// Turns since the last one that judged a deadline, or had none to judge.
+    hearings: usize,
     now: Instant,
     started: Instant,
     /// How many vassals the limit of descriptors allows.
@@ -167,12 +180,15 @@ impl Emperor {
         }
         self.settle();
         for token in ready.drain(..) {
-            self.serve(token);
+            // What lives say, and what is found, waits until all is done that was decided before.
+            if self.effects.is_empty() || token.is_of_people() {
+                self.serve(token);
+            }
         }
         // Deadlines last: a heartbeat that has just come must be seen before the timer that would
         // punish its absence.
-        if self.deadline().is_some_and(|at| at <= self.now) {
-            self.hear_lives(ready);
+        let is_due = self.effects.is_empty() && self.deadline().is_some_and(|at| at <= self.now);
+        if is_due && self.all_are_heard(ready) {
             self.serve_deadlines();
         }
         if std::mem::take(&mut self.more_strangers) {
@@ -182,22 +198,23 @@ impl Emperor {
         self.tell_manager();
     }
 
-    /// Hears every life once more before anybody is judged: between the end of the wait and the look at
-    /// the clock this process may have been stopped for hours, and all have spoken since.
-    fn hear_lives(&mut self, ready: &mut Vec<Token>) {
-        for _ in 0..MAX_HEARINGS {
-            // Whoever is late by this clock is judged by the time of the wake-up, not by a later one.
-            if self.reactor.wait(Some(self.now), ready).is_err() {
-                return;
-            }
+    /// Hears lives once more before anybody is judged: between the end of the wait and the look at the clock
+    /// this process may have been stopped for hours, and all have spoken since. True if nobody had a word
+    /// to say; else the next turn, in which everybody else is served too, tries again.
+    fn all_are_heard(&mut self, ready: &mut Vec<Token>) -> bool {
+        self.hearings += 1;
+        // Whoever is late by this clock is judged by the time of the wake-up, not by a later one.
+        if self.hearings <= MAX_HEARINGS && self.reactor.wait(Some(self.now), ready).is_ok() {
             ready.retain(|token| crate::reactor::Token::rank(*token) <= LAST_RANK_OF_LIVES);
-            if ready.is_empty() {
-                return;
-            }
-            for token in ready.drain(..) {
-                self.serve(token);
+            if !ready.is_empty() {
+                for token in ready.drain(..) {
+                    self.serve(token);
+                }
+                return false;
             }
         }
+        self.hearings = 0;
+        true
     }
 
     fn serve(&mut self, token: Token) {
@@ -230,7 +247,8 @@ impl Emperor {
             self.forks.deadline(),
             self.status_log.due,
         ];
-        let more = (self.more_strangers || !self.events.is_empty()).then_some(self.now);
+        let more = self.more_strangers || !self.events.is_empty() || !self.effects.is_empty();
+        let more = more.then_some(self.now);
         monitors.chain(own.into_iter().flatten()).chain(more).min()
     }
 
@@ -263,26 +281,33 @@ impl Emperor {
         }
     }
 
-    /// Steps the state with one event, and with all that its effects answer, before anything else.
+    /// Steps the state with one event, and with all that its effects answer, before anything else; unless
+    /// the state is ahead of what is done, which comes first.
     fn happen(&mut self, event: Event) {
         self.events.push_back(event);
-        self.settle();
+        if self.effects.is_empty() {
+            self.settle();
+        }
     }
 
     /// Goes on until effects and events have come to rest. What is left after [`MAX_ROUNDS`] (a thousand
-    /// forks that are refused one after the other) is for the next turn, which comes at once.
+    /// forks that are refused one after the other) or [`MAX_EFFECTS`] (a thousand vassals that are stopped)
+    /// is for the next turn, which comes at once.
     fn settle(&mut self) {
-        let mut effects: Vec<Effect> = Vec::new();
+        let mut asked = Vec::new();
+        let mut left = MAX_EFFECTS;
         for _ in 0..MAX_ROUNDS {
-            for _ in 0..self.events.len() {
-                if let Some(event) = self.events.pop_front() {
-                    self.realm.step(self.now, event, &mut effects);
-                }
+            while let Some(event) = self.events.pop_front() {
+                self.realm.step(self.now, event, &mut asked);
             }
-            for effect in effects.drain(..) {
+            self.effects.extend(asked.drain(..));
+            while left > 0
+                && let Some(effect) = self.effects.pop_front()
+            {
+                left -= 1;
                 self.act(effect);
             }
-            if self.events.is_empty() {
+            if left == 0 || self.events.is_empty() {
                 return;
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Every fault found here still names the place of the setting, and nothing has been started yet.
 
+use std::collections::VecDeque;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -203,7 +204,9 @@ impl Emperor {
             superior,
             identity: identity(),
             pidfile,
-            events: std::collections::VecDeque::new(),
+            events: VecDeque::new(),
+            effects: VecDeque::new(),
+            hearings: 0,
             now,
             leave: None,
         })
