@@ -23,6 +23,7 @@ use crate::sys::signal::Signal;
 use crate::sys::socket::{self, Address, Connecting, PeerCredentials};
 use crate::sys::{clock, creds, pidfd, scm};
 
+use super::pauses::ConfigPipe;
 use super::process::{Process, exit};
 use super::{Emperor, Token};
 use sweeps::{SWEEP, Sweep};
@@ -487,7 +488,7 @@ impl Emperor {
         let base = base.map(|base| base.name);
         let mut process = Process::new(vassal, (pid, pidfd), pipe, self.now);
         process.base = base;
-        process.config = config;
+        process.config = config.map(ConfigPipe::new);
         self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
         self.push_config(life);

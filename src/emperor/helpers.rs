@@ -110,17 +110,17 @@ impl Emperor {
     /// Sends its file to a life that asks for it; when it asks all the time, in its pace.
     pub(super) fn push_config(&mut self, life: LifeId) {
         let Some(process) = self.processes.get_mut(&life) else { return };
-        let Some(pipe) = &process.config else { return };
-        let is_early = process.push.last.is_some_and(|last| last + PUSH_PACE > self.now);
+        let Some(config) = &mut process.config else { return };
+        let is_early = config.last.is_some_and(|last| last + PUSH_PACE > self.now);
         if is_early || self.helpers.pushes_to(life) {
             return self.push_later(life);
         }
-        process.push.last = Some(self.now);
+        config.last = Some(self.now);
         let Some(key) = self.realm.vassal(process.vassal).map(|record| &record.key) else { return };
         let Some(source) = self.monitors.get(key.source.0) else { return };
         let name = CString::new(&*key.name).map_err(io::Error::from);
         let pushed = name
-            .and_then(|name| push::spawn(pipe.as_fd(), &source.start, &name))
+            .and_then(|name| push::spawn(config.pipe.as_fd(), &source.start, &name))
             .and_then(|pid| self.help(pid, Task::Push(life), push::LIMIT));
         if let Err(error) = pushed {
             self.not_pushed(life, format!("cannot be sent its file: {error}"));
@@ -129,9 +129,10 @@ impl Emperor {
 
     /// Says why, once for each reason.
     fn not_pushed(&mut self, life: LifeId, why: String) {
-        let Some(process) = self.processes.get_mut(&life) else { return };
-        if process.push.failed.as_ref() != Some(&why) {
-            process.push.failed = Some(why.clone());
+        let config = self.processes.get_mut(&life).and_then(|process| process.config.as_mut());
+        let Some(config) = config else { return };
+        if config.failed.as_ref() != Some(&why) {
+            config.failed = Some(why.clone());
             self.say(life, Level::Error, &why);
         }
     }
@@ -178,8 +179,9 @@ impl Emperor {
                 self.not_pushed(life, why);
             }
             Task::Push(life) => {
-                if let Some(process) = self.processes.get_mut(&life) {
-                    process.push.failed = None;
+                let process = self.processes.get_mut(&life);
+                if let Some(config) = process.and_then(|process| process.config.as_mut()) {
+                    config.failed = None;
                 }
             }
         }

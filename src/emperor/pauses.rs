@@ -3,7 +3,7 @@
 //! beginning of its own end.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Interest, Kind};
@@ -13,6 +13,9 @@ use super::{Emperor, Token};
 
 /// Wake-ups for the words of one life in one second; more, and it waits for the next one.
 const MOST_WAKE_UPS: u32 = 200;
+/// A vassal that sends more bytes than this in a second, for [`MOST_LOUD_SECONDS`], is heard no more.
+const MOST_BYTES: u32 = 10_000;
+const MOST_LOUD_SECONDS: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 /// From the end of a pipe to that of its process, at most, where one is a part of the other.
 const LAST_BREATH: Duration = Duration::from_millis(500);
@@ -33,17 +36,21 @@ enum What {
     HungUp,
 }
 
-/// How often a life has woken us up in the present second.
+/// How much a life has talked in the present second, and for how many seconds it has talked too much.
 #[derive(Debug)]
 pub(super) struct Share {
     since: Instant,
-    count: u32,
+    wake_ups: u32,
+    bytes: u32,
+    loud_seconds: u32,
 }
 
-/// What it was sent of its file since its start.
-#[derive(Debug, Default)]
-pub(super) struct Push {
-    /// When it was last sent.
+/// The config pipe of a life, and what was sent on it.
+#[derive(Debug)]
+pub(super) struct ConfigPipe {
+    /// Our end.
+    pub pipe: OwnedFd,
+    /// When its file was last sent.
     pub last: Option<Instant>,
     /// It has asked too early, and is sent it when it is time.
     pub is_due: bool,
@@ -54,16 +61,35 @@ pub(super) struct Push {
 impl Share {
     /// Nothing so far.
     pub fn new(now: Instant) -> Self {
-        Self { since: now, count: 0 }
+        Self { since: now, wake_ups: 0, bytes: 0, loud_seconds: 0 }
     }
 
-    /// Counts one; the end of the second if it was one too many.
-    fn used_up(&mut self, now: Instant) -> Option<Instant> {
+    fn go_on(&mut self, now: Instant) {
         if now.saturating_duration_since(self.since) >= SECOND {
-            *self = Self::new(now);
+            let loud_seconds = if self.bytes > MOST_BYTES { self.loud_seconds + 1 } else { 0 };
+            *self = Self { loud_seconds, ..Self::new(now) };
         }
-        self.count += 1;
-        (self.count > MOST_WAKE_UPS).then(|| self.since + SECOND)
+    }
+
+    /// Counts one wake-up; the end of the second if it was one too many.
+    fn used_up(&mut self, now: Instant) -> Option<Instant> {
+        self.go_on(now);
+        self.wake_ups += 1;
+        (self.wake_ups > MOST_WAKE_UPS).then(|| self.since + SECOND)
+    }
+
+    /// Counts bytes; true if it has been too many for too long.
+    pub fn is_flood(&mut self, now: Instant, bytes: usize) -> bool {
+        self.go_on(now);
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.loud_seconds >= MOST_LOUD_SECONDS
+    }
+}
+
+impl ConfigPipe {
+    /// Nothing was sent yet.
+    pub fn new(pipe: OwnedFd) -> Box<Self> {
+        Box::new(Self { pipe, last: None, is_due: false, failed: None })
     }
 }
 
@@ -89,8 +115,8 @@ impl Emperor {
 
     /// It asks for its file too early; once, however often it asks.
     pub(super) fn push_later(&mut self, life: LifeId) {
-        let Some(process) = self.processes.get_mut(&life) else { return };
-        if !std::mem::replace(&mut process.push.is_due, true) {
+        let config = self.processes.get_mut(&life).and_then(|process| process.config.as_mut());
+        if config.is_some_and(|config| !std::mem::replace(&mut config.is_due, true)) {
             self.pauses.0.insert((self.now + PUSH_PACE, life, What::Push));
         }
     }
@@ -119,8 +145,9 @@ impl Emperor {
     }
 
     fn push_after_pause(&mut self, life: LifeId) {
-        if let Some(process) = self.processes.get_mut(&life) {
-            process.push.is_due = false;
+        let config = self.processes.get_mut(&life).and_then(|process| process.config.as_mut());
+        if let Some(config) = config {
+            config.is_due = false;
             self.push_config(life);
         }
     }

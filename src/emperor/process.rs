@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::proto::emperor::FromVassal;
 use crate::proto::status::{Custody, FromStage, MAX_PACKET, Purpose};
@@ -17,7 +17,7 @@ use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd, scm, socket};
 
-use super::pauses::{Push, Share};
+use super::pauses::{ConfigPipe, Share};
 use super::{Emperor, Token, lines, settings};
 
 /// Bytes read from one emperor pipe at once, and in one wake-up.
@@ -28,9 +28,6 @@ const LAST_WORDS: usize = 256 * 1024;
 const STATUS_PACKETS: usize = 8;
 /// Datagrams read from one notify socket in one wake-up.
 const NOTIFY_PACKETS: usize = 16;
-/// A vassal that sends more bytes than this in a second, for [`FLOOD_SECONDS`], is heard no more.
-const FLOOD_BYTES: u32 = 10_000;
-const FLOOD_SECONDS: u32 = 10;
 
 /// One life, as the kernel knows it.
 #[derive(Debug)]
@@ -44,8 +41,8 @@ pub(super) struct Process {
     pub status: Option<OwnedFd>,
     /// Its notify socket, if it has one.
     pub notify: Option<OwnedFd>,
-    /// Our end of its config pipe, if it has one.
-    pub config: Option<OwnedFd>,
+    /// Its config pipe, if it has one.
+    pub config: Option<Box<ConfigPipe>>,
     /// The listeners that its stage has sent, until they become the vassal's.
     pub custody: Vec<OwnedFd>,
     /// Who is forked from this one may sit in its group: it is signalled alone.
@@ -54,11 +51,8 @@ pub(super) struct Process {
     pub base: Option<Rc<[u8]>>,
     /// Its verdict could not be taken in.
     is_cut_off: bool,
-    flood: Flood,
     /// Of our wake-ups.
     pub share: Share,
-    /// Of its file.
-    pub push: Push,
 }
 
 impl Process {
@@ -81,31 +75,8 @@ impl Process {
             is_cut_off: false,
             alone: false,
             base: None,
-            flood: Flood { since: now, bytes: 0, seconds: 0 },
             share: Share::new(now),
-            push: Push::default(),
         }
-    }
-}
-
-/// How much a vassal talks.
-#[derive(Debug)]
-struct Flood {
-    since: Instant,
-    bytes: u32,
-    seconds: u32,
-}
-
-impl Flood {
-    /// Counts bytes; true if it has been too many for too long.
-    fn count(&mut self, now: Instant, bytes: usize) -> bool {
-        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
-            self.seconds = if self.bytes > FLOOD_BYTES { self.seconds + 1 } else { 0 };
-            self.since = now;
-            self.bytes = 0;
-        }
-        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.seconds >= FLOOD_SECONDS
     }
 }
 
@@ -154,7 +125,7 @@ impl Emperor {
         let pid = self.template.plan(&start)?.spawn()?;
         let pid = self.adopt_child(pid, vassal, life, (pipe, status))?;
         if let Some(process) = self.processes.get_mut(&life) {
-            process.config = config.map(|(ours, _)| ours);
+            process.config = config.map(|(ours, _)| ConfigPipe::new(ours));
         }
         Ok(pid)
     }
@@ -315,7 +286,7 @@ impl Emperor {
                 Ok(chunk) if chunk.length > 0 => {
                     scm::discard(chunk.fds);
                     total += chunk.length;
-                    flooded = process.flood.count(self.now, chunk.length);
+                    flooded = process.share.is_flood(self.now, chunk.length);
                     closed = flooded;
                     let bytes = buffer.get(..chunk.length).unwrap_or_default();
                     for word in bytes.iter().filter_map(|byte| FromVassal::from_byte(*byte)) {

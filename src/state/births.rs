@@ -23,8 +23,8 @@ impl Vassal {
         let wait = self.resource_retries.next(&RESOURCE_RETRY);
         self.history.last_error = Some(why.clone());
         let hold = Hold::until(Why::Resource(why.as_str().into()), turn.now + wait);
-        if self.told.as_ref() != Some(&hold.why) {
-            self.told = Some(hold.why.clone());
+        if self.told.as_deref() != Some(&hold.why) {
+            self.told = Some(Box::new(hold.why.clone()));
             self.note(Note::Held { why, wait: Some(wait) }, turn);
         }
         self.not_born(id, hold, turn);
@@ -81,8 +81,8 @@ impl Vassal {
         self.history.last_error = Some(why.clone());
         let hold = Hold::until(Why::Base(why.as_str().into()), turn.now + wait);
         // A base that crashes gives another reason at each try.
-        if !matches!(self.told, Some(Why::Base(_))) {
-            self.told = Some(hold.why.clone());
+        if !matches!(self.told.as_deref(), Some(Why::Base(_))) {
+            self.told = Some(Box::new(hold.why.clone()));
             self.note(Note::Held { why, wait: Some(wait) }, turn);
         }
         self.not_born(id, hold, turn);

@@ -215,7 +215,7 @@ pub struct Vassal {
     pub(super) resource_retries: Backoff,
     pub(super) base_retries: Backoff,
     /// Why it was last said to be held, since a program of it has run.
-    pub(super) told: Option<Why>,
+    pub(super) told: Option<Box<Why>>,
     last_ticket: u32,
 }
 
