@@ -207,7 +207,9 @@ fn read_file(file: &File) -> Result<Content, String> {
 }
 
 fn too_long(what: &str) -> String {
-    format!("{what} is longer than 1 MiB (the limit of one configuration)")
+    format!(
+        "{what} is longer than 1 MiB (the limit of one file); what it needs of that may be in files that it includes"
+    )
 }
 
 fn bounded(from: impl Read, what: &str) -> Result<Vec<u8>, String> {

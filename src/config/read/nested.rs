@@ -67,13 +67,15 @@ impl Reader<'_> {
         wanted: &Wanted<'_>,
         message: String,
     ) -> Result<(), Stop> {
-        // A check of many directories names files that an emperor in each of them would name bare.
-        let shown = if wanted.own && *at == Origin::CommandLine {
-            self.call.shown.join(wanted.name)
+        if wanted.own && *at == Origin::CommandLine {
+            // It is the file that is meant, not who has named it. A check of many directories names files
+            // that an emperor in each of them would name bare.
+            let path = self.call.shown.join(wanted.name);
+            let file = Source { path, named_at: None, identity: String::new() };
+            self.fault(&Origin::File { file: Arc::new(file), line: 0 }, "", message);
         } else {
-            wanted.name.into()
-        };
-        self.fault(at, key, format!("{}: {message}", shown.display()));
+            self.fault(at, key, format!("{}: {message}", wanted.name.display()));
+        }
         // Without a vassal's own file nothing that follows means what it should.
         if wanted.own { Err(Stop) } else { Ok(()) }
     }
