@@ -292,6 +292,7 @@ impl Files {
         let is_ours = |name: &OsStr| matches!(filter.judge(name), Name::Vassal | Name::Refused(_));
         let mut names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
         names.extend(self.known.keys().map(|name| name.to_os_string()));
+        let is_arriving = self.is_scanning() && self.unseen_why == Why::Arrived;
         self.unseen.clear();
         match scan {
             Scan::First => {
@@ -303,6 +304,8 @@ impl Files {
                 return Ok(());
             }
             Scan::Arrival => self.unseen_why = Why::Arrived,
+            // What the first look has not come to yet has no event to be told by.
+            Scan::Blind | Scan::Check if is_arriving => {}
             Scan::Blind => self.unseen_why = Why::Settle,
             Scan::Check => self.unseen_why = Why::Missed,
         }

@@ -163,6 +163,26 @@ fn what_comes_with_its_directory_was_there_and_what_is_put_into_it_was_not() {
 }
 
 #[test]
+fn what_comes_with_its_directory_was_there_although_a_scan_is_asked_for_meanwhile() {
+    let mut world = settled();
+    world.were_there.clear();
+    let other = world.beside("other");
+    fs::create_dir(&other).unwrap();
+    for number in 0..600 {
+        fs::write(other.join(format!("{number}.ini")), "").unwrap();
+    }
+    fs::rename(world.at(""), world.beside("old")).unwrap();
+    world.settle();
+    fs::rename(other, world.at("")).unwrap();
+    // The first of them; that is as much as one call may do.
+    world.read();
+    world.rescan();
+    world.settle();
+    assert_eq!((world.names().len(), world.were_there.len()), (600, 600));
+    assert!(!world.notices.iter().any(|notice| notice.contains("no event told")));
+}
+
+#[test]
 fn a_moved_directory_above_counts_too() {
     let root = TempDir::new().unwrap();
     let path = root.path().join("etc/liege/vassals");
