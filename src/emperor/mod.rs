@@ -71,9 +71,9 @@ enum Token {
 }
 
 impl Token {
-    /// Somebody who wants to know or to order something, and is served however much is to be done.
-    fn is_of_people(self) -> bool {
-        matches!(self, Self::Stats(_) | Self::Signals | Self::Keeper | Self::Superior)
+    /// Served however much is to be done: who only wants to know something, and the end of all.
+    fn waits_for_nobody(self) -> bool {
+        matches!(self, Self::Stats(_) | Self::Keeper)
     }
 }
 
@@ -85,7 +85,7 @@ impl crate::reactor::Token for Token {
             Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => 2,
             Self::Monitor(_) | Self::OnDemand(_) | Self::Stats(_) => 3,
-            Self::Signals | Self::Keeper | Self::Superior => 4, // SIGCHLD here only means orphans
+            Self::Signals | Self::Keeper | Self::Superior => RANK_OF_ORDERS, // SIGCHLD only means orphans
         }
     }
 }
@@ -99,6 +99,7 @@ const MAX_EFFECTS: usize = 64;
 const MAX_HEARINGS: usize = 256;
 /// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
 const LAST_RANK_OF_LIVES: u8 = 2;
+const RANK_OF_ORDERS: u8 = 4;
 /// Exit status when the keeper has died.
 const KEEPER_LOST: u8 = 70;
 
@@ -169,6 +170,8 @@ impl Emperor {
                 self.log.error(format_args!(
                     "a turn of the loop has failed by a fault in liege; please report it"
                 ));
+                // Orders come last in a turn: one that fails each time must not keep them out.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.read_signals()));
             }
         }
     }
@@ -179,18 +182,20 @@ impl Emperor {
             Err(error) => self.log.error(format_args!("cannot wait for events: poll: {error}")),
         }
         self.settle();
-        for token in ready.drain(..) {
-            // What lives say, and what is found, waits until all is done that was decided before.
-            if self.effects.is_empty() || token.is_of_people() {
-                self.serve(token);
+        let first_order =
+            ready.partition_point(|token| crate::reactor::Token::rank(*token) < RANK_OF_ORDERS);
+        let mut orders = ready.split_off(first_order);
+        self.serve_all(ready);
+        // Deadlines after what lives say: a heartbeat that has just come must be seen before the timer
+        // that would punish its absence. But before orders: a storm of them gives no rest.
+        if self.effects.is_empty() {
+            if self.deadline().is_none_or(|at| at > self.now) {
+                self.hearings = 0;
+            } else if self.all_are_heard(ready) {
+                self.serve_deadlines();
             }
         }
-        // Deadlines last: a heartbeat that has just come must be seen before the timer that would
-        // punish its absence.
-        let is_due = self.effects.is_empty() && self.deadline().is_some_and(|at| at <= self.now);
-        if is_due && self.all_are_heard(ready) {
-            self.serve_deadlines();
-        }
+        self.serve_all(&mut orders);
         if std::mem::take(&mut self.more_strangers) {
             self.reap_strangers();
         }
@@ -207,14 +212,22 @@ impl Emperor {
         if self.hearings <= MAX_HEARINGS && self.reactor.wait(Some(self.now), ready).is_ok() {
             ready.retain(|token| crate::reactor::Token::rank(*token) <= LAST_RANK_OF_LIVES);
             if !ready.is_empty() {
-                for token in ready.drain(..) {
-                    self.serve(token);
-                }
+                self.serve_all(ready);
                 return false;
             }
         }
         self.hearings = 0;
         true
+    }
+
+    /// Serves those who are ready. What lives say, what is found and what is ordered waits, in the kernel,
+    /// until all is done that was decided before.
+    fn serve_all(&mut self, ready: &mut Vec<Token>) {
+        for token in ready.drain(..) {
+            if self.effects.is_empty() || token.waits_for_nobody() {
+                self.serve(token);
+            }
+        }
     }
 
     fn serve(&mut self, token: Token) {
@@ -299,8 +312,9 @@ impl Emperor {
         for _ in 0..MAX_ROUNDS {
             while let Some(event) = self.events.pop_front() {
                 self.realm.step(self.now, event, &mut asked);
+                // At once: a fault in the next step must not lose it.
+                self.effects.extend(asked.drain(..));
             }
-            self.effects.extend(asked.drain(..));
             while left > 0
                 && let Some(effect) = self.effects.pop_front()
             {

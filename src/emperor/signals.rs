@@ -100,6 +100,10 @@ impl Emperor {
     /// them is met here it is served at once, or it would hide all others.
     pub(super) fn reap_strangers(&mut self) {
         for _ in 0..MAX_STRANGERS {
+            // One that we know may be among them, and what was decided for it comes first.
+            if !self.effects.is_empty() {
+                break;
+            }
             let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
             // One that a fork server has named is ours from the moment it can be seen here.
             self.prove_claim_of(pid);

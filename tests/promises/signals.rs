@@ -2,6 +2,7 @@
 
 use crate::support::{Liege, proc, program};
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn usr1_writes_the_state_of_every_vassal_into_the_log() {
@@ -83,6 +84,43 @@ fn ten_thousand_signals_are_survived_and_the_last_counts() {
     let start = std::time::Instant::now();
     assert_eq!(emperor.end().code(), Some(0));
     assert!(start.elapsed().as_secs() < 20, "not by the mercy");
+}
+
+#[test]
+fn a_storm_of_hangups_makes_nobody_wait_who_has_died() {
+    let mut setup = Liege::in_temp_dir().option("--emperor-throttle", "0");
+    for number in 0..60 {
+        let text = format!("{}reload-signal = CONT\n", program("/bin/sleep 1000"));
+        setup = setup.vassal(&format!("{number}.ini"), &text);
+    }
+    let emperor = setup.start();
+    let first = emperor.running("0.ini");
+    emperor.wait_until("all run", || {
+        let runs = |vassal: &serde_json::Value| vassal["state"] == "running";
+        emperor.stats().vassals().iter().all(runs)
+    });
+    let (pid, over) = (emperor.emperor_pid(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let _over = Over(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                proc::kill(pid, libc::SIGHUP);
+            }
+        });
+        let count = || emperor.log().matches("SIGHUP from").count();
+        emperor.wait_until("the storm has begun", || count() > 10);
+        proc::kill(first, libc::SIGKILL);
+        emperor.running_anew("0.ini", first);
+    });
+}
+
+/// Ends the storm, whatever happens.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
