@@ -2,7 +2,7 @@
 
 use crate::state::{Effect, Key, Note, VassalId};
 
-use super::{Emperor, lines, settings};
+use super::{Emperor, lines};
 
 impl Emperor {
     /// Does what one effect asks for; what fails at once becomes an event of the same turn.
@@ -15,7 +15,7 @@ impl Emperor {
             Effect::Spawn(vassal, life, role) => self.spawn(vassal, life, role),
             Effect::Ask(vassal, life) => self.ask(vassal, life),
             Effect::EndTalk(life, why) => self.end_talk(life, why),
-            Effect::Tell(life, order) => self.tell(life, settings::byte(order)),
+            Effect::Tell(life, order) => self.tell(life, order),
             Effect::Signal(life, signal) => self.signal(life, signal),
             Effect::Kill(life) => self.signal(life, 9),
             Effect::StopHook(_, key) => self.stop_hook(key),

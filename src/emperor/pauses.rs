@@ -1,13 +1,13 @@
 //! What is done for a life a moment later: it is heard again when it has talked too much, it is sent its
-//! file once more when it asks for it all the time, and the end of its pipe is told when that was not the
-//! beginning of its own end.
+//! file once more when it asks for it all the time, it is told to stop when its pipe was full, and the end of
+//! its pipe is told when that was not the beginning of its own end.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Interest, Kind};
-use crate::state::{Event, LifeEvent, LifeId};
+use crate::state::{Event, LifeEvent, LifeId, Order};
 
 use super::{Emperor, Token};
 
@@ -22,6 +22,9 @@ const LAST_BREATH: Duration = Duration::from_millis(500);
 /// Between two pushes of a file to one life: each of them is a process.
 pub(super) const PUSH_PACE: Duration = Duration::from_millis(100);
 
+/// Between two tries to tell a life that does not read.
+const TELL_PACE: Duration = Duration::from_millis(100);
+
 /// Moments, at most one of each kind for each life.
 #[derive(Debug, Default)]
 pub(super) struct Pauses(BTreeSet<(Instant, LifeId, What)>);
@@ -32,6 +35,8 @@ enum What {
     Listen,
     /// It is sent its file.
     Push,
+    /// It is told this once more.
+    Tell(Order),
     /// The other end of its pipe is closed.
     HungUp,
 }
@@ -121,6 +126,11 @@ impl Emperor {
         }
     }
 
+    /// Its pipe is full.
+    pub(super) fn tell_later(&mut self, life: LifeId, order: Order) {
+        self.pauses.0.insert((self.now + TELL_PACE, life, What::Tell(order)));
+    }
+
     /// The other end of its pipe is closed. A process that ends closes it a moment before it can be reaped:
     /// then its end alone is told.
     pub(super) fn hung_up(&mut self, life: LifeId) {
@@ -139,6 +149,7 @@ impl Emperor {
             match what {
                 What::HungUp => self.happen(Event::Life(life, LifeEvent::PipeClosed)),
                 What::Push => self.push_after_pause(life),
+                What::Tell(order) => self.tell(life, order),
                 What::Listen => self.listen_again(life),
             }
         }

@@ -12,7 +12,7 @@ use crate::proto::emperor::FromVassal;
 use crate::proto::status::{Custody, FromStage, MAX_PACKET, Purpose};
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
-use crate::state::{Channel, Event, Exit, LifeEvent, LifeId, Role, Said, VassalId};
+use crate::state::{Channel, Event, Exit, LifeEvent, LifeId, Order, Role, Said, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd, scm, socket};
@@ -357,11 +357,16 @@ impl Emperor {
 
     // What is said to it.
 
-    /// One byte on its pipe. A vassal that does not read has 278 of them waiting at most; what does
-    /// not fit is not needed, because the same word waits there already.
-    pub(super) fn tell(&mut self, life: LifeId, byte: u8) {
-        if let Some(pipe) = self.processes.get(&life).and_then(|process| process.pipe.as_ref()) {
-            let _ = socket::send(pipe.as_fd(), &[byte]);
+    /// One byte on its pipe. A vassal that does not read has 278 of them waiting at most, all of them
+    /// reloads: one more that does not fit is not needed, but the stop is, as soon as it reads.
+    pub(super) fn tell(&mut self, life: LifeId, order: Order) {
+        let pipe = self.processes.get(&life).and_then(|process| process.pipe.as_ref());
+        let sent = pipe.map(|pipe| socket::send(pipe.as_fd(), &[settings::byte(order)]));
+        if let Some(Err(error)) = sent
+            && error.kind() == io::ErrorKind::WouldBlock
+            && order != Order::Reload
+        {
+            self.tell_later(life, order);
         }
     }
 

@@ -345,7 +345,7 @@ pub enum Event {
 }
 
 /// A word to a vassal on its emperor pipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// Byte 0.
     Stop,
@@ -364,7 +364,7 @@ pub enum Role {
     Check,
 }
 
-/// What the shell must do. Each one that can fail answers with an event in the same turn.
+/// What the shell must do, in this order. Each one that can fail answers with an event when it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Bind the on-demand address; answered by `ListenerBound` or `ListenerRefused`.

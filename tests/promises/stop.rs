@@ -159,3 +159,20 @@ fn byte_22_of_a_vassal_that_is_not_on_demand_is_a_stop_and_a_start() {
     assert_eq!(emperor.events("one.ini", "byte")[0]["value"], 0);
     emperor.running("one.ini");
 }
+
+#[test]
+fn one_that_could_not_read_for_long_finds_the_stop_behind_all_reloads() {
+    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready,accepting,loyal").start();
+    let (pid, vassal) = (emperor.emperor_pid(), emperor.spoken("one.ini"));
+    proc::kill(vassal, libc::SIGSTOP);
+    emperor.wait_until("its pipe is full", || {
+        proc::kill(pid, libc::SIGHUP);
+        emperor.stats().vassal("one.ini").number("respawns") > 300
+    });
+    emperor.remove("one.ini");
+    emperor.logged("is stopped: its file is gone");
+    proc::kill(vassal, libc::SIGCONT);
+    emperor.wait_for_within(Duration::from_secs(15), "it is gone, and not by force", || {
+        emperor.log().contains("(exit 0)").then_some(())
+    });
+}
