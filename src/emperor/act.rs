@@ -5,7 +5,7 @@ use crate::state::{Effect, Key, Note, VassalId};
 use super::{Emperor, lines};
 
 impl Emperor {
-    /// Does what one effect asks for; what fails at once becomes an event of the same turn.
+    /// Does what one effect asks for; what fails becomes an event, which comes next.
     pub(super) fn act(&mut self, effect: Effect) {
         match effect {
             Effect::Bind(vassal, address) => self.bind(vassal, &address),

@@ -36,6 +36,7 @@ const MAX_DEAD: usize = 1024;
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// The longest pause between two looks: else the last one would come long before the end of the proof.
 const LAST_LOOK: Duration = Duration::from_millis(64);
+
 /// The fork server, and all talks with it.
 #[derive(Debug, Default)]
 pub(super) struct Forks {

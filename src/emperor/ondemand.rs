@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::config::address::{self, Address};
 use crate::reactor::{Interest, Kind};
+use crate::state::vassal::Vassal;
 use crate::state::{Event, OnDemand, VassalId};
 use crate::sys::address::Address as Place;
 use crate::sys::socket::{self, Accept, ListenOptions};
@@ -26,6 +27,10 @@ pub(super) struct Options {
 impl Emperor {
     /// Binds a vassal's address; answers with an event.
     pub(super) fn bind(&mut self, vassal: VassalId, address: &str) {
+        // Its file may have been changed again since this was asked for; then that asks for another one.
+        if self.realm.vassal(vassal).and_then(Vassal::address) != Some(address) {
+            return;
+        }
         let answer = match self.try_bind(vassal, address) {
             Ok(listener) => {
                 self.hall(vassal).listener = Some(listener);

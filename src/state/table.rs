@@ -422,7 +422,7 @@ impl Vassal {
             return;
         }
         life.curse(turn.now, turn.rules);
-        let why = "it has closed its emperor pipe";
+        let why = "its emperor pipe is closed";
         self.history.last_error = Some(why.to_owned());
         self.note(Note::Stopping { why }, turn);
         self.phase = match std::mem::take(&mut self.phase) {

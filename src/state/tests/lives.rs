@@ -180,7 +180,7 @@ fn who_was_killed_has_the_reason_for_its_last_error() {
     scene.closes_pipe(1);
     scene.wait(30_000);
     scene.exits(1, KILLED);
-    assert_eq!(scene.error(), Some("it has closed its emperor pipe"));
+    assert_eq!(scene.error(), Some("its emperor pipe is closed"));
 }
 
 #[test]
