@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+#[path = "../support/brief.rs"]
+#[allow(dead_code, reason = "there is no emperor here")]
+mod brief;
 mod keeper;
 mod leftovers;
 mod namespace;

@@ -42,6 +42,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        crate::brief::cut_panics();
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use liege::monitor::{Monitor, OnDemand};
 use liege::sys::dir::stat_path;
@@ -451,23 +451,17 @@ fn the_same_name_in_two_directories_is_two_vassals() {
 }
 
 #[test]
-fn a_thousand_files_are_found_in_a_moment() {
-    let start = std::cell::Cell::new(Instant::now());
+fn a_thousand_files_are_found_at_the_first_look() {
     let mut world = World::with(
         |vassals| {
             for n in 0..1000 {
                 fs::write(vassals.join(format!("{n}.ini")), "").unwrap();
             }
         },
-        |_| start.set(Instant::now()),
+        |_| {},
     );
-    let took = start.get().elapsed();
-    println!("1,000 files: {took:?}");
     assert_eq!(world.told().len(), 1000);
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    let start = Instant::now();
     world.put("new.ini", "");
     world.read();
-    println!("rename to found beside them: {:?}", start.elapsed());
     assert_eq!(world.told(), ["found new.ini"]);
 }

@@ -10,8 +10,10 @@
     reason = "a test may fail loudly and say what it skips"
 )]
 
+#[path = "../support/brief.rs"]
+#[allow(dead_code, reason = "there is no emperor here")]
+mod brief;
 mod faults;
-mod figures;
 mod files;
 mod folder;
 mod links;

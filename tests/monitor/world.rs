@@ -87,6 +87,7 @@ impl World {
 
     /// A directory that is prepared before it is watched, in some other way than the ordinary one.
     pub fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut Options)) -> Self {
+        crate::brief::cut_panics();
         let _quiet = quiet();
         let root = TempDir::new().unwrap();
         let vassals = root.path().join("vassals");

@@ -11,6 +11,7 @@ mod app;
 mod badinput;
 mod binary_path;
 mod blacklist;
+mod brief;
 mod config_pipe;
 mod heartbeat;
 mod hooks;

@@ -5,7 +5,7 @@
 //! - `SIM_EVENTS=1000000 cargo test --release --test sim -- --ignored`: that many events, on new seeds.
 //! - `SIM_SEED=17 cargo test --test sim`: one seed alone, as a failure has printed it; with the variable
 //!   `SIM_TURNS` for its length if it was not 500 (5000 in the long test), and with `SIM_LOG` for more than
-//!   the last 40 lines of what has happened.
+//!   the last 25 lines of what has happened.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 #![allow(missing_docs, reason = "a test")]

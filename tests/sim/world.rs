@@ -68,7 +68,7 @@ impl World {
             rng,
             dead: VecDeque::new(),
             log: VecDeque::new(),
-            memory: number("SIM_LOG").map_or(40, |lines| usize::try_from(lines).unwrap()),
+            memory: number("SIM_LOG").map_or(25, |lines| usize::try_from(lines).unwrap()),
         };
         for _ in 0..world.rng.below(NAMES) {
             world.write_file(true);

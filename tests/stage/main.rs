@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stderr, reason = "a test that cannot run here says why")]
 
+#[path = "../support/brief.rs"]
+#[allow(dead_code, reason = "there is no emperor here")]
+mod brief;
 mod program;
 mod refusals;
 mod sockets;
@@ -130,6 +133,7 @@ impl Setup {
     }
 
     fn start(mut self) -> Stage {
+        brief::cut_panics();
         let (ours, theirs) = socket::packet_pair().unwrap();
         let (pipe, their_pipe) = socket::stream_pair().unwrap();
         if let Some(custody) = &self.custody {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stderr, reason = "a failing test shows what the emperor said")]
 
+pub mod brief;
 pub mod proc;
 pub mod stats;
 
@@ -64,6 +65,7 @@ pub struct Liege {
 impl Liege {
     /// A directory with an empty `vassals`, statistics on a unix socket.
     pub fn in_temp_dir() -> Setup {
+        brief::cut_panics();
         proc::set_usual_umask();
         let dir = TempDir::new().unwrap();
         for name in ["vassals", "record"] {
@@ -477,8 +479,9 @@ impl Liege {
 impl Drop for Liege {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let stats = self.raw_stats().unwrap_or_default();
-            eprintln!("--- log\n{}\n--- stats\n{}", self.log(), String::from_utf8_lossy(&stats));
+            let stats = brief::statistics(&self.raw_stats().unwrap_or_default());
+            let log = brief::last_lines(&self.log(), brief::LOG);
+            eprintln!("--- log\n{log}\n--- statistics\n{stats}");
         }
         if !self.has_ended() {
             proc::kill(self.first_pid(), libc::SIGTERM);

@@ -1,11 +1,19 @@
-//! Figures, for people: how long the parts take on this machine. Run with `--release --ignored figures`.
+//! How long the parts of the directory monitor take on this machine, for people: `cargo bench --bench monitor`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+#[path = "../tests/support/brief.rs"]
+#[allow(dead_code, reason = "for failing tests")]
+mod brief;
+#[path = "../tests/monitor/world.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod world;
 
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
 use liege::monitor::{Monitor, Out};
 
-use crate::world::World;
+use world::World;
 
 const ROUNDS: usize = 30;
 
@@ -21,21 +29,19 @@ fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-#[test]
-#[ignore = "figures for people"]
-fn figures() {
+fn main() {
     let mut world = World::with(
         |vassals| (0..1000).for_each(|n| fs::write(vassals.join(format!("{n}.ini")), "").unwrap()),
         |_| {},
     );
     shortest("first look at 1,000 files", || {
-        let mut options = crate::world::options(&world.at(""));
+        let mut options = world::options(&world.at(""));
         options.on_demand_extension = None;
         let mut fresh = World::of(options);
         timed(|| fresh.rescan())
     });
     shortest("first look at 1,000 files, any of them may be on demand", || {
-        let mut fresh = World::of(crate::world::options(&world.at("")));
+        let mut fresh = World::of(world::options(&world.at("")));
         timed(|| fresh.rescan())
     });
     shortest("rescan of 1,000 files", || timed(|| world.rescan()));
@@ -60,7 +66,7 @@ fn figures() {
     }
     world.settle();
     shortest("first look at 1,000 links to one file", || {
-        let mut fresh = World::of(crate::world::options(&world.at("")));
+        let mut fresh = World::of(world::options(&world.at("")));
         timed(|| fresh.rescan())
     });
     let mut second = 0;
