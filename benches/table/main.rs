@@ -119,7 +119,7 @@ impl Table<'_> {
         );
         self.row("new file (rename) to exec, ms", &of(|it| it.rename), &[(Stage, Value(3.0))]);
         self.row("touch to byte 1, ms", &of(|it| it.touch), &[(Stage, Value(1.0))]);
-        self.row("removal to process gone, ms", &of(|it| it.remove), &[(Stage, Value(1.5))]);
+        self.row("removal to process gone, ms", &of(|it| it.remove), &[(Stage, Value(120.0))]);
         self.row("SIGKILL to exec of the successor, ms", &of(|it| it.kill), &[(Stage, Value(3.0))]);
         self.row(
             "connection to exec, 20 sockets, ms",

@@ -15,7 +15,7 @@ use super::files::{Files, Scan, Turn};
 use super::filter::Filter;
 use super::marks::Mark;
 use super::trail::TRIES;
-use super::waits::{WRITER_SILENT, Wait};
+use super::waits::{VANISHED, WRITER_SILENT, Wait};
 use super::watches::Route;
 use super::{Level, Monitor, Out};
 use crate::sys::dir::{self, Kind, Links};
@@ -39,7 +39,7 @@ pub struct Options {
     pub links: Links,
     /// The period of rescans besides all events; zero: none.
     pub freq: Duration,
-    /// How long the vassals outlive a directory that goes away.
+    /// How long the vassals outlive a directory that goes away; at least as long as a file that does.
     pub grace: Duration,
 }
 
@@ -93,7 +93,7 @@ impl Dir {
             source: path.clone(),
             path,
             freq: options.freq,
-            grace: options.grace,
+            grace: options.grace.max(VANISHED),
             eyes: Eyes::new()?,
             files: Files::new(filter, options.links, WRITER_SILENT.max(options.freq)),
             home: Home::Unknown,
@@ -174,17 +174,16 @@ impl Dir {
                 "this is no directory, but vassals are files in one".to_owned()
             }
             Home::Unknown => "there is no such directory".to_owned(),
-            Home::There(_) => {
-                format!("the directory is gone, and its {} vassals with it", self.files.count())
-            }
+            Home::There(_) => format!(
+                "the directory is gone; its {} vassals are stopped unless it is back within {:?}",
+                self.files.count(),
+                self.grace
+            ),
         };
         self.say(Level::Warning, &format!("{what}; waiting for it to come"), turn);
         self.eyes.look_away();
         self.home = Home::Gone(turn.now);
         self.files.forget_plans();
-        if self.grace.is_zero() {
-            self.files.lose_all(turn);
-        }
     }
 
     /// The directory cannot be read: all stays as it is, and everything is compared when it can be.

@@ -1,6 +1,6 @@
 //! What is known of each name in one directory, and how looking at it turns into sightings.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -8,19 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::eyes::News;
 use super::filter::{Filter, Name};
+use super::look::Seen;
 use super::marks::Mark;
 use super::trail::Trails;
-use super::waits::{MOVED_AWAY, SETTLED, VANISHED, Wait, Waits, Why};
-use super::watches::Route;
-use super::{File, OnDemand, Out, Stamp, What, ondemand};
+use super::waits::{SETTLED, VANISHED, Wait, Waits, Why};
+use super::{File, Out, Stamp, What};
 use crate::sys::dir::{self, Kind, Links, Stat};
 
 /// How much is done in one call, in steps of a walk: the loop must not be away for long, whatever
 /// somebody does to the directory. The rest is due at once.
 const MOST_EFFORT: usize = 1000;
-
-/// What a look at a name costs at least.
-const LOOK: usize = 4;
 
 /// One wake-up: when it is, and where its news goes.
 pub(super) struct Turn<'a> {
@@ -46,7 +43,7 @@ pub(super) enum Scan {
 enum Patience<'a> {
     /// An event came: whoever removed the file may be about to make it anew.
     Some,
-    /// It was waited for, by this wait if any.
+    /// What there was to wait for has been waited for, by this wait if any.
     None(Option<&'a Wait>),
 }
 
@@ -57,42 +54,16 @@ struct Known {
     complaint: Option<Box<str>>,
 }
 
-/// What a name looks like now.
-enum Seen {
-    /// A vassal file; if not all of it could be learned, another look is due soon.
-    File { file: File, is_firm: bool, has_kin: bool },
-    /// There is no such name.
-    Nothing,
-    /// There is a link without an end.
-    Nowhere,
-    /// Something that cannot be a vassal.
-    Refused(String),
-}
-
-/// Where a name leads.
-struct Traced {
-    /// What is there; nothing if it is a link that leads nowhere.
-    stat: Option<Stat>,
-    /// Whether it stayed the same while it was looked at.
-    is_firm: bool,
-    /// Whether it has other names, which has not been known.
-    has_kin: bool,
-}
-
-impl Traced {
-    fn firm(own: Stat) -> Self {
-        Self { stat: Some(own), is_firm: true, has_kin: false }
-    }
-}
-
 /// The names of one directory.
 pub(super) struct Files {
     pub(super) trails: Trails,
     pub(super) waits: Waits,
     pub(super) filter: Filter,
-    links: Links,
+    pub(super) links: Links,
     writer_silent: Duration,
     known: BTreeMap<Box<OsStr>, Box<Known>>,
+    /// The vassals whose address file has vanished, since when.
+    pub(super) without_address: HashMap<OsString, Instant>,
     /// What a scan has not come to yet, and why a difference there would matter.
     unseen: VecDeque<OsString>,
     unseen_why: Why,
@@ -101,9 +72,19 @@ pub(super) struct Files {
 impl Files {
     /// Nothing is known yet. `writer_silent` is how long a silent writer is waited for.
     pub(super) fn new(filter: Filter, links: Links, writer_silent: Duration) -> Self {
-        let (trails, waits, known, unseen) = Default::default();
+        let (trails, waits, known, without_address, unseen) = Default::default();
         let unseen_why = Why::Settle;
-        Self { trails, waits, filter, links, writer_silent, known, unseen, unseen_why }
+        Self {
+            trails,
+            waits,
+            filter,
+            links,
+            writer_silent,
+            known,
+            without_address,
+            unseen,
+            unseen_why,
+        }
     }
 
     /// How many vassals there are.
@@ -131,6 +112,7 @@ impl Files {
     /// The directory is gone, and everything with it.
     pub(super) fn lose_all(&mut self, turn: &mut Turn<'_>) {
         self.forget_plans();
+        self.without_address.clear();
         for (name, known) in std::mem::take(&mut self.known) {
             self.trails.assign(&name, Vec::new());
             if known.file.is_some() {
@@ -180,8 +162,7 @@ impl Files {
                 _ => self.look(at, name, Patience::Some, turn),
             },
             Mark::Gone | Mark::Away if self.file(name).is_some() => {
-                let quiet = if mark == Mark::Away { MOVED_AWAY } else { VANISHED };
-                self.waits.set(name, Wait::new(Why::Settle, turn.now, quiet, None));
+                self.waits.set(name, Wait::new(Why::Settle, turn.now, VANISHED, None));
             }
             Mark::Gone | Mark::Away => self.look(at, name, Patience::None(None), turn),
         }
@@ -195,21 +176,27 @@ impl Files {
         mark: Mark,
         turn: &mut Turn<'_>,
     ) {
-        let is_complete = matches!(mark, Mark::Look | Mark::Renamed);
+        if self.file(vassal).is_none() {
+            return;
+        }
+        if matches!(mark, Mark::Gone | Mark::Away | Mark::Renamed) {
+            self.without_address.entry(vassal.to_owned()).or_insert(turn.now);
+        }
+        // The end of writing, or the begin of it, after the address file was away.
+        let is_news = matches!(mark, Mark::Look | Mark::Renamed | Mark::Create);
         let is_waiting = self.waits.get(vassal).is_some_and(|wait| match wait.why {
             Why::Retry => false,
             // For this, perhaps: unless it is the vassal that may come back.
-            Why::Settle => !is_complete || self.stamp(at, vassal).is_none(),
+            Why::Settle => !is_news || self.stamp(at, vassal).is_none(),
             Why::Writer | Why::Missed | Why::Arrived => true,
         });
-        if self.file(vassal).is_none() || is_waiting {
+        if is_waiting {
             return;
         }
         match mark {
             Mark::Look | Mark::Check | Mark::Renamed => self.look(at, vassal, Patience::Some, turn),
             Mark::Write | Mark::Target => {}
-            Mark::Gone => self.wait(at, vassal, VANISHED, turn),
-            Mark::Away => self.wait(at, vassal, MOVED_AWAY, turn),
+            Mark::Gone | Mark::Away => self.wait(at, vassal, VANISHED, turn),
             Mark::Create => match dir::stat_at(at, name, Links::Stay) {
                 Ok(stat) if stat.kind == Kind::File && !is_complete_at_birth(&stat) => {
                     self.wait(at, vassal, self.writer_silent, turn);
@@ -222,7 +209,7 @@ impl Files {
     /// A touch is complete at once, but behind a link another file may be in the making.
     fn check(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
         let known = self.file(name).map(|file| file.stamp.inode());
-        match self.examine(at, name) {
+        match self.examine(at, name, turn.now) {
             Ok(Seen::File { file, has_kin, .. }) if known != Some(file.stamp.inode()) => {
                 self.postpone(name, &file, has_kin, (Why::Settle, turn.now));
             }
@@ -329,7 +316,7 @@ impl Files {
         if self.waits.get(name).is_some() {
             return;
         }
-        match (self.examine(at, name), self.file(name)) {
+        match (self.examine(at, name, turn.now), self.file(name)) {
             (Ok(Seen::File { file, has_kin, .. }), known) if known != Some(&file) => {
                 self.postpone(name, &file, has_kin, (why, turn.now));
             }
@@ -348,7 +335,7 @@ impl Files {
         turn: &mut Turn<'_>,
     ) {
         self.waits.end(name);
-        let seen = self.examine(at, name);
+        let seen = self.examine(at, name, turn.now);
         self.conclude(name, seen, patience, turn);
     }
 
@@ -359,30 +346,34 @@ impl Files {
         patience: Patience<'_>,
         turn: &mut Turn<'_>,
     ) {
-        let before = match patience {
-            Patience::None(before) => before,
-            Patience::Some => None,
+        let (before, has_time) = match patience {
+            Patience::None(before) => (before, before.is_some_and(Wait::was_for_something_there)),
+            Patience::Some => (None, true),
         };
-        match (seen, patience) {
-            (Ok(Seen::File { file, is_firm, has_kin }), _) => {
+        match seen {
+            Ok(Seen::File { file, is_firm, has_kin, address_by }) => {
                 if has_kin {
                     self.look_at_kin(name, &file, turn.now);
                 }
+                let stamp = file.stamp;
                 self.settle(name, file, turn);
-                if !is_firm {
+                if let Some(by) = address_by {
+                    let quiet = by.saturating_duration_since(turn.now);
+                    self.waits.set(name, Wait::new(Why::Settle, turn.now, quiet, Some(stamp)));
+                } else if !is_firm {
                     self.waits.set(name, Wait::retry(turn.now, before));
                 }
             }
-            (Ok(Seen::Nothing | Seen::Nowhere), Patience::Some) if self.file(name).is_some() => {
+            Ok(Seen::Nothing | Seen::Nowhere) if has_time && self.file(name).is_some() => {
                 self.waits.set(name, Wait::new(Why::Settle, turn.now, VANISHED, None));
             }
-            (Ok(Seen::Nothing), _) => self.lose(name, None, turn),
-            (Ok(Seen::Nowhere), _) => {
+            Ok(Seen::Nothing) => self.lose(name, None, turn),
+            Ok(Seen::Nowhere) => {
                 let why = "is a link that leads nowhere; started when it leads to a file";
                 self.lose(name, Some(why.to_owned()), turn);
             }
-            (Ok(Seen::Refused(why)), _) => self.lose(name, Some(why), turn),
-            (Err(error), _) => {
+            Ok(Seen::Refused(why)) => self.lose(name, Some(why), turn),
+            Err(error) => {
                 self.complain(name, format!("cannot be looked at: {error}; tried again"), turn);
                 self.waits.set(name, Wait::retry(turn.now, before));
             }
@@ -417,6 +408,7 @@ impl Files {
 
     /// The file is not there, or it is something else now.
     fn lose(&mut self, name: &OsStr, complaint: Option<String>, turn: &mut Turn<'_>) {
+        self.without_address.remove(name);
         if self.file(name).is_some() {
             turn.out.sight(name, What::Lost);
         }
@@ -437,116 +429,16 @@ impl Files {
         }
     }
 
-    fn file(&self, name: &OsStr) -> Option<&File> {
+    pub(super) fn file(&self, name: &OsStr) -> Option<&File> {
         self.known.get(name)?.file.as_ref()
     }
 
     fn stamp(&self, at: BorrowedFd<'_>, name: &OsStr) -> Option<Stamp> {
         dir::stat_at(at, name, self.links).ok().map(|stat| Stamp::from(&stat))
     }
-
-    /// Looks at a name and at all it depends on.
-    fn examine(&mut self, at: BorrowedFd<'_>, name: &OsStr) -> io::Result<Seen> {
-        self.trails.exert(LOOK);
-        let mut routes = Vec::new();
-        let seen = self.examine_for(at, name, &mut routes);
-        if seen.is_err() {
-            routes.extend(self.trails.routes_of(name));
-        }
-        self.trails.assign(name, routes);
-        seen
-    }
-
-    fn examine_for(
-        &mut self,
-        at: BorrowedFd<'_>,
-        name: &OsStr,
-        routes: &mut Vec<Route>,
-    ) -> io::Result<Seen> {
-        let own = match dir::stat_at(at, name, Links::Stay) {
-            Err(error) if dir::is_nowhere(&error) => return Ok(Seen::Nothing),
-            result => result?,
-        };
-        if let Name::Refused(why) = self.filter.judge(name) {
-            return Ok(Seen::Refused(why.to_owned()));
-        }
-        let traced = match (own.kind, self.links) {
-            (Kind::Link, Links::Stay) => Traced::firm(own),
-            _ => self.trace(at, name, own, routes)?,
-        };
-        let Some(stat) = traced.stat else { return Ok(Seen::Nowhere) };
-        if let Some(why) = refusal_of(stat.kind) {
-            return Ok(Seen::Refused(why.to_owned()));
-        }
-        let (on_demand, is_read) = self.on_demand(at, name, routes);
-        let is_link = stat.kind == Kind::Link;
-        let file =
-            File { stamp: Stamp::from(&stat), uid: stat.uid, gid: stat.gid, is_link, on_demand };
-        Ok(Seen::File { file, is_firm: traced.is_firm && is_read, has_kin: traced.has_kin })
-    }
-
-    /// Finds the end of a name and sees to it that what happens there is told.
-    fn trace(
-        &mut self,
-        at: BorrowedFd<'_>,
-        name: &OsStr,
-        own: Stat,
-        routes: &mut Vec<Route>,
-    ) -> io::Result<Traced> {
-        match own.kind {
-            Kind::Link => {
-                let route = Route::Link(dir::link_text(at, name)?.into());
-                routes.push(route.clone());
-                let followed = self.trails.follow(&route, at, name)?;
-                Ok(Traced { stat: followed.stat, is_firm: followed.is_steady, has_kin: false })
-            }
-            Kind::File if own.links > 1 => {
-                let route = Route::Inode(own.dev, own.ino);
-                let has_kin = self.trails.pin(&route, at, name);
-                routes.push(route);
-                Ok(Traced { has_kin, ..Traced::firm(own) })
-            }
-            _ => Ok(Traced::firm(own)),
-        }
-    }
-
-    /// The address, and whether it could be read. While it cannot, a known one stays.
-    fn on_demand(
-        &mut self,
-        at: BorrowedFd<'_>,
-        name: &OsStr,
-        routes: &mut Vec<Route>,
-    ) -> (OnDemand, bool) {
-        let Some(beside) = self.filter.companion_of(name) else { return (OnDemand::No, true) };
-        // Watched first, read afterwards: no change goes unseen.
-        let own = dir::stat_at(at, &beside, Links::Stay);
-        let is_firm = match own.map(|own| self.trace(at, &beside, own, routes)) {
-            Ok(traced) => traced.is_ok_and(|traced| traced.is_firm),
-            Err(error) => dir::is_nowhere(&error),
-        };
-        match (ondemand::read(at, &beside), self.file(name)) {
-            (Ok(on_demand), _) => (on_demand, is_firm),
-            (Err(_), Some(file)) => (file.on_demand.clone(), false),
-            (Err(error), None) => {
-                let beside = beside.display();
-                let why = format!("its address file {beside} cannot be read: {error}");
-                (OnDemand::Fault(why.into()), false)
-            }
-        }
-    }
 }
 
 /// Links and further names of a file are whole when they are made, and nothing is told afterwards.
 fn is_complete_at_birth(stat: &Stat) -> bool {
     stat.kind == Kind::Link || (stat.kind == Kind::File && stat.links > 1)
-}
-
-fn refusal_of(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::File | Kind::Link => None,
-        Kind::Directory => Some("is a directory, not a vassal file"),
-        Kind::Fifo => Some("is a FIFO, not a vassal file"),
-        Kind::Socket => Some("is a socket, not a vassal file"),
-        Kind::Device => Some("is a device, not a vassal file"),
-    }
 }

@@ -8,6 +8,7 @@ pub mod dir;
 mod eyes;
 mod files;
 mod filter;
+mod look;
 mod marks;
 mod ondemand;
 mod trail;

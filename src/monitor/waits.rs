@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::Stamp;
 
-/// A removed file may be made anew within this time and is changed then, not lost: `git checkout`
-/// and scripts remove a file before they write it, some 50 µs later. Longer would delay every stop.
-pub(super) const VANISHED: Duration = Duration::from_micros(250);
-
-/// The same for a file that was moved away: editors make a backup so, and then write the file.
-pub(super) const MOVED_AWAY: Duration = Duration::from_millis(100);
+/// A file, an address file or a whole directory that is removed or moved away may be made anew within this
+/// time, and is changed then, not lost: git, install(1), tar and editors remove a file before they write it
+/// again, and may be kept from the processor in between. Every stop by removal is later by this.
+pub(super) const VANISHED: Duration = Duration::from_millis(100);
 
 /// A link shows only that it was made; what a scan finds may be half written. Both are looked at when
 /// they have been quiet for this long.
@@ -67,6 +65,12 @@ impl Wait {
             _ => RETRY.0,
         };
         Self::new(Why::Retry, now, pause, None)
+    }
+
+    /// Whether it was for a name that was there when it began: one that is missing at its end has not been
+    /// waited for yet.
+    pub(super) fn was_for_something_there(&self) -> bool {
+        self.why == Why::Retry || self.last.is_some()
     }
 
     /// The wait that must follow on this one because the name was different at its end, if any.

@@ -148,7 +148,7 @@ fn a_rescan_finds_and_names_what_no_event_told() {
     assert_eq!(world.notices.len(), 1);
     assert!(
         world.notices[0]
-            .contains(r#"vassals: no event told the change of "b.ini", "a.ini", "c.ini""#)
+            .contains(r#"vassals: no event told the change of "a.ini", "b.ini", "c.ini""#)
     );
     assert_eq!(world.tells(), NOTHING);
 }

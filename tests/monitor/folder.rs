@@ -111,10 +111,37 @@ fn a_directory_that_is_removed_and_made_anew_at_once_is_the_new_one() {
 }
 
 #[test]
+fn a_directory_that_is_deployed_anew_loses_nobody_who_is_in_both() {
+    let mut world = settled();
+    // As git checkout and rm -r with cp -r do it; we are awake at the worst moments.
+    for round in 0..3 {
+        fs::remove_file(world.at("a.ini")).unwrap();
+        world.read();
+        fs::remove_file(world.at("b.ini")).unwrap();
+        fs::remove_dir(world.at("")).unwrap();
+        world.read();
+        world.pass(Duration::from_millis(50));
+        world.expire();
+        fs::create_dir(world.at("")).unwrap();
+        world.read();
+        world.pass(Duration::from_millis(50));
+        world.expire();
+        world.write("a.ini", &format!("deployed {round}"));
+        world.read();
+        world.write("b.ini", &format!("deployed {round}"));
+        let mut told = world.tells();
+        told.sort();
+        assert_eq!(told, ["changed a.ini", "changed b.ini"]);
+    }
+}
+
+#[test]
 fn a_moved_directory_loses_its_vassals_and_what_comes_in_its_place_counts() {
     let mut world = settled();
     fs::rename(world.at(""), world.beside("old")).unwrap();
     world.read();
+    world.pass(Duration::from_millis(100));
+    world.expire();
     assert_eq!(world.told(), ["lost a.ini", "lost b.ini"]);
     fs::write(world.beside("old/c.ini"), "").unwrap();
     assert_eq!(world.tells(), NOTHING);

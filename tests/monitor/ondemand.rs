@@ -200,3 +200,46 @@ fn a_slow_link_to_an_address_is_looked_at_after_a_moment() {
     world.expire();
     assert_eq!(world.told(), ["changed a.ini"]);
 }
+
+#[test]
+fn an_address_that_is_made_anew_at_once_disturbs_nobody_whatever_else_is_told_meanwhile() {
+    let mut world = on_demand();
+    // As git checkout writes both, one after the other; we are awake while the second is away.
+    fs::remove_file(world.at("a.ini")).unwrap();
+    world.write("a.ini", "new text");
+    fs::remove_file(world.at("a.ini.socket")).unwrap();
+    world.read();
+    assert_eq!(world.told(), ["changed a.ini"]);
+    assert_eq!(world.address(), address("127.0.0.1:8000"));
+    world.write("a.ini.socket", "127.0.0.1:8000\n");
+    assert_eq!(world.tells(), NOTHING);
+    fs::remove_file(world.at("a.ini.socket")).unwrap();
+    world.read();
+    world.put("a.ini", "newer text");
+    world.read();
+    assert_eq!(world.told(), ["changed a.ini"]);
+    assert_eq!(world.address(), address("127.0.0.1:8000"));
+    symlink("../nowhere", world.at("a.ini.socket")).unwrap();
+    fs::write(world.beside("nowhere"), "127.0.0.1:8000").unwrap();
+    assert_eq!(world.tells(), NOTHING);
+}
+
+#[test]
+fn an_address_that_stays_away_is_gone_after_a_tenth_of_a_second_however_often_its_vassal_is_touched()
+ {
+    let mut world = on_demand();
+    fs::remove_file(world.at("a.ini.socket")).unwrap();
+    world.read();
+    for touch in 0..4 {
+        world.pass(Duration::from_millis(24));
+        world.put("a.ini", &format!("touched {touch}"));
+        world.read();
+        world.expire();
+        assert_eq!(world.told(), ["changed a.ini"]);
+        assert_eq!(world.address(), address("127.0.0.1:8000"));
+    }
+    world.pass(Duration::from_millis(4));
+    world.expire();
+    assert_eq!(world.told(), ["changed a.ini"]);
+    assert_eq!(world.address(), OnDemand::No);
+}

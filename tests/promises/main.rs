@@ -13,6 +13,7 @@ mod binary_path;
 mod blacklist;
 mod brief;
 mod config_pipe;
+mod deploy;
 mod heartbeat;
 mod hooks;
 mod keeper;
