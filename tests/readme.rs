@@ -87,13 +87,16 @@ fn http(port: u16) -> Option<String> {
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
     let mut answer = String::new();
     client.read_to_string(&mut answer).ok()?;
-    answer.starts_with("HTTP/1.1 200 OK").then_some(answer)
+    let is_good =
+        ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK"].iter().any(|good| answer.starts_with(good));
+    is_good.then_some(answer)
 }
 
 fn statistics(port: u16) -> Option<Stats> {
-    let mut bytes = Vec::new();
-    TcpStream::connect(("127.0.0.1", port)).ok()?.read_to_end(&mut bytes).ok()?;
-    Stats::parse(&bytes)
+    let (_, body) = http(port)?
+        .split_once("\r\n\r\n")
+        .map(|(head, body)| (head.to_owned(), body.to_owned()))?;
+    Stats::parse(body.as_bytes())
 }
 
 fn within<T>(time: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -120,7 +123,15 @@ fn the_quickstart_serves_sleeps_crashes_and_ends() {
     ] {
         command.env(name, format!("127.0.0.1:{port}"));
     }
-    command.env("TEST_OF_LIEGE", &id).stdin(Stdio::null());
+    // A file of the user, and one of the examples that the user has changed.
+    let vassals = tempfile::tempdir().unwrap();
+    let sleeper = "[uwsgi]\nunprivileged-binary-patch-arg = /bin/sleep 1000\n";
+    for name in ["mine.ini", "script.ini"] {
+        fs::write(vassals.path().join(name), sleeper).unwrap();
+    }
+    let said = vassals.path().join("said");
+    command.env("QUICKSTART_VASSALS", vassals.path()).env("TERM", "xterm");
+    command.env("TEST_OF_LIEGE", &id).stdin(Stdio::null()).stdout(fs::File::create(&said).unwrap());
     let mut quickstart = Quickstart { child: command.spawn().unwrap(), id };
 
     // The build is in it.
@@ -135,7 +146,13 @@ fn the_quickstart_serves_sleeps_crashes_and_ends() {
         let entry = stats.blacklisted("crash.ini")?;
         (entry.number("throttle_level") >= 2000).then_some(())
     });
-    assert_eq!(statistics(stats).unwrap().vassal("script.ini").text("state"), "running");
+    assert_eq!(statistics(stats).unwrap().vassal("mine.ini").text("state"), "running");
+    assert_eq!(fs::read_to_string(vassals.path().join("script.ini")).unwrap(), sleeper);
+    let said = fs::read_to_string(&said).unwrap();
+    for port in [http_port, on_demand, stats] {
+        assert!(said.contains(&format!(" curl http://127.0.0.1:{port}/")), "{said}");
+    }
+    assert!(!said.contains('\x1b'), "no colours in a file: {said}");
     within(Duration::from_secs(30), "the quiet one goes back to waiting", || {
         (statistics(stats)?.vassal("ondemand.ini").text("state") == "waiting").then_some(())
     });
