@@ -94,7 +94,7 @@ fn the_last_text_of_a_single_option_counts_and_every_text_must_be_right() {
 #[test]
 fn a_vassal_runs_exactly_one_program() {
     let none = vassal("processes = 1\n").unwrap_err();
-    assert!(none.starts_with("a.ini: nothing to run: set privileged-binary-patch-arg"), "{none}");
+    assert!(none.starts_with("a.ini: nothing to run: write command = PROGRAM"), "{none}");
     let slip = vassal("unpriviledged-binary-patch-arg = x\n").unwrap_err();
     assert!(
         slip.contains("nothing to run")
@@ -126,9 +126,9 @@ fn names_of_the_embedded_server_are_one_warning() {
 fn what_would_give_false_security_is_refused_with_a_way_out() {
     for (text, told) in [
         ("https-socket = :443", "TLS proxy"),
-        ("http = :80", "use http-socket"),
+        ("http = :80", "Use http-socket"),
         ("zerg = /x", "shared-socket"),
-        ("call-as-root = x", "use a hook"),
+        ("call-as-root = x", "Use a hook"),
         ("chroot = /jail", "is not supported by this version"),
         ("cap = net_raw", "is not supported by this version"),
         ("hook-as-root = exec:true", "is not supported by this version"),

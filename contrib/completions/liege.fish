@@ -4,7 +4,7 @@ complete -c liege -n __fish_use_subcommand -a config -d 'show what a vassal file
 complete -c liege -n __fish_use_subcommand -a init -d 'run one command as a container\'s init does'
 complete -c liege -l help -s h -d 'print the usual options'
 complete -c liege -l help-all -d 'print every option that is obeyed'
-complete -c liege -l version -d 'print the version'
+complete -c liege -l version -s v -d 'print the version'
 complete -c liege -l check -d 'check the configuration and that of all vassals, then leave: 0 good, 1 faults'
 complete -c liege -l show-config -d 'print the resolved configuration and leave, without any side effect'
 complete -c liege -l show-config-json -d 'the same as one JSON array of pairs'

@@ -65,7 +65,7 @@ impl Check {
                     obeyed.push((setting, opt));
                 }
                 Class::Later(missing) => self.later(setting, &opt, missing),
-                Class::Refused(reason) => self.fault(setting, format!("is refused: it {reason}")),
+                Class::Refused(refusal) => self.fault(setting, refusal.to_string()),
                 Class::Ignored => ignored.push(setting),
                 Class::Steer(_) | Class::Always => {}
             }
@@ -75,7 +75,6 @@ impl Check {
     }
 
     fn later(&mut self, setting: &Setting, opt: &Opt, missing: Missing) {
-        let help = opt.help;
         if opt.kind == Kind::Flag && !values::flag(&setting.value) {
             return;
         }
@@ -83,16 +82,21 @@ impl Check {
             self.warn(setting, "is an option of the emperor and has no effect in a vassal");
             return;
         }
+        let fault = opts::Refusal {
+            what: opts::refusal::NOT_SUPPORTED,
+            why: &format!(
+                "It means: {}, and a start without it would not be what was asked for",
+                opt.help
+            ),
+            instead: opts::refusal::instead(opt),
+        };
         match missing {
-            Missing::Fault => {
-                let message =
-                    format!("is not supported by this version of liege ({help}); remove it");
-                self.fault(setting, message);
-            }
+            Missing::Fault => self.fault(setting, fault.to_string()),
             Missing::Warning => {
-                let message =
-                    format!("is not supported by this version of liege and has no effect ({help})");
-                self.warn(setting, message);
+                let what = format!("{} and has no effect", fault.what);
+                let why = format!("It means: {}, and the vassal runs as well without it", opt.help);
+                let warning = opts::Refusal { what: &what, why: &why, ..fault };
+                self.warn(setting, warning.to_string());
             }
         }
     }

@@ -295,7 +295,13 @@ impl<'a> Reader<'a> {
             }
             Steer::NotYet => {
                 let help = opts::find(key).map_or("", |opt| opt.help);
-                self.fault(at, key, format!("is not supported ({help})"));
+                let (why, instead) = help.split_once("; ").unwrap_or((help, "remove it"));
+                let refusal = opts::Refusal {
+                    what: opts::refusal::NOT_SUPPORTED,
+                    why: &sentence(why),
+                    instead: &sentence(instead),
+                };
+                self.fault(at, key, refusal.to_string());
                 Ok(())
             }
             Steer::ShowConfig
@@ -402,18 +408,34 @@ impl<'a> Reader<'a> {
     }
 
     /// Names that are no option, and that nothing has asked for, are slips of the pen more often than not.
+    /// Where the program would run with more rights than meant, or the author has another supervisor in
+    /// mind, that is a fault; else a warning.
     pub(super) fn unknown(&mut self) {
-        let mut told = HashSet::new();
-        for entry in &self.list {
-            let Setting { key, origin, .. } = &entry.setting;
-            let is_file = matches!(origin, Origin::File { .. });
-            if entry.made || !is_file || self.used.contains(key) || opts::find(key).is_some() {
+        let mut seen = HashSet::new();
+        let mut warned = 0;
+        let mut refused = 0;
+        let mut security = None;
+        for Entry { setting: Setting { key, origin, .. }, literal, made } in &self.list {
+            let is_environment = matches!(origin, Origin::Environment(_));
+            let is_placeholder = *made && *literal;
+            if is_environment || is_placeholder || self.used.contains(key) {
                 continue;
             }
             // Looking for the nearest option costs far more than reading the line.
-            if told.len() >= MAX_UNKNOWN || !told.insert(key) {
+            if opts::find(key).is_some() || refused >= MAX_UNKNOWN || !seen.insert((key, *made)) {
                 continue;
             }
+            let security = security.get_or_insert_with(opts::security::Names::collect);
+            if let Some(message) = misunderstood(key, *made, security) {
+                self.faults.push(Fault::new(origin, key, message));
+                refused += 1;
+                continue;
+            }
+            let is_file = matches!(origin, Origin::File { .. });
+            if *made || !is_file || warned >= MAX_UNKNOWN {
+                continue;
+            }
+            warned += 1;
             let message = format!("unknown option \"{key}\"{}", did_you_mean(key));
             self.warnings.push(Fault::new(origin, "", message));
         }
@@ -448,8 +470,34 @@ fn wanted(steer: Steer, name: &OsStr) -> Option<Wanted<'_>> {
     }
 }
 
+/// Why a name that is no option must not be passed over; none: it may.
+fn misunderstood(key: &str, made: bool, security: &opts::security::Names) -> Option<String> {
+    // What `set` makes may have any name; a misspelt security setting is one all the same.
+    let word = if made { None } else { opts::neighbours::ours(key) };
+    let (why, ours) = match word {
+        Some(ours) => ("Other supervisors have one of this name".to_owned(), ours),
+        None => {
+            let meant = security.slip(key)?;
+            let why =
+                format!("It resembles {meant}, without which the program would have more rights");
+            (why, meant)
+        }
+    };
+    let instead = format!(
+        "Write {ours} instead, or for a placeholder that no %( ) uses: set-ph = {key}=TEXT"
+    );
+    let refusal = opts::Refusal { what: opts::refusal::NO_OPTION, why: &why, instead: &instead };
+    Some(refusal.to_string())
+}
+
 fn did_you_mean(key: &str) -> String {
     opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default()
+}
+
+/// With a capital letter.
+fn sentence(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn end_of(at: &Origin) -> String {

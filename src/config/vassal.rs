@@ -20,6 +20,14 @@ pub struct Patch {
     pub run: Run,
 }
 
+impl Patch {
+    /// Whether both come from the same option, by whichever of its names.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.privileged == other.privileged
+            && std::mem::discriminant(&self.run) == std::mem::discriminant(&other.run)
+    }
+}
+
 /// What is exec'd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Run {
@@ -210,12 +218,14 @@ impl VassalConfig {
         } else {
             Run::Command(setting.value.clone())
         };
-        if let Some(other) = self.patch.as_ref().filter(|patch| patch.key != setting.key) {
+        let patch = Patch { privileged, run };
+        let is_other = |named: &&Located<Patch>| !named.value.is_alike(&patch);
+        if let Some(other) = self.patch.as_ref().filter(is_other) {
             let message = format!("{other} names the program already; keep one of the two");
             check.fault(setting, message);
             return;
         }
-        self.patch = Some(located(setting, Patch { privileged, run }));
+        self.patch = Some(located(setting, patch));
     }
 
     /// What only the whole can tell.
@@ -226,11 +236,13 @@ impl VassalConfig {
             );
         } else if self.patch.is_none() {
             // A slip of the pen in the very name of that option is the likeliest reason.
-            let slip = resolved.warnings.iter().find(|told| told.message.contains("binary-patch"));
+            let is_slip = |told: &&Fault| {
+                told.message.contains("binary-patch") || told.message.contains("\"command\"")
+            };
+            let slip = resolved.warnings.iter().find(is_slip);
             let slip = slip.map(|told| format!(" ({told})")).unwrap_or_default();
             check.fault_of_all(&format!(
-                "nothing to run: set privileged-binary-patch-arg or unprivileged-binary-patch-arg to the \
-                 command line of the program{slip}"
+                "nothing to run: write command = PROGRAM ARGUMENTS, the command line of the program{slip}"
             ));
         }
         if self.patch.as_ref().is_some_and(|patch| patch.value.privileged) {

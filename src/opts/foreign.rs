@@ -3,18 +3,48 @@
 //! command line; each list is sorted.
 
 use super::Arg::{self, None, Optional, Required};
+use super::refusal::Refusal;
 
-/// Why a name is refused, and what to do.
-const TLS: &str =
-    "needs certificates, which liege does not handle: put a TLS proxy in front and use http-socket";
-const ROUTER: &str = "starts a proxy process of uWSGI: use http-socket and a proxy such as nginx";
-const ZERG: &str = "belongs to the zerg mode of uWSGI: use shared-socket, or an on-demand vassal";
-const CALL: &str =
-    "calls a function inside uWSGI, which liege does not have: use a hook or a command";
-const JAIL: &str = "is a jail of FreeBSD: liege runs on Linux, use unshare or chroot";
-const PROXY: &str = "hands the channel to another process, which liege does not do: remove it";
-const UNFINISHED: &str = "was never finished in uWSGI and does nothing there: remove it";
-const TOOL: &str = "is a command of the uWSGI program itself, not a setting: remove it";
+const TLS: &Refusal = &Refusal {
+    what: "is refused: it needs certificates, which liege does not handle",
+    why: "A socket without TLS would show what was meant to be hidden",
+    instead: "Put a TLS proxy in front and use http-socket",
+};
+const ROUTER: &Refusal = &Refusal {
+    what: "is refused: it starts a proxy process of uWSGI",
+    why: "There is no such proxy here, and nobody would serve the address",
+    instead: "Use http-socket and a proxy such as nginx",
+};
+const ZERG: &Refusal = &Refusal {
+    what: "is refused: it belongs to the zerg mode of uWSGI",
+    why: "No program but uWSGI can hand its sockets on in that way",
+    instead: "Use shared-socket, or an on-demand vassal",
+};
+const CALL: &Refusal = &Refusal {
+    what: "is refused: it calls a function inside uWSGI",
+    why: "These functions are not there in liege",
+    instead: "Use a hook, or do it in the command",
+};
+const JAIL: &Refusal = &Refusal {
+    what: "is refused: it makes a jail of FreeBSD",
+    why: "Linux has no such jails, and the program would not be confined",
+    instead: "Use unshare or chroot",
+};
+const PROXY: &Refusal = &Refusal {
+    what: "is refused: it hands the emperor's channel to another process",
+    why: "Vassals are watched by liege itself",
+    instead: "Remove the line",
+};
+const UNFINISHED: &Refusal = &Refusal {
+    what: "is refused: it was never finished in uWSGI",
+    why: "It does nothing there either",
+    instead: "Remove the line",
+};
+const TOOL: &Refusal = &Refusal {
+    what: "is refused: it is a command of the uWSGI program itself",
+    why: "It says nothing about a vassal or an emperor",
+    instead: "Remove it",
+};
 
 /// Ignored; no value.
 pub(super) static IGNORED_BARE: &[&str] = &[
@@ -818,7 +848,7 @@ pub(super) static ALWAYS_OPTIONAL: &[&str] = &["need-app"];
 
 /// Refused, with the reason; sorted.
 #[rustfmt::skip] // a table
-pub(super) static REFUSED: &[(&str, Arg, &str)] = &[
+pub(super) static REFUSED: &[(&str, Arg, &Refusal)] = &[
     ("binary-append-data", Required, TOOL),
     ("build-plugin", Required, TOOL),
     ("call-as-emperor", Required, CALL),
@@ -1062,7 +1092,6 @@ pub(super) static LETTERS: &[(char, &str)] = &[
     ('m', "memory-report"),
     ('r', "reaper"),
     ('t', "harakiri"),
-    ('v', "max-vars"),
     ('w', "module"),
     ('z', "socket-timeout"),
 ];

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Opt, Section, table};
+use super::{Opt, Section, lookup, table};
 
 /// Columns of a terminal that is not asked for its width.
 const WIDTH: usize = 80;
@@ -20,7 +20,21 @@ usage: liege --emperor DIR [OPTIONS]        govern the vassal files in DIR
                                             run one command as a container's init does
 ";
 
-/// The options of an emperor.
+/// What most vassal files consist of.
+const USUAL: [&str; 10] = [
+    "command",
+    "chdir",
+    "uid",
+    "gid",
+    "env",
+    "http-socket",
+    "logto",
+    "processes",
+    "stop-signal",
+    "notify",
+];
+
+/// The options of an emperor, and the usual ones of vassals.
 #[must_use]
 pub fn short() -> String {
     let mut text = USAGE.to_owned();
@@ -30,7 +44,13 @@ pub fn short() -> String {
     for section in sections {
         self::section(&mut text, section);
     }
-    text.push_str("\nThose of vassal files and of the configuration language: liege --help-all; in full: liege(8),\nliege-config(5).\n");
+    text.push_str("\nIn a vassal file, one a line below [uwsgi], most often:\n");
+    let usual = USUAL.iter().filter_map(|name| lookup::find(name));
+    for opt in usual {
+        let value = if opt.meta.is_empty() { "true" } else { opt.meta };
+        row(&mut text, &format!("  {} = {value}", opt.name), &opt);
+    }
+    text.push_str("\nAll of them, and the configuration language: liege --help-all; in full: liege(8),\nliege-config(5).\n");
     text
 }
 
@@ -52,18 +72,14 @@ fn section(text: &mut String, section: Section) {
     }
     let _ = writeln!(text, "\n{}:", section.title());
     for opt in rows {
-        row(text, opt);
+        let letter = opt.letter.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
+        let blank = if opt.meta.is_empty() { "" } else { " " };
+        row(text, &format!("  {letter}--{}{blank}{}", opt.name, opt.meta), opt);
     }
 }
 
-fn row(text: &mut String, opt: &Opt) {
-    let letter = opt.letter.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
-    let head = format!(
-        "  {letter}--{}{}{}",
-        opt.name,
-        if opt.meta.is_empty() { "" } else { " " },
-        opt.meta
-    );
+/// What is written, and what it does.
+fn row(text: &mut String, head: &str, opt: &Opt) {
     let _ = write!(text, "{head:INDENT$}");
     let mut column = head.len().max(INDENT);
     if head.len() >= INDENT {
@@ -102,6 +118,7 @@ mod tests {
             assert_eq!(is_there, opt.is_obeyed(), "{}", opt.name);
         }
         assert!(short().len() < all.len());
+        assert!(USUAL.iter().all(|name| short().contains(&format!("\n  {name} = "))));
         assert!(all.lines().all(|line| line.len() <= 100 && !line.ends_with(' ')));
     }
 }

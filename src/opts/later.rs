@@ -171,6 +171,7 @@ pub static OPTIONS: &[Opt] = &[
     later("refork", Flag, Fault, Section::Confinement).also(&["re-fork"]).help("fork once more"),
     later("refork-as-root", Flag, Fault, Section::Confinement).also(&["re-fork-as-root"]).help("the same, before the identity changes"),
     later("refork-post-jail", Flag, Fault, Section::Confinement).also(&["re-fork-post-jail"]).help("the same, after confinement"),
+    later("no-new-privs", Flag, Fault, Section::Confinement).help("no program may gain rights by an exec"),
     later("cap", Capabilities, Fault, Section::Confinement).help("capabilities to keep"),
     later("cgroup", Word, Fault, Section::Confinement).meta("DIR").many().help("join this control group"),
     later("cgroup-opt", Text, Fault, Section::Confinement).meta("FILE=VALUE").many().help("set a file of the control group"),

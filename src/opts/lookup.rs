@@ -125,7 +125,7 @@ pub fn letter(letter: char) -> Option<Opt> {
 }
 
 /// Every name there is, sorted within each of its lists.
-fn all_names() -> impl Iterator<Item = &'static str> {
+pub(super) fn all_names() -> impl Iterator<Item = &'static str> {
     let described = INDEX.iter().map(|entry| entry.0);
     let ignored = IGNORED
         .iter()
@@ -149,6 +149,7 @@ pub fn prefix(text: &str) -> Result<(&'static str, Opt), Vec<&'static str>> {
     let mut names: Vec<&'static str> = all_names().filter(|name| name.starts_with(text)).collect();
     names.sort_unstable();
     let mut options: Vec<Opt> = names.iter().filter_map(|name| find(name)).collect();
+    options.sort_unstable_by_key(|opt| opt.name);
     options.dedup_by_key(|opt| opt.name);
     match (options.as_slice(), names.as_slice()) {
         ([opt], [name, ..]) => Ok((name, *opt)),
@@ -162,27 +163,37 @@ const MAX_NAME: usize = 60;
 /// The name that is most like this one, if any is like it.
 #[must_use]
 pub fn nearest(text: &str) -> Option<&'static str> {
-    let wanted: String = text.to_ascii_lowercase().replace('_', "-");
-    // One slip in three letters, three at most; longer texts than any name are no slip.
-    let allowed = (wanted.len() / 3).min(3);
-    if wanted.len() > MAX_NAME {
-        return None;
-    }
     let described = INDEX.iter().map(|entry| entry.0);
-    best(described, &wanted, allowed).or_else(|| best(all_names(), &wanted, allowed))
+    nearest_of(described, text).or_else(|| nearest_of(all_names(), text)).map(|found| found.1)
 }
 
-fn best(
+/// The one of these names that is most like a text, and how many slips lie between them.
+pub(super) fn nearest_of(
     names: impl Iterator<Item = &'static str>,
-    wanted: &str,
-    allowed: usize,
-) -> Option<&'static str> {
+    text: &str,
+) -> Option<(usize, &'static str)> {
+    // One slip in three letters, three at most; longer texts than any name are no slip.
+    if text.len() > MAX_NAME {
+        return None;
+    }
+    let wanted: String = text.to_ascii_lowercase().replace('_', "-");
+    let allowed = (wanted.len() / 3).min(3);
+    let letters = letters_of(&wanted);
+    // A slip takes one letter away and brings another at most.
+    let is_near = |name: &&str| {
+        name.len().abs_diff(wanted.len()) <= allowed
+            && (letters_of(name) ^ letters).count_ones() as usize <= 2 * allowed
+    };
     names
-        .filter(|name| name.len().abs_diff(wanted.len()) <= allowed)
+        .filter(is_near)
         .map(|name| (distance(name.as_bytes(), wanted.as_bytes()), name))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
-        .map(|(_, name)| name)
+}
+
+/// Which letters a text has, in any number and order: far cheaper to compare than the text.
+fn letters_of(text: &str) -> u32 {
+    text.bytes().fold(0, |letters, byte| letters | 1 << (byte & 31))
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between two texts of at most

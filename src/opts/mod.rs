@@ -11,11 +11,15 @@ pub mod help;
 pub mod key;
 pub mod later;
 pub mod lookup;
+pub mod neighbours;
+pub mod refusal;
 pub mod roff;
+pub mod security;
 pub mod table;
 
 pub use key::{Emperor, Steer, Vassal};
 pub use lookup::{find, nearest};
+pub use refusal::Refusal;
 
 /// Whether a name takes a value on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +108,7 @@ pub enum Class {
     /// The embedded server's: one warning for each vassal lists all of them.
     Ignored,
     /// Refused, for this reason and with this way out.
-    Refused(&'static str),
+    Refused(&'static Refusal<'static>),
 }
 
 /// The part of help and manual in which an option is described.

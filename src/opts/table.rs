@@ -54,6 +54,7 @@ const fn socket(name: &'static str, help: &'static str) -> Opt {
     vassal(name, V::Socket, Kind::Socket, Section::Sockets).many().help(help)
 }
 
+/// Not read; behind the semicolon of its help stands what to do instead.
 const fn not_read_yet(name: &'static str, help: &'static str) -> Opt {
     steer(name, S::NotYet, Kind::Text, help)
 }
@@ -68,7 +69,7 @@ pub static OPTIONS: &[Opt] = &[
     // Instead of running.
     mode("help", S::Help, "print the usual options").also(&["usage"]).short('h'),
     mode("help-all", S::HelpAll, "print every option that is obeyed"),
-    mode("version", S::Version, "print the version"),
+    mode("version", S::Version, "print the version").short('v'),
     mode("check", S::Check, "check the configuration and that of all vassals, then leave: 0 good, 1 faults"),
     mode("show-config", S::ShowConfig, "print the resolved configuration and leave, without any side effect"),
     mode("show-config-json", S::ShowConfigJson, "the same as one JSON array of pairs"),
@@ -110,14 +111,14 @@ pub static OPTIONS: &[Opt] = &[
     test("if-not-plugin", Test::Plugin, true),
     steer("else", S::Else, Kind::Text, "the lines for a test that is not true").optional(),
     steer("endif", S::Close, Kind::Text, "end of a block").also(&["end-if", "endfor", "end-for", "end"]).optional(),
-    not_read_yet("if-hostname-match", "block for hosts whose name matches; not supported, write if-hostname"),
-    not_read_yet("if-not-hostname-match", "block for hosts whose name does not match; not supported, write if-not-hostname"),
-    not_read_yet("declare-option", "an option made of others; not supported, write the options themselves").also(&["declare-option2"]),
-    not_read_yet("blacklist", "options that the following lines may not use; not supported, remove it"),
-    not_read_yet("end-blacklist", "end of such a list; not supported, remove it").bare(),
-    not_read_yet("whitelist", "the only options that the following lines may use; not supported, remove it"),
-    not_read_yet("end-whitelist", "end of such a list; not supported, remove it").bare(),
-    not_read_yet("inject-before", "text put before each file; not supported, use include").also(&["inject-after"]),
+    not_read_yet("if-hostname-match", "block for hosts whose name matches; write if-hostname"),
+    not_read_yet("if-not-hostname-match", "block for hosts whose name does not match; write if-not-hostname"),
+    not_read_yet("declare-option", "an option made of others; write the options themselves").also(&["declare-option2"]),
+    not_read_yet("blacklist", "options that the following lines may not use; remove it"),
+    not_read_yet("end-blacklist", "end of such a list; remove it").bare(),
+    not_read_yet("whitelist", "the only options that the following lines may use; remove it"),
+    not_read_yet("end-whitelist", "end of such a list; remove it").bare(),
+    not_read_yet("inject-before", "text put before each file; use include").also(&["inject-after"]),
 
     // Where vassals come from.
     emperor("emperor", E::Emperor, Kind::Word, Section::Sources).meta("DIR").many().help("a directory of vassal files; also dir://DIR"),
@@ -174,7 +175,7 @@ pub static OPTIONS: &[Opt] = &[
     Opt::new("chmod-socket", Kind::Mode, Class::Both(V::ChmodSocket, E::ChmodSocket), Section::Process).also(&["chmod"]).short('C').help("mode of unix sockets: three octal digits, 666 if left out"),
 
     // Vassal: program.
-    vassal("unprivileged-binary-patch-arg", V::UnprivilegedCommand, Kind::Word, Section::Program).meta("COMMAND").help("run this command line after the drop of privileges"),
+    vassal("command", V::UnprivilegedCommand, Kind::Word, Section::Program).also(&["exec", "unprivileged-binary-patch-arg"]).meta("COMMAND").help("run this command line after the drop of privileges"),
     vassal("privileged-binary-patch-arg", V::PrivilegedCommand, Kind::Word, Section::Program).meta("COMMAND").help("run this command line without any drop of privileges"),
     vassal("unprivileged-binary-patch", V::UnprivilegedPath, Kind::Word, Section::Program).meta("PROGRAM").help("run this program, with the vassal's own arguments, after the drop"),
     vassal("privileged-binary-patch", V::PrivilegedPath, Kind::Word, Section::Program).meta("PROGRAM").help("run this program, with the vassal's own arguments, without any drop"),

@@ -178,7 +178,7 @@ fn prepare(resolved: &Resolved, start: &Start, line: &Line) -> Result<Ready, Fai
     let config = config::vassal::check(resolved).map_err(|faults| Failure::of_faults(&faults))?;
     let mut warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     let Some(patch) = &config.patch else {
-        return Err(Failure::new(Step::Read, "nothing to run: set unprivileged-binary-patch-arg"));
+        return Err(Failure::new(Step::Read, "nothing to run: write command = PROGRAM ARGUMENTS"));
     };
     let program = Program::new(&patch.value, &config.binsh, &start.args);
     let privileged = patch.value.privileged;

@@ -1,0 +1,105 @@
+//! Which settings confine a program: what is left out of these by a slip of the pen leaves it with more
+//! rights than its file says.
+
+use super::lookup;
+use super::{Opt, Section};
+
+/// Those that stand in no section of identity or confinement.
+const ELSEWHERE: [&str; 8] = [
+    "chmod-socket",
+    "chown-socket",
+    "umask",
+    "emperor-tyrant",
+    "emperor-tyrant-nofollow",
+    "emperor-tyrant-initgroups",
+    "emperor-cap",
+    "emperor-use-clone",
+];
+
+/// Whether a program without this setting is less confined than one with it.
+#[must_use]
+pub fn is_security(opt: &Opt) -> bool {
+    matches!(opt.section, Section::Identity | Section::Confinement)
+        || ELSEWHERE.contains(&opt.name)
+        || opt.name.starts_with("jail")
+}
+
+/// The names of all security settings, for comparisons with names that are no option.
+#[derive(Debug)]
+pub struct Names(Vec<&'static str>);
+
+impl Names {
+    /// Collects them from the table.
+    #[must_use]
+    pub fn collect() -> Self {
+        let is_one = |name: &&str| lookup::find(name).is_some_and(|opt| is_security(&opt));
+        Self(lookup::all_names().filter(is_one).collect())
+    }
+
+    /// The one that a name which is no option resembles most, by the rule of [`lookup::nearest`]; none if
+    /// something else resembles it more.
+    #[must_use]
+    pub fn slip(&self, name: &str) -> Option<&'static str> {
+        // These are few: most names are known to be no slip of this kind before all are compared.
+        let (distance, nearest) = lookup::nearest_of(self.0.iter().copied(), name)?;
+        let (any, _) = lookup::nearest_of(lookup::all_names(), name)?;
+        (distance <= any).then_some(nearest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_security_settings_are_known() {
+        for name in [
+            "uid",
+            "gid",
+            "add-gid",
+            "no-initgroups",
+            "chroot",
+            "pivot_root",
+            "cap",
+            "unshare",
+            "no-new-privs",
+            "chown-socket",
+            "chmod-socket",
+            "chmod",
+            "umask",
+            "jail",
+            "limit-as",
+            "limit-nproc",
+            "max-fd",
+            "cgroup",
+            "namespace",
+            "emperor-tyrant",
+            "vassals-cap",
+        ] {
+            let opt = lookup::find(name).unwrap_or_else(|| panic!("{name} is unknown"));
+            assert!(is_security(&opt), "{name}");
+        }
+        for name in ["http-socket", "processes", "logto", "emperor", "harakiri", "https"] {
+            assert!(!is_security(&lookup::find(name).unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_slip_is_one_if_nothing_else_is_nearer() {
+        let names = Names::collect();
+        for (name, meant) in [
+            ("udi", Some("uid")),
+            ("UID", Some("uid")),
+            ("add_gid", Some("add-gid")),
+            ("no-new-priv", Some("no-new-privs")),
+            ("chown-sokcet", Some("chown-socket")),
+            ("limit_as", Some("limit-as")),
+            ("jial", Some("jail")),
+            ("htpp-socket", None),
+            ("domain", None),
+            ("", None),
+        ] {
+            assert_eq!(names.slip(name), meant, "{name}");
+        }
+    }
+}
