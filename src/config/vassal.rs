@@ -58,6 +58,15 @@ pub enum RestartRule {
     Never,
 }
 
+/// Who is sent the signals for a stop and a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopTo {
+    /// The main process.
+    Main,
+    /// Its process group.
+    Group,
+}
+
 /// Everything a vassal file can say that this version obeys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VassalConfig {
@@ -113,6 +122,8 @@ pub struct VassalConfig {
     pub reload_signal: Option<u8>,
     /// Signal for a graceful stop.
     pub graceful_signal: Option<u8>,
+    /// Who is sent these signals.
+    pub stop_to: Option<StopTo>,
     /// When it is started again.
     pub restart: Option<RestartRule>,
     /// It announces readiness on a notify socket.
@@ -202,6 +213,7 @@ impl VassalConfig {
             V::StopSignal => self.stop_signal = signal(setting),
             V::ReloadSignal => self.reload_signal = signal(setting),
             V::GracefulSignal => self.graceful_signal = signal(setting),
+            V::StopTo => self.stop_to = Some(stop_to(&setting.value)),
             V::Restart => self.restart = Some(restart(&setting.value)),
             V::Notify => self.notify = flag(),
             V::LoyalAfter => self.loyal_after = seconds(),
@@ -291,6 +303,10 @@ fn change(setting: &Setting) -> Option<Located<EnvChange>> {
         (name, None) => EnvChange::Unset(name.to_owned()),
     };
     Some(located(setting, change))
+}
+
+fn stop_to(text: &str) -> StopTo {
+    if text == "group" { StopTo::Group } else { StopTo::Main }
 }
 
 fn restart(text: &str) -> RestartRule {

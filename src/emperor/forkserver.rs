@@ -480,9 +480,7 @@ impl Emperor {
             for fd in [&pipe, &pidfd] {
                 self.reactor.remove(fd.as_fd());
             }
-            if let Some(kill) = Signal::new(9) {
-                let _ = pidfd::send(pidfd.as_fd(), kill);
-            }
+            let _ = pidfd::send(pidfd.as_fd(), Signal::KILL);
             let why = format!("cannot watch the process that was forked: {error}");
             return self.happen(Event::Life(life, LifeEvent::SpawnFailed(why)));
         }

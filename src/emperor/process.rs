@@ -12,7 +12,7 @@ use crate::proto::emperor::FromVassal;
 use crate::proto::status::{Custody, FromStage, MAX_PACKET, Purpose};
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
-use crate::state::{Channel, Event, Exit, LifeEvent, LifeId, Order, Role, Said, VassalId};
+use crate::state::{Channel, Event, Exit, LifeEvent, LifeId, Order, Role, Said, StopTo, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd, scm, socket};
@@ -139,9 +139,7 @@ impl Emperor {
         (pipe, status): (OwnedFd, OwnedFd),
     ) -> io::Result<Pid> {
         let give_up = |error| {
-            if let Some(kill) = Signal::new(9) {
-                let _ = process::kill_child(pid, kill);
-            }
+            let _ = process::kill_child(pid, Signal::KILL);
             Err(error)
         };
         let pidfd = match pidfd::open(pid) {
@@ -207,7 +205,7 @@ impl Emperor {
         process.is_cut_off = true;
         let status = process.status.take();
         self.close(status);
-        self.signal(life, 9);
+        self.kill(life);
     }
 
     fn status_packet(&mut self, life: LifeId, bytes: &[u8], mut fds: Vec<OwnedFd>) {
@@ -370,19 +368,39 @@ impl Emperor {
         }
     }
 
-    /// A signal to its process group, whose leader is our own child that is not reaped. One that leads
-    /// no group, because it still sits in that of its base, gets it alone.
-    pub(super) fn signal(&mut self, life: LifeId, number: i32) {
+    /// SIGKILL to its process group.
+    pub(super) fn kill(&mut self, life: LifeId) {
+        self.send(life, Signal::KILL, StopTo::Group);
+    }
+
+    /// A signal of a polite stop, or of a reload.
+    ///
+    /// Whoever is told by a server's main process what to do must not be told by us as well: QUIT, which means
+    /// "finish, then leave" to that one, may mean "leave now" to its workers. But a shell passes nothing on.
+    pub(super) fn signal(&mut self, life: LifeId, number: i32, to: StopTo) {
+        if let Some(signal) = Signal::new(number) {
+            self.send(life, signal, to);
+        }
+    }
+
+    /// A signal to a process, or to its group, whose leader is our own child that is not reaped. One that
+    /// leads no group, because it still sits in that of its base, gets it alone.
+    fn send(&mut self, life: LifeId, signal: Signal, to: StopTo) {
         let Some(process) = self.processes.get(&life) else { return };
-        let Some(signal) = Signal::new(number) else { return };
         // Before its setsid the group does not exist yet; the process does.
         let alone = || pidfd::send(process.pidfd.as_fd(), signal);
-        let sent = match process.alone {
+        let is_alone = process.alone
+            || match to {
+                StopTo::Main => true,
+                StopTo::Group => false,
+                StopTo::Unsaid => !process::is_shell(process.pid),
+            };
+        let sent = match is_alone {
             true => alone(),
             false => process::kill_group(process.pid, signal).or_else(|_| alone()),
         };
         if let Err(error) = sent {
-            let why = format!("cannot be sent {}: {error}", lines::signal_name(number));
+            let why = format!("cannot be sent {}: {error}", lines::signal_name(signal.raw()));
             self.say(life, crate::log::Level::Error, &why);
         }
     }
@@ -408,8 +426,8 @@ impl Emperor {
         self.read_bytes(life, LAST_WORDS);
         self.read_datagrams(life);
         // The leader is not reaped yet, so its number, and that of its group, can be nobody else's.
-        if let Some(kill) = Signal::new(9).filter(|_| !alone) {
-            let _ = process::kill_group(pid, kill);
+        if !alone {
+            let _ = process::kill_group(pid, Signal::KILL);
         }
         // One that a base has forked may sit in that one's session.
         if self.base_of(life).is_some()
@@ -471,9 +489,7 @@ impl Emperor {
         }
         self.ended_sessions = left.values().copied().collect();
         for pid in left.into_keys() {
-            if let Some(kill) = Signal::new(9) {
-                let _ = process::kill_child(pid, kill);
-            }
+            let _ = process::kill_child(pid, Signal::KILL);
         }
     }
 

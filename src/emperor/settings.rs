@@ -1,7 +1,7 @@
 //! Between the wire and the state: a stage's verdict and a vassal's bytes in the words of `state`.
 
 use crate::proto::emperor::{FromVassal, MAX_CONFIG};
-use crate::proto::status::{ExecSettings, Fault, Restart};
+use crate::proto::status::{ExecSettings, Fault, Restart, StopTo};
 use crate::spawn::step::Step;
 use crate::state::{self, Order, Said, Settings};
 
@@ -12,6 +12,11 @@ pub(super) fn settings(told: &ExecSettings, listeners: usize) -> Settings {
         stop_signal: signal(told.stop_signal).unwrap_or(state::SIGTERM),
         reload_signal: signal(told.reload_signal),
         graceful_signal: signal(told.graceful_signal),
+        stop_to: match told.stop_to {
+            StopTo::Unsaid => state::StopTo::Unsaid,
+            StopTo::Main => state::StopTo::Main,
+            StopTo::Group => state::StopTo::Group,
+        },
         restart: match told.restart {
             Restart::Always => state::Restart::Always,
             Restart::OnFailure => state::Restart::OnFailure,

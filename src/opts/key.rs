@@ -132,6 +132,7 @@ pub enum Vassal {
     StopSignal,
     ReloadSignal,
     GracefulSignal,
+    StopTo,
     Restart,
     Notify,
     LoyalAfter,

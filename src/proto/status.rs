@@ -100,12 +100,24 @@ pub enum Restart {
     Never,
 }
 
+/// Who is sent the signals for a stop and a reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopTo {
+    /// The main process; its process group where that is a shell which has stayed.
+    #[default]
+    Unsaid,
+    /// The main process.
+    Main,
+    /// Its process group.
+    Group,
+}
+
 /// What a vassal file says about the running of its program; all of it concerns this vassal only.
 ///
 /// Attached: `listeners` listening sockets, then the notify socket if `notify` is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecSettings {
-    /// Sent to the process group for a stop; 0 = the default (TERM), else 1 to 64.
+    /// Sent for a stop; 0 = the default (TERM), else 1 to 64.
     pub stop_signal: u8,
     /// Sent for a reload; 0 = none, the vassal is replaced.
     pub reload_signal: u8,
@@ -125,6 +137,8 @@ pub struct ExecSettings {
     pub start_timeout: Option<Duration>,
     /// How many of the attached descriptors, from the first, are listening sockets for custody.
     pub listeners: u8,
+    /// Who is sent these signals.
+    pub stop_to: StopTo,
     /// The program, for the log.
     pub argv0: String,
     /// What the administrator should know of this start, at most [`MAX_LINES`].
@@ -337,6 +351,11 @@ fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
     out.duration(settings.ready_after);
     out.duration(settings.start_timeout);
     out.byte(settings.listeners);
+    out.byte(match settings.stop_to {
+        StopTo::Unsaid => 0,
+        StopTo::Main => 1,
+        StopTo::Group => 2,
+    });
     out.text(&settings.argv0, MAX_ARGV0);
     out.lines(&settings.warnings);
     out.0
@@ -359,6 +378,12 @@ fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecSettings, Malformed> {
         ready_after: fields.duration()?,
         start_timeout: fields.duration()?,
         listeners: fields.listeners()?,
+        stop_to: match fields.byte()? {
+            0 => StopTo::Unsaid,
+            1 => StopTo::Main,
+            2 => StopTo::Group,
+            _ => return Err(Malformed("unknown target of signals")),
+        },
         argv0: fields.text(MAX_ARGV0)?,
         warnings: fields.lines()?,
     })
@@ -506,11 +531,12 @@ mod tests {
     fn settings() -> impl Strategy<Value = ExecSettings> {
         let restart =
             prop::sample::select(vec![Restart::Always, Restart::OnFailure, Restart::Never]);
+        let stop_to = prop::sample::select(vec![StopTo::Unsaid, StopTo::Main, StopTo::Group]);
         let durations = (duration(), duration(), duration(), duration());
         let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
         (
             prop::array::uniform3(0u8..=64),
-            restart,
+            (restart, stop_to),
             any::<bool>(),
             durations,
             0u8..=16,
@@ -518,19 +544,22 @@ mod tests {
             lines,
         )
             .prop_map(
-                |(signals, restart, notify, durations, listeners, argv0, warnings)| ExecSettings {
-                    stop_signal: signals[0],
-                    reload_signal: signals[1],
-                    graceful_signal: signals[2],
-                    restart,
-                    notify,
-                    heartbeat: durations.0,
-                    loyal_after: durations.1,
-                    ready_after: durations.2,
-                    start_timeout: durations.3,
-                    listeners,
-                    argv0,
-                    warnings,
+                |(signals, (restart, stop_to), notify, durations, listeners, argv0, warnings)| {
+                    ExecSettings {
+                        stop_signal: signals[0],
+                        reload_signal: signals[1],
+                        graceful_signal: signals[2],
+                        restart,
+                        notify,
+                        heartbeat: durations.0,
+                        loyal_after: durations.1,
+                        ready_after: durations.2,
+                        start_timeout: durations.3,
+                        listeners,
+                        stop_to,
+                        argv0,
+                        warnings,
+                    }
                 },
             )
     }
@@ -636,7 +665,7 @@ mod tests {
         assert_eq!(FromStage::decode(&packet), Err(Malformed("too many sockets")));
         let settings = ExecSettings { argv0: "x".into(), ..good };
         let mut packet = FromStage::Exec(settings).encode();
-        packet[42] = 0xff; // the x
+        packet[43] = 0xff; // the x
         let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
         assert_eq!(read.argv0, "\u{fffd}");
     }

@@ -2,7 +2,8 @@
 
 /// One point of a start, in the order of execution: first the child between fork and exec, then the stage.
 ///
-/// `ParentDeath` and `Exec` come twice, in each image. `ParentDeath` comes after the ids: the kernel clears
+/// `Signals`, `Fds`, `ParentDeath` and `Exec` come twice, in each image; the stage arranges the program's
+/// descriptors last of all, where nothing but a want of descriptors can fail. `ParentDeath` comes after the ids: the kernel clears
 /// the parent-death signal whenever the effective uid or gid changes (prctl(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -21,8 +22,6 @@ pub enum Step {
     Custody,
     /// The configuration read, expanded and checked; users and groups looked up.
     Read,
-    /// The environment and the umask.
-    Env,
     /// The log file.
     Log,
     /// The file with the pid.
@@ -39,17 +38,17 @@ pub enum Step {
     Chdir,
     /// The notify socket.
     Notify,
-    /// The verdict to the emperor.
-    Verdict,
     /// The parent-death signal.
     ParentDeath,
+    /// The verdict to the emperor.
+    Verdict,
     /// The program (or the stage) itself.
     Exec,
 }
 
 impl Step {
     /// All of them, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::Signals,
         Self::Session,
         Self::Fds,
@@ -57,7 +56,6 @@ impl Step {
         Self::Cwd,
         Self::Custody,
         Self::Read,
-        Self::Env,
         Self::Log,
         Self::Pidfile,
         Self::Bind,
@@ -66,8 +64,8 @@ impl Step {
         Self::Uid,
         Self::Chdir,
         Self::Notify,
-        Self::Verdict,
         Self::ParentDeath,
+        Self::Verdict,
         Self::Exec,
     ];
 
@@ -86,7 +84,6 @@ impl Step {
             Self::Cwd => "cwd",
             Self::Custody => "custody",
             Self::Read => "read",
-            Self::Env => "environment",
             Self::Log => "log",
             Self::Pidfile => "pidfile",
             Self::Bind => "bind",
@@ -95,8 +92,8 @@ impl Step {
             Self::Uid => "uid",
             Self::Chdir => "chdir",
             Self::Notify => "notify",
-            Self::Verdict => "verdict",
             Self::ParentDeath => "parent death",
+            Self::Verdict => "verdict",
             Self::Exec => "exec",
         }
     }

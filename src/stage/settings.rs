@@ -2,8 +2,8 @@
 //! about it.
 
 use crate::config::VassalConfig;
-use crate::config::vassal::RestartRule;
-use crate::proto::status::{ExecSettings, Restart};
+use crate::config::vassal::{self, RestartRule};
+use crate::proto::status::{ExecSettings, Restart, StopTo};
 
 use super::patch::Program;
 
@@ -21,6 +21,11 @@ pub fn exec_settings(
         stop_signal: config.stop_signal.unwrap_or(0),
         reload_signal: config.reload_signal.unwrap_or(0),
         graceful_signal: config.graceful_signal.unwrap_or(0),
+        stop_to: match config.stop_to {
+            None => StopTo::Unsaid,
+            Some(vassal::StopTo::Main) => StopTo::Main,
+            Some(vassal::StopTo::Group) => StopTo::Group,
+        },
         restart: match config.restart.unwrap_or_default() {
             RestartRule::Always => Restart::Always,
             RestartRule::OnFailure => Restart::OnFailure,
@@ -44,6 +49,7 @@ pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>)
             ("stop-signal", config.stop_signal.is_some()),
             ("reload-signal", config.reload_signal.is_some()),
             ("graceful-signal", config.graceful_signal.is_some()),
+            ("stop-to", config.stop_to.is_some()),
             ("restart", config.restart.is_some()),
             ("notify", config.notify),
             ("loyal-after", config.loyal_after.is_some()),

@@ -352,7 +352,7 @@ impl Life {
                     let gentle = self.settings.graceful_signal.filter(|_| graceful);
                     let signal = gentle.unwrap_or(self.settings.stop_signal);
                     self.stopped_by = Some(signal);
-                    out.push(Effect::Signal(self.id, signal));
+                    out.push(Effect::Signal(self.id, signal, self.settings.stop_to));
                 }
                 self.curse(now, rules);
             }

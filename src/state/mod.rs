@@ -175,6 +175,18 @@ pub enum Restart {
     Never,
 }
 
+/// Who is sent the signals for a stop and a reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopTo {
+    /// The main process; its process group where that is a shell which has stayed.
+    #[default]
+    Unsaid,
+    /// The main process.
+    Main,
+    /// Its process group.
+    Group,
+}
+
 /// What a stage's verdict says about the running of its program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -184,6 +196,8 @@ pub struct Settings {
     pub reload_signal: Option<i32>,
     /// For a graceful stop; without it `stop_signal`.
     pub graceful_signal: Option<i32>,
+    /// Who is sent these signals.
+    pub stop_to: StopTo,
     /// Whether it comes back.
     pub restart: Restart,
     /// It announces its readiness.
@@ -209,6 +223,7 @@ impl Default for Settings {
             stop_signal: SIGTERM,
             reload_signal: None,
             graceful_signal: None,
+            stop_to: StopTo::Unsaid,
             restart: Restart::Always,
             notify: false,
             heartbeat: None,
@@ -384,8 +399,8 @@ pub enum Effect {
     EndTalk(LifeId, &'static str),
     /// Say this on its emperor pipe.
     Tell(LifeId, Order),
-    /// Send this signal to its process group.
-    Signal(LifeId, i32),
+    /// Send this signal to it, as far as that says.
+    Signal(LifeId, i32, StopTo),
     /// SIGKILL to its process group.
     Kill(LifeId),
     /// Run the stop hook for a life that has ended; answered by `HookEnded`. The name is told, as the

@@ -392,7 +392,8 @@ impl Vassal {
             current.reload(turn.now);
             self.note(Note::Reloading { by: ReloadWay::Byte }, turn);
         } else if let Some(signal) = current.settings.reload_signal {
-            turn.out.push(Effect::Signal(current.id, signal));
+            let to = current.settings.stop_to;
+            turn.out.push(Effect::Signal(current.id, signal, to));
             current.count_reload(turn.now);
             self.note(Note::Reloading { by: ReloadWay::Signal(signal) }, turn);
         }

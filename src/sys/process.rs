@@ -221,6 +221,15 @@ pub fn session_of(pid: Pid) -> io::Result<i32> {
     check(unsafe { libc::getsid(pid.get()) })
 }
 
+/// Whether a process runs a shell, which waits for others and passes no signal on to them.
+pub fn is_shell(pid: Pid) -> bool {
+    const SHELLS: &[&str] =
+        &["sh", "ash", "bash", "busybox", "dash", "ksh", "ksh93", "mksh", "posh", "yash", "zsh"];
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let name = program.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    SHELLS.contains(&name.trim_end_matches(" (deleted)"))
+}
+
 /// Our own process group.
 pub fn own_group() -> i32 {
     // SAFETY: no argument, cannot fail.

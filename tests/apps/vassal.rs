@@ -392,6 +392,12 @@ impl App {
             }
             match kind {
                 "plain" | "stopped" | "deaf" | "uid" => {}
+                // Of a server: it has no use for the signals that its parent waits for.
+                "worker" => {
+                    let mut none: libc::sigset_t = std::mem::zeroed();
+                    libc::sigemptyset(&raw mut none);
+                    libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+                }
                 "group" => assert_eq!(libc::setpgid(0, 0), 0),
                 "nested" => {
                     assert_eq!(libc::setpgid(0, 0), 0);

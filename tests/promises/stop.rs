@@ -176,3 +176,88 @@ fn one_that_could_not_read_for_long_finds_the_stop_behind_all_reloads() {
         emperor.log().contains("(exit 0)").then_some(())
     });
 }
+
+/// The worker dies by any signal that is sent to the group; the main process ends when a gate is open.
+const SERVER: &str = "do=stray:worker on=term:gate:$DIR/finished+exit:0 on=hup: on=stop:";
+
+fn is_stopping(emperor: &Liege, name: &str) {
+    emperor.wait_until("it has the signal", || emperor.events(name, "term").len() == 1);
+}
+
+#[test]
+fn a_stop_signal_is_for_the_main_process_which_lets_its_workers_finish() {
+    let emperor = Liege::in_temp_dir().app("one.ini", SERVER).start();
+    emperor.running("one.ini");
+    let worker = stray(&emperor, "one.ini");
+    emperor.remove("one.ini");
+    is_stopping(&emperor, "one.ini");
+    emperor.stays("the worker lives", || proc::lives(worker));
+    emperor.open_gate("finished");
+    gone(&emperor, "one.ini");
+    emperor.wait_until("nothing is left", || !proc::lives(worker));
+}
+
+#[test]
+fn a_reload_signal_is_for_the_main_process_too() {
+    let setup = Liege::in_temp_dir();
+    let emperor = setup.app_with("one.ini", "reload-signal = HUP", SERVER).start();
+    emperor.running("one.ini");
+    let worker = stray(&emperor, "one.ini");
+    emperor.touch("one.ini");
+    emperor.wait_until("it has the signal", || emperor.events("one.ini", "hup").len() == 1);
+    emperor.stays("the worker lives", || proc::lives(worker));
+    emperor.open_gate("finished");
+}
+
+#[test]
+fn stop_to_group_tells_all_processes_of_the_group() {
+    let setup = Liege::in_temp_dir();
+    let lines = "stop-to = group\nreload-signal = HUP";
+    let setup = setup.app_with("one.ini", lines, SERVER).app_with("two.ini", lines, SERVER);
+    let emperor = setup.start();
+    for name in ["one.ini", "two.ini"] {
+        emperor.running(name);
+        let worker = stray(&emperor, name);
+        match name {
+            "one.ini" => emperor.remove(name),
+            _ => emperor.touch(name),
+        }
+        emperor.wait_until("the worker is told, and dies of it", || !proc::lives(worker));
+        assert_eq!(emperor.events(name, "exit").len(), 0);
+    }
+    emperor.open_gate("finished");
+}
+
+#[test]
+fn where_a_shell_stays_its_program_is_told_as_well() {
+    let text = |command: &str| format!("[uwsgi]\nunprivileged-binary-patch-arg = {command}\n");
+    let words =
+        "$APP record=$DIR/record/$NAME do=stray:worker on=term:gate:$DIR/finished+exit:0 on=stop:";
+    // The shell dies after its program only: one that dies first takes all with it.
+    let emperor = Liege::in_temp_dir()
+        .vassal("stays.ini", &text(&format!("trap : TERM; {words}; exit 3")))
+        .vassal("script.ini", &text("/bin/sh $DIR/script"))
+        // Other than these it has no shell any more when it is stopped.
+        .vassal("leaves.ini", &text(&format!("cd / && exec {words}")));
+    std::fs::write(
+        emperor.path("script"),
+        format!("trap : TERM\n{words}\nexit 4\n")
+            .replace("$APP", crate::support::app_path().to_str().unwrap())
+            .replace("$DIR", emperor.path("").to_str().unwrap().trim_end_matches('/'))
+            .replace("$NAME", "script.ini"),
+    )
+    .unwrap();
+    let emperor = emperor.start();
+    for name in ["stays.ini", "script.ini", "leaves.ini"] {
+        emperor.running(name);
+        let worker = stray(&emperor, name);
+        emperor.remove(name);
+        is_stopping(&emperor, name);
+        if name == "leaves.ini" {
+            emperor.stays("the worker lives", || proc::lives(worker));
+        } else {
+            emperor.wait_until("the worker is told", || !proc::lives(worker));
+        }
+    }
+    emperor.open_gate("finished");
+}

@@ -196,7 +196,7 @@ impl Ledger {
                     world.ledger.cursed.entry(*life).or_insert(world.now);
                 }
             }
-            Effect::Signal(life, signal) => {
+            Effect::Signal(life, signal, _) => {
                 check_alive(world, *life);
                 let process = &world.kernel.processes[life];
                 if process.program.settings.reload_signal == Some(*signal) {

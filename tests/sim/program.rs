@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use liege::state::{Exit, OnDemand, Restart, Settings};
+use liege::state::{Exit, OnDemand, Restart, Settings, StopTo};
 
 use crate::rng::Rng;
 
@@ -165,6 +165,7 @@ impl Program {
         Settings {
             stop_signal: *rng.pick(&[15, 15, 3]),
             reload_signal: if rng.percent(10) { Some(1) } else { None },
+            stop_to: StopTo::default(),
             graceful_signal: if rng.percent(10) { Some(10) } else { None },
             restart: *rng.pick(&[
                 Restart::Always,

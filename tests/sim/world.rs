@@ -418,7 +418,9 @@ impl World {
                 let program = file.map(|file| &file.program);
                 self.kernel.tell(now, (*life, *order), program, &mut self.rng);
             }
-            Effect::Signal(life, signal) => self.kernel.signal(now, *life, *signal, &mut self.rng),
+            Effect::Signal(life, signal, _) => {
+                self.kernel.signal(now, *life, *signal, &mut self.rng)
+            }
             Effect::Kill(life) => self.kernel.kill(now, *life, &mut self.rng),
             Effect::Forget(id) => drop(self.kernel.listeners.remove(id)),
             Effect::StopHook(_, key) => return Some(Event::HookEnded(key.clone())),

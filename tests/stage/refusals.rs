@@ -1,6 +1,7 @@
 //! Bad input: each has its step, its place and a sentence, and leaves nothing behind.
 
 use super::*;
+use liege::spawn::step::Step;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -47,6 +48,27 @@ fn what_is_wrong_is_told_with_step_place_and_remedy() {
         );
         assert!(fault.message.contains(message), "{line}: {fault:?}");
     }
+}
+
+#[test]
+fn what_fails_first_is_the_step_that_comes_first() {
+    // One more is right each time.
+    let faulty = [
+        "umask = 9",
+        "logto = no/such/dir/log",
+        "pidfile = no/such/dir/pid",
+        "socket = no/such/dir/a.sock",
+        "chdir = /no/such/directory",
+    ];
+    let mut steps = Vec::new();
+    for first in 0..faulty.len() {
+        let lines: Vec<_> = [SLEEP].iter().chain(&faulty[first..]).copied().collect();
+        let told = stage(&lines).start().error(1).step;
+        let step = Step::ALL.into_iter().find(|step| step.name() == told);
+        steps.push(step.unwrap_or_else(|| panic!("{told} is not a step")));
+    }
+    assert_eq!(steps.len(), 5);
+    assert!(steps.windows(2).all(|pair| pair[0] < pair[1]), "{steps:?}");
 }
 
 #[test]

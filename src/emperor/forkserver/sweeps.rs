@@ -90,8 +90,8 @@ impl Emperor {
             if start >= first_asked {
                 continue;
             }
-            if let (Ok(stray), Some(kill)) = (pidfd::open(pid), Signal::new(9)) {
-                let _ = pidfd::send(stray.as_fd(), kill);
+            if let Ok(stray) = pidfd::open(pid) {
+                let _ = pidfd::send(stray.as_fd(), Signal::KILL);
             }
         }
         let (at, pause) = match found {

@@ -10,7 +10,7 @@ use super::realm::Realm;
 use super::vassal::{Hold, Phase, Then, Vassal, Why};
 use super::{
     Channel, Effect, Event, Exit, File, Key, LifeEvent, LifeId, Note, OnDemand, Role, Rules, Said,
-    Settings, SourceId, VassalId,
+    Settings, SourceId, StopTo, VassalId,
 };
 
 mod bases;
@@ -219,7 +219,14 @@ impl Scene {
             Effect::Watch(_) => ("watch".to_owned(), None),
             Effect::Unwatch(_) => ("unwatch".to_owned(), None),
             Effect::Tell(life, order) => (format!("tell {} {order:?}", life.0), None),
-            Effect::Signal(life, signal) => (format!("signal {} {signal}", life.0), None),
+            Effect::Signal(life, signal, to) => {
+                let to = match to {
+                    StopTo::Unsaid => "",
+                    StopTo::Main => " main",
+                    StopTo::Group => " group",
+                };
+                (format!("signal {} {signal}{to}", life.0), None)
+            }
             Effect::Kill(life) => (format!("kill {}", life.0), None),
             Effect::StopHook(..) => ("hook".to_owned(), None),
             Effect::KillHooks => ("kill hooks".to_owned(), None),
