@@ -186,7 +186,7 @@ pub static OPTIONS: &[Opt] = &[
     vassal("stop-signal", V::StopSignal, Kind::Signal, Section::Program).default("TERM").help("signal that asks the program to stop"),
     vassal("graceful-signal", V::GracefulSignal, Kind::Signal, Section::Program).help("signal for a graceful stop; default stop-signal"),
     vassal("reload-signal", V::ReloadSignal, Kind::Signal, Section::Program).help("signal that makes the program reload; without it the program is replaced"),
-    vassal("stop-to", V::StopTo, Kind::Choice(STOP_TO), Section::Program).meta("main|group").help("who gets these signals: the main process, or its process group; default main, group where a shell stays in between"),
+    vassal("stop-to", V::StopTo, Kind::Choice(STOP_TO), Section::Program).meta("main|group").help("who gets them: the main process or its group; default main, group where a shell stays"),
     vassal("restart", V::Restart, Kind::Choice(RESTARTS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
     vassal("notify", V::Notify, Kind::Flag, Section::Program).help("the program announces its readiness on a notify socket"),
     vassal("heartbeat", V::Heartbeat, Kind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify"),
