@@ -14,6 +14,7 @@
 //! - [`init`]: `liege init`, and the keeper of the emperor.
 //! - [`log`]: one line per transition, never blocking.
 //! - [`sys`]: kernel calls behind safe types.
+//! - [`types`]: words that more than one of these speaks; the standard library only.
 
 pub mod config;
 pub mod emperor;
@@ -27,3 +28,4 @@ pub mod spawn;
 pub mod stage;
 pub mod state;
 pub mod sys;
+pub mod types;

@@ -391,3 +391,24 @@ fn help_and_version_need_nothing_else() {
     let template = place.file("x.8.in", ".Sh OPTIONS\n.\\\" @OPTIONS emperor@\n");
     assert!(template.run(&["--man", "x.8.in"]).out.contains(".It Fl Fl emperor Ar DIR\n"));
 }
+
+#[test]
+fn check_sees_the_variables_that_a_vassal_gets_and_no_others() {
+    let place = Place::new()
+        .file("v/a.ini", GOOD)
+        .file("emperor.ini", "[uwsgi]\nemperor = v\nunprivileged-binary-patch-arg = x\n");
+    for (name, is_seen) in [
+        ("UWSGI_PROCESSES", true),
+        ("UWSGI_VASSAL_PROCESSES", true),
+        ("UWSGI_IMPERIAL_PROCESSES", false),
+    ] {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_liege"));
+        check.args(["check", "v/a.ini"]).current_dir(place.path()).env_clear().env(name, "x");
+        let said = Said::from(check.output().unwrap());
+        assert_eq!(said.status == 1, is_seen, "{name}: {}", said.err);
+        let mut start = Command::new(env!("CARGO_BIN_EXE_liege"));
+        start.args(["--ini", "emperor.ini"]).current_dir(place.path()).env_clear().env(name, "1");
+        let said = Said::from(start.output().unwrap());
+        assert!(!said.err.contains("UWSGI_IMPERIAL"), "{}", said.err);
+    }
+}

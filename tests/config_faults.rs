@@ -492,3 +492,31 @@ fn defaults_of_variables_are_those_of_the_shell() {
     call.env = vec![("E".into(), "".into())];
     assert_eq!(config::load(&call).unwrap().first("a"), Some("one two   four"));
 }
+
+#[test]
+fn what_an_emperor_and_its_vassal_say_to_each_other_is_no_configuration() {
+    let names = ["LIEGE_STATUS_FD", "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
+    for (name, text) in names.iter().flat_map(|name| [(name, "fd://9"), (name, "exec://env")]) {
+        let env = vec![((*name).into(), "9".into())];
+        let args = vec![format!("--chdir=@({text})").into()];
+        let call = Invocation {
+            run: liege::sys::command::output,
+            descriptor: |number| panic!("descriptor {number} was read"),
+            ..Invocation::new(args, env, "/".into())
+        };
+        match (text, config::load(&call)) {
+            ("fd://9", Err(faults)) => {
+                let told = faults.to_string();
+                assert!(
+                    told.contains("descriptor 9 is the line between") && told.contains(name),
+                    "{told}"
+                );
+            }
+            ("exec://env", Ok(resolved)) => {
+                let seen = resolved.first("chdir").unwrap();
+                assert!(!seen.contains(name), "{seen}");
+            }
+            (_, other) => panic!("{name} {text}: {other:?}"),
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::opts::{Emperor as E, Opt, Section, Vassal as V};
+use crate::types::environment;
 
 use super::Resolved;
 use super::address::{self, Address};
@@ -203,10 +204,7 @@ fn inherited(resolved: &Resolved) -> Vec<&str> {
         Origin::Environment(name) => Some(name.as_str()),
         Origin::CommandLine | Origin::File { .. } => None,
     });
-    // Those of the emperor are taken away before a vassal starts.
-    let is_kept =
-        |name: &&str| !name.starts_with("UWSGI_EMPEROR") && !name.starts_with("UWSGI_VASSALS_");
-    names.filter(is_kept).collect()
+    names.filter(|name| environment::is_inherited(name.as_ref())).collect()
 }
 
 /// An option of vassals.

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::opts::key::Format;
+use crate::types::environment;
 
 use super::Invocation;
 
@@ -146,7 +147,8 @@ pub(super) fn read(call: &Invocation, name: &Name, patience: Duration) -> Result
             Some((given, file)) if *given == name.given => read_file(file),
             _ => read_file(&open(path)?),
         },
-        What::Descriptor(number) => descriptor(call, *number)
+        What::Descriptor(number) => unclaimed(call, *number)
+            .and_then(|()| descriptor(call, *number))
             .and_then(|file| bounded(file, "the input"))
             .map(|bytes| Content { bytes, id: None }),
         What::Command(command) => {
@@ -224,6 +226,21 @@ fn descriptor(call: &Invocation, number: i32) -> Result<File, String> {
     (call.descriptor)(number).map_err(|error| format!("descriptor {number}: {error}"))
 }
 
+/// What is said between emperor and vassal is no configuration, and whoever reads it takes it from the other.
+fn unclaimed(call: &Invocation, number: i32) -> Result<(), String> {
+    let is_number =
+        |text: &OsString| text.to_str().and_then(|text| text.parse().ok()) == Some(number);
+    let line = call.env.iter().find(|(name, value)| environment::is_line(name) && is_number(value));
+    match line {
+        Some((name, _)) => Err(format!(
+            "descriptor {number} is the line between this vassal and its emperor ({}), not a file; name another \
+             one, or emperor:// for the text that the emperor sends",
+            name.display()
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The text that the emperor pushes: a header of four bytes, then as many as it says.
 fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
     let number = call
@@ -254,7 +271,9 @@ fn output(call: &Invocation, command: &str, patience: Duration) -> Result<Vec<u8
     }
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).current_dir(&call.cwd).stdin(Stdio::null());
-    shell.env_clear().envs(call.env.iter().map(|(name, value)| (name, value)));
+    // It does not get those descriptors, and must not take others for them.
+    let told = call.env.iter().filter(|(name, _)| !environment::is_line(name));
+    shell.env_clear().envs(told.map(|(name, value)| (name, value)));
     let (text, status) =
         (call.run)(&mut shell, MAX_BYTES, patience).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => too_slow(call.patience),

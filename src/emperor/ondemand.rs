@@ -11,7 +11,8 @@ use crate::reactor::{Interest, Kind};
 use crate::state::vassal::Vassal;
 use crate::state::{Event, OnDemand, VassalId};
 use crate::sys::address::Address as Place;
-use crate::sys::socket::{self, Accept, ListenOptions};
+use crate::sys::socket::{self, Accept, ListenOptions, SocketError};
+use crate::types::advice;
 
 use super::{Emperor, Token};
 
@@ -54,9 +55,8 @@ impl Emperor {
             accept: Accept::Waits,
             ..ListenOptions::default()
         };
-        socket::listen(&place, &options).map_err(|error| {
-            format!("cannot listen on {place}: {error}{}", advice(error.source.kind()))
-        })
+        socket::listen(&place, &options)
+            .map_err(|error| format!("cannot listen on {place}: {error}{}", advice(&place, &error)))
     }
 
     pub(super) fn unbind(&mut self, vassal: VassalId) {
@@ -126,12 +126,10 @@ pub(super) fn place(address: &Address, directory: &Path) -> Option<Place> {
 }
 
 /// The way out of a refused bind.
-pub(super) fn advice(kind: std::io::ErrorKind) -> &'static str {
-    match kind {
-        std::io::ErrorKind::AddrInUse => "; end who listens there, or choose another address",
-        std::io::ErrorKind::NotFound => "; create its directory first",
-        std::io::ErrorKind::PermissionDenied => "; choose a place where the emperor may bind",
-        std::io::ErrorKind::AddrNotAvailable => "; no interface has this address",
-        _ => "",
+pub(super) fn advice(place: &Place, error: &SocketError) -> String {
+    match place {
+        Place::Tcp(address) => advice::bind_tcp(error.source.kind(), address.port()),
+        Place::Path(path) => advice::bind_path(error.source.kind(), path, error.call),
+        Place::Abstract(_) => String::new(),
     }
 }

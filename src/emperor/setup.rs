@@ -26,6 +26,7 @@ use crate::sys::dir::Links;
 use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
 use crate::sys::socket::{self, ListenOptions};
 use crate::sys::{creds, fd, memory, pidfd, prctl, process};
+use crate::types::advice;
 
 use super::{Emperor, Source, Token, forkserver, notify, ondemand, stats, superior};
 
@@ -45,7 +46,7 @@ const SIGNALS: [&str; 12] = [
 pub struct SetupError {
     doing: String,
     source: io::Error,
-    advice: &'static str,
+    advice: String,
 }
 
 impl fmt::Display for SetupError {
@@ -63,7 +64,14 @@ impl std::error::Error for SetupError {
 /// Gives an error of the kernel its sentence.
 fn cannot(doing: impl Into<String>) -> impl FnOnce(io::Error) -> SetupError {
     let doing = doing.into();
-    move |source| SetupError { doing, advice: super::ondemand::advice(source.kind()), source }
+    move |source| SetupError { doing, advice: String::new(), source }
+}
+
+impl SetupError {
+    /// With what to do about it.
+    fn advised(self, advice: impl FnOnce(io::ErrorKind) -> String) -> Self {
+        Self { advice: advice(self.source.kind()), ..self }
+    }
 }
 
 /// The emperor as statistics show it.
@@ -115,7 +123,10 @@ pub fn open_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError
     match &config.logto {
         Some(path) => {
             let absolute = absolute(Path::new(&path.value));
-            Log::file(&absolute).map_err(cannot(format!("open the log {}", at(path))))
+            Log::file(&absolute).map_err(|error| {
+                cannot(format!("open the log {}", at(path)))(error)
+                    .advised(|kind| advice::write(kind, &absolute))
+            })
         }
         None => {
             let journal = variable(&given.environment, "JOURNAL_STREAM");
@@ -138,7 +149,9 @@ impl Emperor {
         fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
         prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
         let template = template(config, given, limit);
-        warn(config, &template, &mut log);
+        for warning in &config.warnings {
+            log.warning(format_args!("{warning}"));
+        }
         let signals = signals().map_err(cannot("receive signals"))?;
         let mut reactor = Reactor::new().map_err(cannot("make the poll set"))?;
         let busy = |error| cannot("watch a descriptor")(error);
@@ -267,7 +280,7 @@ fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> 
     let unix = unix.ok_or_else(|| SetupError {
         doing: format!("use the fork server at {} ({setting})", setting.value),
         source: io::ErrorKind::InvalidInput.into(),
-        advice: "; name a unix socket, by its path or as @name",
+        advice: "; name a unix socket, by its path or as @name".to_owned(),
     })?;
     Ok(forkserver::Forks::at(unix))
 }
@@ -330,18 +343,6 @@ fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLim
     template
 }
 
-/// Says what is odd, but does not stop the start.
-fn warn(config: &EmperorConfig, template: &Template, log: &mut Log) {
-    for warning in &config.warnings {
-        log.warning(format_args!("{warning}"));
-    }
-    let inherited = environment::inherited_options(&template.environment);
-    if !inherited.is_empty() {
-        let names = inherited.join(" ");
-        log.warning(format_args!("every vassal gets these as options by its environment: {names}"));
-    }
-}
-
 /// The line to the service manager; silent where there is none, or an address that makes no sense.
 fn notifier(given: &Given, now: Instant, log: &mut Log) -> notify::Notifier {
     let told = |name| variable(&given.environment, name);
@@ -387,7 +388,10 @@ fn stats_listeners(config: &EmperorConfig) -> Result<Vec<OwnedFd>, SetupError> {
         let doing = format!("serve statistics at {} ({address})", address.value);
         let place = ondemand::place(&address.value, &here)
             .ok_or_else(|| cannot(doing.clone())(io::ErrorKind::InvalidInput.into()))?;
-        socket::listen(&place, &options).map_err(|error| cannot(doing)(error.source))
+        socket::listen(&place, &options).map_err(|error| {
+            let remedy = ondemand::advice(&place, &error);
+            cannot(doing)(error.source).advised(|_| remedy)
+        })
     };
     config.stats.iter().map(bind).collect()
 }
@@ -399,9 +403,14 @@ fn write_pidfile(config: &EmperorConfig) -> Result<Option<PathBuf>, SetupError> 
     let mut beside = path.clone().into_os_string();
     beside.push(".new");
     let text = format!("{}\n", std::process::id());
-    std::fs::write(&beside, text)
-        .and_then(|()| std::fs::rename(&beside, &path))
-        .map_err(cannot(format!("write the pid file {}", at(setting))))?;
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written.map_err(|error| {
+        cannot(format!("write the pid file {}", at(setting)))(error)
+            .advised(|kind| advice::write(kind, &path))
+    })?;
     Ok(Some(path))
 }
 
@@ -422,7 +431,10 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
             freq: config.freq,
             grace: config.dir_grace,
         };
-        let monitor = Dir::new(options).map_err(cannot(format!("watch {}", at(setting))))?;
+        let monitor = Dir::new(options).map_err(|error| {
+            cannot(format!("watch {}", at(setting)))(error)
+                .advised(|kind| advice::watch(kind).to_owned())
+        })?;
         let start = CString::new(path.as_os_str().as_bytes()).unwrap_or_default().into();
         let monitor = Box::new(monitor);
         sources.push(Source { monitor, directory: path, start });

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use crate::config::{Located, VassalConfig};
 use crate::spawn::step::Step;
 use crate::sys::{fd, process, write};
+use crate::types::advice;
 
 use super::failure::Failure;
 
@@ -57,21 +58,13 @@ pub fn pid(config: &VassalConfig) -> Result<(), Failure> {
 pub fn chdir(config: &VassalConfig) -> Result<(), Failure> {
     let Some(place) = &config.chdir else { return Ok(()) };
     std::env::set_current_dir(&place.value).map_err(|error| {
-        let advice = match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                "; the program's user needs x on each part of the path"
-            }
-            _ => "",
-        };
+        let advice = advice::enter(error.kind());
         let message = format!("cannot enter {}: {error}{advice}", place.value);
         Failure::at(Step::Chdir, place, message)
     })
 }
 
 fn failure(step: Step, place: &Located<String>, error: &io::Error) -> Failure {
-    let advice = match error.kind() {
-        io::ErrorKind::NotFound => "; create its directory first",
-        _ => "",
-    };
+    let advice = advice::write(error.kind(), place.value.as_ref());
     Failure::at(step, place, format!("cannot write {}: {error}{advice}", place.value))
 }

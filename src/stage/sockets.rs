@@ -14,6 +14,7 @@ use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
 use crate::sys::fd;
 use crate::sys::socket::{self, Accept, Address, ListenOptions, Owner, SocketError};
+use crate::types::advice;
 
 use super::failure::Failure;
 
@@ -315,26 +316,13 @@ fn bound(
 
 /// The way out, where one is known.
 fn advice(address: &Address, error: &SocketError) -> String {
-    use io::ErrorKind as Kind;
-    match (error.source.kind(), address) {
-        (Kind::NotFound, Address::Path(path)) => match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => format!("; create {} first", dir.display()),
-            _ => String::new(),
-        },
-        (Kind::AddrInUse, Address::Path(_)) => {
-            "; somebody listens there, or the file is no socket: it is not removed".into()
+    match address {
+        Address::Tcp(tcp) => advice::bind_tcp(error.source.kind(), tcp.port()),
+        Address::Path(path) => advice::bind_path(error.source.kind(), path, error.call),
+        Address::Abstract(_) if error.source.kind() == io::ErrorKind::AddrInUse => {
+            "; stop the program that listens there, or choose another name".into()
         }
-        (Kind::AddrInUse, _) => "; somebody listens there already".into(),
-        (Kind::AddrNotAvailable, _) => "; no interface of this machine has that address".into(),
-        (Kind::PermissionDenied, Address::Tcp(tcp)) if tcp.port() != 0 && tcp.port() < 1024 => {
-            "; ports below 1024 are root's: use an on-demand address, or lower the sysctl \
-             net.ipv4.ip_unprivileged_port_start"
-                .into()
-        }
-        (Kind::PermissionDenied, Address::Path(_)) if error.call == "chown" => {
-            "; only root may give a socket away".into()
-        }
-        _ => String::new(),
+        Address::Abstract(_) => String::new(),
     }
 }
 
@@ -477,7 +465,10 @@ mod tests {
         let taken = listener.local_addr().unwrap().to_string();
         let many = vec![("socket", "127.0.0.1:0"); MAX_LISTENERS + 1];
         let table: &[(&[(&str, &str)], &str)] = &[
-            (&[("socket", &taken)], "Address already in use (os error 98); somebody listens there"),
+            (
+                &[("socket", &taken)],
+                "Address already in use (os error 98); stop the program that listens there",
+            ),
             (&[("socket", "/no/such/dir/a.sock")], "create /no/such/dir first"),
             (&[("socket", "192.0.2.1:0")], "no interface"),
             (&[("socket", "fd://999")], "descriptor 999: Bad file descriptor"),

@@ -79,3 +79,15 @@ fn a_start_that_fails_leaves_none() {
         assert!(!path.exists());
     }
 }
+
+#[test]
+fn one_that_cannot_be_written_leaves_nothing_beside_it() {
+    // Written beside, and then moved to the name of a directory.
+    let setup = Liege::in_temp_dir().option("--pidfile", "$DIR/record");
+    let beside = setup.path("record.new");
+    let liege = setup.spawn();
+    let mut liege = liege;
+    assert_eq!(code(liege.wait_for_end()), 1);
+    assert!(liege.log().contains("record"), "{}", liege.log());
+    assert!(!beside.exists());
+}

@@ -28,16 +28,16 @@ fn what_is_wrong_is_told_with_step_place_and_remedy() {
         ("stop-signal = NOSUCH", "read", "a.ini:3 stop-signal", ""),
         ("include = missing.ini", "read", "a.ini:3 include", "missing.ini"),
         ("socket = =0", "read", "a.ini:3 socket", "no shared-socket"),
-        (&taken, "bind", "a.ini:3 socket", "somebody listens there already"),
+        (&taken, "bind", "a.ini:3 socket", "stop the program that listens there"),
         ("socket = no/such/dir/a.sock", "bind", "a.ini:3 socket", "create no/such/dir first"),
         ("http-socket = 192.0.2.1:80", "bind", "a.ini:3 http-socket", "no interface"),
         ("socket = fd://99", "bind", "a.ini:3 socket", "descriptor 99"),
         ("socket = ::", "bind", "a.ini:3 socket", "descriptor 0 is no listening socket"),
         ("chdir = /no/such/directory", "chdir", "a.ini:3 chdir", "No such file or directory"),
         ("chdir = a.ini", "chdir", "a.ini:3 chdir", "Not a directory"),
-        ("logto = no/such/dir/log", "log", "a.ini:3 logto", "create its directory first"),
+        ("logto = no/such/dir/log", "log", "a.ini:3 logto", "create no/such/dir first"),
         ("logto = 127.0.0.1:514", "read", "a.ini:3 logto", "name a file"),
-        ("pidfile = no/such/dir/pid", "pidfile", "a.ini:3 pidfile", "create its directory first"),
+        ("pidfile = no/such/dir/pid", "pidfile", "a.ini:3 pidfile", "create no/such/dir first"),
     ];
     for (line, step, origin, message) in table {
         let fault = fault(&[SLEEP, line]);
@@ -190,7 +190,7 @@ fn under_a_foreign_emperor_faults_go_to_stderr_and_the_status_is_1() {
     };
     assert_eq!(
         said(&[SLEEP, "chdir = /no/such/directory"], 1).lines().next_back().unwrap(),
-        "liege: a.ini:3 chdir: cannot enter /no/such/directory: No such file or directory (os error 2)"
+        "liege: a.ini:3 chdir: cannot enter /no/such/directory: No such file or directory (os error 2); create it first, or mend the path"
     );
     let two = said(&["umask = 9", "listen = many", SLEEP], 1);
     assert!(

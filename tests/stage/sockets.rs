@@ -222,7 +222,7 @@ fn reuse_port_lets_others_listen_at_the_same_address() {
     let lines = [SLEEP, &format!("socket = {address}"), "reuse-port = true"];
     let (second, _, _) = exec(stage(&lines));
     let refused = stage(&[SLEEP, &format!("socket = {address}")]).start().error(1);
-    assert!(refused.message.contains("somebody listens there"), "{refused:?}");
+    assert!(refused.message.contains("stop the program that listens there"), "{refused:?}");
     drop((first, second));
 }
 

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::types::environment;
+
 use super::super::setting::{Located, Origin};
 use super::super::{EmperorConfig, Invocation, Reading, read};
 
@@ -71,7 +73,7 @@ impl Around {
             args: all().flat_map(|said| said.value.iter().cloned()).collect(),
             // A template that is missing is the fault of the line that names it to all vassals.
             written_at: all().map(|said| said.origin.apart()).collect(),
-            env: call.env.iter().filter_map(as_inherited).collect(),
+            env: environment::for_vassals(call.env.iter().cloned()),
             cwd: call.cwd.join(dir),
             shown: dir.to_owned(),
             uid: call.uid,
@@ -95,18 +97,4 @@ fn is_trusted(call: &Invocation, file: &Path) -> bool {
     let target = fs::metadata(&path).map(owner);
     let trusted = |uid: std::io::Result<u32>| uid.is_ok_and(|uid| uid == 0 || uid == call.uid);
     trusted(link) && trusted(target)
-}
-
-/// A variable of the emperor as its vassals see it: what is theirs loses the mark, what makes an emperor
-/// goes.
-fn as_inherited((name, value): &(OsString, OsString)) -> Option<(OsString, OsString)> {
-    let text = name.to_string_lossy();
-    if text.starts_with("UWSGI_EMPEROR") || text.starts_with("UWSGI_VASSALS_") {
-        return None;
-    }
-    let name = match text.strip_prefix("UWSGI_VASSAL_") {
-        Some(own) => OsString::from(format!("UWSGI_{own}")),
-        None => name.clone(),
-    };
-    Some((name, value.clone()))
 }

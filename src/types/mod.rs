@@ -1,0 +1,5 @@
+//! Words that more than one module speaks, each said once. Nothing but the standard library is used here,
+//! and nothing is asked of the system.
+
+pub mod advice;
+pub mod environment;
