@@ -140,8 +140,8 @@ impl Reader<'_> {
             let Some(entry) = pass.list.get(place) else { break };
             match result {
                 Ok(_) => {}
-                Err(None) => pass.chain.clear(),
-                Err(Some(message)) => {
+                Err(NoText::Reported) => pass.chain.clear(),
+                Err(NoText::Failed(message)) => {
                     self.faults.push(Fault::new(
                         &entry.setting.origin,
                         &entry.setting.key,
@@ -175,6 +175,20 @@ enum Text {
     Bad,
 }
 
+/// Why a place has no expanded text.
+enum NoText {
+    /// It uses one that is bad, and that is in the list of faults already.
+    Reported,
+    /// This is new.
+    Failed(Failed),
+}
+
+impl From<Failed> for NoText {
+    fn from(message: Failed) -> Self {
+        Self::Failed(message)
+    }
+}
+
 struct Placeholders<'l> {
     list: &'l mut [Entry],
     /// The first place of each name.
@@ -195,24 +209,20 @@ impl Placeholders<'_> {
         }
     }
 
-    /// The expanded text of a place; `Err(None)`: what is wrong has been told.
-    fn text_of(
-        &mut self,
-        place: usize,
-        used: &mut HashSet<String>,
-    ) -> Result<Rc<str>, Option<Failed>> {
+    /// The expanded text of a place.
+    fn text_of(&mut self, place: usize, used: &mut HashSet<String>) -> Result<Rc<str>, NoText> {
         match self.text.get(place) {
             Some(Text::Done(text)) => return Ok(Rc::clone(text)),
-            Some(Text::Bad) => return Err(None),
+            Some(Text::Bad) => return Err(NoText::Reported),
             _ => {}
         }
         if self.chain.contains(&place) {
-            return Err(Some(format!("a placeholder leads back to itself: {}", self.path(place))));
+            let path = self.path(place);
+            return Err(format!("a placeholder leads back to itself: {path}").into());
         }
         if self.chain.len() >= MAX_DEPTH {
-            return Err(Some(format!(
-                "placeholders stand for placeholders more than {MAX_DEPTH} deep"
-            )));
+            let message = format!("placeholders stand for placeholders more than {MAX_DEPTH} deep");
+            return Err(message.into());
         }
         self.chain.push(place);
         let raw = self.list.get(place).map(|entry| entry.setting.value.clone()).unwrap_or_default();
@@ -220,7 +230,7 @@ impl Placeholders<'_> {
         self.chain.pop();
         self.total += text.len();
         if self.total > MAX_TEXT {
-            return Err(Some(TOO_LONG.to_owned()));
+            return Err(TOO_LONG.to_owned().into());
         }
         let text: Rc<str> = text.into();
         self.set(place, Text::Done(Rc::clone(&text)));
@@ -231,7 +241,7 @@ impl Placeholders<'_> {
         &mut self,
         text: &str,
         used: &mut HashSet<String>,
-    ) -> Result<Option<String>, Option<Failed>> {
+    ) -> Result<Option<String>, NoText> {
         let text = text.trim();
         let mut named = |name: &str| {
             // To look for a name costs its length, and a mark may have any.

@@ -104,6 +104,18 @@ struct Dead {
     ended: Ended,
 }
 
+/// What one call on the socket of a talk has brought.
+enum Progress {
+    /// Something; the next call may bring more.
+    More,
+    /// Nothing can be sent or read now: the reactor says when.
+    Blocked,
+    /// The server has named this pid.
+    Answered(i32),
+    /// The talk is over.
+    Failed(Trouble),
+}
+
 /// Why a talk has come to nothing.
 enum Trouble {
     /// The base takes no requests yet, or no more.
@@ -307,23 +319,25 @@ impl Emperor {
     pub(super) fn go_on_talking(&mut self, life: LifeId) {
         for _ in 0..MAX_PIECES {
             match self.talk_once(life) {
-                Ok(Some(pid)) => return self.claim(life, pid),
-                Ok(None) => return,
-                Err(None) => {}
-                Err(Some(trouble)) => return self.fail(life, trouble),
+                Progress::More => {}
+                Progress::Blocked => return,
+                Progress::Answered(pid) => return self.claim(life, pid),
+                Progress::Failed(trouble) => return self.fail(life, trouble),
             }
         }
     }
 
-    /// One call on the socket: the pid; nothing more for now; go on (`Err(None)`); or the end.
-    fn talk_once(&mut self, life: LifeId) -> Result<Option<i32>, Option<Trouble>> {
-        let Some(talk) = self.forks.talks.get_mut(&life) else { return Ok(None) };
-        let State::Talking(words) = &mut talk.state else { return Ok(None) };
+    /// One call on the socket.
+    fn talk_once(&mut self, life: LifeId) -> Progress {
+        let Some(talk) = self.forks.talks.get_mut(&life) else { return Progress::Blocked };
+        let State::Talking(words) = &mut talk.state else { return Progress::Blocked };
         if !words.to_send().is_empty() {
             match socket::send(talk.socket.as_fd(), words.to_send()) {
                 Ok(sent) => words.sent(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(Some(self.broken(&error))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Progress::Blocked;
+                }
+                Err(error) => return Progress::Failed(self.broken(&error)),
             }
             if words.to_send().is_empty() {
                 let token = Token::ForkServer(life);
@@ -331,7 +345,7 @@ impl Emperor {
                 // A busy entry is a place in an array: nothing can fail.
                 let _ = self.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
             }
-            return Err(None);
+            return Progress::More;
         }
         let mut buffer = [0; 512];
         let heard = match scm::receive(talk.socket.as_fd(), &mut buffer) {
@@ -343,17 +357,17 @@ impl Emperor {
                     length => words.hear(buffer.get(..length).unwrap_or_default()),
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(Some(self.broken(&error))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Blocked,
+            Err(error) => return Progress::Failed(self.broken(&error)),
         };
         let place = || self.forks.place();
         match heard {
-            Ok(None) => Err(None),
-            Ok(Some(pid)) => Ok(Some(pid)),
+            Ok(None) => Progress::More,
+            Ok(Some(pid)) => Progress::Answered(pid),
             Err(failure @ Failure::Closed(_)) => {
-                Err(Some(Trouble::NotReady(format!("{} is not ready: {failure}", place()))))
+                Progress::Failed(Trouble::NotReady(format!("{} is not ready: {failure}", place())))
             }
-            Err(failure) => Err(Some(Trouble::Failed(format!("{}: {failure}", place())))),
+            Err(failure) => Progress::Failed(Trouble::Failed(format!("{}: {failure}", place()))),
         }
     }
 
