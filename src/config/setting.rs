@@ -43,15 +43,6 @@ pub struct Source {
 }
 
 impl Origin {
-    /// The file and line, if it is a file.
-    #[must_use]
-    pub fn file_line(&self) -> Option<(&std::path::Path, u32)> {
-        match self {
-            Self::File { file, line } => Some((&file.path, *line)),
-            Self::CommandLine | Self::Environment(_) => None,
-        }
-    }
-
     /// The same place, as the command line of another program knows it: that file is none of those that
     /// are being read.
     pub(super) fn apart(&self) -> Self {

@@ -103,7 +103,6 @@ impl Emperor {
             let sockets: Vec<_> = listener.into_iter().chain(custody).map(AsFd::as_fd).collect();
             let custody = Custody {
                 name: OsString::from_vec(self.full_name(&record.key)),
-                file: None,
                 purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
                 on_demand: listener.is_some(),
                 in_use: record.current().is_some_and(|current| current.id != life),

@@ -59,15 +59,6 @@ pub enum Purpose {
     Check,
 }
 
-/// The vassal file as the emperor saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileId {
-    /// `st_dev`.
-    pub dev: u64,
-    /// `st_ino`.
-    pub ino: u64,
-}
-
 /// The first packet, from the emperor: sent before the stage is exec'd, so the stage never waits for it.
 ///
 /// Attached: the on-demand listener if there is one, then `listeners` listening sockets.
@@ -75,8 +66,6 @@ pub struct FileId {
 pub struct Custody {
     /// What the vassal is called in the log.
     pub name: OsString,
-    /// What the emperor saw under that name; `None` if it is no file.
-    pub file: Option<FileId>,
     /// Start, or only check.
     pub purpose: Purpose,
     /// The first attached descriptor is the on-demand listener.
@@ -232,10 +221,6 @@ impl Custody {
         let mut out = Writer::new(CUSTODY);
         let name = self.name.as_bytes();
         out.bytes(name.get(..MAX_NAME).unwrap_or(name));
-        out.byte(u8::from(self.file.is_some()));
-        let file = self.file.unwrap_or(FileId { dev: 0, ino: 0 });
-        out.long(file.dev);
-        out.long(file.ino);
         out.byte(match self.purpose {
             Purpose::Start => 0,
             Purpose::Check => 1,
@@ -260,8 +245,6 @@ impl Custody {
             return Err(Malformed("name too long"));
         }
         let name = OsString::from_vec(name.to_vec());
-        let known = fields.flag()?;
-        let file = FileId { dev: fields.long()?, ino: fields.long()? };
         let purpose = match fields.byte()? {
             0 => Purpose::Start,
             1 => Purpose::Check,
@@ -270,7 +253,7 @@ impl Custody {
         let (on_demand, in_use) = (fields.flag()?, fields.flag()?);
         let listeners = fields.listeners()?;
         fields.end()?;
-        Ok(Self { name, file: known.then_some(file), purpose, on_demand, in_use, listeners })
+        Ok(Self { name, purpose, on_demand, in_use, listeners })
     }
 
     /// How many descriptors come with this packet.
@@ -587,12 +570,10 @@ mod tests {
 
     fn custody() -> impl Strategy<Value = Custody> {
         let name = prop::collection::vec(any::<u8>(), 0..300).prop_map(OsString::from_vec);
-        let file = prop::option::of(any::<(u64, u64)>());
         let purpose = prop::sample::select(vec![Purpose::Start, Purpose::Check]);
-        (name, file, purpose, any::<[bool; 2]>(), 0u8..=16).prop_map(
-            |(name, file, purpose, [on_demand, in_use], listeners)| Custody {
+        (name, purpose, any::<[bool; 2]>(), 0u8..=16).prop_map(
+            |(name, purpose, [on_demand, in_use], listeners)| Custody {
                 name,
-                file: file.map(|(dev, ino)| FileId { dev, ino }),
                 purpose,
                 on_demand,
                 in_use,

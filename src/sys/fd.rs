@@ -112,14 +112,6 @@ pub(super) fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Res
     }
 }
 
-/// Closes the descriptor at the next exec.
-///
-/// # Errors
-/// None that can happen here.
-pub fn set_cloexec(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    change(descriptor, Flags::Descriptor, |flags| flags | libc::FD_CLOEXEC)
-}
-
 /// Keeps the descriptor over the next exec.
 ///
 /// # Errors
@@ -304,8 +296,6 @@ mod tests {
         assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
         clear_cloexec(null.as_fd()).unwrap();
         assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, 0);
-        set_cloexec(null.as_fd()).unwrap();
-        assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
         clear_nonblocking(null.as_fd()).unwrap();
         assert_eq!(flags(libc::F_GETFL) & libc::O_NONBLOCK, 0);
         set_nonblocking(null.as_fd()).unwrap();

@@ -37,8 +37,6 @@ impl Mask {
     pub const DELETE_SELF: Self = Self(libc::IN_DELETE_SELF);
     /// The watched object was moved.
     pub const MOVE_SELF: Self = Self(libc::IN_MOVE_SELF);
-    /// The file system of the watched object was unmounted; [`Mask::IGNORED`] follows.
-    pub const UNMOUNT: Self = Self(libc::IN_UNMOUNT);
     /// The queue was full and events are lost; the watch of this event is -1.
     pub const OVERFLOW: Self = Self(libc::IN_Q_OVERFLOW);
     /// The watch has ended; its number is not used again.

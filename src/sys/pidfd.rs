@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::process::{self, Ended, Pid, Reap};
 use super::signal::Signal;
-use super::{check, check_long, fd};
+use super::{check, check_long};
 
 /// Who a process is, asked through its handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,18 +146,13 @@ fn numbers(text: &[u8], key: &str) -> Option<[Option<u32>; 2]> {
     Some([next(), next()])
 }
 
-/// Whether the process has exited (it may be a zombie still), without being its parent.
-///
-/// # Errors
-/// `ENOMEM`.
-pub fn has_exited(process: BorrowedFd<'_>) -> io::Result<bool> {
-    let [readable] = fd::wait_readable([process], Some(std::time::Duration::ZERO))?;
-    Ok(readable)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn has_exited(process: BorrowedFd<'_>) -> bool {
+        crate::sys::fd::wait_readable([process], Some(std::time::Duration::ZERO)).unwrap() == [true]
+    }
 
     fn sleeper() -> (Pid, OwnedFd) {
         let pid = process::fork(|| {
@@ -194,7 +189,7 @@ mod tests {
         let _alone = crate::sys::forks::alone();
         let (_, handle) = sleeper();
         assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), None);
-        assert!(!has_exited(handle.as_fd()).unwrap());
+        assert!(!has_exited(handle.as_fd()));
         send(handle.as_fd(), Signal::KILL).unwrap();
         let peeked = loop {
             if let Some(ended) = wait(handle.as_fd(), Reap::Peek).unwrap() {
@@ -202,7 +197,7 @@ mod tests {
             }
         };
         assert_eq!(peeked, Ended::Killed { signal: Signal::KILL, core: false });
-        assert!(has_exited(handle.as_fd()).unwrap());
+        assert!(has_exited(handle.as_fd()));
         assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), Some(peeked));
         let refused = wait(handle.as_fd(), Reap::Take).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::ECHILD));
@@ -213,7 +208,7 @@ mod tests {
     #[test]
     fn the_parent_and_nobody_else_is_opened_as_the_parent() {
         let parent = std::os::unix::process::parent_id();
-        assert!(!has_exited(open_parent(parent).unwrap().as_fd()).unwrap());
+        assert!(!has_exited(open_parent(parent).unwrap().as_fd()));
         for other in [0, std::process::id(), u32::MAX] {
             assert_eq!(open_parent(other).unwrap_err().raw_os_error(), Some(libc::ESRCH));
         }

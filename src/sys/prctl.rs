@@ -27,23 +27,6 @@ pub fn become_subreaper() -> io::Result<()> {
     set(libc::PR_SET_CHILD_SUBREAPER, 1)
 }
 
-/// Forbids others of the same uid to trace this process or read its memory, until the next exec.
-///
-/// # Errors
-/// None that can happen here.
-pub fn set_undumpable() -> io::Result<()> {
-    set(libc::PR_SET_DUMPABLE, 0)
-}
-
-/// Gives up for ever, with all descendants, to gain privileges by an exec (set-user-ID, file
-/// capabilities).
-///
-/// # Errors
-/// None that can happen here.
-pub fn set_no_new_privileges() -> io::Result<()> {
-    set(libc::PR_SET_NO_NEW_PRIVS, 1)
-}
-
 fn set(what: c_int, value: c_ulong) -> io::Result<()> {
     let none: c_ulong = 0;
     // SAFETY: the callers above pass only requests that take a number and touch no memory; the

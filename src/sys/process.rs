@@ -7,7 +7,6 @@
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::io;
 use std::num::NonZeroI32;
-use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -201,15 +200,6 @@ pub fn new_own_group() -> io::Result<()> {
 pub fn new_group_of(child: Pid) -> io::Result<()> {
     // SAFETY: two integers go in.
     check(unsafe { libc::setpgid(child.get(), child.get()) }).map(drop)
-}
-
-/// The group of a process.
-///
-/// # Errors
-/// `ESRCH` if there is no such process.
-pub fn group_of(pid: Pid) -> io::Result<i32> {
-    // SAFETY: an integer goes in, an integer comes back.
-    check(unsafe { libc::getpgid(pid.get()) })
 }
 
 /// The session of a process.
@@ -486,15 +476,6 @@ pub fn check_executable(path: &CStr) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::from_raw_os_error(libc::EACCES)),
     }
-}
-
-/// Changes the working directory to an open one.
-///
-/// # Errors
-/// `ENOTDIR`, `EACCES`.
-pub fn chdir_to(directory: impl AsFd) -> io::Result<()> {
-    // SAFETY: an open descriptor's number goes in.
-    check(unsafe { libc::fchdir(directory.as_fd().as_raw_fd()) }).map(drop)
 }
 
 /// Sets the mask of permissions that new files do not get; returns the old one.
