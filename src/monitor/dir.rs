@@ -312,6 +312,9 @@ impl Dir {
         if let Some(error) = self.eyes.refusal(&mut self.files.trails) {
             self.go_blind(&error, turn);
         }
+        if let Some(what) = self.files.strangers.tell() {
+            self.say(Level::Warning, &what, turn);
+        }
         let is_due = self.blind.is_some() || !self.freq.is_zero();
         self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(turn.now + self.period()));
         let is_behind = !self.news.is_empty() || self.files.is_scanning();
@@ -338,7 +341,7 @@ impl Monitor for Dir {
 
     fn deadline(&self) -> Option<Instant> {
         let again = self.trouble.as_ref().map(|trouble| trouble.again.due);
-        [self.behind_since, self.files.waits.next(), self.rescan_at, again, self.grace_ends()]
+        [self.behind_since, self.files.next(), self.rescan_at, again, self.grace_ends()]
             .into_iter()
             .flatten()
             .min()
@@ -367,7 +370,7 @@ impl Monitor for Dir {
         }
         // What was told comes before what was waited for: it may be that somebody writes again.
         if self.news.is_empty()
-            && is_due(self.files.waits.next())
+            && is_due(self.files.next())
             && let Some(at) = self.enter(turn)
         {
             let missed = self.files.expire(at.as_fd(), turn);

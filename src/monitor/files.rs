@@ -10,6 +10,7 @@ use super::eyes::News;
 use super::filter::{Filter, Name};
 use super::look::Seen;
 use super::marks::Mark;
+use super::strangers::Strangers;
 use super::trail::Trails;
 use super::waits::{SETTLED, VANISHED, Wait, Waits, Why};
 use super::{File, Out, Stamp, What};
@@ -63,6 +64,7 @@ pub(super) struct Files {
     writer_silent: Duration,
     known: BTreeMap<Box<OsStr>, Box<Known>>,
     /// The vassals whose address file has vanished, since when.
+    pub(super) strangers: Strangers,
     pub(super) without_address: HashMap<OsString, Instant>,
     /// What a scan has not come to yet, and why a difference there would matter.
     unseen: VecDeque<OsString>,
@@ -72,7 +74,7 @@ pub(super) struct Files {
 impl Files {
     /// Nothing is known yet. `writer_silent` is how long a silent writer is waited for.
     pub(super) fn new(filter: Filter, links: Links, writer_silent: Duration) -> Self {
-        let (trails, waits, known, without_address, unseen) = Default::default();
+        let (trails, waits, known, strangers, without_address, unseen) = Default::default();
         let unseen_why = Why::Settle;
         Self {
             trails,
@@ -81,6 +83,7 @@ impl Files {
             links,
             writer_silent,
             known,
+            strangers,
             without_address,
             unseen,
             unseen_why,
@@ -95,7 +98,14 @@ impl Files {
     /// See [`super::Monitor::refused`].
     pub(super) fn refused(&self) -> Vec<(&OsStr, &str)> {
         let refused = self.known.iter().filter(|(_, known)| known.file.is_none());
-        refused.filter_map(|(name, known)| Some((&**name, known.complaint.as_deref()?))).collect()
+        let refused =
+            refused.filter_map(|(name, known)| Some((&**name, known.complaint.as_deref()?)));
+        refused.chain(self.strangers.refused()).collect()
+    }
+
+    /// When [`Files::expire`] is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        [self.waits.next(), self.strangers.next()].into_iter().flatten().min()
     }
 
     /// Whether a scan is not over yet.
@@ -113,6 +123,7 @@ impl Files {
     pub(super) fn lose_all(&mut self, turn: &mut Turn<'_>) {
         self.forget_plans();
         self.without_address.clear();
+        self.strangers.clear();
         for (name, known) in std::mem::take(&mut self.known) {
             self.trails.assign(&name, Vec::new());
             if known.file.is_some() {
@@ -135,6 +146,7 @@ impl Files {
                         self.react_to_companion(at, (&name, vassal), mark, turn);
                     }
                     Name::Vassal | Name::Refused(_) => self.react_to(at, &name, mark, turn),
+                    Name::Stranger => self.strangers.note(&name, mark, turn.now),
                     Name::Other => {}
                 }
             } else {
@@ -243,6 +255,7 @@ impl Files {
     pub(super) fn expire(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) -> Vec<OsString> {
         let mut missed = Vec::new();
         let start = self.trails.effort();
+        self.strangers.expire(at, turn.now);
         for (name, wait) in self.waits.due(turn.now) {
             if self.trails.effort_since(start) >= MOST_EFFORT {
                 self.waits.put_back(name, wait);
@@ -276,8 +289,21 @@ impl Files {
         turn: &mut Turn<'_>,
     ) -> io::Result<()> {
         let filter = &self.filter;
-        let is_ours = |name: &OsStr| matches!(filter.judge(name), Name::Vassal | Name::Refused(_));
-        let mut names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
+        let is_ours =
+            |name: &OsStr| !matches!(filter.judge(name), Name::Companion(_) | Name::Other);
+        let names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
+        self.strangers.keep(&names);
+        let is_stranger = |name: &OsString| self.filter.judge(name) == Name::Stranger;
+        let (strangers, mut names): (BTreeSet<_>, BTreeSet<_>) =
+            names.into_iter().partition(is_stranger);
+        for name in strangers {
+            match scan {
+                Scan::First => self.strangers.look(at, &name),
+                Scan::Arrival | Scan::Blind | Scan::Check => {
+                    self.strangers.note(&name, Mark::Check, turn.now);
+                }
+            }
+        }
         names.extend(self.known.keys().map(|name| name.to_os_string()));
         let is_arriving = self.is_scanning() && self.unseen_why == Why::Arrived;
         self.unseen.clear();

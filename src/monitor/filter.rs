@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use super::strangers;
+
 /// The endings of vassal files; more can be added by option.
 const ENDINGS: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".js", ".json"];
 
@@ -18,6 +20,8 @@ pub(super) enum Name<'a> {
     Refused(&'static str),
     /// The on-demand address of this vassal.
     Companion(&'a OsStr),
+    /// Somebody may take it for a vassal, but its name does not end like that of one.
+    Stranger,
     /// Nothing of ours.
     Other,
 }
@@ -39,15 +43,23 @@ impl Filter {
         }
     }
 
-    /// Says what a name means. A name that is both is a vassal.
+    /// Says what a name means. A name that is both is a vassal; a hidden one is nothing, as tools write under
+    /// such names what is not complete yet.
     pub(super) fn judge<'a>(&self, name: &'a OsStr) -> Name<'a> {
+        if name.as_bytes().starts_with(b".") {
+            return Name::Other;
+        }
         if self.ends_like_a_vassal(name) {
             return fault_of(name).map_or(Name::Vassal, Name::Refused);
         }
-        let Some(ending) = &self.companion else { return Name::Other };
-        match name.as_bytes().strip_suffix(ending.as_bytes()).map(OsStr::from_bytes) {
-            Some(vassal) if self.ends_like_a_vassal(vassal) => Name::Companion(vassal),
-            _ => Name::Other,
+        let ending = self.companion.as_ref().map(|ending| ending.as_bytes());
+        match ending.and_then(|ending| name.as_bytes().strip_suffix(ending)) {
+            Some(vassal) if self.ends_like_a_vassal(OsStr::from_bytes(vassal)) => {
+                Name::Companion(OsStr::from_bytes(vassal))
+            }
+            Some(_) => Name::Other,
+            None if strangers::is_left_alone(name) => Name::Other,
+            None => Name::Stranger,
         }
     }
 
@@ -89,20 +101,24 @@ mod tests {
 
     #[test]
     fn vassals_are_told_by_their_endings() {
-        for name in [
-            "a.ini",
-            "a.xml",
-            "a.yml",
-            "a.yaml",
-            "a.js",
-            "a.json",
-            "a.conf",
-            ".ini",
-            "-a b%'\".ini",
-        ] {
+        for name in
+            ["a.ini", "a.xml", "a.yml", "a.yaml", "a.js", "a.json", "a.conf", "-a b%'\".ini"]
+        {
             assert_eq!(judge(name.as_bytes()), Name::Vassal, "{name}");
         }
-        for name in ["a.skel", "a.ini~", "a.INI", "ini", "a.ini.bak", "socket", ".socket"] {
+        for name in ["a.skel", "a.ini~", "a.ini.bak", "a.ini.dpkg-new", "README", "x.socket"] {
+            assert_eq!(judge(name.as_bytes()), Name::Other, "{name}");
+        }
+        for name in ["a.INI", "ini", "socket", "a.cfg", "a.ini.txt2", "a"] {
+            assert_eq!(judge(name.as_bytes()), Name::Stranger, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_hidden_name_is_nothing() {
+        for name in
+            [".ini", ".a.ini", ".a.ini.swp", ".a.ini.socket", ".ansible_tmp7x9a.ini", ".conf"]
+        {
             assert_eq!(judge(name.as_bytes()), Name::Other, "{name}");
         }
     }

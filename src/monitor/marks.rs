@@ -83,14 +83,15 @@ pub(super) struct Reader {
 impl Reader {
     /// Takes in one event about an entry of the directory.
     pub(super) fn note(&mut self, event: &Event<'_>, filter: &Filter, marks: &mut Marks) {
-        let is_ours = filter.judge(event.name) != Name::Other;
+        let name = filter.judge(event.name);
+        let is_ours = !matches!(name, Name::Other | Name::Stranger);
         if event.mask.has(Mask::MOVED_TO) {
             let first_half = self.moved.take().filter(|(cookie, _)| *cookie == event.cookie);
             if let Some((_, from)) = first_half.filter(|_| is_ours) {
                 marks.add(&from, Mark::Renamed);
             }
         }
-        if !is_ours {
+        if name == Name::Other {
             return;
         }
         if event.mask.has(Mask::MOVED_FROM) {

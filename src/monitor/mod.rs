@@ -11,6 +11,7 @@ mod filter;
 mod look;
 mod marks;
 mod ondemand;
+mod strangers;
 mod trail;
 mod waits;
 mod watches;

@@ -418,7 +418,7 @@ fn many_touches_are_one_change() {
 #[test]
 fn names_may_be_any_bytes_but_control_characters() {
     let mut world = World::new();
-    let odd = ["-a.ini", "a b.ini", "%n.ini", "a'\"$(x).ini", "ä.ini", "a:zerg.ini", ".ini"];
+    let odd = ["-a.ini", "a b.ini", "%n.ini", "a'\"$(x).ini", "ä.ini", "a:zerg.ini"];
     for name in odd {
         world.put(name, "");
     }
@@ -510,4 +510,89 @@ fn a_thousand_files_are_found_at_the_first_look() {
     world.put("new.ini", "");
     world.read();
     assert_eq!(world.told(), ["found new.ini"]);
+}
+
+#[test]
+fn a_hidden_file_is_never_a_vassal_and_nothing_is_said_of_it() {
+    let mut world = World::with(|at| fs::write(at.join(".left.ini"), "").unwrap(), |_| {});
+    world.write(".ansible_tmp7x9aw.ini", "half");
+    fs::rename(world.at(".ansible_tmp7x9aw.ini"), world.at("w.ini")).unwrap();
+    assert_eq!(world.tells(), ["found w.ini"]);
+    world.write(".ansible_tmpb2w.ini", "half");
+    fs::rename(world.at(".ansible_tmpb2w.ini"), world.at("w.ini")).unwrap();
+    assert_eq!(world.tells(), ["changed w.ini"]);
+    fs::rename(world.at("w.ini"), world.at(".w.ini")).unwrap();
+    assert_eq!(world.tells(), ["lost w.ini"]);
+    assert_eq!((world.notices.as_slice(), world.monitor.refused()), (&[][..], vec![]));
+}
+
+#[test]
+fn a_file_that_is_not_taken_is_named_once_and_refused() {
+    let mut world = World::with(
+        |at| {
+            for name in
+                ["blog.conf", "UPPER.INI", "plain", "a.ini", "a.ini.socket", "a.ini.dpkg-old"]
+            {
+                fs::write(at.join(name), "").unwrap();
+            }
+            for name in ["README.rst", "b.ini~", "uwsgi.log", "#c.ini#", ".hidden"] {
+                fs::write(at.join(name), "").unwrap();
+            }
+            fs::create_dir(at.join("folder")).unwrap();
+        },
+        |_| {},
+    );
+    assert_eq!(world.told(), ["found a.ini"]);
+    let refused = |world: &World| -> Vec<_> {
+        world
+            .monitor
+            .refused()
+            .iter()
+            .map(|(name, _)| name.to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(refused(&world), ["UPPER.INI", "blog.conf", "plain"]);
+    assert_eq!(world.notices.len(), 1, "{:?}", world.notices);
+    assert!(world.notices[0].contains(r#""UPPER.INI", "blog.conf", "plain" are not taken"#));
+    assert!(!world.is_woken(Duration::ZERO));
+    assert_eq!(world.monitor.deadline(), None);
+    world.write("blog.conf", "again");
+    world.rescan();
+    assert_eq!(world.tells(), NOTHING);
+    assert_eq!(world.notices.len(), 1, "{:?}", world.notices);
+    fs::rename(world.at("blog.conf"), world.at("blog.ini")).unwrap();
+    assert_eq!(world.tells(), ["found blog.ini"]);
+    fs::remove_file(world.at("plain")).unwrap();
+    world.settle();
+    assert_eq!(refused(&world), ["UPPER.INI"]);
+    world.put("late.cfg", "");
+    world.settle();
+    assert_eq!(refused(&world), ["UPPER.INI", "late.cfg"]);
+    assert_eq!(world.notices_with(r#""late.cfg" is not taken"#), 1, "{:?}", world.notices);
+}
+
+#[test]
+fn a_temporary_file_without_an_ending_is_not_worth_a_word() {
+    let mut world = World::new();
+    world.put("a.ini", "");
+    assert_eq!(world.tells(), ["found a.ini"]);
+    // As sed -i and rsync --inplace's neighbours do it.
+    world.write("sedX1b2c3", "new text");
+    world.read();
+    world.pass(Duration::from_secs(1));
+    world.expire();
+    fs::rename(world.at("sedX1b2c3"), world.at("a.ini")).unwrap();
+    assert_eq!(world.tells(), ["changed a.ini"]);
+    assert_eq!((world.notices.as_slice(), world.monitor.refused()), (&[][..], vec![]));
+}
+
+#[test]
+fn a_vassal_that_is_renamed_to_a_backup_without_a_known_ending_has_its_time_to_be_written_anew() {
+    let mut world = World::new();
+    world.put("a.ini", "old");
+    assert_eq!(world.tells(), ["found a.ini"]);
+    fs::rename(world.at("a.ini"), world.at("a.ini.20261130")).unwrap();
+    world.read();
+    world.write("a.ini", "newer");
+    assert_eq!(world.tells(), ["changed a.ini"]);
 }
