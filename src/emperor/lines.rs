@@ -70,6 +70,9 @@ impl fmt::Display for Line<'_> {
                 }
                 ReloadWay::Replacement => f.write_str("is being replaced on its own listeners"),
                 ReloadWay::Restart => f.write_str("is restarted if its new file is good"),
+                ReloadWay::Anew => {
+                    f.write_str("is restarted: its file starts something else than what runs")
+                }
             },
             Note::Replaced { pid } => write!(f, "is replaced by pid {pid}"),
             Note::ReplacementFailed { why } => {

@@ -12,7 +12,9 @@ use crate::proto::emperor::FromVassal;
 use crate::proto::status::{Custody, FromStage, MAX_PACKET, Purpose};
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
-use crate::state::{Channel, Event, Exit, LifeEvent, LifeId, Order, Role, Said, StopTo, VassalId};
+use crate::state::{
+    Channel, Event, Exit, Fingerprint, LifeEvent, LifeId, Order, Role, Said, StopTo, VassalId,
+};
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd, scm, socket};
@@ -223,7 +225,7 @@ impl Emperor {
                     process.custody = listeners;
                 }
                 self.watch_notify(life, notify.flatten());
-                LifeEvent::Verdict(settings)
+                LifeEvent::Verdict(settings, Fingerprint(told.fingerprint))
             }
             Ok(FromStage::Error(fault)) => {
                 for more in &fault.more {

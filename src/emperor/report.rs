@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::state::life::{Life, Phase as LifePhase};
 use crate::state::report::{BlacklistEntry, Refused, Report, VassalReport};
-use crate::state::vassal::{Phase, Vassal, Why};
+use crate::state::stale::Stale;
+use crate::state::vassal::{Hold, Phase, Vassal, Why};
 
 use super::Emperor;
 
@@ -121,6 +122,7 @@ impl Emperor {
             next_start_ms: self.realm.next_start(vassal).map(until),
             last_exit: history.last_exit,
             last_error: history.last_error.clone(),
+            stale: vassal.stale().map(|stale| stale_reason(vassal, stale)),
             starts: u64::from(history.starts),
             deaths: u64::from(history.deaths),
             other_pid: vassal.other().and_then(|life| life.pid),
@@ -173,6 +175,24 @@ pub(super) fn uwsgi_status(vassal: &Vassal) -> u8 {
     u8::from(matches!(vassal.phase, Phase::Stopping { .. }))
 }
 
+/// Why what runs may not be what its file says.
+fn stale_reason(vassal: &Vassal, stale: Stale<'_>) -> String {
+    match stale {
+        Stale::Refused(why) => format!("its file has changed, and cannot be started: {why}"),
+        Stale::Address(why) => {
+            format!("its file has changed, and its address cannot be read: {why}")
+        }
+        Stale::Waits(hold) => {
+            format!("its file has changed, and what is to read it is held: {}", why(vassal, hold))
+        }
+        Stale::Next => "its file has changed: it is being read, or started".to_owned(),
+        Stale::Old => {
+            "its file has changed: it is read when the process before this one has ended".to_owned()
+        }
+        Stale::Changed => "its file has changed".to_owned(),
+    }
+}
+
 /// Why a vassal does not run, or what its replacement waits for.
 pub(super) fn reason(vassal: &Vassal) -> Option<String> {
     let hold = match &vassal.phase {
@@ -184,7 +204,11 @@ pub(super) fn reason(vassal: &Vassal) -> Option<String> {
         | Phase::Retiring { .. }
         | Phase::Stopping { .. } => return None,
     };
-    Some(match &hold.why {
+    Some(why(vassal, hold))
+}
+
+fn why(vassal: &Vassal, hold: &Hold) -> String {
+    match &hold.why {
         Why::Throttle => "throttled: too many starts in one second".to_owned(),
         Why::Budget => "waits for its turn to start".to_owned(),
         Why::Penalty => format!("blacklisted after {} deaths", vassal.penalty.deaths()),
@@ -193,5 +217,5 @@ pub(super) fn reason(vassal: &Vassal) -> Option<String> {
         Why::Base(why) => format!("waits for its base: {why}"),
         Why::Pace => "its last process has ended at once".to_owned(),
         Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
-    })
+    }
 }

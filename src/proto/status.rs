@@ -128,6 +128,8 @@ pub struct ExecSettings {
     pub listeners: u8,
     /// Who is sent these signals.
     pub stop_to: StopTo,
+    /// Of all that the exec fixes: a file with the same one would start the same.
+    pub fingerprint: u64,
     /// The program, for the log.
     pub argv0: String,
     /// What the administrator should know of this start, at most [`MAX_LINES`].
@@ -339,6 +341,7 @@ fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
         StopTo::Main => 1,
         StopTo::Group => 2,
     });
+    out.long(settings.fingerprint);
     out.text(&settings.argv0, MAX_ARGV0);
     out.lines(&settings.warnings);
     out.0
@@ -367,6 +370,7 @@ fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecSettings, Malformed> {
             2 => StopTo::Group,
             _ => return Err(Malformed("unknown target of signals")),
         },
+        fingerprint: fields.long()?,
         argv0: fields.text(MAX_ARGV0)?,
         warnings: fields.lines()?,
     })
@@ -523,11 +527,21 @@ mod tests {
             any::<bool>(),
             durations,
             0u8..=16,
+            any::<u64>(),
             "\\PC{0,60}",
             lines,
         )
             .prop_map(
-                |(signals, (restart, stop_to), notify, durations, listeners, argv0, warnings)| {
+                |(
+                    signals,
+                    (restart, stop_to),
+                    notify,
+                    durations,
+                    listeners,
+                    fingerprint,
+                    argv0,
+                    warnings,
+                )| {
                     ExecSettings {
                         stop_signal: signals[0],
                         reload_signal: signals[1],
@@ -540,6 +554,7 @@ mod tests {
                         start_timeout: durations.3,
                         listeners,
                         stop_to,
+                        fingerprint,
                         argv0,
                         warnings,
                     }
@@ -646,7 +661,7 @@ mod tests {
         assert_eq!(FromStage::decode(&packet), Err(Malformed("too many sockets")));
         let settings = ExecSettings { argv0: "x".into(), ..good };
         let mut packet = FromStage::Exec(settings).encode();
-        packet[43] = 0xff; // the x
+        packet[51] = 0xff; // the x
         let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
         assert_eq!(read.argv0, "\u{fffd}");
     }

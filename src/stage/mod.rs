@@ -9,6 +9,7 @@
 pub mod environment;
 pub mod failure;
 pub mod files;
+mod fingerprint;
 pub mod line;
 pub mod patch;
 pub mod privileges;
@@ -166,7 +167,8 @@ fn govern(
         return Err(Failure::new(Step::Read, message));
     }
     let argv0 = "liege".to_owned();
-    line.verdict(ExecSettings { argv0, ..ExecSettings::default() }, &[])?;
+    let fingerprint = fingerprint::of_emperor(resolved, &start);
+    line.verdict(ExecSettings { argv0, fingerprint, ..ExecSettings::default() }, &[])?;
     if given.purpose == Purpose::Check {
         return Ok(Outcome::Ended(0));
     }
@@ -232,18 +234,20 @@ fn identities(
 /// Gives the verdict without doing anything: but for what only this process sees, its user and its
 /// directory, from where the program is looked up.
 fn check(line: &Line, start: Start, ready: Ready) -> Result<u8, Failure> {
+    let fingerprint = fingerprint::of_program(&ready, &start);
     let Ready { config, program, wanted, warnings, .. } = ready;
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
     let env = environment::build(start.env, &Told::default(), &config.env);
     program.look_up(&env).map_err(|error| not_executed(&config, &program, &error))?;
     let settings = settings::exec_settings(&config, &program, warnings);
-    line.verdict(ExecSettings { notify: false, ..settings }, &[])?;
+    line.verdict(ExecSettings { notify: false, fingerprint, ..settings }, &[])?;
     Ok(0)
 }
 
 /// Does it: from here on every step changes something.
 fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8, Failure> {
+    let fingerprint = fingerprint::of_program(&ready, &start);
     let Ready { config, program, wanted, owner, mut warnings } = ready;
     files::umask(&config);
     files::log(&config)?;
@@ -274,6 +278,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     }
     let mut fds = sockets.custody();
     let mut settings = settings::exec_settings(&config, &program, warnings);
+    settings.fingerprint = fingerprint;
     settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
     fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
     line.verdict(settings, &fds)?;

@@ -11,7 +11,7 @@ use super::patch::Program;
 pub const SHELL_STAYS: &str = "a shell runs the program and may stay as its parent: signals reach both, but \
      LISTEN_PID is the shell's; begin the text with exec";
 
-/// The settings; sockets are counted by whoever attaches them.
+/// The settings; sockets are counted by whoever attaches them, and the fingerprint is added with them.
 pub fn exec_settings(
     config: &VassalConfig,
     program: &Program,
@@ -37,6 +37,7 @@ pub fn exec_settings(
         ready_after: config.ready_after,
         start_timeout: config.start_timeout,
         listeners: 0,
+        fingerprint: 0,
         argv0: program.name(),
         warnings,
     }

@@ -2,7 +2,7 @@
 
 use super::life::Overdue;
 use super::vassal::{Phase, Then, Turn, Vassal};
-use super::{Effect, LifeId, Note};
+use super::{Effect, LifeId, Note, Role};
 
 impl Vassal {
     /// Serves every deadline that has passed.
@@ -112,16 +112,21 @@ impl Vassal {
 
     fn beat_missing(&mut self, id: LifeId, turn: &mut Turn<'_>) {
         self.note(Note::Silent, turn);
-        if matches!(self.phase, Phase::Replacing { .. }) {
+        // A check of the file is no second life that could go on alone.
+        if matches!(&self.phase, Phase::Replacing { next, .. } if next.role == Role::Vassal) {
             return self.too_late(id, "no heartbeat", turn);
         }
         if let Some(life) = self.life_mut(id) {
             life.expect_word(turn.now, turn.rules);
         }
         self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Running { mut current, due } if current.reloads_in_place() => {
+                self.reload_in_place(&mut current, turn);
+                Phase::Running { current, due }
+            }
             Phase::Running { current, due: _ } => self.reload(current, turn),
             Phase::Retiring { mut current, old, reload } => {
-                let told = current.spoke || current.settings.reload_signal.is_some();
+                let told = current.reloads_in_place();
                 if told {
                     self.reload_in_place(&mut current, turn);
                 }

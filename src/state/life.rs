@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Channel, Effect, Exit, LifeId, Order, Role, Rules, Said, Settings};
+use super::{Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, Said, Settings};
 
 /// Where a life is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub enum Phase {
 /// What a running life is watched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
-    /// The start timeout after its program began.
-    announce_by: Instant,
+    /// Its program began.
+    since: Instant,
     /// Nothing once it has settled, as most have.
     due: Option<Box<Due>>,
 }
@@ -129,6 +129,10 @@ pub struct Life {
     pub born: Instant,
     /// What its stage has told of it.
     pub settings: Rc<Settings>,
+    /// Of its start, as far as a stage has told.
+    pub fingerprint: Fingerprint,
+    /// The last edition of its file that it is known to be as good as.
+    pub edition: u32,
     /// The stage has given its verdict; true from the start where none runs.
     pub verdict: bool,
     /// Why its start has failed.
@@ -166,6 +170,8 @@ impl Life {
             phase: Phase::Starting { deadline: now + rules.stage_timeout },
             born: now,
             settings: Rc::clone(&rules.settings),
+            fingerprint: Fingerprint::default(),
+            edition: 0,
             verdict: !rules.stage,
             failed: None,
             spoke: false,
@@ -249,17 +255,54 @@ impl Life {
     pub fn run(&mut self, now: Instant, rules: &Rules) {
         let settings = &self.settings;
         let silent = !settings.notify;
-        let start_timeout = settings.start_timeout.unwrap_or(rules.start_timeout);
         let watchdog = settings.heartbeat.filter(|_| settings.notify);
         let due = Due {
-            accepting_at: silent.then(|| now + settings.ready_after.unwrap_or(rules.ready_after)),
-            loyal_at: silent.then(|| now + settings.loyal_after.unwrap_or(rules.loyal_after)),
-            ready_by: settings.notify.then(|| now + start_timeout),
+            accepting_at: silent.then(|| now + self.ready_after(rules)),
+            loyal_at: silent.then(|| now + self.loyal_after(rules)),
+            ready_by: settings.notify.then(|| now + self.start_timeout(rules)),
             beat_by: watchdog.map(|period| now + period + rules.required_heartbeat),
             word_by: None,
         };
-        let announce_by = now + start_timeout;
-        self.phase = Phase::Running(Watch { announce_by, due: Some(Box::new(due)) });
+        self.phase = Phase::Running(Watch { since: now, due: Some(Box::new(due)) });
+    }
+
+    fn ready_after(&self, rules: &Rules) -> Duration {
+        self.settings.ready_after.unwrap_or(rules.ready_after)
+    }
+
+    fn loyal_after(&self, rules: &Rules) -> Duration {
+        self.settings.loyal_after.unwrap_or(rules.loyal_after)
+    }
+
+    fn start_timeout(&self, rules: &Rules) -> Duration {
+        self.settings.start_timeout.unwrap_or(rules.start_timeout)
+    }
+
+    /// Obeys what a newer file, which would start the same, says about its running. What its own exec has
+    /// fixed stays: its listeners, and whether it has a notify socket.
+    pub fn obey(&mut self, told: &Settings, rules: &Rules) {
+        let own = &self.settings;
+        let (notify, heartbeat, listeners) = (own.notify, own.heartbeat, own.listeners);
+        let settings = Settings { notify, heartbeat, listeners, ..told.clone() };
+        if settings == **own {
+            return;
+        }
+        self.settings = Rc::new(settings);
+        let (ready, loyal, start) =
+            (self.ready_after(rules), self.loyal_after(rules), self.start_timeout(rules));
+        if let Phase::Running(watch) = &mut self.phase {
+            let since = watch.since;
+            watch.change(|due| {
+                due.accepting_at = due.accepting_at.map(|_| since + ready);
+                due.loyal_at = due.loyal_at.map(|_| since + loyal);
+                due.ready_by = due.ready_by.map(|_| since + start);
+            });
+        }
+    }
+
+    /// Can be told to reload without an exec of ours.
+    pub fn reloads_in_place(&self) -> bool {
+        self.spoke || self.settings.reload_signal.is_some()
     }
 
     /// Takes a word of the program; true if it changes what is known of it.
@@ -296,9 +339,10 @@ impl Life {
     }
 
     /// A speaker that is to replace another must say that it is accepting.
-    pub fn expect_accepting(&mut self) {
+    pub fn expect_accepting(&mut self, rules: &Rules) {
+        let limit = self.start_timeout(rules);
         if let Phase::Running(watch) = &mut self.phase {
-            let announce_by = watch.announce_by;
+            let announce_by = watch.since + limit;
             watch.change(|due| due.ready_by = due.ready_by.or(Some(announce_by)));
         }
     }

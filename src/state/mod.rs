@@ -14,7 +14,9 @@ pub mod hooks;
 pub mod life;
 pub mod penalty;
 pub mod realm;
+mod reload;
 pub mod report;
+pub mod stale;
 pub mod table;
 pub mod throttle;
 pub mod timers;
@@ -30,6 +32,10 @@ pub struct LifeId(pub u64);
 /// One vassal file from found to gone; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VassalId(pub u64);
+
+/// Of all that the exec of a program has fixed: a file with the same one would start the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint(pub u64);
 
 /// Which monitor found a vassal: its place on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -294,7 +300,7 @@ pub enum LifeEvent {
     /// It is: this life has the process of this number, which is for eyes only.
     Adopted(i32),
     /// The stage has prepared everything.
-    Verdict(Settings),
+    Verdict(Settings, Fingerprint),
     /// The start has failed for this reason; the process is about to end.
     StartFailed(String),
     /// End-of-file on the status socket.
@@ -521,4 +527,6 @@ pub enum ReloadWay {
     Replacement,
     /// Its file is checked, then it is stopped and started.
     Restart,
+    /// The same, and it is known to be good, and that it starts something else.
+    Anew,
 }

@@ -195,7 +195,7 @@ impl Realm {
         );
         let decided = matches!(
             event,
-            LifeEvent::Verdict(_)
+            LifeEvent::Verdict(..)
                 | LifeEvent::StartFailed(_)
                 | LifeEvent::StatusClosed
                 | LifeEvent::Adopted(_)

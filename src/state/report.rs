@@ -114,6 +114,8 @@ pub struct VassalReport {
     pub last_exit: Option<Exit>,
     /// What went wrong last, with step and place; gone when it runs again.
     pub last_error: Option<String>,
+    /// Why what runs may not be what its file says, if that is so.
+    pub stale: Option<String>,
     /// The base it was, or is to be, forked from.
     pub base: Option<Vec<u8>>,
     /// Of the code that the base holds.

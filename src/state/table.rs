@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::life::Life;
 use super::throttle::Ticket;
 use super::vassal::{Hold, Lane, PACE, Phase, Then, Turn, Vassal, Why, running};
-use super::{Channel, Effect, Exit, File, LifeEvent, LifeId, Note, Role, Said, Settings};
+use super::{
+    Channel, Effect, Exit, File, Fingerprint, LifeEvent, LifeId, Note, Role, Said, Settings,
+};
 
 /// First and longest pause between two tries to bind.
 const BIND_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
@@ -229,8 +231,8 @@ impl Vassal {
                 let id = life.id;
                 (Phase::Starting(life), Some(id))
             }
-            Phase::Running { current, due: _ } => {
-                let role = if self.has_custody(&current) { Role::Vassal } else { Role::Check };
+            Phase::Running { current, due } => {
+                let role = due.map_or(Role::Check, |due| due.role);
                 let next = self.spawn(role, turn);
                 let id = next.id;
                 (Phase::Replacing { current, next, again: false }, Some(id))
@@ -256,7 +258,7 @@ impl Vassal {
             LifeEvent::Unreachable => self.unreachable(id, turn),
             LifeEvent::Answered => self.answered(id, turn),
             LifeEvent::Adopted(pid) => self.adopted(id, pid, turn),
-            LifeEvent::Verdict(settings) => self.verdict(id, settings),
+            LifeEvent::Verdict(settings, print) => self.verdict(id, settings, print, turn),
             LifeEvent::StartFailed(why) => self.start_failed(id, why, turn),
             LifeEvent::StatusClosed => self.status_closed(id, turn),
             LifeEvent::Said(said, channel) => self.said(id, said, channel, turn),
@@ -265,13 +267,27 @@ impl Vassal {
         }
     }
 
-    fn verdict(&mut self, id: LifeId, settings: Settings) {
+    fn verdict(
+        &mut self,
+        id: LifeId,
+        settings: Settings,
+        fingerprint: Fingerprint,
+        turn: &mut Turn<'_>,
+    ) {
         self.resource_retries.forget();
-        if let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) {
-            if settings != *life.settings {
-                life.settings = Rc::new(settings);
-            }
-            life.verdict = true;
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if settings != *life.settings {
+            life.settings = Rc::new(settings);
+        }
+        life.fingerprint = fingerprint;
+        life.verdict = true;
+        // What runs is what the newer file would start: it has that edition from now on.
+        if let Phase::Replacing { current, next, again: _ } = &mut self.phase
+            && next.id == id
+            && next.fingerprint == current.fingerprint
+        {
+            current.edition = next.edition;
+            current.obey(&next.settings, turn.rules);
         }
     }
 
@@ -350,7 +366,7 @@ impl Vassal {
         if said == Said::Accepting || announced {
             self.accepting(id, turn);
         } else {
-            self.next_must_accept(id);
+            self.next_must_accept(id, turn);
         }
         if said == Said::GoIdle {
             self.go_idle(id, turn);
@@ -358,13 +374,13 @@ impl Vassal {
     }
 
     /// A speaker that replaces another has until its start timeout to say that it is accepting.
-    fn next_must_accept(&mut self, id: LifeId) {
+    fn next_must_accept(&mut self, id: LifeId, turn: &Turn<'_>) {
         if let Phase::Replacing { next, .. } = &mut self.phase
             && next.id == id
             && next.spoke
             && !next.accepting
         {
-            next.expect_accepting();
+            next.expect_accepting(turn.rules);
         }
     }
 
@@ -492,57 +508,5 @@ impl Vassal {
                 then
             }
         }
-    }
-
-    /// The current life has died while a replacement was under way; `then`: what its death means.
-    fn succeed(
-        &mut self,
-        mut next: Box<Life>,
-        again: bool,
-        then: Then,
-        turn: &mut Turn<'_>,
-    ) -> Phase {
-        if next.is_cursed() || next.role == Role::Check {
-            if !next.is_cursed() {
-                next.kill(turn.now, turn.rules, turn.out);
-            }
-            let then = if again { Then::Begin(Lane::Budget) } else { then };
-            return Phase::Stopping { life: next, other: None, then };
-        }
-        if next.is_starting() {
-            return Phase::Starting(next);
-        }
-        turn.out.push(Effect::TakeCustody(self.id, next.id));
-        self.note(Note::Replaced { pid: next.pid.unwrap_or(-1) }, turn);
-        next.replaces_nobody();
-        running(next)
-    }
-
-    /// The replacement, or the check, has ended; the current life goes on.
-    fn next_ended(
-        &mut self,
-        current: Box<Life>,
-        (next, exit): (&Life, Exit),
-        again: bool,
-        turn: &mut Turn<'_>,
-    ) -> Phase {
-        let checked = next.role == Role::Check && next.verdict && next.failed.is_none();
-        if current.is_cursed() {
-            let fresh = again || checked;
-            let then = if fresh { Then::Begin(Lane::Budget) } else { Then::Judge };
-            return Phase::Stopping { life: current, other: None, then };
-        }
-        if again {
-            return self.reload(current, turn);
-        }
-        if checked && !next.is_cursed() {
-            return self.stop(current, None, Then::Begin(Lane::Budget), turn);
-        }
-        if next.failed.is_none() && !next.is_cursed() {
-            let why = format!("the replacement has ended ({exit}) before it was accepting");
-            self.history.last_error = Some(why.clone());
-            self.note(Note::ReplacementFailed { why }, turn);
-        }
-        running(current)
     }
 }

@@ -8,8 +8,7 @@ use super::life::Life;
 use super::penalty::Penalty;
 use super::throttle::Ticket;
 use super::{
-    Effect, Exit, File, Key, LifeId, Note, OnDemand, Order, Origin, ReloadWay, Restart, Role,
-    Rules, VassalId,
+    Effect, Exit, File, Key, LifeId, Note, OnDemand, Origin, Restart, Role, Rules, VassalId,
 };
 
 /// Between the start of a life that ends by its own will and that of its successor, at least: a program
@@ -79,18 +78,20 @@ pub struct Hold {
     pub until: Option<Instant>,
     pub(super) ticket: Option<Ticket>,
     pub(super) lane: Lane,
+    /// The part that the process is to play which it waits for.
+    pub(super) role: Role,
 }
 
 impl Hold {
     pub(super) fn new(why: Why) -> Self {
-        Self { why, until: None, ticket: None, lane: Lane::Budget }
+        Self { why, until: None, ticket: None, lane: Lane::Budget, role: Role::Vassal }
     }
 
     pub(super) fn until(why: Why, until: Instant) -> Self {
         Self { until: Some(until), ..Self::new(why) }
     }
 
-    fn queued(why: Why, ticket: Ticket) -> Self {
+    pub(super) fn queued(why: Why, ticket: Ticket) -> Self {
         Self { ticket: Some(ticket), ..Self::new(why) }
     }
 }
@@ -209,6 +210,10 @@ pub struct Vassal {
     pub penalty: Penalty,
     /// For statistics.
     pub history: History,
+    /// Counts the changes of its file.
+    pub(super) edition: u32,
+    /// Why the start that the newest edition describes has failed, while something older runs.
+    pub(super) refused: Option<Box<str>>,
     pub(super) demand: Option<Box<Demand>>,
     /// How its lives come to be.
     pub origin: Origin,
@@ -232,6 +237,8 @@ impl Vassal {
             phase: Phase::default(),
             penalty: Penalty::default(),
             history: History::default(),
+            edition: 0,
+            refused: None,
             last_ticket: 0,
             told: None,
             resource_retries: Backoff::default(),
@@ -340,7 +347,7 @@ impl Vassal {
     pub(super) fn spawn(&mut self, role: Role, turn: &mut Turn<'_>) -> Box<Life> {
         *turn.last_life += 1;
         let id = LifeId(*turn.last_life);
-        let (life, effect) = match self.origin {
+        let (mut life, effect) = match self.origin {
             Origin::Forked | Origin::Base => {
                 let life = Life::new(id, role, turn.now, turn.rules);
                 (life, Effect::Spawn(self.id, id, role))
@@ -350,6 +357,7 @@ impl Vassal {
                 (life, Effect::Ask(self.id, id))
             }
         };
+        life.edition = self.edition;
         if role == Role::Vassal {
             self.history.starts = self.history.starts.saturating_add(1);
             self.history.first_run.get_or_insert(turn.now);
@@ -357,46 +365,6 @@ impl Vassal {
         }
         turn.out.push(effect);
         Box::new(life)
-    }
-
-    /// Told by byte, by signal, or replaced.
-    pub(super) fn reload(&mut self, mut current: Box<Life>, turn: &mut Turn<'_>) -> Phase {
-        if current.spoke || current.settings.reload_signal.is_some() {
-            self.reload_in_place(&mut current, turn);
-            return running(current);
-        }
-        // Where it is to listen cannot be read: what runs is better than what could not start.
-        if let OnDemand::Fault(why) = &self.file.on_demand {
-            let why = why.to_string();
-            self.history.last_error = Some(why.clone());
-            self.note(Note::ReplacementFailed { why }, turn);
-            return running(current);
-        }
-        // What a base forks is as new as the base, and cannot be checked before.
-        let unchecked = !turn.rules.stage && !self.has_custody(&current);
-        if self.origin == Origin::Asked || unchecked {
-            return self.stop(current, None, Then::Begin(Lane::Budget), turn);
-        }
-        let by = match self.has_custody(&current) {
-            true => ReloadWay::Replacement,
-            false => ReloadWay::Restart,
-        };
-        self.note(Note::Reloading { by }, turn);
-        let due = Hold::queued(Why::Budget, self.ask(Lane::Budget, turn));
-        Phase::Running { current, due: Some(Box::new(due)) }
-    }
-
-    pub(super) fn reload_in_place(&self, current: &mut Life, turn: &mut Turn<'_>) {
-        if current.spoke {
-            turn.out.push(Effect::Tell(current.id, Order::Reload));
-            current.reload(turn.now);
-            self.note(Note::Reloading { by: ReloadWay::Byte }, turn);
-        } else if let Some(signal) = current.settings.reload_signal {
-            let to = current.settings.stop_to;
-            turn.out.push(Effect::Signal(current.id, signal, to));
-            current.count_reload(turn.now);
-            self.note(Note::Reloading { by: ReloadWay::Signal(signal) }, turn);
-        }
     }
 
     /// Stops one or two lives.
@@ -510,6 +478,8 @@ impl Vassal {
     /// Takes over what the monitor knows; true if it is to listen somewhere else.
     pub(super) fn renew(&mut self, file: File, turn: &mut Turn<'_>) -> bool {
         self.file = file;
+        self.edition = self.edition.wrapping_add(1);
+        self.refused = None;
         let moved = match &self.file.on_demand {
             OnDemand::No => self.demand.is_some(),
             OnDemand::Address(address) => self.address() != Some(address),

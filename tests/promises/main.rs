@@ -27,6 +27,7 @@ mod ragnarok;
 mod reload;
 mod signals;
 mod spawn;
+mod stale;
 mod stats;
 mod stop;
 mod sub_emperor;

@@ -106,7 +106,7 @@ impl Kernel {
         };
         match act {
             Act::Verdict => {
-                process.status.push_back(LifeEvent::Verdict(process.program.settings.clone()));
+                process.status.push_back(process.program.verdict());
             }
             Act::Refuse => process.status.push_back(LifeEvent::StartFailed("refused".to_owned())),
             Act::Exec => {

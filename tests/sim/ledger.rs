@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use liege::state::life::{Life, Phase as LifePhase};
 use liege::state::realm::Realm;
+use liege::state::stale::Stale;
 use liege::state::vassal::{Hold, Phase, Then, Vassal, Why};
 use liege::state::{
     Effect, Event, Exit, Key, LifeEvent, LifeId, Note, OnDemand, Order, Origin, Role, Rules, Said,
@@ -305,7 +306,7 @@ impl Ledger {
         let Some(seen) = before.owner(life) else { return };
         let id = realm.named_id(&seen.key);
         let forked = match event {
-            LifeEvent::Verdict(_) => {
+            LifeEvent::Verdict(..) => {
                 self.decided.insert(life);
                 true
             }
@@ -344,7 +345,7 @@ impl Ledger {
             }
             LifeEvent::Spawned(_) | LifeEvent::PipeClosed | LifeEvent::Unreachable => false,
         };
-        if matches!(event, LifeEvent::Verdict(_) | LifeEvent::StatusClosed | LifeEvent::Adopted(_))
+        if matches!(event, LifeEvent::Verdict(..) | LifeEvent::StatusClosed | LifeEvent::Adopted(_))
         {
             self.undecided.remove(&life);
         }
@@ -424,6 +425,9 @@ impl Ledger {
         if world.ledger.left.is_none() {
             assert_eq!(known, real, "lives that the realm knows, and processes that there are");
         }
+        if world.ledger.ragnarok.is_none() && world.ledger.rules.stage {
+            world.realm.vassals().for_each(|vassal| check_edition(world, vassal));
+        }
         for (id, listener) in &world.kernel.listeners {
             let vassal = world.realm.vassal(*id).expect("a listener without a vassal");
             assert_eq!(
@@ -476,8 +480,15 @@ impl Ledger {
                 continue;
             }
             let read = world.ledger.books.get(&id).map_or(0, |book| book.read);
-            let up = match vassal.phase {
-                Phase::Running { due: None, .. } => read == vassal.file.modified,
+            let up = match &vassal.phase {
+                Phase::Running { current, due: None } => {
+                    let staged = world.ledger.rules.stage && vassal.origin != Origin::Asked;
+                    // What has failed once, before there was peace, waits for the next change.
+                    let refused = matches!(vassal.stale(), Some(Stale::Refused(_)));
+                    assert!(refused || vassal.stale().is_none(), "{id:?} is at peace");
+                    let obeys = *current.settings == content.program.settings;
+                    read == vassal.file.modified && (!staged || refused || obeys)
+                }
                 _ => matches!(vassal.phase, Phase::Waiting),
             };
             let queue = world.kernel.listeners.get(&id).map_or(0, |listener| listener.queue);
@@ -497,6 +508,24 @@ impl Ledger {
             assert!(world.kernel.lives().next().is_none(), "lives are left");
             assert!(world.kernel.listeners.is_empty(), "listeners are left");
         }
+    }
+}
+
+/// A life that runs is what its file says, or that it is not is shown.
+fn check_edition(world: &World, vassal: &Vassal) {
+    let id = vassal.id;
+    let (Phase::Running { current, .. }
+    | Phase::Replacing { current, .. }
+    | Phase::Retiring { current, .. }) = &vassal.phase
+    else {
+        return assert_eq!(vassal.stale(), None, "{id:?} does not run");
+    };
+    assert_ne!(vassal.stale(), Some(Stale::Changed), "{id:?}: nobody sees to its new file");
+    let process = world.kernel.processes.get(&current.id);
+    let (Some(process), Some(file)) = (process, world.files.get(&vassal.key)) else { return };
+    let same = process.program.fingerprint() == file.program.fingerprint();
+    if vassal.origin != Origin::Asked && vassal.stale().is_none() {
+        assert!(same, "{id:?} runs what its file does not say, and does not show it");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use liege::state::{Exit, OnDemand, Restart, Settings, StopTo};
+use liege::state::{Exit, Fingerprint, LifeEvent, OnDemand, Restart, Settings, StopTo};
 
 use crate::rng::Rng;
 
@@ -20,6 +20,8 @@ pub struct Program {
     pub voice: Voice,
     pub course: Course,
     pub manners: Manners,
+    /// What else its exec fixes: its arguments, its user.
+    pub start: u64,
 }
 
 /// How the stage does its work.
@@ -103,7 +105,8 @@ impl Program {
         let course = *rng.pick(&[Course::Serves, Course::Serves, Course::Beats]);
         let manners = *rng.pick(&[Manners::Obedient, Manners::Slow, Manners::Deaf]);
         let settings = Self::settings(rng, voice, course);
-        Self { stage: Stage::Good, settings, voice, course, manners }
+        let start = rng.below(2);
+        Self { stage: Stage::Good, settings, voice, course, manners, start }
     }
 
     fn random(rng: &mut Rng) -> Self {
@@ -155,7 +158,20 @@ impl Program {
             Manners::Deaf,
         ]);
         let settings = Program::settings(rng, voice, course);
-        Self { stage, settings, voice, course, manners }
+        let start = rng.below(2);
+        Self { stage, settings, voice, course, manners, start }
+    }
+
+    /// Of its start, as its stage gives it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let settings = &self.settings;
+        let (notify, beats) = (u64::from(settings.notify), u64::from(settings.heartbeat.is_some()));
+        let listeners = u64::try_from(settings.listeners).unwrap();
+        Fingerprint(1 + self.start + 2 * notify + 4 * beats + 8 * listeners)
+    }
+
+    pub fn verdict(&self) -> LifeEvent {
+        LifeEvent::Verdict(self.settings.clone(), self.fingerprint())
     }
 
     fn settings(rng: &mut Rng, voice: Voice, course: Course) -> Settings {

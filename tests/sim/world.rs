@@ -325,7 +325,7 @@ impl World {
             9 => LifeEvent::Adopted(1),
             0 => LifeEvent::Spawned(1),
             1 => LifeEvent::SpawnFailed("late".to_owned()),
-            2 => LifeEvent::Verdict(program.settings),
+            2 => program.verdict(),
             3 => LifeEvent::StartFailed("late".to_owned()),
             4 => LifeEvent::StatusClosed,
             5 => LifeEvent::PipeClosed,

@@ -6,6 +6,7 @@
 #[path = "../support/brief.rs"]
 #[allow(dead_code, reason = "there is no emperor here")]
 mod brief;
+mod fingerprint;
 mod program;
 mod refusals;
 mod sockets;

@@ -87,6 +87,8 @@ impl Json<'_> {
         self.option("next_start_ms", vassal.next_start_ms.as_ref(), Self::number);
         self.option("last_exit", vassal.last_exit.as_ref(), Self::shown);
         self.option("last_error", vassal.last_error.as_ref(), Self::shown);
+        self.flag("stale", vassal.stale.is_some());
+        self.option("stale_reason", vassal.stale.as_ref(), Self::shown);
         self.option("base", vassal.base.as_ref(), |json, key, base| json.bytes(key, base));
         self.number("generation", vassal.generation);
         self.option("memory", vassal.memory.as_ref(), Self::number);

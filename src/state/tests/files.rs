@@ -112,8 +112,12 @@ fn a_change_while_retiring_reloads_when_old_is_gone() {
     let mut scene = Scene::retiring();
     scene.change();
     scene.is("retiring 1 for 2, then reload", &[]);
+    assert_eq!(scene.stale(), Some(Stale::Old));
     scene.exits(1, TERMINATED);
+    scene.is("replacing 2 by 3", &["check 3"]);
+    scene.checks(3, SAME);
     scene.is("running 2", &["tell 2 Reload"]);
+    assert_eq!(scene.stale(), None);
 }
 
 #[test]
@@ -267,6 +271,8 @@ fn a_hang_up_while_retiring_reloads_when_old_is_gone() {
     let mut scene = Scene::retiring();
     scene.send(Event::ReloadAll);
     scene.exits(1, TERMINATED);
+    scene.is("replacing 2 by 3", &["check 3"]);
+    scene.checks(3, SAME);
     scene.is("running 2", &["tell 2 Reload"]);
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::life::Life;
 use super::realm::Realm;
+use super::stale::Stale;
 use super::vassal::{Hold, Phase, Then, Vassal, Why};
 use super::{
-    Channel, Effect, Event, Exit, File, Key, LifeEvent, LifeId, Note, OnDemand, Role, Rules, Said,
-    Settings, SourceId, StopTo, VassalId,
+    Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, OnDemand,
+    Restart, Role, Rules, Said, Settings, SourceId, StopTo, VassalId,
 };
 
 mod bases;
@@ -24,6 +25,9 @@ mod time;
 mod words;
 
 const BLOG: &str = "blog.ini";
+/// The fingerprint of every start, unless the scene says otherwise.
+const SAME: u64 = 7;
+const OTHER: u64 = 8;
 const SOCKET: &str = "/run/blog.sock";
 const KILLED: Exit = Exit::Signal(9);
 const TERMINATED: Exit = Exit::Signal(15);
@@ -286,7 +290,18 @@ impl Scene {
     }
 
     fn verdict(&mut self, life: u64, settings: Settings) {
-        self.life(life, LifeEvent::Verdict(settings));
+        self.life(life, LifeEvent::Verdict(settings, Fingerprint(SAME)));
+    }
+
+    /// A stage that only reads the file finds it good, and that it would start this.
+    fn checks(&mut self, life: u64, fingerprint: u64) {
+        self.checks_with(life, custody(), fingerprint);
+    }
+
+    fn checks_with(&mut self, life: u64, settings: Settings, fingerprint: u64) {
+        self.life(life, LifeEvent::Verdict(settings, Fingerprint(fingerprint)));
+        self.status_closes(life);
+        self.exits(life, Exit::Code(0));
     }
 
     fn status_closes(&mut self, life: u64) {
@@ -355,6 +370,10 @@ impl Scene {
 
     fn deaths(&self) -> u32 {
         self.blog().map_or(0, |vassal| vassal.penalty.deaths())
+    }
+
+    fn stale(&self) -> Option<Stale<'_>> {
+        self.blog().and_then(Vassal::stale)
     }
 
     fn error(&self) -> Option<&str> {

@@ -5,12 +5,16 @@ use super::*;
 // How a reload is done.
 
 #[test]
-fn a_speaker_is_told_to_reload_and_is_ready_when_it_says_so_again() {
+fn a_speaker_whose_file_starts_the_same_is_told_to_reload_and_is_ready_when_it_says_so_again() {
     let mut scene = Scene::speaker();
     scene.says(1, Said::Accepting);
     scene.change();
+    scene.is("replacing 1 by 2", &["check 2"]);
+    assert_eq!(scene.stale(), Some(Stale::Next));
+    scene.checks(2, SAME);
     scene.is("running 1", &["tell 1 Reload"]);
     assert!(!scene.current().ready && !scene.current().accepting);
+    assert_eq!(scene.stale(), None);
     scene.wait(1_000_000);
     scene.is("running 1", &[]);
     scene.says(1, Said::Ready);
@@ -19,10 +23,154 @@ fn a_speaker_is_told_to_reload_and_is_ready_when_it_says_so_again() {
 }
 
 #[test]
-fn a_reload_signal_reloads_in_place() {
-    let mut scene = Scene::running_with(Settings { reload_signal: Some(1), ..custody() });
+fn a_speaker_whose_file_starts_something_else_is_replaced() {
+    let mut scene = Scene::speaker();
     scene.change();
-    scene.is("running 1", &["signal 1 1"]);
+    scene.checks(2, OTHER);
+    scene.is("replacing 1 by 3", &["check 2", "spawn 3"]);
+    assert_eq!(scene.stale(), Some(Stale::Next));
+    scene.runs(3, custody());
+    scene.says(3, Said::Accepting);
+    scene.is("retiring 1 for 3", &["custody 3", "tell 1 Stop"]);
+    assert_eq!(scene.stale(), None);
+}
+
+#[test]
+fn a_speaker_without_listeners_whose_file_starts_something_else_is_stopped_and_started() {
+    let mut scene = Scene::alone();
+    scene.says(1, Said::Ready);
+    scene.change();
+    scene.checks(2, OTHER);
+    scene.is("stopping 1, then begin", &["check 2", "tell 1 Stop"]);
+    scene.exits(1, Exit::Code(0));
+    scene.is("starting 3", &["spawn 3"]);
+    assert_eq!(scene.deaths(), 0);
+}
+
+#[test]
+fn a_reload_signal_reloads_in_place_what_starts_the_same() {
+    let settings = Settings { reload_signal: Some(1), ..custody() };
+    let mut scene = Scene::running_with(settings.clone());
+    scene.change();
+    scene.checks_with(2, settings.clone(), SAME);
+    scene.is("running 1", &["check 2", "signal 1 1"]);
+    scene.change();
+    scene.checks_with(3, settings, OTHER);
+    scene.is("replacing 1 by 4", &["check 3", "spawn 4"]);
+}
+
+#[test]
+fn a_hang_up_reloads_in_place_and_brings_what_has_failed_to_be_read() {
+    let mut scene = Scene::speaker();
+    scene.send(Event::ReloadAll);
+    scene.checks(2, SAME);
+    scene.is("running 1", &["check 2", "tell 1 Reload"]);
+}
+
+#[test]
+fn without_a_stage_the_program_reads_its_file_itself() {
+    let mut scene = Scene::new(Rules { stage: false, ..Rules::default() });
+    scene.find(OnDemand::No);
+    scene.status_closes(1);
+    scene.says(1, Said::Ready);
+    scene.done.clear();
+    scene.change();
+    scene.is("running 1", &["tell 1 Reload"]);
+    assert_eq!(scene.stale(), None);
+}
+
+#[test]
+fn what_only_the_emperor_obeys_is_obeyed_without_an_exec() {
+    let mut scene = Scene::speaker();
+    scene.change();
+    let restart = Restart::Never;
+    let heartbeat = Some(Duration::from_secs(1));
+    let newer =
+        Settings { stop_signal: 3, reload_signal: Some(10), restart, heartbeat, ..custody() };
+    scene.checks_with(2, Settings { listeners: 0, ..newer }, SAME);
+    let settings = &scene.current().settings;
+    assert_eq!(
+        (settings.stop_signal, settings.reload_signal, settings.restart),
+        (3, Some(10), restart)
+    );
+    assert_eq!((settings.listeners, settings.heartbeat), (1, None), "its own exec has fixed them");
+}
+
+#[test]
+fn a_newer_age_counts_from_the_begin_of_the_program() {
+    let signal = Settings { reload_signal: Some(1), ..custody() };
+    let mut scene = Scene::running_with(signal.clone());
+    scene.wait(1000);
+    scene.change();
+    let (ready, loyal) = (Some(Duration::from_secs(2)), Some(Duration::from_secs(4)));
+    scene.checks_with(2, Settings { ready_after: ready, loyal_after: loyal, ..signal }, SAME);
+    scene.wait(999);
+    assert!(!scene.current().accepting);
+    scene.wait(1);
+    assert!(scene.current().accepting && !scene.current().loyal);
+    scene.wait(2000);
+    assert!(scene.current().loyal);
+}
+
+#[test]
+fn a_faulty_file_leaves_a_speaker_alone_and_is_shown() {
+    let mut scene = Scene::speaker();
+    scene.change();
+    scene.fails(2);
+    scene.status_closes(2);
+    scene.exits(2, Exit::Code(1));
+    scene.is("running 1", &["check 2"]);
+    assert_eq!(scene.stale(), Some(Stale::Refused("line 3: no such option")));
+    scene.change();
+    assert_eq!(scene.stale(), Some(Stale::Next), "the next change is the next attempt");
+    scene.checks(3, SAME);
+    assert_eq!(scene.stale(), None);
+}
+
+#[test]
+fn a_replacement_that_fails_leaves_what_runs_stale_if_it_would_have_been_another() {
+    for (print, stale) in [(OTHER, true), (SAME, false)] {
+        let mut scene = Scene::replacing();
+        scene.life(2, LifeEvent::Verdict(custody(), Fingerprint(print)));
+        scene.status_closes(2);
+        scene.exits(2, Exit::Code(3));
+        scene.is("running 1", &[]);
+        assert_eq!(scene.stale().is_some(), stale, "{:?}", scene.stale());
+    }
+}
+
+#[test]
+fn a_replacement_that_waits_is_shown() {
+    let mut scene = Scene::running();
+    scene.forks = false;
+    scene.change();
+    assert!(
+        matches!(scene.stale(), Some(Stale::Waits(hold)) if matches!(hold.why, Why::Resource(_)))
+    );
+}
+
+#[test]
+fn an_address_that_cannot_be_read_is_shown_while_what_runs_goes_on() {
+    for mut scene in [Scene::woken(), Scene::speaker()] {
+        scene.done.clear();
+        scene.change_to(fault());
+        scene.is("running 1", &[]);
+        assert!(matches!(scene.stale(), Some(Stale::Address(_))));
+    }
+}
+
+#[test]
+fn a_silent_heart_during_a_check_has_the_curse_tolerance_for_a_word() {
+    let mut scene = Scene::speaker();
+    scene.says(1, Said::Beat);
+    scene.wait(29_000);
+    scene.change();
+    scene.wait(1000);
+    scene.is("replacing 1 by 2", &["check 2"]);
+    scene.checks(2, SAME);
+    scene.is("running 1", &["tell 1 Reload"]);
+    scene.wait(30_000);
+    scene.is("stopping 1, then judge", &["kill 1"]);
 }
 
 #[test]

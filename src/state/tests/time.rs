@@ -108,6 +108,8 @@ fn a_slow_reload_is_never_punished_for_its_silence() {
     scene.says(1, Said::Beat);
     scene.wait(10_000);
     scene.change();
+    scene.is("replacing 1 by 2", &["check 2"]);
+    scene.checks(2, SAME);
     scene.is("running 1", &["tell 1 Reload"]);
     scene.wait(1_000_000);
     scene.is("running 1", &[]);

@@ -1,0 +1,224 @@
+//! The fingerprint of a start: one number for all that an exec would fix, so that the emperor can tell
+//! whether a changed file would start something else than what runs.
+//!
+//! FNV-1a with 64 bits over this serialisation: a number is 8 bytes, little endian; a text is its length
+//! as a number, then its bytes; a list is its count, then its items; what may be missing is 0, or 1 and
+//! then itself. Two starts are compared by stages of one emperor's binary, so the order of the fields needs
+//! no promise; but it is fixed, and no address, no clock and no random key enters.
+//!
+//! Left out is what differs from start to start without any doing of the file (the pid, numbers of
+//! descriptors, the name of the notify socket), and what only the emperor obeys (`stop-signal`, `restart`
+//! …), which a running life takes over without an exec.
+
+use crate::config::vassal::EnvChange;
+use crate::config::{Address, Located, Resolved, VassalConfig};
+use crate::sys::creds;
+
+use super::environment::{self, Told, Variable};
+use super::patch::Program;
+use super::privileges::Wanted;
+use super::{Ready, Start};
+
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// What the exec of a vassal's program would fix.
+pub(super) fn of_program(ready: &Ready, start: &Start) -> u64 {
+    let Ready { config, program, wanted, owner, warnings: _ } = ready;
+    let mut print = Print::new();
+    print.program(program);
+    print.config(config);
+    print.wanted(wanted);
+    print.numbers([owner.uid, owner.gid]);
+    print.environment(&start.env, config);
+    print.text(start.cwd.as_os_str().as_encoded_bytes());
+    print.0
+}
+
+/// The same of a vassal that is an emperor.
+pub(super) fn of_emperor(resolved: &Resolved, start: &Start) -> u64 {
+    let mut print = Print::new();
+    print.number(resolved.settings.len());
+    for setting in &resolved.settings {
+        print.text(setting.key.as_bytes());
+        print.text(setting.value.as_bytes());
+    }
+    print.environment(&start.env, &VassalConfig::default());
+    print.text(start.cwd.as_os_str().as_encoded_bytes());
+    print.0
+}
+
+/// The number so far.
+struct Print(u64);
+
+impl Print {
+    fn new() -> Self {
+        Self(OFFSET)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+
+    fn number(&mut self, number: impl TryInto<u64>) {
+        self.bytes(&number.try_into().unwrap_or(u64::MAX).to_le_bytes());
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.number(text.len());
+        self.bytes(text);
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.number(u8::from(flag));
+    }
+
+    fn option<T>(&mut self, value: Option<T>, some: impl FnOnce(&mut Self, T)) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            some(self, value);
+        }
+    }
+
+    fn numbers<const N: usize>(&mut self, numbers: [Option<u32>; N]) {
+        for number in numbers {
+            self.option(number, Self::number);
+        }
+    }
+
+    fn place(&mut self, place: Option<&Located<String>>) {
+        self.option(place, |print, place| print.text(place.value.as_bytes()));
+    }
+
+    fn program(&mut self, program: &Program) {
+        let (kind, words) = match program {
+            Program::Direct(argv) => (0_u8, argv),
+            Program::Shell { shells, text } => {
+                self.text(text.as_encoded_bytes());
+                (1, shells)
+            }
+        };
+        self.number(kind);
+        self.number(words.len());
+        for word in words {
+            self.text(word.as_encoded_bytes());
+        }
+    }
+
+    /// A field that is new here says whether a running program has to be exec'd anew for it.
+    fn config(&mut self, config: &VassalConfig) {
+        let VassalConfig {
+            // The program, its identity and its environment are resolved, and enter as such.
+            patch,
+            binsh: _,
+            uid: _,
+            gid: _,
+            add_gid: _,
+            no_initgroups: _,
+            chown_socket: _,
+            env: _,
+            processes: _,
+            threads: _,
+            sockets,
+            shared,
+            chmod_socket,
+            listen,
+            reuse_port,
+            honour_stdin,
+            skip_zero,
+            abstract_socket: _,
+            chdir,
+            umask,
+            logto,
+            pidfile,
+            heartbeat,
+            notify,
+            // The emperor's.
+            stop_signal: _,
+            reload_signal: _,
+            graceful_signal: _,
+            stop_to: _,
+            restart: _,
+            loyal_after: _,
+            ready_after: _,
+            start_timeout: _,
+            warnings: _,
+        } = config;
+        self.flag(patch.as_ref().is_some_and(|patch| patch.value.privileged));
+        self.number(sockets.len());
+        for place in sockets {
+            // The option gives the socket its name.
+            self.text(place.key.as_bytes());
+            self.address(&place.value);
+        }
+        self.number(shared.len());
+        shared.iter().for_each(|index| self.number(*index));
+        self.numbers([*chmod_socket, Some(*listen), *umask]);
+        for flag in [*reuse_port, *honour_stdin, *skip_zero, *notify] {
+            self.flag(flag);
+        }
+        for place in [chdir, logto, pidfile] {
+            self.place(place.as_ref());
+        }
+        self.option(*heartbeat, |print, period| print.number(period.as_millis()));
+    }
+
+    fn address(&mut self, address: &Address) {
+        match address {
+            Address::Tcp(address) => {
+                self.number(0_u8);
+                self.text(address.to_string().as_bytes());
+            }
+            Address::Unix(path) => {
+                self.number(1_u8);
+                self.text(path.as_os_str().as_encoded_bytes());
+            }
+            Address::Abstract(name) => {
+                self.number(2_u8);
+                self.text(name);
+            }
+            Address::Fd(number) => {
+                self.number(3_u8);
+                self.number(*number);
+            }
+            Address::Shared(index) => {
+                self.number(4_u8);
+                self.number(*index);
+            }
+            Address::Stdin => self.number(5_u8),
+        }
+    }
+
+    /// Whom the program would run as: what the file does not say is what this process is.
+    fn wanted(&mut self, wanted: &Wanted) {
+        let Wanted { uid, gid, groups, added } = wanted;
+        self.number(uid.unwrap_or_else(creds::effective_uid));
+        self.number(gid.unwrap_or_else(creds::effective_gid));
+        for list in [groups.as_ref(), Some(added)] {
+            self.option(list, |print, list| {
+                print.number(list.len());
+                list.iter().for_each(|group| print.number(*group));
+            });
+        }
+    }
+
+    /// As the program would get it, but for what tells it of its own start.
+    fn environment(&mut self, given: &[Variable], config: &VassalConfig) {
+        let (processes, threads) = (config.processes, config.threads);
+        let told = Told { processes, threads, ..Told::default() };
+        let env = environment::build(given.to_vec(), &told, &config.env);
+        self.number(env.len());
+        for (name, value) in &env {
+            self.text(name.as_encoded_bytes());
+            self.text(value.as_encoded_bytes());
+        }
+        // One that takes away what the start itself tells is not seen above.
+        for change in &config.env {
+            if let EnvChange::Unset(name) = &change.value {
+                self.text(name.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The rows of the event table that say how a newer file comes to run: in place, by a second life, or by a
+//! stop and a start; and how that ends.
+
+use super::life::Life;
+use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why, running};
+use super::{Effect, Exit, Note, OnDemand, Order, Origin, ReloadWay, Role};
+
+impl Vassal {
+    /// Told by byte, by signal, or replaced; a stage reads the file first, where one can.
+    pub(super) fn reload(&mut self, mut current: Box<Life>, turn: &mut Turn<'_>) -> Phase {
+        let in_place = current.reloads_in_place();
+        // No stage of ours reads for it: the program itself does, or its base has.
+        if in_place && (!turn.rules.stage || self.origin == Origin::Asked) {
+            current.edition = self.edition;
+            self.reload_in_place(&mut current, turn);
+            return running(current);
+        }
+        // Where it is to listen cannot be read: what runs is better than what could not start.
+        if let OnDemand::Fault(why) = &self.file.on_demand {
+            let why = why.to_string();
+            self.history.last_error = Some(why.clone());
+            self.note(Note::ReplacementFailed { why }, turn);
+            return running(current);
+        }
+        let has_custody = self.has_custody(&current);
+        // What a base forks is as new as the base, and cannot be checked before.
+        let unchecked = !turn.rules.stage && !has_custody;
+        if self.origin == Origin::Asked || unchecked {
+            return self.stop(current, None, Then::Begin(Lane::Budget), turn);
+        }
+        let role = if has_custody && !in_place { Role::Vassal } else { Role::Check };
+        if !in_place {
+            let by = if has_custody { ReloadWay::Replacement } else { ReloadWay::Restart };
+            self.note(Note::Reloading { by }, turn);
+        }
+        self.start_next(current, role, turn)
+    }
+
+    /// A second life is due, as soon as there is a place for it.
+    pub(super) fn start_next(
+        &mut self,
+        current: Box<Life>,
+        role: Role,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        let due = Hold { role, ..Hold::queued(Why::Budget, self.ask(Lane::Budget, turn)) };
+        Phase::Running { current, due: Some(Box::new(due)) }
+    }
+
+    pub(super) fn reload_in_place(&self, current: &mut Life, turn: &mut Turn<'_>) {
+        if current.spoke {
+            turn.out.push(Effect::Tell(current.id, Order::Reload));
+            current.reload(turn.now);
+            self.note(Note::Reloading { by: ReloadWay::Byte }, turn);
+        } else if let Some(signal) = current.settings.reload_signal {
+            let to = current.settings.stop_to;
+            turn.out.push(Effect::Signal(current.id, signal, to));
+            current.count_reload(turn.now);
+            self.note(Note::Reloading { by: ReloadWay::Signal(signal) }, turn);
+        }
+    }
+
+    /// The current life has died while a replacement was under way; `then`: what its death means.
+    pub(super) fn succeed(
+        &mut self,
+        mut next: Box<Life>,
+        again: bool,
+        then: Then,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        if next.is_cursed() || next.role == Role::Check {
+            if !next.is_cursed() {
+                next.kill(turn.now, turn.rules, turn.out);
+            }
+            let then = if again { Then::Begin(Lane::Budget) } else { then };
+            return Phase::Stopping { life: next, other: None, then };
+        }
+        if next.is_starting() {
+            return Phase::Starting(next);
+        }
+        turn.out.push(Effect::TakeCustody(self.id, next.id));
+        self.note(Note::Replaced { pid: next.pid.unwrap_or(-1) }, turn);
+        next.replaces_nobody();
+        running(next)
+    }
+
+    /// The replacement, or the check, has ended; the current life goes on.
+    pub(super) fn next_ended(
+        &mut self,
+        current: Box<Life>,
+        (next, exit): (&Life, Exit),
+        again: bool,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        let checked = next.role == Role::Check && next.verdict && next.failed.is_none();
+        if current.is_cursed() {
+            let fresh = again || checked;
+            let then = if fresh { Then::Begin(Lane::Budget) } else { Then::Judge };
+            return Phase::Stopping { life: current, other: None, then };
+        }
+        if again {
+            return self.reload(current, turn);
+        }
+        if checked && !next.is_cursed() {
+            return self.checked(current, next, turn);
+        }
+        if next.failed.is_none() && !next.is_cursed() {
+            let why = format!("the replacement has ended ({exit}) before it was accepting");
+            self.history.last_error = Some(why.clone());
+            self.note(Note::ReplacementFailed { why }, turn);
+        }
+        let why = next.failed.as_deref().or(self.history.last_error.as_deref());
+        self.refused = why.map(Box::from);
+        running(current)
+    }
+
+    /// The file is read and good. What would start the same is told in place, if it can be told.
+    fn checked(&mut self, mut current: Box<Life>, next: &Life, turn: &mut Turn<'_>) -> Phase {
+        let in_place = current.reloads_in_place();
+        if in_place && next.fingerprint == current.fingerprint {
+            self.reload_in_place(&mut current, turn);
+            return running(current);
+        }
+        if self.has_custody(&current) {
+            self.note(Note::Reloading { by: ReloadWay::Replacement }, turn);
+            return self.start_next(current, Role::Vassal, turn);
+        }
+        if in_place {
+            self.note(Note::Reloading { by: ReloadWay::Anew }, turn);
+        }
+        self.stop(current, None, Then::Begin(Lane::Budget), turn)
+    }
+}

@@ -1,0 +1,45 @@
+//! Whether what runs is what its file says, and if not, why.
+
+use super::OnDemand;
+use super::life::Life;
+use super::vassal::{Hold, Phase, Vassal};
+
+/// Why a running life and its file may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale<'a> {
+    /// The start that the file describes has failed.
+    Refused(&'a str),
+    /// Where the vassal is to listen cannot be read.
+    Address(&'a str),
+    /// The process that is to read the file waits for this.
+    Waits(&'a Hold),
+    /// The file is being read, or its program is on its way.
+    Next,
+    /// The process before this one has not ended yet.
+    Old,
+    /// It has changed, and nothing is known of that.
+    Changed,
+}
+
+impl Vassal {
+    /// Why what runs may not be what its file says; nothing if it is, or if nothing runs.
+    pub fn stale(&self) -> Option<Stale<'_>> {
+        let old = |life: &Life| life.edition != self.edition;
+        match &self.phase {
+            Phase::Held(_) | Phase::Waiting | Phase::Starting(_) | Phase::Stopping { .. } => None,
+            Phase::Running { current, due } => old(current)
+                .then(|| self.refusal(due.as_deref().map_or(Stale::Changed, Stale::Waits))),
+            Phase::Replacing { current, .. } => old(current).then_some(Stale::Next),
+            Phase::Retiring { current, .. } => old(current).then_some(Stale::Old),
+        }
+    }
+
+    /// What is known to stand in the way, or else this.
+    fn refusal<'a>(&'a self, or_else: Stale<'a>) -> Stale<'a> {
+        match (&self.file.on_demand, &self.refused) {
+            (OnDemand::Fault(why), _) => Stale::Address(why),
+            (_, Some(why)) => Stale::Refused(why),
+            _ => or_else,
+        }
+    }
+}
