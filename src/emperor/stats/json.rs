@@ -345,7 +345,7 @@ mod tests {
 }
 "#;
 
-    const OURS: [&str; 23] = [
+    const OURS: [&str; 25] = [
         "state",
         "guards",
         "keeper_pid",
@@ -363,6 +363,8 @@ mod tests {
         "last_exit",
         "last_error",
         "base",
+        "stale",
+        "stale_reason",
         "generation",
         "memory",
         "starts",
