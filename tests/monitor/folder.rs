@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use liege::monitor::Monitor;
+use liege::sys::mounts::Mounts;
 use tempfile::TempDir;
 
 use crate::faults::in_a_world_of_its_own;
@@ -334,6 +335,34 @@ fn a_directory_that_is_moved_over_the_empty_one_counts() {
 }
 
 #[test]
+fn a_mount_is_news_once() {
+    in_a_world_of_its_own("folder::inner_news", &["unshare", "-Urm"]);
+}
+
+#[test]
+#[ignore = "run by the test above, in namespaces of its own"]
+fn inner_news() {
+    if std::env::var_os("LIEGE_INNER").is_none() {
+        return;
+    }
+    let place = TempDir::new().unwrap();
+    let mounts = Mounts::open().unwrap();
+    assert!(!mounts.changed(), "nothing has happened yet");
+    run("mount", &["-t", "tmpfs", "none"].map(OsStr::new), place.path());
+    assert!(mounts.changed());
+    assert!(!mounts.changed(), "it was told");
+    run("umount", &[], place.path());
+    assert!(mounts.changed());
+    assert!(!mounts.changed(), "it was told");
+}
+
+/// Runs a command on a directory.
+fn run(command: &str, arguments: &[&OsStr], at: &Path) {
+    let status = std::process::Command::new(command).args(arguments).arg(at).status().unwrap();
+    assert!(status.success(), "{command} {arguments:?} {}: {status}", at.display());
+}
+
+#[test]
 fn what_is_mounted_over_the_directory_counts() {
     in_a_world_of_its_own("folder::inner_mounts", &["unshare", "-Urm"]);
 }
@@ -344,10 +373,6 @@ fn inner_mounts() {
     if std::env::var_os("LIEGE_INNER").is_none() {
         return;
     }
-    let run = |command: &str, arguments: &[&OsStr]| {
-        let status = std::process::Command::new(command).args(arguments).status().unwrap();
-        assert!(status.success(), "{command} {arguments:?}: {status}");
-    };
     let mut world = settled();
     fs::create_dir(world.beside("elsewhere")).unwrap();
     fs::write(world.beside("elsewhere/target"), "").unwrap();
@@ -356,11 +381,11 @@ fn inner_mounts() {
     let (at, elsewhere) = (world.at(""), world.beside("elsewhere"));
     let tmpfs = ["-t", "tmpfs", "none"].map(OsStr::new);
 
-    run("mount", &[&tmpfs[..], &[elsewhere.as_os_str()]].concat());
+    run("mount", &tmpfs, &elsewhere);
     assert_eq!(world.tells(), ["lost link.ini"]);
     fs::write(world.beside("elsewhere/target"), "new").unwrap();
     assert_eq!(world.tells(), ["found link.ini"]);
-    run("umount", &[elsewhere.as_os_str()]);
+    run("umount", &[], &elsewhere);
     let start = Instant::now();
     let mut told = Vec::new();
     while told.is_empty() && start.elapsed() < Duration::from_secs(10) {
@@ -368,10 +393,10 @@ fn inner_mounts() {
     }
     assert_eq!(told, ["changed link.ini"]);
 
-    run("mount", &[&tmpfs[..], &[at.as_os_str()]].concat());
+    run("mount", &tmpfs, &at);
     assert_eq!(world.tells(), ["lost a.ini", "lost b.ini", "lost link.ini"]);
     world.write("c.ini", "");
     assert_eq!(world.tells(), ["found c.ini"]);
-    run("umount", &[at.as_os_str()]);
+    run("umount", &[], &at);
     world.until("the directory below", |world| world.names() == ["a.ini", "b.ini", "link.ini"]);
 }
