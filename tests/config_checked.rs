@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use liege::config::emperor::Keeper;
-use liege::config::vassal::{EnvChange, Patch, RestartRule, Run};
+use liege::config::vassal::{EnvChange, Notify, Patch, RestartRule, Run};
 use liege::config::{self, Address, EmperorConfig, Faults, Invocation, VassalConfig, values};
 use liege::opts::{self, Arg, Class, Kind, Missing, Opt};
 
@@ -80,7 +80,7 @@ fn a_whole_vassal_file_becomes_what_it_says() {
     assert_eq!(config.stop_signal, Some(2));
     assert_eq!((config.reload_signal, config.graceful_signal), (Some(1), Some(3)));
     assert_eq!(config.restart, Some(RestartRule::OnFailure));
-    assert_eq!((config.notify, config.reuse_port), (true, true));
+    assert_eq!((config.notify, config.reuse_port), (Notify::Demanded, true));
 }
 
 #[test]
@@ -265,6 +265,7 @@ fn options_in_the_environment_that_reach_every_vassal_are_told_once() {
 fn sample(opt: &Opt) -> &'static str {
     match opt.kind {
         Kind::Flag
+        | Kind::AutoFlag
         | Kind::Number
         | Kind::Signed
         | Kind::Megabytes

@@ -42,7 +42,7 @@ complete -c liege -l emperor-force-config-pipe -d 'send the text of vassal files
 complete -c liege -l emperor-max-starting -x -d 'most vassals that start at the same time; default 2 for each processor, at least 8'
 complete -c liege -l stage-timeout -x -d 'longest time to read a vassal file and prepare its program'
 complete -c liege -l start-timeout -x -d 'longest time from exec to readiness, where the program announces it'
-complete -c liege -l ready-after -x -d 'a program that announces nothing counts as ready this long after exec'
+complete -c liege -l ready-after -x -d 'a program of which nothing else is known counts as ready this long after exec'
 complete -c liege -l emperor-throttle -x -d 'wait added for each death before loyalty, and for starts that come too fast'
 complete -c liege -l emperor-max-throttle -x -d 'longest such wait'
 complete -c liege -l emperor-throttle-burst -x -d 'starts per second that never wait'

@@ -57,7 +57,9 @@ impl Check {
             }
             match opt.class {
                 Class::Vassal(_) | Class::Emperor(_) | Class::Both(..) => {
-                    if opt.kind == Kind::Flag && !values::is_usual_flag(&setting.value) {
+                    let is_auto = opt.kind == Kind::AutoFlag && setting.value == values::AUTO;
+                    let is_flag = matches!(opt.kind, Kind::Flag | Kind::AutoFlag);
+                    if is_flag && !is_auto && !values::is_usual_flag(&setting.value) {
                         let message =
                             format!("'{}' means true (false is written false)", setting.value);
                         self.warn(setting, message);

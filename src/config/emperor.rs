@@ -130,7 +130,7 @@ impl Default for EmperorConfig {
             loyal_after: Duration::from_secs(10),
             stage_timeout: Duration::from_secs(10),
             start_timeout: Duration::from_secs(90),
-            ready_after: Duration::from_secs(3),
+            ready_after: Duration::from_secs(10),
             graceful_shutdown: false,
             on_demand_extension: None,
             listen: 100,

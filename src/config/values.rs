@@ -12,6 +12,9 @@ pub fn flag(text: &str) -> bool {
     !["false", "off", "no"].iter().any(|word| text.eq_ignore_ascii_case(word)) && text != "0"
 }
 
+/// What a flag may say that leaves the decision to us.
+pub const AUTO: &str = "auto";
+
 /// Whether a flag's text is one that people write.
 #[must_use]
 pub fn is_usual_flag(text: &str) -> bool {
@@ -287,7 +290,7 @@ pub fn account(text: &str) -> Result<&str, String> {
 /// What is wrong with it, and what was expected.
 pub fn check(kind: Kind, text: &str) -> Result<(), String> {
     match kind {
-        Kind::Flag | Kind::Text => Ok(()),
+        Kind::Flag | Kind::AutoFlag | Kind::Text => Ok(()),
         Kind::Number => number(text).map(drop),
         Kind::Signed => signed(text).map(drop),
         Kind::Megabytes => megabytes(text).map(drop),

@@ -67,6 +67,18 @@ pub enum StopTo {
     Group,
 }
 
+/// Whether a program announces its readiness on a notify socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notify {
+    /// It may, if it has sockets of ours: it gets one, and nobody waits for its word.
+    #[default]
+    Auto,
+    /// It must, in time.
+    Demanded,
+    /// It gets none.
+    Never,
+}
+
 /// Everything a vassal file can say that this version obeys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VassalConfig {
@@ -126,8 +138,8 @@ pub struct VassalConfig {
     pub stop_to: Option<StopTo>,
     /// When it is started again.
     pub restart: Option<RestartRule>,
-    /// It announces readiness on a notify socket.
-    pub notify: bool,
+    /// Whether it announces readiness on a notify socket.
+    pub notify: Notify,
     /// Alive this long = loyal.
     pub loyal_after: Option<Duration>,
     /// Alive this long = accepting, where nothing is announced.
@@ -215,7 +227,7 @@ impl VassalConfig {
             V::GracefulSignal => self.graceful_signal = signal(setting),
             V::StopTo => self.stop_to = Some(stop_to(&setting.value)),
             V::Restart => self.restart = Some(restart(&setting.value)),
-            V::Notify => self.notify = flag(),
+            V::Notify => self.notify = notify(&setting.value),
             V::LoyalAfter => self.loyal_after = seconds(),
             V::ReadyAfter => self.ready_after = seconds(),
             V::StartTimeout => self.start_timeout = seconds(),
@@ -264,9 +276,9 @@ impl VassalConfig {
         } else if let (Some(uid), None) = (&self.uid, &self.gid) {
             check.warn_at(uid, "is set without gid: the user's own groups are used");
         }
-        if self.heartbeat.is_some() && !self.notify {
+        if self.heartbeat.is_some() && self.notify != Notify::Demanded {
             check.warn_of_all(
-                "heartbeat without notify: that the program is alive is all that can be known",
+                "heartbeat without notify = true: that the program is alive is all that can be known",
             );
         }
         let shared = self.shared.len();
@@ -303,6 +315,14 @@ fn change(setting: &Setting) -> Option<Located<EnvChange>> {
         (name, None) => EnvChange::Unset(name.to_owned()),
     };
     Some(located(setting, change))
+}
+
+fn notify(text: &str) -> Notify {
+    match text {
+        values::AUTO => Notify::Auto,
+        _ if values::flag(text) => Notify::Demanded,
+        _ => Notify::Never,
+    }
 }
 
 fn stop_to(text: &str) -> StopTo {

@@ -17,6 +17,7 @@ use crate::state::{
 };
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
+use crate::sys::socket::PeerCredentials;
 use crate::sys::{descendants, pidfd, scm, socket};
 
 use super::pauses::{ConfigPipe, Share};
@@ -51,6 +52,8 @@ pub(super) struct Process {
     pub alone: bool,
     /// The base that it was forked from.
     pub base: Option<Rc<[u8]>>,
+    /// Somebody else has spoken on its notify socket, and that was said.
+    heard_stranger: bool,
     /// Its verdict could not be taken in.
     is_cut_off: bool,
     /// Of our wake-ups.
@@ -74,6 +77,7 @@ impl Process {
             notify: None,
             config: None,
             custody: Vec::new(),
+            heard_stranger: false,
             is_cut_off: false,
             alone: false,
             base: None,
@@ -333,18 +337,50 @@ impl Emperor {
                 Err(_) => continue,
             };
             scm::discard(packet.fds);
-            // Whoever else can reach the socket cannot speak for this life.
-            if packet.sender.is_none_or(|sender| sender.pid != process.pid.get()) {
-                continue;
-            }
             let text = buffer.get(..packet.length).unwrap_or_default();
             let is = |line: &[u8]| text.split(|byte| *byte == b'\n').any(|found| found == line);
-            for (line, word) in [(&b"READY=1"[..], Said::Ready), (b"WATCHDOG=1", Said::Beat)] {
-                if is(line) {
-                    self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Notify)));
-                }
+            let words = [(&b"READY=1"[..], Said::Ready), (b"WATCHDOG=1", Said::Beat)];
+            let said: Vec<Said> =
+                words.into_iter().filter(|(line, _)| is(line)).map(|(_, word)| word).collect();
+            let Some(sender) = packet.sender.filter(|_| !said.is_empty()) else { continue };
+            if !self.speaks_for(process, &sender) {
+                self.stranger(life, &sender);
+                continue;
+            }
+            for word in said {
+                self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Notify)));
             }
         }
+    }
+
+    /// Whether a sender belongs to this life: its process, or one of its session that is no life itself.
+    /// One that has ended since is believed by its user, who could do anything to this life anyway.
+    fn speaks_for(&self, process: &Process, sender: &PeerCredentials) -> bool {
+        let Some(pid) = Pid::new(sender.pid) else { return false };
+        if pid == process.pid {
+            return true;
+        }
+        match process::session_of(pid) {
+            Ok(session) => session == process.pid.get() && !self.pids.contains_key(&pid),
+            Err(_) => {
+                let user = pidfd::identity(process.pidfd.as_fd()).map(|identity| identity.uid);
+                user.is_ok_and(|[_, effective]| effective == sender.uid)
+            }
+        }
+    }
+
+    /// Whoever else can reach the socket cannot speak for this life; it is said once.
+    fn stranger(&mut self, life: LifeId, sender: &PeerCredentials) {
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        if std::mem::replace(&mut process.heard_stranger, true) {
+            return;
+        }
+        let (pid, uid) = (sender.pid, sender.uid);
+        let why = format!(
+            "READY=1 or WATCHDOG=1 of pid {pid} (user {uid}) is not counted: it is not of the session of this \
+             vassal; let the program itself, or what it starts, send it"
+        );
+        self.say(life, crate::log::Level::Warning, &why);
     }
 
     /// Closes a descriptor that was waited for.

@@ -22,7 +22,7 @@ pub(super) fn settings(told: &ExecSettings, listeners: usize) -> Settings {
             Restart::OnFailure => state::Restart::OnFailure,
             Restart::Never => state::Restart::Never,
         },
-        notify: told.notify,
+        notify: told.must_notify,
         heartbeat: told.heartbeat,
         loyal_after: told.loyal_after,
         ready_after: told.ready_after,

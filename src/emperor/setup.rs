@@ -450,10 +450,10 @@ fn enter_first(monitors: &[Source], log: &mut Log) {
     }
 }
 
-/// Three descriptors for each vassal (pipe, pidfd, listener), and some for all.
+/// Four descriptors for each vassal (pipe, pidfd, listener, notify socket), and some for all.
 fn max_vassals() -> usize {
     let limit = process::descriptor_limit().map_or(1024, |limit| limit.soft);
-    usize::try_from(limit.saturating_sub(RESERVE) / 3).unwrap_or(usize::MAX)
+    usize::try_from(limit.saturating_sub(RESERVE) / 4).unwrap_or(usize::MAX)
 }
 
 /// Vassals write where we do: with a log file, standard output and error are that file.

@@ -37,6 +37,8 @@ pub enum Arg {
 pub enum Kind {
     /// False is `false`, `off`, `no` (any case) and `0`; everything else is true.
     Flag,
+    /// A flag, or `auto`.
+    AutoFlag,
     /// A decimal number from 0 to 2^31 - 1.
     Number,
     /// The same, with a sign.
@@ -238,6 +240,7 @@ impl Opt {
     pub const fn new(name: &'static str, kind: Kind, class: Class, section: Section) -> Self {
         let (arg, meta) = match kind {
             Kind::Flag => (Arg::None, ""),
+            Kind::AutoFlag => (Arg::Optional, "true|false|auto"),
             Kind::Number | Kind::Signed => (Arg::Required, "N"),
             Kind::Megabytes => (Arg::Required, "MIB"),
             Kind::Seconds => (Arg::Required, "S"),

@@ -144,7 +144,7 @@ pub static OPTIONS: &[Opt] = &[
     emperor("emperor-max-starting", E::MaxStarting, Kind::Number, Section::Start).help("most vassals that start at the same time; default 2 for each processor, at least 8"),
     emperor("stage-timeout", E::StageTimeout, Kind::Seconds, Section::Start).default("10").help("longest time to read a vassal file and prepare its program"),
     Opt::new("start-timeout", Kind::Seconds, Class::Both(V::StartTimeout, E::StartTimeout), Section::Start).default("90").help("longest time from exec to readiness, where the program announces it"),
-    Opt::new("ready-after", Kind::Seconds, Class::Both(V::ReadyAfter, E::ReadyAfter), Section::Start).default("3").help("a program that announces nothing counts as ready this long after exec"),
+    Opt::new("ready-after", Kind::Seconds, Class::Both(V::ReadyAfter, E::ReadyAfter), Section::Start).default("10").help("a program of which nothing else is known counts as ready this long after exec"),
 
     // Life, penalty and end.
     emperor("emperor-throttle", E::Throttle, Kind::Millis, Section::Life).default("1000").help("wait added for each death before loyalty, and for starts that come too fast"),
@@ -188,8 +188,8 @@ pub static OPTIONS: &[Opt] = &[
     vassal("reload-signal", V::ReloadSignal, Kind::Signal, Section::Program).help("signal that makes the program reload; without it the program is replaced"),
     vassal("stop-to", V::StopTo, Kind::Choice(STOP_TO), Section::Program).meta("main|group").help("who gets them: the main process or its group; default main, group where a shell stays"),
     vassal("restart", V::Restart, Kind::Choice(RESTARTS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
-    vassal("notify", V::Notify, Kind::Flag, Section::Program).help("the program announces its readiness on a notify socket"),
-    vassal("heartbeat", V::Heartbeat, Kind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify"),
+    vassal("notify", V::Notify, Kind::AutoFlag, Section::Program).default("auto").help("the program must announce its readiness on a notify socket (auto: it may)"),
+    vassal("heartbeat", V::Heartbeat, Kind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify = true"),
 
     // Vassal: sockets.
     socket("socket", BIND).also(&["uwsgi-socket"]).short('s'),

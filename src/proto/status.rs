@@ -114,8 +114,10 @@ pub struct ExecSettings {
     pub graceful_signal: u8,
     /// Whether it comes back when it ends.
     pub restart: Restart,
-    /// It announces readiness on a notify socket, which is the last attached descriptor.
+    /// It has a notify socket, which is the last attached descriptor.
     pub notify: bool,
+    /// It must announce its readiness there.
+    pub must_notify: bool,
     /// It was promised a watchdog with this period.
     pub heartbeat: Option<Duration>,
     /// Alive this long = loyal; `None` = the emperor's rule.
@@ -331,6 +333,7 @@ fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
         Restart::Never => 2,
     });
     out.byte(u8::from(settings.notify));
+    out.byte(u8::from(settings.must_notify));
     out.duration(settings.heartbeat);
     out.duration(settings.loyal_after);
     out.duration(settings.ready_after);
@@ -359,6 +362,7 @@ fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecSettings, Malformed> {
             _ => return Err(Malformed("unknown restart rule")),
         },
         notify: fields.flag()?,
+        must_notify: fields.flag()?,
         heartbeat: fields.duration()?,
         loyal_after: fields.duration()?,
         ready_after: fields.duration()?,
@@ -524,7 +528,7 @@ mod tests {
         (
             prop::array::uniform3(0u8..=64),
             (restart, stop_to),
-            any::<bool>(),
+            any::<[bool; 2]>(),
             durations,
             0u8..=16,
             any::<u64>(),
@@ -547,7 +551,8 @@ mod tests {
                         reload_signal: signals[1],
                         graceful_signal: signals[2],
                         restart,
-                        notify,
+                        notify: notify[0],
+                        must_notify: notify[1],
                         heartbeat: durations.0,
                         loyal_after: durations.1,
                         ready_after: durations.2,
@@ -654,14 +659,14 @@ mod tests {
         packet[2] = 65; // the stop signal
         assert_eq!(FromStage::decode(&packet), Err(Malformed("no signal")));
         packet[2] = 9;
-        packet[7..15].copy_from_slice(&(u64::MAX - 1).to_le_bytes()); // heartbeat
+        packet[8..16].copy_from_slice(&(u64::MAX - 1).to_le_bytes()); // heartbeat
         let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
         assert_eq!(read.heartbeat, Some(MAX_DURATION));
-        packet[39] = 17; // listeners
+        packet[40] = 17; // listeners
         assert_eq!(FromStage::decode(&packet), Err(Malformed("too many sockets")));
         let settings = ExecSettings { argv0: "x".into(), ..good };
         let mut packet = FromStage::Exec(settings).encode();
-        packet[51] = 0xff; // the x
+        packet[52] = 0xff; // the x
         let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
         assert_eq!(read.argv0, "\u{fffd}");
     }

@@ -10,7 +10,7 @@
 //! descriptors, the name of the notify socket), and what only the emperor obeys (`stop-signal`, `restart`
 //! …), which a running life takes over without an exec.
 
-use crate::config::vassal::EnvChange;
+use crate::config::vassal::{EnvChange, Notify};
 use crate::config::{Address, Located, Resolved, VassalConfig};
 use crate::sys::creds;
 
@@ -156,9 +156,14 @@ impl Print {
         self.number(shared.len());
         shared.iter().for_each(|index| self.number(*index));
         self.numbers([*chmod_socket, Some(*listen), *umask]);
-        for flag in [*reuse_port, *honour_stdin, *skip_zero, *notify] {
+        for flag in [*reuse_port, *honour_stdin, *skip_zero] {
             self.flag(flag);
         }
+        self.number(match notify {
+            Notify::Auto => 0_u8,
+            Notify::Demanded => 1,
+            Notify::Never => 2,
+        });
         for place in [chdir, logto, pidfile] {
             self.place(place.as_ref());
         }

@@ -24,6 +24,7 @@ use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use crate::config::vassal::Notify;
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
 use crate::proto::emperor;
 use crate::proto::status::{ExecSettings, Purpose};
@@ -241,7 +242,7 @@ fn check(line: &Line, start: Start, ready: Ready) -> Result<u8, Failure> {
     let env = environment::build(start.env, &Told::default(), &config.env);
     program.look_up(&env).map_err(|error| not_executed(&config, &program, &error))?;
     let settings = settings::exec_settings(&config, &program, warnings);
-    line.verdict(ExecSettings { notify: false, fingerprint, ..settings }, &[])?;
+    line.verdict(ExecSettings { fingerprint, ..settings }, &[])?;
     Ok(0)
 }
 
@@ -258,7 +259,12 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     }
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
-    let mut notify = notify_socket(line, &config)?;
+    let mut notify = match config.notify {
+        Notify::Demanded => notify_socket(line)?,
+        // It does without, if there is none to be had.
+        Notify::Auto if !sockets.list().is_empty() => notify_socket(line).unwrap_or_default(),
+        Notify::Auto | Notify::Never => None,
+    };
     arrange(line, &mut start, &mut sockets, &mut notify).map_err(sockets::descriptors)?;
     sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
     let emperor = sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)?;
@@ -268,7 +274,9 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
         cwd: start.cwd,
         emperor,
         notify: notify.as_ref().map(|(_, address)| address),
-        watchdog: config.heartbeat.filter(|_| notify.is_some()),
+        watchdog: config
+            .heartbeat
+            .filter(|_| config.notify == Notify::Demanded && notify.is_some()),
         processes: config.processes,
         threads: config.threads,
     };
@@ -278,6 +286,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     }
     let mut fds = sockets.custody();
     let mut settings = settings::exec_settings(&config, &program, warnings);
+    settings.notify = notify.is_some();
     settings.fingerprint = fingerprint;
     settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
     fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
@@ -313,8 +322,8 @@ type Bound = (OwnedFd, Address);
 /// The socket on which the program says that it is ready; the emperor keeps it, the program has its name.
 ///
 /// Made only now: it is reached from the program's own network namespace, and belongs to its user.
-fn notify_socket(line: &Line, config: &VassalConfig) -> Result<Option<Bound>, Failure> {
-    if !config.notify || !line.is_emperor() {
+fn notify_socket(line: &Line) -> Result<Option<Bound>, Failure> {
+    if !line.is_emperor() {
         return Ok(None);
     }
     let made = socket::notify_socket();

@@ -2,7 +2,7 @@
 //! about it.
 
 use crate::config::VassalConfig;
-use crate::config::vassal::{self, RestartRule};
+use crate::config::vassal::{self, Notify, RestartRule};
 use crate::proto::status::{ExecSettings, Restart, StopTo};
 
 use super::patch::Program;
@@ -11,7 +11,7 @@ use super::patch::Program;
 pub const SHELL_STAYS: &str = "a shell runs the program and may stay as its parent: signals reach both, but \
      LISTEN_PID is the shell's; begin the text with exec";
 
-/// The settings; sockets are counted by whoever attaches them, and the fingerprint is added with them.
+/// The settings; sockets are counted by whoever attaches them, and a notify socket and the fingerprint are added with them.
 pub fn exec_settings(
     config: &VassalConfig,
     program: &Program,
@@ -31,8 +31,9 @@ pub fn exec_settings(
             RestartRule::OnFailure => Restart::OnFailure,
             RestartRule::Never => Restart::Never,
         },
-        notify: config.notify,
-        heartbeat: config.heartbeat.filter(|_| config.notify),
+        notify: false,
+        must_notify: config.notify == Notify::Demanded,
+        heartbeat: config.heartbeat.filter(|_| config.notify == Notify::Demanded),
         loyal_after: config.loyal_after,
         ready_after: config.ready_after,
         start_timeout: config.start_timeout,
@@ -52,7 +53,7 @@ pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>)
             ("graceful-signal", config.graceful_signal.is_some()),
             ("stop-to", config.stop_to.is_some()),
             ("restart", config.restart.is_some()),
-            ("notify", config.notify),
+            ("notify", config.notify == Notify::Demanded),
             ("loyal-after", config.loyal_after.is_some()),
             ("ready-after", config.ready_after.is_some()),
             ("start-timeout", config.start_timeout.is_some()),

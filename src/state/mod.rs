@@ -129,7 +129,7 @@ impl Default for Rules {
             curse_tolerance: Duration::from_secs(30),
             reload_mercy: Duration::from_secs(30),
             loyal_after: Duration::from_secs(10),
-            ready_after: Duration::from_secs(3),
+            ready_after: Duration::from_secs(10),
             stage_timeout: Duration::from_secs(10),
             start_timeout: Duration::from_secs(90),
             graceful_shutdown: false,
@@ -206,7 +206,7 @@ pub struct Settings {
     pub stop_to: StopTo,
     /// Whether it comes back.
     pub restart: Restart,
-    /// It announces its readiness.
+    /// It must announce its readiness.
     pub notify: bool,
     /// It was promised a watchdog with this period.
     pub heartbeat: Option<Duration>,

@@ -13,6 +13,7 @@
 //! file exists), `serve` (accept from now on), `exit:N`, `die:SIGNAL`, `close` (the emperor pipe),
 //! `shutdown` (the listener, for all who have it), `rights:N` (send N descriptors along with a byte),
 //! `ignore:SIGNAL`, `stray:KIND`, `setuid:N`, `print:TEXT`, `jump:N` (back to the N-th step),
+//! `notify` (READY=1 on the notify socket), `notify:child` (the same, said by a child of its own),
 //! `until:N:STEP` (only in the first N lives), `from:N:STEP` (only in the later ones).
 //!
 //! There is no Rust run-time start-up: it ignores SIGPIPE, and the tests want to see what was inherited.
@@ -25,7 +26,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{IntoRawFd, RawFd};
-use std::os::unix::net::UnixListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::{Duration, Instant};
 
 struct App {
@@ -306,6 +308,15 @@ impl App {
                 self.serving = false;
                 unsafe { libc::shutdown(self.listener.unwrap(), libc::SHUT_RDWR) };
             }
+            "notify" if value == "child" => unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    notify();
+                    libc::_exit(0);
+                }
+                libc::waitpid(child, std::ptr::null_mut(), 0);
+            },
+            "notify" => notify(),
             "rights" => (0..number()).for_each(|_| self.send_a_descriptor()),
             "setuid" => assert_eq!(unsafe { libc::setuid(number() as u32) }, 0, "setuid"),
             "print" => {
@@ -437,6 +448,17 @@ impl App {
             }
         }
     }
+}
+
+/// READY=1 on the notify socket, if there is one.
+fn notify() {
+    let Ok(name) = std::env::var("NOTIFY_SOCKET") else { return };
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&name),
+    };
+    let socket = UnixDatagram::unbound().unwrap();
+    let _ = socket.send_to_addr(b"READY=1", &address.unwrap());
 }
 
 fn clock_ms() -> i64 {

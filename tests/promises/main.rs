@@ -24,6 +24,7 @@ mod monitor_dir;
 mod ondemand;
 mod pidfile;
 mod ragnarok;
+mod readiness;
 mod reload;
 mod signals;
 mod spawn;

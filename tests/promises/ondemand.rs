@@ -321,6 +321,6 @@ fn an_address_that_is_none_holds_it_until_its_file_changes() {
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
     // What runs is not stopped for it.
     emperor.write("one.ini.socket", "localhost:80");
-    emperor.logged("is told to reload");
+    emperor.logged("goes on as it is: its on-demand address is no address");
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
 }

@@ -273,7 +273,7 @@ fn a_program_that_notifies_gets_a_socket_whose_other_end_the_emperor_has() {
     lines.extend([SLEEP, "notify = true", "heartbeat = 20"]);
     let mut stage = stage(&lines).start();
     let (settings, mut fds) = stage.exec();
-    assert!(settings.notify);
+    assert!(settings.notify && settings.must_notify);
     assert_eq!((settings.listeners, settings.heartbeat), (9, Some(Duration::from_secs(20))));
     let notify = fds.pop().unwrap();
     assert!(fds.iter().all(|fd| socket::is_listening(fd.as_fd())));
@@ -290,6 +290,23 @@ fn a_program_that_notifies_gets_a_socket_whose_other_end_the_emperor_has() {
     assert_eq!(received.sender.unwrap().pid.unsigned_abs(), std::process::id());
     // The program itself holds neither end.
     assert_eq!(stage.fds().len(), 3 + 9 + 1);
+}
+
+#[test]
+fn a_program_with_sockets_is_offered_a_notify_socket_and_need_not_use_it() {
+    let socket = "socket = 127.0.0.1:0";
+    for (lines, offered) in [
+        (vec![SLEEP, socket], true),
+        (vec![SLEEP, socket, "notify = auto"], true),
+        (vec![SLEEP, socket, "notify = false"], false),
+        (vec![SLEEP], false),
+    ] {
+        let mut stage = stage(&lines).start();
+        let (settings, _) = stage.exec();
+        assert_eq!((settings.notify, settings.must_notify), (offered, false), "{lines:?}");
+        assert_eq!(stage.environment().contains_key("NOTIFY_SOCKET"), offered, "{lines:?}");
+        assert!(!settings.warnings.iter().any(|line| line.contains("notify")), "{settings:?}");
+    }
 }
 
 #[test]

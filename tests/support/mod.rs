@@ -608,3 +608,15 @@ pub fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     proc::set_nonblocking(&writer, false);
     (reader, writer)
 }
+
+/// Sends a datagram to a notify socket, by the name in its variable.
+pub fn notify(name: &str, text: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(name),
+    };
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.send_to_addr(text.as_bytes(), &address.unwrap()).unwrap();
+}

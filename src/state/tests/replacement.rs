@@ -248,7 +248,7 @@ fn an_on_demand_vassal_is_replaced_on_its_own_listener() {
 #[test]
 fn next_runs_and_takes_over_when_it_has_run_long_enough() {
     let mut scene = Scene::handover();
-    scene.wait(2999);
+    scene.wait(9999);
     scene.is("replacing 1 by 2", &[]);
     scene.wait(1);
     scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
