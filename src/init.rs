@@ -20,13 +20,15 @@ mod cli;
 mod terminal;
 
 use std::ffi::{CString, OsStr};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::log::panics;
 use crate::sys::descendants::{self, Cleared, Reaped};
 use crate::sys::process::{self, CStringArray, Ended, Pid};
 use crate::sys::signal::{self, Disposition, Mask, Queued, Received, Sender, Signal};
@@ -115,7 +117,7 @@ pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
     let_go(command);
     memory::forget_code_pages();
 
-    let keeper = Keeper {
+    let mut keeper = Keeper {
         duties,
         command: child,
         parent,
@@ -123,7 +125,7 @@ pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
         passed_a_stop: false,
         is_stopped: false,
     };
-    let ended = keeper.attend();
+    let ended = keeper.attend_safely();
     terminal::take_back(child);
     end_leftovers(duties.leftovers);
     remove_pid_file(duties, child);
@@ -194,10 +196,10 @@ fn cannot_run(program: &Path, error: &io::Error) -> u8 {
     let searched = !name.contains('/');
     let path = std::env::var_os("PATH").unwrap_or_default();
     if searched && !std::env::split_paths(&path).any(|directory| directory.join(program).exists()) {
-        let _ = writeln!(io::stderr(), "{start}: not found in PATH");
+        write::say(io::stderr().as_fd(), format_args!("{start}: not found in PATH"));
         return 127;
     }
-    let _ = writeln!(io::stderr(), "{start}: {error}");
+    write::say(io::stderr().as_fd(), format_args!("{start}: {error}"));
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => 127,
         _ => 126,
@@ -227,8 +229,21 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
+    /// A fault of ours must not be the end of everything.
+    fn attend_safely(&mut self) -> Ended {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.attend())) {
+                Ok(ended) => return ended,
+                Err(_) => {
+                    say(&format!("liege: internal error: {}; please report it", panics::last()));
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+    }
+
     /// Reaps and passes on, asleep in between, until the command has ended.
-    fn attend(mut self) -> Ended {
+    fn attend(&mut self) -> Ended {
         loop {
             let mut over = None;
             let round = descendants::reap_some(|pid, ended| {
@@ -386,8 +401,5 @@ fn remove_pid_file(duties: &Duties, command: Pid) {
 
 /// Writes a line to standard error, unless that would have to wait.
 fn say(line: &str) {
-    let stderr = io::stderr();
-    if write::is_writable(stderr.as_fd()).unwrap_or(false) {
-        let _ = writeln!(stderr.lock(), "{line}");
-    }
+    write::say(io::stderr().as_fd(), format_args!("{line}"));
 }

@@ -10,6 +10,7 @@
 
 mod line;
 mod output;
+pub mod panics;
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display};

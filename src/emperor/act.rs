@@ -1,8 +1,13 @@
 //! Effects to calls.
 
-use crate::state::{Effect, Key, Note, VassalId};
+use std::time::Duration;
+
+use crate::state::{Effect, Key, Note, Notice, VassalId};
 
 use super::{Emperor, lines};
+
+/// Names in one line.
+const MOST_NAMES: usize = 10;
 
 impl Emperor {
     /// Does what one effect asks for; what fails becomes an event, which comes next.
@@ -23,13 +28,46 @@ impl Emperor {
             Effect::TakeCustody(vassal, life) => self.take_custody(vassal, life),
             Effect::Forget(vassal) => self.forget(vassal),
             Effect::Note(_, key, note) => self.note(&key, &note),
+            Effect::Say(notice) => self.say_to_all(notice),
             Effect::Leave(status) => self.leave = Some(status),
         }
     }
 
-    fn forget(&mut self, vassal: VassalId) {
+    pub(super) fn forget(&mut self, vassal: VassalId) {
         self.unbind(vassal);
         self.halls.remove(&vassal);
+    }
+
+    /// A wait that many share.
+    fn say_to_all(&mut self, notice: Notice) {
+        if let Notice::Ending { left } = notice {
+            return self.say_who_is_left(left);
+        }
+        self.log.notice(format_args!("{}", lines::Wait(notice)));
+    }
+
+    /// Ragnarok: whom it waits for.
+    fn say_who_is_left(&mut self, left: Duration) {
+        let vassals = self.realm.vassals().filter(|vassal| vassal.current().is_some());
+        let names: Vec<String> = vassals.map(|vassal| self.label(&vassal.key)).collect();
+        let hooks = self.helpers.stop_hooks().count();
+        if names.is_empty() && hooks == 0 {
+            return;
+        }
+        let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+        let more = match names.len().saturating_sub(MOST_NAMES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let hooks = match hooks {
+            0 => String::new(),
+            1 => "; and for 1 stop hook".to_owned(),
+            more => format!("; and for {more} stop hooks"),
+        };
+        let (count, left) = (lines::vassals(names.len()), lines::Time(left));
+        self.log.notice(format_args!(
+            "ragnarok waits for {count}: {shown}{more}{hooks}; what is left in {left} is killed"
+        ));
     }
 
     fn note(&mut self, key: &Key, note: &Note) {

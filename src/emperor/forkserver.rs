@@ -148,6 +148,11 @@ impl Forks {
         looks.chain(self.sweeps.iter().map(|sweep| sweep.at)).min()
     }
 
+    /// The lives that are asked for.
+    pub fn lives(&self) -> impl Iterator<Item = LifeId> {
+        self.talks.keys().copied()
+    }
+
     /// The server, as messages name it.
     fn place(&self) -> String {
         self.server.as_ref().map_or_else(String::new, |server| {

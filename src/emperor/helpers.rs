@@ -65,6 +65,15 @@ impl Helpers {
         self.running.iter().find(|(_, helper)| helper.pid == pid).map(|(id, _)| *id)
     }
 
+    /// The stop hooks that are not over, by the vassals for which they run.
+    pub(super) fn stop_hooks(&self) -> impl Iterator<Item = &Key> {
+        let running = self.running.values().filter_map(|helper| match &helper.task {
+            Task::StopHook(key) => Some(key),
+            Task::Push(_) => None,
+        });
+        running.chain(self.waiting.iter().map(|(key, _)| key))
+    }
+
     fn hooks(&self) -> usize {
         let is_hook = |helper: &&Helper| matches!(helper.task, Task::StopHook(_));
         self.running.values().filter(is_hook).count()

@@ -7,7 +7,7 @@ use crate::log::{Level, escaped};
 use crate::monitor;
 use crate::proto::status::HookEnd;
 use crate::spawn::hook;
-use crate::state::{Exit, Note, ReloadWay};
+use crate::state::{Exit, Note, Notice, ReloadWay};
 use crate::sys::process::Ended;
 use crate::sys::signal::Signal;
 
@@ -20,20 +20,21 @@ pub(super) fn name(bytes: &[u8]) -> String {
 pub(super) fn loudness(note: &Note) -> Level {
     match note {
         Note::StartFailed { .. } | Note::ReplacementFailed { .. } => Level::Error,
-        Note::Held { .. } | Note::Killed { .. } | Note::Silent => Level::Warning,
+        Note::Held { .. } | Note::Killed { .. } | Note::Silent | Note::StopsSlowly { .. } => {
+            Level::Warning
+        }
         Note::Died { loyal: false, .. } => Level::Warning,
         Note::Running { .. }
         | Note::Adopted { .. }
-        | Note::Loyal
         | Note::Waiting { .. }
         | Note::Reloading { .. }
         | Note::Replaced { .. }
-        | Note::Stopping { .. }
         | Note::Stopped { .. }
         | Note::Died { .. }
         | Note::Finished { .. }
         | Note::Gone => Level::Notice,
-        Note::Ready | Note::Accepting => Level::Info,
+        // A start is one line, and an end is one.
+        Note::Ready | Note::Accepting | Note::Loyal | Note::Stopping { .. } => Level::Debug,
     }
 }
 
@@ -61,7 +62,7 @@ impl fmt::Display for Line<'_> {
             }
             Note::Held { why, wait } => {
                 write!(f, "is held: {}", escaped(why.as_bytes()))?;
-                wait.map_or(Ok(()), |wait| write!(f, ": next try in {}", Millis(wait)))
+                wait.map_or(Ok(()), |wait| write!(f, ": next try in {}", Time(wait)))
             }
             Note::Reloading { by } => match by {
                 ReloadWay::Byte => f.write_str("is told to reload"),
@@ -80,22 +81,24 @@ impl fmt::Display for Line<'_> {
             }
             Note::StartFailed { why } => write!(f, "cannot start: {}", escaped(why.as_bytes())),
             Note::Stopping { why } => write!(f, "is stopped: {why}"),
+            Note::StopsSlowly { left } => {
+                write!(f, "is told to stop and still there: it is killed in {}", Time(*left))
+            }
             Note::Killed { why } => write!(f, "is killed: {why}"),
-            Note::Stopped { exit, lived } => {
-                write!(f, "stopped after {} ({})", Millis(*lived), Ending(*exit))
+            Note::Stopped { exit, lived, why } => {
+                write!(f, "stopped after {} ({}): {why}", Time(*lived), Ending(*exit))
             }
             Note::Died { exit, lived, loyal: true, .. } => {
-                write!(f, "died after {} ({}): starts again", Millis(*lived), Ending(*exit))
+                write!(f, "died after {} ({}): starts again", Time(*lived), Ending(*exit))
             }
-            Note::Died { exit, lived, loyal: false, wait, attempt } => {
-                write!(f, "died unloyal after {} ({})", Millis(*lived), Ending(*exit))?;
-                match attempt {
-                    0 => f.write_str(": starts again"),
-                    _ => write!(
-                        f,
-                        ", blacklisted: next start in {} (attempt {attempt})",
-                        Millis(*wait)
-                    ),
+            Note::Died { exit, lived, wait, attempt, failed, .. } => {
+                let next = Next { wait: *wait, attempt: *attempt };
+                match failed {
+                    true => write!(f, "has not started{next}"),
+                    false => {
+                        let lived = Time(*lived);
+                        write!(f, "died unloyal after {lived} ({}){next}", Ending(*exit))
+                    }
                 }
             }
             Note::Finished { exit } => {
@@ -141,11 +144,77 @@ pub(super) fn result(ended: Ended) -> String {
     }
 }
 
-struct Millis(Duration);
+/// What follows a death that was no good one.
+struct Next {
+    wait: Duration,
+    attempt: u32,
+}
 
-impl fmt::Display for Millis {
+impl fmt::Display for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms", self.0.as_millis())
+        match self.attempt {
+            0 => f.write_str(": starts again"),
+            attempt => {
+                let wait = Time(self.wait);
+                write!(f, ", blacklisted: next start in {wait} (attempt {attempt})")
+            }
+        }
+    }
+}
+
+/// A wait that many share.
+pub(super) struct Wait(pub Notice);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Notice::ThrottleBegins { waiting, last } => write!(
+                f,
+                "{} for the throttle, as too many starts come at once: the last starts in about {}; \
+                 emperor-throttle-burst allows more at once",
+                waits(waiting),
+                Time(last)
+            ),
+            Notice::ThrottleEnds => f.write_str("nobody waits for the throttle any more"),
+            Notice::BudgetBegins { waiting, last, at_once } => write!(
+                f,
+                "{} for a turn to start, as {at_once} start at one time: the last starts in {} or \
+                 before; emperor-max-starting allows more",
+                waits(waiting),
+                Time(last)
+            ),
+            Notice::BudgetEnds => f.write_str("nobody waits for a turn to start any more"),
+            Notice::Ending { left } => write!(f, "ragnarok is over in {}", Time(left)),
+        }
+    }
+}
+
+fn waits(count: usize) -> String {
+    let verb = if count == 1 { "waits" } else { "wait" };
+    format!("{} {verb}", vassals(count))
+}
+
+/// So many vassals.
+pub(super) fn vassals(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "vassal" } else { "vassals" })
+}
+
+/// A length of time as people say it, in two units at most.
+pub(super) struct Time(pub Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, millis) = (self.0.as_secs(), self.0.as_millis());
+        match seconds {
+            0 => write!(f, "{millis} ms"),
+            1..10 if !millis.is_multiple_of(1000) => {
+                write!(f, "{seconds}.{} s", millis % 1000 / 100)
+            }
+            1..60 => write!(f, "{seconds} s"),
+            60..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+            3600..86_400 => write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60),
+            _ => write!(f, "{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+        }
     }
 }
 
@@ -164,4 +233,27 @@ impl fmt::Display for Ending {
 pub(super) fn signal_name(number: i32) -> String {
     let named = Signal::new(number).and_then(Signal::name);
     named.map_or_else(|| format!("signal {number}"), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Time;
+    use std::time::Duration;
+
+    #[test]
+    fn lengths_of_time_are_readable() {
+        let shown = |millis| Time(Duration::from_millis(millis)).to_string();
+        for (millis, text) in [
+            (0, "0 ms"),
+            (412, "412 ms"),
+            (1000, "1 s"),
+            (2345, "2.3 s"),
+            (30_000, "30 s"),
+            (443_613, "7 min 23 s"),
+            (7_260_000, "2 h 1 min"),
+            (180_000_000, "2 d 2 h"),
+        ] {
+            assert_eq!(shown(millis), text);
+        }
+    }
 }

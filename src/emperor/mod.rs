@@ -5,6 +5,7 @@
 
 mod act;
 mod custody;
+mod faults;
 mod forkserver;
 mod helpers;
 mod lines;
@@ -23,7 +24,6 @@ mod superior;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -137,9 +137,13 @@ pub struct Emperor {
     hearings: usize,
     now: Instant,
     started: Instant,
+    /// What the state asks for in one step; empty between two.
+    asked: Vec<Effect>,
+    /// What a monitor has to say; empty between two looks.
+    heard: monitor::Out,
     /// How many vassals the limit of descriptors allows.
     max_vassals: usize,
-    lost_turns: u64,
+    faults: faults::Faults,
     /// More strangers have died than one wake-up reaps.
     more_strangers: bool,
     leave: Option<u8>,
@@ -158,22 +162,12 @@ impl Emperor {
     pub fn run(&mut self) -> u8 {
         self.first_scan();
         let mut ready = Vec::new();
-        loop {
-            if let Some(status) = self.leave {
-                return self.bury(status);
-            }
-            // A panic is a fault of ours, but the emperor's death is every vassal's: the turn is lost,
-            // the emperor is not.
-            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut ready)));
-            if turn.is_err() {
-                self.lost_turns += 1;
-                self.log.error(format_args!(
-                    "a turn of the loop has failed by a fault in liege; please report it"
-                ));
-                // Orders come last in a turn: one that fails each time must not keep them out.
-                let _ = catch_unwind(AssertUnwindSafe(|| self.read_signals()));
-            }
+        while self.leave.is_none() {
+            self.turn_safely(|emperor| emperor.turn(&mut ready));
         }
+        let status = self.leave.unwrap_or_default();
+        self.safely(|emperor| emperor.bury(status));
+        status
     }
 
     fn turn(&mut self, ready: &mut Vec<Token>) {
@@ -182,6 +176,8 @@ impl Emperor {
             Err(error) => self.log.error(format_args!("cannot wait for events: poll: {error}")),
         }
         self.settle();
+        self.repair();
+        self.trip("turn");
         let first_order =
             ready.partition_point(|token| crate::reactor::Token::rank(*token) < RANK_OF_ORDERS);
         let mut orders = ready.split_off(first_order);
@@ -197,9 +193,9 @@ impl Emperor {
         }
         self.serve_all(&mut orders);
         if std::mem::take(&mut self.more_strangers) {
-            self.reap_strangers();
+            self.safely(Self::reap_strangers);
         }
-        self.end_strays();
+        self.safely(Self::end_strays);
         self.tell_manager();
     }
 
@@ -225,12 +221,13 @@ impl Emperor {
     fn serve_all(&mut self, ready: &mut Vec<Token>) {
         for token in ready.drain(..) {
             if self.effects.is_empty() || token.waits_for_nobody() {
-                self.serve(token);
+                self.safely(|emperor| emperor.serve(token));
             }
         }
     }
 
     fn serve(&mut self, token: Token) {
+        self.trip("serve");
         match token {
             Token::Status(life) => self.read_status(life),
             Token::Pipe(life) => self.read_pipe(life),
@@ -259,6 +256,7 @@ impl Emperor {
             self.notify.deadline(),
             self.forks.deadline(),
             self.status_log.due,
+            self.faults.repair_at,
         ];
         let more = self.more_strangers || !self.events.is_empty() || !self.effects.is_empty();
         let more = more.then_some(self.now);
@@ -270,28 +268,32 @@ impl Emperor {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         for index in 0..self.monitors.len() {
             if due(self.monitors.get(index).and_then(|source| source.monitor.deadline())) {
-                self.look(SourceId(index), |monitor, now, out| monitor.expire(now, out));
+                let expire = |monitor: &mut dyn Monitor, now, out: &mut _| monitor.expire(now, out);
+                self.safely(|emperor| emperor.look(SourceId(index), expire));
             }
         }
-        if due(self.stats.deadline()) {
-            self.stats.expire(now);
-            self.stats.settle(&mut self.reactor, Token::Stats);
+        type Duty = (Option<Instant>, fn(&mut Emperor));
+        let duties: [Duty; 6] = [
+            (self.stats.deadline(), Self::expire_stats),
+            (self.pauses.deadline(), Self::end_pauses),
+            (self.helpers.deadline(), Self::expire_helpers),
+            (self.forks.deadline(), Self::look_at_forks),
+            (self.status_log.due, Self::log_status),
+            (self.realm.deadline(), |emperor| emperor.happen(Event::Time)),
+        ];
+        for (at, duty) in duties {
+            if due(at) {
+                self.safely(|emperor| {
+                    emperor.trip("deadline");
+                    duty(emperor);
+                });
+            }
         }
-        if due(self.pauses.deadline()) {
-            self.end_pauses();
-        }
-        if due(self.helpers.deadline()) {
-            self.expire_helpers();
-        }
-        if due(self.forks.deadline()) {
-            self.look_at_forks();
-        }
-        if due(self.status_log.due) {
-            self.log_status();
-        }
-        if due(self.realm.deadline()) {
-            self.happen(Event::Time);
-        }
+    }
+
+    fn expire_stats(&mut self) {
+        self.stats.expire(self.now);
+        self.stats.settle(&mut self.reactor, Token::Stats);
     }
 
     /// Steps the state with one event, and with all that its effects answer, before anything else; unless
@@ -307,19 +309,16 @@ impl Emperor {
     /// forks that are refused one after the other) or [`MAX_EFFECTS`] (a thousand vassals that are stopped)
     /// is for the next turn, which comes at once.
     fn settle(&mut self) {
-        let mut asked = Vec::new();
         let mut left = MAX_EFFECTS;
         for _ in 0..MAX_ROUNDS {
             while let Some(event) = self.events.pop_front() {
-                self.realm.step(self.now, event, &mut asked);
-                // At once: a fault in the next step must not lose it.
-                self.effects.extend(asked.drain(..));
+                self.step(event);
             }
             while left > 0
                 && let Some(effect) = self.effects.pop_front()
             {
                 left -= 1;
-                self.act(effect);
+                self.act_safely(effect);
             }
             if left == 0 || self.events.is_empty() {
                 return;
@@ -334,9 +333,14 @@ impl Emperor {
         how: impl FnOnce(&mut dyn Monitor, Instant, &mut monitor::Out),
     ) {
         let Some(entry) = self.monitors.get_mut(source.0) else { return };
-        let mut out = monitor::Out::default();
-        how(entry.monitor.as_mut(), self.now, &mut out);
-        for notice in out.notices {
+        how(entry.monitor.as_mut(), self.now, &mut self.heard);
+        self.hear(source);
+    }
+
+    /// Passes on what a monitor has seen.
+    fn hear(&mut self, source: SourceId) {
+        let monitor::Out { sightings, notices } = std::mem::take(&mut self.heard);
+        for notice in notices {
             let level = lines::level(notice.level);
             match notice.name {
                 Some(name) => {
@@ -347,28 +351,31 @@ impl Emperor {
                 None => self.log.line(level, format_args!("{}", notice.text)),
             }
         }
-        for sighting in out.sightings {
-            let key = Key { source, name: sighting.name.as_encoded_bytes().into() };
-            let boot = sighting.was_there;
-            self.happen(match sighting.what {
-                What::Found(file) => Event::Found { key, file: custody::file(&file), boot },
-                What::Changed(file) => Event::Changed { key, file: custody::file(&file) },
-                What::Chowned(file) => Event::Chowned { key, file: custody::file(&file) },
-                What::Lost => Event::Lost(key),
+        for sighting in sightings {
+            self.safely(|emperor| {
+                emperor.trip("sighting");
+                emperor.sighted(source, sighting);
             });
         }
     }
 
+    fn sighted(&mut self, source: SourceId, sighting: monitor::Sighting) {
+        let key = Key { source, name: sighting.name.as_encoded_bytes().into() };
+        let boot = sighting.was_there;
+        self.happen(match sighting.what {
+            What::Found(file) => Event::Found { key, file: custody::file(&file), boot },
+            What::Changed(file) => Event::Changed { key, file: custody::file(&file) },
+            What::Chowned(file) => Event::Chowned { key, file: custody::file(&file) },
+            What::Lost => Event::Lost(key),
+        });
+    }
+
     fn first_scan(&mut self) {
-        for index in 0..self.monitors.len() {
-            self.look(SourceId(index), |monitor, now, out| monitor.rescan(now, out));
-        }
+        self.rescan();
         memory::forget_code_pages();
-        self.log.notice(format_args!(
-            "the emperor (pid {}) governs {} vassals",
-            std::process::id(),
-            self.realm.len()
-        ));
+        let count = lines::vassals(self.realm.len());
+        let pid = std::process::id();
+        self.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));
         let sent = self.notify.ready();
         self.told(sent);
         self.tell_superior_ready();
@@ -389,7 +396,11 @@ impl Emperor {
 
     fn rescan(&mut self) {
         for index in 0..self.monitors.len() {
-            self.look(SourceId(index), |monitor, now, out| monitor.rescan(now, out));
+            self.safely(|emperor| {
+                emperor.look(SourceId(index), |monitor, now, out| {
+                    monitor.rescan(now, out);
+                });
+            });
         }
     }
 
@@ -398,10 +409,8 @@ impl Emperor {
         if self.notify.is_idle() {
             return;
         }
-        // Not processes: a check or a replacement is a second one of the same vassal.
-        let running = self.realm.vassals().filter(|v| v.current().is_some()).count();
-        let failing = self.realm.vassals().filter(|v| v.history.last_error.is_some()).count();
-        let sent = self.notify.status(running, failing, self.now);
+        let counts = self.realm.counts();
+        let sent = self.notify.status(counts.running, counts.failing, self.now);
         self.told(sent);
     }
 
@@ -418,7 +427,7 @@ impl Emperor {
     }
 
     /// The end: nothing that was started here is left behind.
-    fn bury(&mut self, status: u8) -> u8 {
+    fn bury(&mut self, status: u8) {
         descendants::clear();
         // One that a successor has written since is not ours to remove.
         let own = std::process::id().to_string();
@@ -429,10 +438,10 @@ impl Emperor {
         }
         let sent = self.notify.buried();
         self.told(sent);
+        self.trip("bury");
         let turn = self.longest_turn();
-        self.log.info(format_args!("the longest turn of the loop took {turn} us"));
+        self.log.debug(format_args!("the longest turn of the loop took {turn} us"));
         self.log.notice(format_args!("the emperor is buried (status {status})"));
         self.log.flush();
-        status
     }
 }

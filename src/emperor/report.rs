@@ -38,8 +38,15 @@ impl Emperor {
             .iter()
             .map(|source| source.monitor.source().as_os_str().as_bytes().to_vec())
             .collect();
-        let vassals: Vec<VassalReport> =
-            self.realm.vassals().map(|vassal| self.vassal_report(vassal, wall, &sources)).collect();
+        let starts = self.realm.next_starts();
+        let vassals: Vec<VassalReport> = self
+            .realm
+            .vassals()
+            .map(|vassal| VassalReport {
+                next_start_ms: starts.get(&vassal.id).map(|at| self.until(*at)),
+                ..self.vassal_report(vassal, wall, &sources)
+            })
+            .collect();
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: i32::try_from(self.identity.pid).unwrap_or(0),
@@ -57,13 +64,17 @@ impl Emperor {
             started: wall.at(self.started),
             starting: self.realm.starting(),
             max_vassals: self.max_vassals,
-            lost_turns: self.lost_turns,
+            internal_errors: self.faults.count(),
             longest_turn: self.longest_turn(),
             lost_log_lines: self.log.lost(),
             refused: self.refused(&sources),
             emperor: sources,
             emperor_tyrant: false,
         }
+    }
+
+    fn until(&self, at: Instant) -> u64 {
+        millis(at.saturating_duration_since(self.now))
     }
 
     /// In microseconds.
@@ -96,7 +107,6 @@ impl Emperor {
         let history = &vassal.history;
         let marks = life.map(|life| life.marks).unwrap_or_default();
         let reloads = history.reloads + life.map_or(0, |life| life.reloads);
-        let until = |at: Instant| millis(at.saturating_duration_since(self.now));
         VassalReport {
             id: vassal.key.name.to_vec(),
             pid: life.and_then(|life| life.pid),
@@ -119,7 +129,6 @@ impl Emperor {
             respawns: u64::from(reloads) + u64::from(history.starts.saturating_sub(1)),
             state: state_name(vassal),
             reason: reason(vassal).unwrap_or_default(),
-            next_start_ms: self.realm.next_start(vassal).map(until),
             last_exit: history.last_exit,
             last_error: history.last_error.clone(),
             stale: vassal.stale().map(|stale| stale_reason(vassal, stale)),
@@ -216,6 +225,7 @@ fn why(vassal: &Vassal, hold: &Hold) -> String {
         Why::StopHook => "waits for the end of its stop hook".to_owned(),
         Why::Base(why) => format!("waits for its base: {why}"),
         Why::Pace => "its last process has ended at once".to_owned(),
+        Why::Internal => "an internal error of liege".to_owned(),
         Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
     }
 }

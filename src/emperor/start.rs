@@ -1,14 +1,17 @@
 //! The mode *emperor*: arguments to configuration to a run, under a keeper where one is wanted.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved};
 use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
 
-use crate::sys::{command, creds, process};
+use crate::log::panics;
+use crate::sys::{command, creds, process, write};
 
 use super::Emperor;
 use super::setup::{self, Given};
@@ -52,6 +55,7 @@ pub fn configuration(call: &Invocation) -> Result<Asked, Faults> {
 
 /// Runs an emperor with this configuration until it is over; gives the exit status.
 pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u8 {
+    panics::keep();
     let own_program = own_program();
     // The keeper is this process, the emperor its child.
     let keeper = setup::wants_keeper(&config, &environment).then(std::process::id);
@@ -82,15 +86,18 @@ fn own_program() -> PathBuf {
 }
 
 fn govern(config: &EmperorConfig, given: &Given) -> u8 {
-    let emperor = setup::open_log(config, given).and_then(|log| Emperor::new(config, given, log));
-    match emperor {
-        Ok(mut emperor) => emperor.run(),
-        Err(error) => complain(&error.to_string()),
+    let prepare =
+        || setup::open_log(config, given).and_then(|log| Emperor::new(config, given, log));
+    // Nothing is started yet, so nothing is lost but the start.
+    match catch_unwind(AssertUnwindSafe(prepare)) {
+        Ok(Ok(mut emperor)) => emperor.run(),
+        Ok(Err(error)) => complain(&error.to_string()),
+        Err(_) => complain(&format!("internal error: {}; please report it", panics::last())),
     }
 }
 
-/// One line where a person at the terminal sees it; a closed stderr is no reason to fail otherwise.
+/// One line where a person at the terminal sees it; nobody who does not read is waited for.
 fn complain(text: &str) -> u8 {
-    let _ = writeln!(io::stderr(), "liege: {text}");
+    write::say(io::stderr().as_fd(), format_args!("liege: {text}"));
     FAULT
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lexopt::{Arg, ValueExt};
 
 use super::{Command, Duties, Leftovers, Passing, Reach};
+use crate::log::panics;
 use crate::sys::process::CStringArray;
 use crate::sys::signal::Signal;
 
@@ -36,18 +37,19 @@ if it could not be executed; 125 if liege itself failed.
 /// `liege init`: reads the arguments behind the word `init`, runs the command, returns the exit
 /// status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    panics::keep();
     let (duties, command) = match read(arguments) {
         Ok(Some(order)) => order,
         Ok(None) => return u8::from(io::stdout().write_all(HELP.as_bytes()).is_err()),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "liege init: {error}; see liege init --help");
+            super::say(&format!("liege init: {error}; see liege init --help"));
             return OWN_FAILURE;
         }
     };
     match super::run(&duties, Command::Program(command)) {
         Ok(ended) => ended.code(),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "liege init: cannot start the command: {error}");
+            super::say(&format!("liege init: cannot start the command: {error}"));
             OWN_FAILURE
         }
     }

@@ -388,6 +388,10 @@ impl Monitor for Dir {
         self.plan(turn);
     }
 
+    fn known(&self) -> Vec<(&OsStr, &super::File)> {
+        self.files.known()
+    }
+
     fn refused(&self) -> Vec<(&OsStr, &str)> {
         self.files.refused()
     }

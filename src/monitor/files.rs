@@ -90,6 +90,12 @@ impl Files {
         }
     }
 
+    /// The vassals.
+    pub(super) fn known(&self) -> Vec<(&OsStr, &File)> {
+        let known = self.known.iter();
+        known.filter_map(|(name, known)| Some((&**name, known.file.as_ref()?))).collect()
+    }
+
     /// How many vassals there are.
     pub(super) fn count(&self) -> usize {
         self.known.values().filter(|known| known.file.is_some()).count()

@@ -49,6 +49,9 @@ pub trait Monitor {
     /// Compares everything with what is known, and says what had been missed.
     fn rescan(&mut self, now: Instant, out: &mut Out);
 
+    /// All vassal files that it has told of and not told to be lost.
+    fn known(&self) -> Vec<(&OsStr, &File)>;
+
     /// The files that would be vassals by their names and are refused, with the reasons.
     fn refused(&self) -> Vec<(&OsStr, &str)>;
 }

@@ -48,7 +48,12 @@ impl Vassal {
             }
             // Killed before the fork was answered: nothing is there to be reaped.
             Phase::Stopping { life, other, then } => match other {
-                None => self.after(then, turn),
+                None => {
+                    if then == Then::Gone {
+                        self.note(Note::Gone, turn);
+                    }
+                    self.after(then, turn)
+                }
                 Some(other) if life.id == id => Phase::Stopping { life: other, other: None, then },
                 Some(_) => Phase::Stopping { life, other: None, then },
             },

@@ -62,6 +62,15 @@ impl Vassal {
                     self.note(Note::Loyal, turn);
                 }
             }
+            Overdue::Slow => {
+                if let Some(life) = self.life_mut(id) {
+                    let left = life.stops_slowly(turn.now);
+                    // Of ragnarok there is one line for all.
+                    if !turn.ending {
+                        self.note(Note::StopsSlowly { left }, turn);
+                    }
+                }
+            }
             Overdue::Kill => {
                 if let Some(life) = self.life_mut(id) {
                     life.kill(turn.now, turn.rules, turn.out);

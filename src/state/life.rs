@@ -29,6 +29,8 @@ pub enum Phase {
         since: Instant,
         /// SIGKILL then, and again each curse tolerance.
         kill_at: Instant,
+        /// If it is still there then, that is told.
+        tell_at: Option<Instant>,
     },
 }
 
@@ -97,9 +99,14 @@ pub enum Overdue {
     Beat,
     /// It was asked to reload for that, and is silent still.
     Word,
+    /// It was told to stop a second ago, and lives.
+    Slow,
     /// It was told to stop, and lives.
     Kill,
 }
+
+/// A stop that takes longer than this is told.
+const LONG_STOP: Duration = Duration::from_secs(1);
 
 /// When the life last said or did something.
 #[derive(Clone, Copy, Debug, Default)]
@@ -399,6 +406,9 @@ impl Life {
                     out.push(Effect::Signal(self.id, signal, self.settings.stop_to));
                 }
                 self.curse(now, rules);
+                if let Phase::Cursed { tell_at, kill_at, .. } = &mut self.phase {
+                    *tell_at = Some(now + LONG_STOP).filter(|at| at < kill_at);
+                }
             }
             Phase::Cursed { .. } => {}
         }
@@ -414,7 +424,19 @@ impl Life {
                 return;
             }
         };
-        self.phase = Phase::Cursed { since, kill_at: now + rules.curse_tolerance };
+        let kill_at = now + rules.curse_tolerance;
+        self.phase = Phase::Cursed { since, kill_at, tell_at: None };
+    }
+
+    /// Its slow stop is told; gives the time that is left to it.
+    pub fn stops_slowly(&mut self, now: Instant) -> Duration {
+        match &mut self.phase {
+            Phase::Cursed { kill_at, tell_at, .. } => {
+                *tell_at = None;
+                kill_at.saturating_duration_since(now)
+            }
+            Phase::Starting { .. } | Phase::Asked { .. } | Phase::Running(_) => Duration::ZERO,
+        }
     }
 
     /// Kills it without a further word, and again each curse tolerance.
@@ -438,6 +460,7 @@ impl Life {
         match &self.phase {
             Phase::Starting { deadline } => Some((*deadline, Overdue::Start)),
             Phase::Asked { deadline, .. } => Some((*deadline, Overdue::Talk)),
+            Phase::Cursed { tell_at: Some(at), .. } => Some((*at, Overdue::Slow)),
             Phase::Cursed { kill_at, .. } => Some((*kill_at, Overdue::Kill)),
             Phase::Running(watch) => watch.due.as_ref().and_then(|due| due.first()),
         }

@@ -15,12 +15,14 @@ pub mod life;
 pub mod penalty;
 pub mod realm;
 mod reload;
+pub mod repair;
 pub mod report;
 pub mod stale;
 pub mod table;
 pub mod throttle;
 pub mod timers;
 pub mod vassal;
+pub mod waits;
 
 #[cfg(test)]
 mod tests;
@@ -420,8 +422,40 @@ pub enum Effect {
     Forget(VassalId),
     /// Worth a line in the log. The name is told for the same reason.
     Note(VassalId, Key, Note),
+    /// Worth a line in the log, and not about one vassal alone.
+    Say(Notice),
     /// Nothing is left: leave with this status.
     Leave(u8),
+}
+
+/// A wait that many share, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Starts come too fast.
+    ThrottleBegins {
+        /// How many wait.
+        waiting: usize,
+        /// Until the last of them starts.
+        last: Duration,
+    },
+    /// Nobody waits for that any more.
+    ThrottleEnds,
+    /// Vassals have been waiting for their turn to start.
+    BudgetBegins {
+        /// How many wait.
+        waiting: usize,
+        /// Until the last of them starts, at most.
+        last: Duration,
+        /// How many start at one time.
+        at_once: usize,
+    },
+    /// Nobody waits for that any more.
+    BudgetEnds,
+    /// Ragnarok waits for those that are not gone yet.
+    Ending {
+        /// Until all that is left is killed.
+        left: Duration,
+    },
 }
 
 /// A transition, for the log.
@@ -480,6 +514,11 @@ pub enum Note {
         /// The reason.
         why: &'static str,
     },
+    /// Told to stop a second ago, and still there.
+    StopsSlowly {
+        /// Until it is killed.
+        left: Duration,
+    },
     /// Killed without a further word.
     Killed {
         /// The reason.
@@ -491,6 +530,8 @@ pub enum Note {
         exit: Exit,
         /// From fork to end.
         lived: Duration,
+        /// Why it was told so.
+        why: &'static str,
     },
     /// It has ended by itself.
     Died {
@@ -504,6 +545,8 @@ pub enum Note {
         wait: Duration,
         /// Deaths that are not forgiven.
         attempt: u32,
+        /// Its program has never run: the start has failed, which was told.
+        failed: bool,
     },
     /// It has ended for good, as its restart setting says.
     Finished {

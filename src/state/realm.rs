@@ -1,15 +1,17 @@
 //! All vassals, with what they share: throttle, start budget, deadlines, ragnarok.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::throttle::{Throttle, Ticket};
 use super::timers::Timers;
 use super::vassal::{Lane, Turn, Vassal, Want};
+use super::waits::Notices;
 use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Origin, Role, Rules, VassalId};
 
 /// A life holds its place in the start budget no longer than this.
-const SLOT: Duration = Duration::from_secs(1);
+pub(super) const SLOT: Duration = Duration::from_secs(1);
 /// After the mercy everything is killed; what the kernel does not give back by then is left to it.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Exit status of an emperor that had to leave processes behind.
@@ -18,27 +20,55 @@ const LEFT_BEHIND: u8 = 1;
 /// All vassals.
 #[derive(Debug)]
 pub struct Realm {
-    rules: Rules,
-    vassals: BTreeMap<VassalId, Box<Vassal>>,
+    pub(super) rules: Rules,
+    pub(super) vassals: BTreeMap<VassalId, Box<Vassal>>,
     /// All of them, in the order of their keys.
-    names: Vec<VassalId>,
+    pub(super) names: Vec<VassalId>,
     /// In order, because each is numbered higher than all before it.
-    lives: Vec<(LifeId, VassalId)>,
-    timers: Timers,
-    throttle: Throttle,
-    budget: VecDeque<(VassalId, Ticket)>,
-    slots: VecDeque<(Instant, LifeId)>,
+    pub(super) lives: Vec<(LifeId, VassalId)>,
+    pub(super) timers: Timers,
+    pub(super) throttle: Throttle,
+    pub(super) budget: VecDeque<(VassalId, Ticket)>,
+    pub(super) slots: VecDeque<(Instant, LifeId)>,
     /// How many stop hooks are not over, by the name for which they run.
-    hooks: HashMap<Key, usize>,
+    pub(super) hooks: HashMap<Key, usize>,
+    pub(super) counts: Counts,
     last_vassal: u64,
     last_life: u64,
-    ragnarok: Option<Ragnarok>,
+    pub(super) ragnarok: Option<Ragnarok>,
+    pub(super) notices: Notices,
+    internal_errors: u64,
+    #[cfg(any(test, debug_assertions))]
+    fails_next: bool,
+}
+
+/// What the service manager is told, kept up to date with each row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Vassals with a process; a check or a replacement is a second one of the same vassal.
+    pub running: usize,
+    /// Vassals with a `last_error`.
+    pub failing: usize,
+}
+
+impl Counts {
+    pub(super) fn of(vassal: &Vassal) -> Self {
+        Self {
+            running: usize::from(vassal.current().is_some()),
+            failing: usize::from(vassal.history.last_error.is_some()),
+        }
+    }
+
+    pub(super) fn change(&mut self, before: Self, after: Self) {
+        self.running = (self.running + after.running).saturating_sub(before.running);
+        self.failing = (self.failing + after.failing).saturating_sub(before.failing);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Ragnarok {
-    kill_at: Instant,
-    killed: bool,
+pub(super) struct Ragnarok {
+    pub(super) kill_at: Instant,
+    pub(super) killed: bool,
     left: bool,
 }
 
@@ -55,17 +85,21 @@ impl Realm {
             budget: VecDeque::new(),
             slots: VecDeque::new(),
             hooks: HashMap::new(),
+            counts: Counts::default(),
             last_vassal: 0,
             last_life: 0,
             ragnarok: None,
+            notices: Notices::default(),
+            internal_errors: 0,
+            #[cfg(any(test, debug_assertions))]
+            fails_next: false,
         }
     }
 
     /// One event in; what the shell must do is appended to `out`, in order. Whatever of it fails or
     /// answers at once comes back as an event before anything else is served.
     pub fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Effect>) {
-        let ending = self.ragnarok.is_some();
-        let mut sink = Sink { now, out, wants: Vec::new(), ending };
+        let mut sink = self.sink(now, out);
         match event {
             // What is found or changed in ragnarok comes too late.
             Event::Found { .. } | Event::Changed { .. } if self.ragnarok.is_some() => {}
@@ -98,6 +132,7 @@ impl Realm {
             Event::Time => self.time(&mut sink),
         }
         self.serve(&mut sink);
+        self.tell_waits(&mut sink);
         self.leave_if_empty(out);
     }
 
@@ -105,7 +140,29 @@ impl Realm {
     pub fn deadline(&self) -> Option<Instant> {
         let slot = self.slots.front().map(|(at, _)| *at).filter(|_| !self.budget.is_empty());
         let end = self.ragnarok.filter(|end| !end.left).map(|end| end.kill_at);
-        [self.timers.first(), self.throttle.deadline(), slot, end].into_iter().flatten().min()
+        let own =
+            [self.timers.first(), self.throttle.deadline(), slot, end, self.notices.deadline()];
+        own.into_iter().flatten().min()
+    }
+
+    pub(super) fn sink<'a>(&self, now: Instant, out: &'a mut Vec<Effect>) -> Sink<'a> {
+        Sink { now, out, wants: Vec::new(), ending: self.ragnarok.is_some() }
+    }
+
+    /// How many vassals run and how many have trouble.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Rows that have failed by a fault in liege; each was mended by [`Vassal::rebuild`].
+    pub fn internal_errors(&self) -> u64 {
+        self.internal_errors
+    }
+
+    /// Lets the next row fail, when it has done all it can do wrong: for tests.
+    #[cfg(any(test, debug_assertions))]
+    pub fn fail_next_row(&mut self) {
+        self.fails_next = true;
     }
 
     /// The numbers it works by.
@@ -157,13 +214,6 @@ impl Realm {
         self.throttle.level()
     }
 
-    /// When a vassal starts next, where that is known: of those in the throttle's queue only the first is.
-    pub fn next_start(&self, vassal: &Vassal) -> Option<Instant> {
-        let queued =
-            || self.throttle.deadline().filter(|_| self.throttle.first() == Some(vassal.id));
-        vassal.held_until().or_else(queued)
-    }
-
     /// Lives between fork and verdict, as the start budget counts them.
     pub fn starting(&self) -> usize {
         self.slots.len()
@@ -180,11 +230,9 @@ impl Realm {
         };
         self.last_vassal += 1;
         let id = VassalId(self.last_vassal);
-        let mut turn = sink.turn(&self.rules, &mut self.last_life);
-        let vassal = Vassal::new(id, key, file, lane, &mut turn);
-        self.timers.set(id, None, vassal.deadline());
         self.names.insert(place, id);
-        self.vassals.insert(id, Box::new(vassal));
+        self.vassals.insert(id, Box::new(Vassal::new(id, key, file, &self.rules)));
+        self.with(id, sink, |vassal, turn| vassal.found(lane, turn));
     }
 
     fn life(&mut self, id: LifeId, event: LifeEvent, sink: &mut Sink<'_>) {
@@ -246,7 +294,7 @@ impl Realm {
         }
     }
 
-    fn named(
+    pub(super) fn named(
         &mut self,
         key: &Key,
         sink: &mut Sink<'_>,
@@ -257,23 +305,43 @@ impl Realm {
         }
     }
 
-    fn all(&mut self, sink: &mut Sink<'_>, row: fn(&mut Vassal, &mut Turn<'_>)) {
+    pub(super) fn all(&mut self, sink: &mut Sink<'_>, row: fn(&mut Vassal, &mut Turn<'_>)) {
         let ids: Vec<VassalId> = self.vassals.keys().copied().collect();
         for id in ids {
             self.with(id, sink, row);
         }
     }
 
-    fn with(
+    /// Lets a row happen to a vassal. One that panics is a fault of ours which this vassal alone has to
+    /// bear: what the row has asked for is dropped, and the vassal is built anew.
+    pub(super) fn with(
         &mut self,
         id: VassalId,
         sink: &mut Sink<'_>,
         row: impl FnOnce(&mut Vassal, &mut Turn<'_>),
     ) {
         let Some(vassal) = self.vassals.get_mut(&id) else { return };
-        let before = vassal.deadline();
-        row(vassal, &mut sink.turn(&self.rules, &mut self.last_life));
-        self.timers.set(id, before, vassal.deadline());
+        let before = (vassal.deadline(), Counts::of(vassal), vassal.listens_at());
+        let (effects, wants) = (sink.out.len(), sink.wants.len());
+        let mut turn = sink.turn(&self.rules, &mut self.last_life);
+        #[cfg(any(test, debug_assertions))]
+        let fails = std::mem::take(&mut self.fails_next);
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            row(vassal, &mut turn);
+            #[cfg(any(test, debug_assertions))]
+            if fails {
+                vassal.fail();
+            }
+        }));
+        if done.is_err() {
+            self.internal_errors += 1;
+            turn.out.truncate(effects);
+            turn.wants.truncate(wants);
+            let lives = self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life);
+            vassal.rebuild(lives, before.2, &mut turn);
+        }
+        self.timers.set(id, before.0, vassal.deadline());
+        self.counts.change(before.1, Counts::of(vassal));
     }
 
     fn begin_ragnarok(&mut self, mercy: Duration, sink: &mut Sink<'_>) {
@@ -323,7 +391,7 @@ impl Realm {
     }
 
     /// Serves what vassals ask for, until nobody can start or asks any more.
-    fn serve(&mut self, sink: &mut Sink<'_>) {
+    pub(super) fn serve(&mut self, sink: &mut Sink<'_>) {
         let now = sink.now;
         loop {
             self.take_wants(sink);
@@ -392,11 +460,12 @@ impl Realm {
         }
         if let Some(vassal) = self.vassals.remove(&id) {
             self.timers.set(id, vassal.deadline(), None);
+            self.counts.change(Counts::of(&vassal), Counts::default());
             out.push(Effect::Forget(id));
         }
     }
 
-    fn leave_if_empty(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn leave_if_empty(&mut self, out: &mut Vec<Effect>) {
         if let Some(end) = &mut self.ragnarok
             && !end.left
             && self.vassals.is_empty()
@@ -409,11 +478,11 @@ impl Realm {
 }
 
 /// Where a step puts what it wants done.
-struct Sink<'a> {
-    now: Instant,
-    out: &'a mut Vec<Effect>,
+pub(super) struct Sink<'a> {
+    pub(super) now: Instant,
+    pub(super) out: &'a mut Vec<Effect>,
     wants: Vec<Want>,
-    ending: bool,
+    pub(super) ending: bool,
 }
 
 impl Sink<'_> {

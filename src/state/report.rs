@@ -44,8 +44,8 @@ pub struct Report {
     pub starting: usize,
     /// How many vassals the limit of descriptors allows.
     pub max_vassals: usize,
-    /// Turns of the loop that were lost by a fault in liege.
-    pub lost_turns: u64,
+    /// Faults in liege that were caught and mended.
+    pub internal_errors: u64,
     /// The longest time that the loop has taken over one turn, microseconds: so long everybody had to wait.
     pub longest_turn: u64,
     /// Lines of the log that were lost.

@@ -40,6 +40,7 @@ impl Vassal {
                 | Why::Address(_)
                 | Why::StopHook
                 | Why::Pace
+                | Why::Internal
                 | Why::Finished(_) => self.begin(Lane::Budget, turn),
             },
             Phase::Waiting if stays => Phase::Waiting,
@@ -80,7 +81,10 @@ impl Vassal {
     pub fn lost(&mut self, turn: &mut Turn<'_>) {
         let gone = Then::Gone;
         self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Held(_) | Phase::Waiting => self.after(gone, turn),
+            Phase::Held(_) | Phase::Waiting => {
+                self.note(Note::Gone, turn);
+                self.after(gone, turn)
+            }
             Phase::Starting(life) => self.stop(life, None, gone, turn),
             Phase::Running { current, due: _ } => self.stop(current, None, gone, turn),
             Phase::Replacing { current, next, again: _ } => {
@@ -476,7 +480,7 @@ impl Vassal {
             }
             Phase::Retiring { current, old, reload } => {
                 if old.id == id {
-                    self.stopped(&old, exit, turn);
+                    self.stopped(&old, exit, "it was replaced", turn);
                     if reload { self.reload(current, turn) } else { running(current) }
                 } else {
                     let then = self.judge(&current, exit, turn);
@@ -485,7 +489,7 @@ impl Vassal {
             }
             Phase::Stopping { life, other, then } => {
                 if let Some(other) = other.as_ref().filter(|other| other.id == id) {
-                    self.stopped(other, exit, turn);
+                    self.stopped(other, exit, then.why(turn.ending), turn);
                     Phase::Stopping { life, other: None, then }
                 } else {
                     let then = self.conclude(&life, then, exit, turn);
@@ -504,7 +508,7 @@ impl Vassal {
         match then {
             Then::Judge => self.judge(life, exit, turn),
             Then::Gone | Then::Begin(_) | Then::Hold(_) => {
-                self.stopped(life, exit, turn);
+                self.stopped(life, exit, then.why(turn.ending), turn);
                 then
             }
         }

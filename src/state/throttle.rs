@@ -1,7 +1,9 @@
 //! The throttle: one queue for starts that come too fast.
 //!
-//! A queued start waits the current *level* after the queued start before it. Would it still come within
-//! a second of that one, the level grows by one step and it waits the new level; if not, the level halves.
+//! A queued start waits the current *level* after the queued start before it. A burst adds one step to the
+//! level: a start that is asked for within a second of the last one, while nothing waits. What joins the
+//! queue while others wait adds nothing, and a start that has not to wait halves the level. So files that
+//! are copied all at once start one step apart.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -21,30 +23,64 @@ pub struct Throttle {
     level: Duration,
     recent: VecDeque<Instant>,
     queue: VecDeque<(VassalId, Ticket)>,
-    /// When the head of the queue may go, and the level after it.
-    head: Option<(Instant, Duration)>,
+    head: Option<Head>,
+}
+
+/// What is decided for the first of the queue.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// When it may go.
+    at: Instant,
+    /// The level from then on.
+    level: Duration,
+    /// It has joined others that waited.
+    joined: bool,
+    /// Whoever comes behind it joins one that waits.
+    waits: bool,
 }
 
 impl Throttle {
     /// The wait that the head of the queue has met, or the next queued start would, at least.
     pub fn level(&self) -> Duration {
-        self.head.map_or(self.level, |(_, level)| level)
+        self.head.map_or(self.level, |head| head.level)
     }
 
     /// When the head of the queue may go.
     pub fn deadline(&self) -> Option<Instant> {
-        self.head.map(|(at, _)| at)
+        self.head.map(|head| head.at)
     }
 
-    /// Whose turn it is then.
-    pub fn first(&self) -> Option<VassalId> {
-        self.queue.front().map(|(vassal, _)| *vassal)
+    /// Whether nothing is in the queue.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// When each of the queue starts, if nobody leaves it.
+    pub fn forecast(&self, rules: &Rules) -> Vec<(VassalId, Ticket, Instant)> {
+        let Some(mut head) = self.head else { return Vec::new() };
+        let (level, recent) = (self.level, self.recent.clone());
+        let mut rest = Self { level, recent, ..Self::default() };
+        let mut starts = Vec::with_capacity(self.queue.len());
+        for (vassal, ticket) in &self.queue {
+            starts.push((*vassal, *ticket, head.at));
+            rest.went(head.at, head.level, rules);
+            head = rest.next(head.at, head.waits, rules);
+        }
+        starts
     }
 
     /// Puts a start at the end of the queue.
     pub fn push(&mut self, now: Instant, start: (VassalId, Ticket), rules: &Rules) {
         self.queue.push_back(start);
-        self.plan(now, rules);
+        if self.head.is_none() {
+            self.plan(now, false, rules);
+        }
+    }
+
+    /// Forgets the queue; what has started so far still counts.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.head = None;
     }
 
     /// Takes the first of the queue that still waits, if the time of the head has come.
@@ -54,7 +90,7 @@ impl Throttle {
         rules: &Rules,
         waits: impl Fn(VassalId, Ticket) -> bool,
     ) -> Option<(VassalId, Ticket)> {
-        let (_, level) = self.head.filter(|(at, _)| *at <= now)?;
+        let head = self.head.filter(|head| head.at <= now)?;
         let gone =
             self.queue.iter().take_while(|(vassal, ticket)| !waits(*vassal, *ticket)).count();
         self.queue.drain(..gone);
@@ -62,14 +98,9 @@ impl Throttle {
             self.head = None;
             return None;
         };
-        self.level = level;
         // The time at which it really goes, or a late wake-up would let two go at once.
-        self.recent.push_back(now);
-        while self.recent.len() > rules.throttle_burst.max(1) {
-            self.recent.pop_front();
-        }
-        self.head = None;
-        self.plan(now, rules);
+        self.went(now, head.level, rules);
+        self.plan(now, head.waits, rules);
         Some(start)
     }
 
@@ -80,35 +111,46 @@ impl Throttle {
         rules: &Rules,
         waits: impl Fn(VassalId, Ticket) -> bool,
     ) {
-        let head = self.queue.front().copied();
+        let first = self.queue.front().copied();
         self.queue.retain(|(vassal, ticket)| waits(*vassal, *ticket));
-        if self.queue.front().copied() != head {
-            self.head = None;
-            self.plan(now, rules);
+        if self.queue.front().copied() != first
+            && let Some(head) = self.head
+        {
+            self.plan(now, head.joined, rules);
         }
     }
 
-    fn plan(&mut self, now: Instant, rules: &Rules) {
-        if self.head.is_none() && !self.queue.is_empty() {
-            self.head = Some(self.next(now, rules));
+    /// One has started.
+    fn went(&mut self, at: Instant, level: Duration, rules: &Rules) {
+        self.level = level;
+        self.recent.push_back(at);
+        while self.recent.len() > rules.throttle_burst.max(1) {
+            self.recent.pop_front();
         }
     }
 
-    /// When a start that is the head of the queue now may go, and the level from then on.
-    fn next(&self, now: Instant, rules: &Rules) -> (Instant, Duration) {
-        let halved = if self.level / 2 < SMALLEST { Duration::ZERO } else { self.level / 2 };
-        let Some(&last) = self.recent.back() else { return (now, halved) };
-        let earliest = now.max(last);
-        let in_window = self.recent.iter().filter(|&&at| at + WINDOW > earliest).count();
+    fn plan(&mut self, now: Instant, joined: bool, rules: &Rules) {
+        self.head = (!self.queue.is_empty()).then(|| self.next(now, joined, rules));
+    }
+
+    /// When a start that is the head of the queue now may go.
+    fn next(&self, now: Instant, joined: bool, rules: &Rules) -> Head {
+        let level = self.level;
+        let halved = if level / 2 < SMALLEST { Duration::ZERO } else { level / 2 };
+        let at_once = |level| Head { at: now, level, joined, waits: joined };
+        let Some(&last) = self.recent.back() else { return at_once(halved) };
+        let is_burst = !joined && now < last + WINDOW;
+        let in_window = self.recent.iter().filter(|&&at| at + WINDOW > now).count();
         if rules.throttle_burst > 1 && in_window < rules.throttle_burst {
-            return (earliest, self.level);
+            return at_once(if joined || is_burst { level } else { halved });
         }
-        let at = now.max(last + self.level);
-        if at >= last + WINDOW {
-            return (at, halved);
+        let grown = (level + rules.throttle).min(rules.max_throttle);
+        let level = if is_burst { grown } else { level };
+        let at = now.max(last + level);
+        match joined || is_burst || at > now {
+            true => Head { at, level, joined, waits: joined || at > now },
+            false => at_once(halved),
         }
-        let grown = (self.level + rules.throttle).min(rules.max_throttle);
-        (now.max(last + grown), grown)
     }
 }
 
@@ -151,8 +193,46 @@ mod tests {
 
     #[test]
     fn files_copied_all_at_once_start_about_one_a_second() {
-        assert_eq!(starts(&rules(600), &[0, 0, 0, 0]), [0, 600, 1800, 3000]);
-        assert_eq!(starts(&rules(1000), &[0, 0, 0, 0, 0]), [0, 1000, 2000, 3500, 5000]);
+        assert_eq!(starts(&rules(600), &[0, 0, 0, 0]), [0, 600, 1200, 1800]);
+        assert_eq!(starts(&rules(1000), &[0; 30])[29], 29_000);
+    }
+
+    #[test]
+    fn a_burst_right_behind_another_starts_at_longer_distances() {
+        let arrivals = [0, 0, 0, 0, 1900, 1900, 1900];
+        assert_eq!(starts(&rules(600), &arrivals), [0, 600, 1200, 1800, 3000, 4200, 5400]);
+    }
+
+    #[test]
+    fn it_makes_no_difference_whether_files_are_found_one_by_one_or_together() {
+        let (zero, rules) = (Instant::now(), rules(600));
+        let mut throttle = Throttle::default();
+        for id in 0..4 {
+            throttle.push(zero, (VassalId(id), Ticket(0)), &rules);
+        }
+        let mut starts = Vec::new();
+        while let Some(at) = throttle.deadline() {
+            throttle.pop(at, &rules, |_, _| true).unwrap();
+            starts.push((at - zero).as_millis());
+        }
+        assert_eq!(starts, [0, 600, 1200, 1800]);
+    }
+
+    #[test]
+    fn the_forecast_of_the_queue_comes_true() {
+        let zero = Instant::now();
+        for burst in [1, 3] {
+            let rules = Rules { throttle_burst: burst, ..rules(700) };
+            let mut throttle = Throttle::default();
+            for id in 0..20 {
+                throttle.push(zero, (VassalId(id), Ticket(0)), &rules);
+            }
+            for (id, ticket, at) in throttle.forecast(&rules) {
+                assert_eq!(throttle.deadline(), Some(at));
+                assert_eq!(throttle.pop(at, &rules, |_, _| true), Some((id, ticket)));
+            }
+            assert!(throttle.is_empty());
+        }
     }
 
     #[test]
@@ -163,7 +243,7 @@ mod tests {
     #[test]
     fn the_level_never_passes_the_maximum() {
         let rules = Rules { max_throttle: Duration::from_millis(300), ..rules(200) };
-        assert_eq!(starts(&rules, &[0; 5]), [0, 200, 500, 800, 1100]);
+        assert_eq!(starts(&rules, &[0, 0, 210, 210, 800, 800]), [0, 200, 500, 800, 1100, 1400]);
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Hold {
         Self { until: Some(until), ..Self::new(why) }
     }
 
+    /// It has a place in a queue.
+    pub(super) fn is_queued(&self) -> bool {
+        self.ticket.is_some()
+    }
+
     pub(super) fn queued(why: Why, ticket: Ticket) -> Self {
         Self { ticket: Some(ticket), ..Self::new(why) }
     }
@@ -117,6 +122,8 @@ pub enum Why {
     Pace,
     /// It has ended, and is not to come back before its file changes.
     Finished(Exit),
+    /// A fault in liege has lost what was known of it.
+    Internal,
 }
 
 /// Which queue a start goes through.
@@ -139,6 +146,19 @@ pub enum Then {
     Hold(Box<Hold>),
     /// Its end is judged like one that nobody has asked for.
     Judge,
+}
+
+impl Then {
+    /// Why its lives are told to stop.
+    pub(super) fn why(&self, ending: bool) -> &'static str {
+        match self {
+            Self::Gone if ending => "ragnarok",
+            Self::Gone => "its file is gone",
+            Self::Hold(hold) if hold.why == Why::Internal => "internal error",
+            Self::Begin(_) | Self::Hold(_) => "it is to begin anew",
+            Self::Judge => "it has failed",
+        }
+    }
 }
 
 /// What a vassal asks of the realm.
@@ -219,17 +239,18 @@ pub struct Vassal {
     pub origin: Origin,
     pub(super) resource_retries: Backoff,
     pub(super) base_retries: Backoff,
+    pub(super) internal_retries: Backoff,
     /// Why it was last said to be held, since a program of it has run.
     pub(super) told: Option<Box<Why>>,
     last_ticket: u32,
 }
 
 impl Vassal {
-    /// A vassal whose file was just found; `lane` is the queue of its first start.
-    pub fn new(id: VassalId, key: Key, file: File, lane: Lane, turn: &mut Turn<'_>) -> Self {
-        let mut vassal = Self {
+    /// A vassal whose file was just found; nothing has begun yet.
+    pub fn new(id: VassalId, key: Key, file: File, rules: &Rules) -> Self {
+        Self {
             id,
-            origin: turn.rules.origin(&key.name),
+            origin: rules.origin(&key.name),
             key,
             demand: demand_of(&file),
             born: file.modified,
@@ -243,9 +264,13 @@ impl Vassal {
             told: None,
             resource_retries: Backoff::default(),
             base_retries: Backoff::default(),
-        };
-        vassal.phase = vassal.begin(lane, turn);
-        vassal
+            internal_retries: Backoff::default(),
+        }
+    }
+
+    /// It begins; `lane` is the queue of its first start.
+    pub fn found(&mut self, lane: Lane, turn: &mut Turn<'_>) {
+        self.phase = self.begin(lane, turn);
     }
 
     /// The address it waits at, if it is on-demand.
@@ -271,32 +296,6 @@ impl Vassal {
             Phase::Replacing { next, .. } => Some(next),
             Phase::Retiring { old, .. } => Some(old),
             Phase::Stopping { other, .. } => other.as_deref(),
-        }
-    }
-
-    /// Whether it still waits in a queue with this ticket.
-    pub fn waits_with(&self, ticket: Ticket) -> bool {
-        match &self.phase {
-            Phase::Held(hold) => hold.ticket == Some(ticket),
-            Phase::Running { due, .. } => due.as_ref().is_some_and(|d| d.ticket == Some(ticket)),
-            Phase::Waiting
-            | Phase::Starting(_)
-            | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
-            | Phase::Stopping { .. } => false,
-        }
-    }
-
-    /// Until when it, or its replacement, is held, where that is known.
-    pub fn held_until(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Held(hold) => hold.until,
-            Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
-            Phase::Waiting
-            | Phase::Starting(_)
-            | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
-            | Phase::Stopping { .. } => None,
         }
     }
 
@@ -375,12 +374,7 @@ impl Vassal {
         then: Then,
         turn: &mut Turn<'_>,
     ) -> Phase {
-        let why = match &then {
-            Then::Gone if turn.ending => "ragnarok",
-            Then::Gone => "its file is gone",
-            Then::Begin(_) | Then::Hold(_) => "it is to begin anew",
-            Then::Judge => "it has failed",
-        };
+        let why = then.why(turn.ending);
         self.note(Note::Stopping { why }, turn);
         life.stop(turn.now, turn.rules, turn.out);
         if let Some(other) = &mut other {
@@ -393,7 +387,6 @@ impl Vassal {
     pub(super) fn after(&mut self, then: Then, turn: &mut Turn<'_>) -> Phase {
         match then {
             Then::Gone => {
-                self.note(Note::Gone, turn);
                 turn.wants.push(Want::Gone(self.id));
                 Phase::default()
             }
@@ -412,11 +405,11 @@ impl Vassal {
         let lived = life.age(turn.now);
         self.remember(life, exit);
         if life.ended_for_reload(exit) {
-            self.note(Note::Stopped { exit, lived }, turn);
+            self.note(Note::Stopped { exit, lived, why: "it is to begin anew" }, turn);
             return Then::Begin(Lane::Budget);
         }
         if self.demand.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
-            self.note(Note::Stopped { exit, lived }, turn);
+            self.note(Note::Stopped { exit, lived, why: "it is idle" }, turn);
             return Then::Begin(Lane::Budget);
         }
         self.history.deaths = self.history.deaths.saturating_add(1);
@@ -439,7 +432,8 @@ impl Vassal {
                 Some(format!("its program has ended ({exit}) before it was loyal"));
         }
         let attempt = self.penalty.deaths();
-        self.note(Note::Died { exit, lived, loyal: life.loyal, wait, attempt }, turn);
+        let (loyal, failed) = (life.loyal, life.failed.is_some());
+        self.note(Note::Died { exit, lived, loyal, wait, attempt, failed }, turn);
         self.again(life, Some(exit), wait, turn.now)
     }
 
@@ -465,9 +459,15 @@ impl Vassal {
     }
 
     /// A life has ended as it was told to.
-    pub(super) fn stopped(&mut self, life: &Life, exit: Exit, turn: &mut Turn<'_>) {
+    pub(super) fn stopped(
+        &mut self,
+        life: &Life,
+        exit: Exit,
+        why: &'static str,
+        turn: &mut Turn<'_>,
+    ) {
         self.remember(life, exit);
-        self.note(Note::Stopped { exit, lived: life.age(turn.now) }, turn);
+        self.note(Note::Stopped { exit, lived: life.age(turn.now), why }, turn);
     }
 
     fn remember(&mut self, life: &Life, exit: Exit) {
@@ -536,7 +536,7 @@ pub(super) fn running(current: Box<Life>) -> Phase {
     Phase::Running { current, due: None }
 }
 
-fn demand_of(file: &File) -> Option<Box<Demand>> {
+pub(super) fn demand_of(file: &File) -> Option<Box<Demand>> {
     match &file.on_demand {
         OnDemand::Address(address) => {
             let (address, bound, retries) = (Rc::clone(address), false, Backoff::default());

@@ -3,6 +3,7 @@
 //! Standard error is shared with whoever started us, so `O_NONBLOCK` must not be set on it: the shell
 //! or a vassal would meet `EAGAIN`. Each call here asks for "not now" by itself instead.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -11,7 +12,7 @@ use std::path::Path;
 
 use libc::c_int;
 
-use super::{check, retry};
+use super::{check, fd, retry};
 
 /// Opens the pipe or terminal behind a descriptor once more, for writing: a description of our own,
 /// with `O_NONBLOCK`, while the shared one stays as it is.
@@ -67,6 +68,20 @@ pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
         let written = unsafe { libc::pwritev2(fd.as_raw_fd(), &part, 1, -1, libc::RWF_NOWAIT) };
         usize::try_from(written).map_err(|_negative| io::Error::last_os_error())
     })
+}
+
+/// Writes one line, unless that would have to wait, in parts that a reader of a pipe takes whole.
+///
+/// A terminal or pipe that is ready for anything has room for at least 4096 bytes, or for a short line; what
+/// is longer is cut.
+pub fn say(to: BorrowedFd<'_>, line: fmt::Arguments<'_>) {
+    const LONGEST: usize = 2000;
+    let mut text = line.to_string();
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text.push('\n');
+    if write_now(to, text.as_bytes()).is_err() && is_writable(to).unwrap_or(false) {
+        let _ = fd::write(to, text.as_bytes());
+    }
 }
 
 /// Tells whether poll(2) would let a few bytes through now; hang-up and error count as yes, so that

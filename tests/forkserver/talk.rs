@@ -43,7 +43,7 @@ fn byte_5_of_the_base_is_the_moment_to_ask() {
     });
     emperor.put("base.ini", &base_text("say"));
     adopted(&emperor, "one.ini");
-    emperor.logged("base.ini] is ready to accept requests");
+    assert_eq!(emperor.stats().vassal("base.ini").number("accepting"), 1);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod blacklist;
 mod brief;
 mod config_pipe;
 mod deploy;
+mod faults;
 mod heartbeat;
 mod hooks;
 mod keeper;

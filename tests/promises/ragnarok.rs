@@ -55,6 +55,44 @@ fn the_log_names_the_sender() {
 }
 
 #[test]
+fn the_log_names_at_once_whom_the_end_waits_for() {
+    let mut setup = Liege::in_temp_dir().option("--reload-mercy", "12");
+    for number in 0..12 {
+        setup = setup.app(&format!("v{number:02}.ini"), "do=ready,ignore:term");
+    }
+    let emperor = setup.start();
+    for number in 0..12 {
+        let name = format!("v{number:02}.ini");
+        emperor.spoken(&name);
+        proc::kill(emperor.running(&name), libc::SIGSTOP);
+    }
+    let emperor = evoke(emperor, libc::SIGTERM);
+    let log = emperor.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("ragnarok waits")).collect();
+    let [first, second] = lines[..] else { panic!("{log}") };
+    assert!(first.contains("waits for 12 vassals: v00.ini, "), "{first}");
+    assert!(first.contains("v09.ini and 2 more; what is left in 12 s is killed"), "{first}");
+    assert!(second.contains("waits for 12 vassals: v00.ini, "), "{second}");
+}
+
+#[test]
+fn a_start_is_one_line_in_the_log_and_an_end_is_one() {
+    let emperor = Liege::in_temp_dir().app("one.ini", SPEAKER).start();
+    let pid = emperor.spoken("one.ini");
+    emperor.wait_until("loyal", || emperor.stats().vassal("one.ini").number("loyal") == 1);
+    emperor.remove("one.ini");
+    emperor.wait_until("it is gone", || emperor.stats().vassals().is_empty());
+    let log = emperor.log();
+    let mut lines = log.lines().filter_map(|line| line.split_once(" notice [one.ini] "));
+    let mut lines = lines.by_ref().map(|line| line.1);
+    assert_eq!(lines.next(), Some(format!("runs with pid {pid}").as_str()), "{log}");
+    let end = lines.next().unwrap();
+    assert!(end.starts_with("stopped after ") && end.ends_with(": its file is gone"), "{log}");
+    assert_eq!(lines.next(), None, "{log}");
+    assert!(log.contains("governs 1 vassal\n"), "{log}");
+}
+
+#[test]
 fn who_does_not_go_is_killed_when_the_mercy_is_over() {
     let setup = Liege::in_temp_dir().option("--reload-mercy", "1");
     let emperor = setup

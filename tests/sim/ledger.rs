@@ -227,6 +227,7 @@ impl Ledger {
             }
             Effect::KillHooks => assert!(world.ledger.ragnarok.is_some(), "hooks are killed"),
             Effect::Note(id, _, note) => check_note(world, before, *id, note),
+            Effect::Say(_) => {}
             Effect::Leave(status) => check_leave(world, *status),
         }
     }
@@ -413,6 +414,8 @@ impl Ledger {
     // The whole world, after each turn.
 
     pub fn check_world(world: &World) {
+        assert_eq!(world.realm.internal_errors(), 0, "a row has failed");
+        check_counts(world);
         let on_time = world.realm.deadline().is_none_or(|at| at > world.now);
         let mut known = BTreeSet::new();
         let lives = world.realm.vassals().flat_map(|v| v.current().into_iter().chain(v.other()));
@@ -685,7 +688,7 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
         let current = world.realm.vassal(id).and_then(Vassal::current).filter(|l| l.is_running());
         world.ledger.silent.extend(current.map(|life| (life.id, world.now)));
     }
-    let Note::Died { exit, loyal, wait, attempt, lived } = note else { return };
+    let Note::Died { exit, loyal, wait, attempt, lived, failed: _ } = note else { return };
     let ledger = &mut world.ledger;
     let book = ledger.books.entry(id).or_default();
     let mut expected = Duration::ZERO;
@@ -737,6 +740,7 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
     let hold = |hold: &Hold| match &hold.why {
         Why::Finished(_) => {}
         Why::Address(_) if matches!(vassal.file.on_demand, OnDemand::Fault(_)) => {}
+        Why::Internal => panic!("{id:?}: a row has failed"),
         // It is over in the turn that starts it, in this world.
         Why::StopHook => panic!("{id:?} waits for a hook that is over"),
         Why::Throttle | Why::Budget => {
@@ -767,4 +771,12 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
             std::iter::once(cursed(life)).chain(other).collect()
         }
     }
+}
+
+/// The counts that are kept up to date are those of a walk through all.
+fn check_counts(world: &World) {
+    let counts = world.realm.counts();
+    let running = world.realm.vassals().filter(|vassal| vassal.current().is_some()).count();
+    let failing = world.realm.vassals().filter(|v| v.history.last_error.is_some()).count();
+    assert_eq!((counts.running, counts.failing), (running, failing), "the counts are wrong");
 }

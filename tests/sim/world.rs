@@ -424,7 +424,11 @@ impl World {
             Effect::Kill(life) => self.kernel.kill(now, *life, &mut self.rng),
             Effect::Forget(id) => drop(self.kernel.listeners.remove(id)),
             Effect::StopHook(_, key) => return Some(Event::HookEnded(key.clone())),
-            Effect::TakeCustody(..) | Effect::Note(..) | Effect::KillHooks | Effect::Leave(_) => {}
+            Effect::TakeCustody(..)
+            | Effect::Note(..)
+            | Effect::Say(_)
+            | Effect::KillHooks
+            | Effect::Leave(_) => {}
         }
         None
     }

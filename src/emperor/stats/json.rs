@@ -41,7 +41,7 @@ pub fn render(report: &Report, out: &mut Vec<u8>) {
     json.number("failing", report.failing);
     json.number("starting", report.starting);
     json.number("max_vassals", report.max_vassals);
-    json.number("lost_turns", report.lost_turns);
+    json.number("internal_errors", report.internal_errors);
     json.number("longest_turn_us", report.longest_turn);
     json.number("lost_log_lines", report.lost_log_lines);
     json.list("refused", &report.refused, |json, file| json.object(|json| json.refused(file)));
@@ -354,7 +354,7 @@ mod tests {
         "failing",
         "starting",
         "max_vassals",
-        "lost_turns",
+        "internal_errors",
         "longest_turn_us",
         "lost_log_lines",
         "refused",

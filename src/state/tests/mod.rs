@@ -10,11 +10,12 @@ use super::realm::Realm;
 use super::stale::Stale;
 use super::vassal::{Hold, Phase, Then, Vassal, Why};
 use super::{
-    Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, OnDemand,
-    Restart, Role, Rules, Said, Settings, SourceId, StopTo, VassalId,
+    Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, Notice,
+    OnDemand, Restart, Role, Rules, Said, Settings, SourceId, StopTo, VassalId,
 };
 
 mod bases;
+mod faults;
 mod files;
 mod hooks;
 mod listeners;
@@ -22,6 +23,7 @@ mod lives;
 mod replacement;
 mod rules;
 mod time;
+mod waits;
 mod words;
 
 const BLOG: &str = "blog.ini";
@@ -46,6 +48,9 @@ struct Scene {
     serves: bool,
     done: Vec<String>,
     notes: Vec<Note>,
+    notices: Vec<Notice>,
+    /// Rows that were made to fail.
+    faults: u64,
 }
 
 impl Scene {
@@ -61,6 +66,8 @@ impl Scene {
             serves: true,
             done,
             notes,
+            notices: Vec::new(),
+            faults: 0,
         }
     }
 
@@ -183,6 +190,7 @@ impl Scene {
                 events.extend(self.act(effect));
             }
             if events.is_empty() {
+                assert_eq!(self.realm.internal_errors(), self.faults, "a row has failed");
                 return;
             }
         }
@@ -236,6 +244,10 @@ impl Scene {
             Effect::KillHooks => ("kill hooks".to_owned(), None),
             Effect::TakeCustody(_, life) => (format!("custody {}", life.0), None),
             Effect::Forget(_) => ("forget".to_owned(), None),
+            Effect::Say(notice) => {
+                self.notices.push(notice);
+                return None;
+            }
             Effect::Leave(status) => (format!("leave {status}"), None),
         };
         self.done.push(line);
@@ -396,6 +408,7 @@ fn describe(phase: &Phase, now: Instant) -> String {
             Why::Base(_) => "base",
             Why::Address(_) => "address",
             Why::Pace => "pace",
+            Why::Internal => "internal",
             Why::Finished(_) => "finished",
         };
         match hold.until {

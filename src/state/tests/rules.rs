@@ -106,8 +106,8 @@ fn a_single_new_file_starts_at_once() {
 #[test]
 fn files_copied_all_at_once_start_about_one_a_second() {
     let rules = |ms| Rules { throttle: Duration::from_millis(ms), ..Rules::default() };
-    assert_eq!(starts(rules(600), 4, false), [0, 600, 1800, 3000]);
-    assert_eq!(starts(rules(1000), 5, false), [0, 1000, 2000, 3500, 5000]);
+    assert_eq!(starts(rules(600), 4, false), [0, 600, 1200, 1800]);
+    assert_eq!(starts(rules(1000), 5, false), [0, 1000, 2000, 3000, 4000]);
 }
 
 #[test]

@@ -1,0 +1,273 @@
+//! Faults in liege itself: a panic is caught as near to where it happens as can be, told in the log, and what
+//! it may have left half done is repaired.
+//!
+//! The emperor's death would be that of every vassal, so everything that it does is done by
+//! [`Emperor::safely`]. What a panic may have lost (an event, an effect, an entry of a table) is found by
+//! comparing: the state with the processes that there are, and both with what the monitors know.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use crate::log::panics;
+use crate::monitor::{File, Sighting, What};
+use crate::state::repair::Truth;
+use crate::state::{Effect, Event, LifeId, SourceId, VassalId};
+use crate::sys::fd;
+
+use super::{Emperor, custody};
+
+/// From the second failure in a row on: the pause after it, which is doubled with each.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// So many turns are remembered as having failed.
+const MOST: u32 = 10;
+
+/// What has failed so far.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// Since the start, but for rows of the state.
+    count: u64,
+    /// Rows of the state that have failed and were told.
+    rows: u64,
+    /// Turns that have failed lately.
+    streak: u32,
+    /// For whom something was being done.
+    suspects: Vec<VassalId>,
+    /// When state, processes and monitors are compared.
+    pub repair_at: Option<Instant>,
+    /// A file that says what is to fail next.
+    #[cfg(debug_assertions)]
+    trap: Option<std::path::PathBuf>,
+}
+
+/// Whom something is done for.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Nobody,
+    Vassal(VassalId),
+    Life(LifeId),
+}
+
+impl Faults {
+    /// None yet; `trap` is a file by which tests cause some, where debug assertions are on.
+    pub(super) fn new(trap: Option<&OsStr>) -> Self {
+        #[cfg(not(debug_assertions))]
+        let _ = trap;
+        Self {
+            #[cfg(debug_assertions)]
+            trap: trap.map(std::path::PathBuf::from),
+            ..Self::default()
+        }
+    }
+
+    /// For statistics.
+    pub(super) fn count(&self) -> u64 {
+        self.count + self.rows
+    }
+
+    /// From one comparison, or one turn that fails, to the next.
+    fn pause(&self) -> Duration {
+        match self.streak {
+            0 | 1 => Duration::ZERO,
+            more => PAUSE.saturating_mul(1 << (more - 2).min(MOST)).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+impl Emperor {
+    /// Does one thing, which must not take anything else with it when it fails.
+    pub(super) fn safely(&mut self, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            self.faults.count += 1;
+            self.tell_fault();
+        }
+    }
+
+    fn safely_for(&mut self, subject: Subject, act: impl FnOnce(&mut Self)) {
+        let before = self.faults.count;
+        let vassal = match subject {
+            Subject::Nobody => None,
+            Subject::Vassal(vassal) => Some(vassal),
+            Subject::Life(life) => self.realm.vassal_of(life),
+        };
+        self.safely(act);
+        if self.faults.count != before {
+            self.faults.suspects.extend(vassal);
+        }
+    }
+
+    /// Says what has failed, and has everything compared in the next turn.
+    fn tell_fault(&mut self) {
+        let text = panics::last();
+        self.log.error(format_args!("internal error of liege: {text}; please report it"));
+        self.faults.repair_at.get_or_insert(self.now + self.faults.pause());
+    }
+
+    /// One turn; when turns fail again and again there are pauses between them, which a signal ends.
+    pub(super) fn turn_safely(&mut self, turn: impl FnOnce(&mut Self)) {
+        let before = self.faults.count();
+        self.safely(turn);
+        if self.faults.count() == before {
+            self.faults.streak = self.faults.streak.saturating_sub(1);
+            return;
+        }
+        self.faults.streak = (self.faults.streak + 1).min(MOST);
+        let _ = fd::wait_readable([self.signals.as_fd()], Some(self.faults.pause()));
+        // Orders come last in a turn: one that fails each time must not keep them out.
+        self.safely(Self::read_signals);
+    }
+
+    /// Steps the state with one event.
+    pub(super) fn step(&mut self, event: Event) {
+        let subject = match &event {
+            Event::Life(life, _) => Subject::Life(*life),
+            Event::ListenerBound(vassal)
+            | Event::ListenerRefused(vassal, _)
+            | Event::ListenerLost(vassal, _)
+            | Event::Connection(vassal) => Subject::Vassal(*vassal),
+            Event::Changed { key, .. } | Event::Chowned { key, .. } | Event::Lost(key) => {
+                self.realm.named_id(key).map_or(Subject::Nobody, Subject::Vassal)
+            }
+            Event::Found { .. }
+            | Event::HookEnded(_)
+            | Event::ReloadAll
+            | Event::ForgetBlacklist
+            | Event::Ragnarok
+            | Event::RagnarokNow
+            | Event::Time => Subject::Nobody,
+        };
+        self.safely_for(subject, |emperor| {
+            emperor.trip("step");
+            emperor.realm.step(emperor.now, event, &mut emperor.asked);
+        });
+        self.effects.extend(self.asked.drain(..));
+        if self.realm.internal_errors() != self.faults.rows {
+            self.faults.rows = self.realm.internal_errors();
+            self.tell_fault();
+        }
+    }
+
+    /// Does what one effect asks for.
+    pub(super) fn act_safely(&mut self, effect: Effect) {
+        let subject = match &effect {
+            Effect::Bind(vassal, _)
+            | Effect::Unbind(vassal)
+            | Effect::Watch(vassal)
+            | Effect::Unwatch(vassal)
+            | Effect::Spawn(vassal, ..)
+            | Effect::Ask(vassal, _)
+            | Effect::TakeCustody(vassal, _) => Subject::Vassal(*vassal),
+            Effect::EndTalk(life, _)
+            | Effect::Tell(life, _)
+            | Effect::Signal(life, ..)
+            | Effect::Kill(life) => Subject::Life(*life),
+            Effect::StopHook(..)
+            | Effect::KillHooks
+            | Effect::Forget(_)
+            | Effect::Note(..)
+            | Effect::Say(_)
+            | Effect::Leave(_) => Subject::Nobody,
+        };
+        self.safely_for(subject, |emperor| {
+            emperor.trip("act");
+            emperor.act(effect);
+        });
+    }
+
+    /// Compares everything with what there is, if something has failed; first of all in a turn.
+    pub(super) fn repair(&mut self) {
+        // What is decided already is done before.
+        let due = self.faults.repair_at.is_some_and(|at| at <= self.now);
+        if !due || !self.events.is_empty() || !self.effects.is_empty() {
+            return;
+        }
+        self.faults.repair_at = None;
+        self.trip("repair");
+        self.pids = self.processes.iter().map(|(life, process)| (process.pid, *life)).collect();
+        let forgotten = |id: &&VassalId| self.realm.vassal(**id).is_none();
+        let forgotten: Vec<VassalId> = self.halls.keys().filter(forgotten).copied().collect();
+        for vassal in forgotten {
+            self.forget(vassal);
+        }
+        let truth = self.truth();
+        self.realm.repair(self.now, &truth, &mut self.asked);
+        self.effects.extend(self.asked.drain(..));
+        for index in 0..self.monitors.len() {
+            self.safely(|emperor| emperor.compare(SourceId(index)));
+        }
+        self.settle();
+    }
+
+    fn truth(&mut self) -> Truth {
+        let mut lives: Vec<LifeId> = self.processes.keys().copied().collect();
+        lives.extend(self.forks.lives());
+        lives.sort_unstable();
+        let mut hooks = HashMap::new();
+        for key in self.helpers.stop_hooks() {
+            *hooks.entry(key.clone()).or_default() += 1;
+        }
+        Truth { lives, hooks, suspects: std::mem::take(&mut self.faults.suspects) }
+    }
+
+    /// Compares a monitor with its directory, and the state with the monitor.
+    fn compare(&mut self, source: SourceId) {
+        if self.realm.is_ending() {
+            return;
+        }
+        self.look(source, |monitor, now, out| monitor.rescan(now, out));
+        let Some(entry) = self.monitors.get(source.0) else { return };
+        let known: HashMap<OsString, File> = entry
+            .monitor
+            .known()
+            .into_iter()
+            .map(|(name, file)| (name.to_owned(), file.clone()))
+            .collect();
+        let of_source = self.realm.vassals().filter(|vassal| vassal.key.source == source);
+        let mut governed = HashMap::new();
+        for vassal in of_source {
+            let name = OsStr::from_bytes(&vassal.key.name).to_owned();
+            governed.insert(name, vassal.file.clone());
+        }
+        let mut missed = Vec::new();
+        for (name, file) in &known {
+            let what = match governed.get(name) {
+                None => What::Found(file.clone()),
+                Some(old) if *old != custody::file(file) => What::Changed(file.clone()),
+                Some(_) => continue,
+            };
+            missed.push((name.clone(), what));
+        }
+        let lost = governed.into_keys().filter(|name| !known.contains_key(name));
+        missed.extend(lost.map(|name| (name, What::Lost)));
+        for (name, what) in missed {
+            self.sighted(source, Sighting { name, what, was_there: true });
+        }
+    }
+
+    /// Where tests let something fail: `LIEGE_TEST_FAULT` names a file that names the point, after `always`
+    /// if it is to fail each time.
+    #[cfg(debug_assertions)]
+    #[expect(clippy::panic, reason = "that is what it is for")]
+    pub(super) fn trip(&mut self, point: &str) {
+        let Some(trap) = &self.faults.trap else { return };
+        let Ok(text) = std::fs::read_to_string(trap) else { return };
+        let text = text.trim();
+        let always = text.strip_prefix("always ") == Some(point);
+        if point == "step" && text == "row" {
+            let _ = std::fs::remove_file(trap);
+            self.realm.fail_next_row();
+        } else if always || text == point {
+            if !always {
+                let _ = std::fs::remove_file(trap);
+            }
+            std::panic::panic_any(format!("{point} fails, as a test wants it"));
+        }
+    }
+
+    #[cfg(not(debug_assertions))]
+    pub(super) fn trip(&mut self, _: &str) {}
+}

@@ -1,0 +1,182 @@
+//! After a panic, which is a fault in liege: what is known of the vassals is rebuilt from the ground truth.
+//!
+//! A row of the event table that panics has taken its vassal's phase, and the lives in it, with it. That
+//! vassal alone is built anew, by [`Vassal::rebuild`]: its processes are killed, and it starts again later.
+//! A panic anywhere else may have lost an event or an effect: [`Realm::repair`] compares all that the realm
+//! knows with what the shell really has.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::life::Life;
+use super::realm::{Counts, Realm};
+use super::timers::Timers;
+use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why};
+use super::{Effect, Key, LifeId, Note, Origin, VassalId};
+
+/// First and longest pause before a vassal is started again for which liege has failed.
+const INTERNAL_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+
+/// What the shell has: everything else is known to the realm alone.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// Lives that have a process, or are being asked for, or whose end waits to be told; in order.
+    pub lives: Vec<LifeId>,
+    /// Stop hooks that are not over.
+    pub hooks: HashMap<Key, usize>,
+    /// Vassals for which something was being done when it failed.
+    pub suspects: Vec<VassalId>,
+}
+
+impl Vassal {
+    /// Its address, and whether it is bound.
+    pub(super) fn listens_at(&self) -> Option<(Rc<str>, bool)> {
+        self.demand.as_ref().map(|demand| (Rc::clone(&demand.address), demand.bound))
+    }
+
+    /// What was known of it is lost: these are its lives, and there it has listened before. Its lives are
+    /// killed; when they are reaped it is held for a while, then it starts again through the queue.
+    pub(super) fn rebuild(
+        &mut self,
+        lives: impl Iterator<Item = LifeId>,
+        listened: Option<(Rc<str>, bool)>,
+        turn: &mut Turn<'_>,
+    ) {
+        turn.out.push(Effect::Unwatch(self.id));
+        // What the row had asked for at its address has not been done.
+        if self.listens_at() != listened {
+            turn.out.push(Effect::Unbind(self.id));
+            self.demand = super::vassal::demand_of(&self.file);
+        }
+        let wait = self.internal_retries.next(&INTERNAL_RETRY);
+        let why = "internal error".to_owned();
+        self.history.last_error = Some(why.clone());
+        self.told = None;
+        self.note(Note::Held { why, wait: Some(wait) }, turn);
+        let hold = Hold { lane: Lane::Throttle, ..Hold::until(Why::Internal, turn.now + wait) };
+        let then = if turn.ending { Then::Gone } else { Then::Hold(Box::new(hold)) };
+        let mut lives = lives.map(|id| Box::new(self.doomed(id, turn))).collect::<Vec<_>>();
+        let other = if lives.len() > 1 { lives.pop() } else { None };
+        self.phase = match lives.pop() {
+            Some(life) => Phase::Stopping { life, other, then },
+            None => self.after(then, turn),
+        };
+    }
+
+    /// One of its lives, of which nothing is known but that it is to end.
+    fn doomed(&self, id: LifeId, turn: &mut Turn<'_>) -> Life {
+        let role = super::Role::Vassal;
+        turn.out.push(Effect::Kill(id));
+        if self.origin != Origin::Asked {
+            let mut life = Life::new(id, role, turn.now, turn.rules);
+            life.curse(turn.now, turn.rules);
+            return life;
+        }
+        // Maybe it is not born yet: then it is stopped as soon as it is.
+        let mut life = Life::asked(id, role, turn.now, turn.rules);
+        life.curse(turn.now, turn.rules);
+        life
+    }
+
+    /// The worst that a row can do, for tests: it loses the phase, and panics.
+    #[cfg(any(test, debug_assertions))]
+    #[cfg_attr(not(test), expect(clippy::panic, reason = "that is what it is for"))]
+    pub(super) fn fail(&mut self) {
+        self.phase = Phase::default();
+        #[cfg(test)] // Without a message: the tests cause hundreds.
+        std::panic::resume_unwind(Box::new(()));
+        #[cfg(not(test))]
+        std::panic::panic_any("a row fails, as a test wants it");
+    }
+
+    /// It waits for nothing that could still come.
+    fn is_forgotten(&self) -> bool {
+        match &self.phase {
+            Phase::Held(hold) => {
+                matches!(hold.why, Why::Budget | Why::Throttle) && !hold.is_queued()
+            }
+            Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. } => false,
+        }
+    }
+}
+
+impl Realm {
+    /// Makes all that is known agree with itself and with what there really is. Lives that nobody knows any
+    /// more are killed; vassals whose life has vanished, or for which something has failed, are rebuilt.
+    pub fn repair(&mut self, now: Instant, truth: &Truth, out: &mut Vec<Effect>) {
+        self.rebuild_indexes(now, truth);
+        let mut sink = self.sink(now, out);
+        let known = |life: &LifeId| self.lives.binary_search_by_key(life, |(id, _)| *id).is_ok();
+        let unknown = truth.lives.iter().filter(|life| !known(life));
+        sink.out.extend(unknown.map(|life| Effect::Kill(*life)));
+        let is_lost = |vassal: &Vassal| {
+            let mut lives = [vassal.current(), vassal.other()].into_iter().flatten();
+            truth.suspects.contains(&vassal.id)
+                || vassal.is_forgotten()
+                || lives.any(|life| truth.lives.binary_search(&life.id).is_err())
+        };
+        let lost: Vec<VassalId> = self.vassals().filter(|v| is_lost(v)).map(|v| v.id).collect();
+        // Of those that do not exist nothing is killed, nor waited for.
+        self.lives.retain(|(life, _)| truth.lives.binary_search(life).is_ok());
+        for id in lost {
+            let lives: Vec<LifeId> =
+                self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life).collect();
+            self.with(id, &mut sink, |vassal, turn| {
+                let listens = vassal.listens_at();
+                vassal.rebuild(lives.into_iter(), listens, turn);
+            });
+        }
+        let hooks = &self.hooks;
+        let waits_in_vain = |vassal: &&Vassal| {
+            let for_hook = matches!(&vassal.phase, Phase::Held(hold) if hold.why == Why::StopHook);
+            for_hook && !hooks.contains_key(&vassal.key)
+        };
+        let in_vain: Vec<VassalId> = self.vassals().filter(waits_in_vain).map(|v| v.id).collect();
+        for id in in_vain {
+            self.with(id, &mut sink, Vassal::hook_ended);
+        }
+        if sink.ending {
+            self.all(&mut sink, Vassal::lost);
+        }
+        self.serve(&mut sink);
+        self.leave_if_empty(out);
+    }
+
+    /// Everything that can be told from the vassals themselves.
+    fn rebuild_indexes(&mut self, now: Instant, truth: &Truth) {
+        let mut names: Vec<VassalId> = self.vassals.keys().copied().collect();
+        names.sort_by_key(|id| self.vassals.get(id).map(|vassal| &vassal.key));
+        self.names = names;
+        self.timers = Timers::default();
+        self.counts = Counts::default();
+        self.lives.clear();
+        self.hooks.clone_from(&truth.hooks);
+        let (mut throttled, mut queued) = (Vec::new(), Vec::new());
+        for vassal in self.vassals.values() {
+            self.timers.set(vassal.id, None, vassal.deadline());
+            self.counts.change(Counts::default(), Counts::of(vassal));
+            let lives = [vassal.current(), vassal.other()].into_iter().flatten();
+            self.lives.extend(lives.map(|life| (life.id, vassal.id)));
+            match vassal.place_in_queue() {
+                Some((ticket, Lane::Throttle)) => throttled.push((vassal.id, ticket)),
+                Some((ticket, Lane::Budget)) => queued.push((vassal.id, ticket)),
+                None => {}
+            }
+        }
+        self.lives.sort_unstable();
+        self.throttle.clear();
+        for start in throttled {
+            self.throttle.push(now, start, &self.rules);
+        }
+        self.budget = queued.into();
+        let lives = &truth.lives;
+        self.slots.retain(|(_, life)| lives.binary_search(life).is_ok());
+    }
+}

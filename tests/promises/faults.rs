@@ -1,0 +1,147 @@
+//! A fault in liege itself takes nothing with it: tests cause some at chosen points, which only a build with
+//! debug assertions knows.
+
+use std::fs;
+
+use super::support::{Liege, PATIENCE, Setup, code, full_pipe, proc};
+
+/// Where something may fail: in a row of the event table, beside it, when something is done for a vassal, told
+/// by a monitor, due, or ready; and between all these.
+const POINTS: [&str; 8] = ["row", "step", "act", "serve", "sighting", "deadline", "turn", "repair"];
+
+fn setup() -> Setup {
+    let setup = Liege::in_temp_dir();
+    let trap = setup.path("fault");
+    setup
+        .env("LIEGE_TEST_FAULT", trap.to_str().unwrap())
+        .app("one.ini", "do=ready,accepting,loyal")
+        .app("two.ini", "do=ready,accepting,loyal")
+}
+
+impl Liege {
+    fn fail(&self, point: &str) {
+        let draft = self.path("fault.new");
+        fs::write(&draft, point).unwrap();
+        fs::rename(draft, self.path("fault")).unwrap();
+    }
+
+    fn internal_errors(&self) -> i64 {
+        self.stats().top("internal_errors").as_i64().unwrap()
+    }
+}
+
+#[test]
+fn wherever_liege_fails_no_vassal_is_lost_and_the_end_is_orderly() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for point in POINTS {
+        let (_reader, writer) = full_pipe();
+        let emperor = setup().stderr(writer.into()).start();
+        emperor.spoken("one.ini");
+        emperor.spoken("two.ini");
+        if point == "repair" {
+            emperor.fail("act");
+            emperor.touch("one.ini");
+            emperor.wait_until("it has failed", || emperor.internal_errors() > 0);
+        }
+        emperor.fail(point);
+        emperor.touch("one.ini");
+        // The second of them has to wait, until a deadline.
+        for name in ["three.ini", "four.ini"] {
+            emperor.put_app(name, "do=ready,accepting,loyal");
+        }
+        emperor.wait_until(&format!("{point} has failed"), || emperor.internal_errors() > 0);
+        for name in ["one.ini", "two.ini", "three.ini", "four.ini"] {
+            emperor.running(name);
+        }
+        for name in ["one.ini", "three.ini"] {
+            let pid = emperor.running(name);
+            emperor.remove(name);
+            emperor.wait_until(&format!("{point}: {name} is gone"), || !proc::lives(pid));
+        }
+        emperor.wait_until("two are left", || emperor.stats().vassals().len() == 2);
+        assert_eq!(code(emperor.end()), 0, "after a fault in {point}");
+    }
+}
+
+#[test]
+fn a_fault_is_told_in_the_log_and_costs_its_vassal_one_restart() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let emperor = setup().start();
+    let (one, two) = (emperor.spoken("one.ini"), emperor.spoken("two.ini"));
+    emperor.fail("row");
+    emperor.touch("one.ini");
+    emperor.logged("[one.ini] is held: internal error: next try in 1 s");
+    emperor.logged("a row fails, as a test wants it (src/state/repair.rs:");
+    emperor.logged("please report it");
+    emperor.running_anew("one.ini", one);
+    assert_eq!(emperor.pid("two.ini"), Some(two));
+    assert_eq!(emperor.internal_errors(), 1);
+    assert!(!emperor.log().contains("panicked at"), "{}", emperor.log());
+}
+
+#[test]
+fn what_was_seen_together_with_the_fault_is_not_lost() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let emperor = setup().option("--emperor-throttle-burst", "100").start();
+    emperor.spoken("one.ini");
+    for point in ["sighting", "step", "act"] {
+        let pid = emperor.emperor_pid();
+        proc::kill(pid, libc::SIGSTOP);
+        let name = |number: usize| format!("{point}{number}.ini");
+        for number in 0..5 {
+            emperor.put_app(&name(number), "do=ready,accepting,loyal");
+        }
+        emperor.fail(point);
+        proc::kill(pid, libc::SIGCONT);
+        for number in 0..5 {
+            emperor.running(&name(number));
+        }
+        assert!(emperor.internal_errors() > 0);
+    }
+}
+
+#[test]
+fn a_fault_at_each_turn_leaves_the_processor_to_others_and_lets_sigterm_in() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for point in ["turn", "serve"] {
+        let (_reader, writer) = full_pipe();
+        let mut emperor = setup().stderr(writer.into()).start();
+        emperor.spoken("one.ini");
+        let pid = emperor.emperor_pid();
+        emperor.fail(&format!("always {point}"));
+        emperor.touch("one.ini");
+        let before = proc::ticks(pid);
+        emperor.stays("it does not run hot", || proc::ticks(pid) - before < 30);
+        proc::kill(emperor.first_pid(), libc::SIGTERM);
+        let start = std::time::Instant::now();
+        if point == "serve" {
+            fs::remove_file(emperor.path("fault")).unwrap();
+        }
+        assert_eq!(code(emperor.wait_for_end()), 0, "after a fault in each {point}");
+        assert!(start.elapsed() < PATIENCE);
+        emperor.all_gone();
+    }
+}
+
+#[test]
+fn the_first_look_and_the_last_words_may_fail_too() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for point in ["sighting", "bury"] {
+        let prepared = setup();
+        fs::write(prepared.path("fault"), point).unwrap();
+        let emperor = prepared.start();
+        emperor.running("one.ini");
+        emperor.running("two.ini");
+        assert_eq!(code(emperor.end()), 0, "after a fault in {point}");
+    }
+}
