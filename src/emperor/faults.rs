@@ -205,6 +205,7 @@ impl Emperor {
     fn truth(&mut self) -> Truth {
         let mut lives: Vec<LifeId> = self.processes.keys().copied().collect();
         lives.extend(self.forks.lives());
+        lives.extend(self.strays.untold());
         lives.sort_unstable();
         let mut hooks = HashMap::new();
         for key in self.helpers.stop_hooks() {

@@ -153,6 +153,12 @@ impl Forks {
         self.talks.keys().copied()
     }
 
+    /// A server has named this process, and that is being proved.
+    pub fn is_claimed(&self, pid: Pid) -> bool {
+        let claims = |talk: &Talk| matches!(&talk.state, State::Claimed(claim) if claim.pid == pid);
+        self.talks.values().any(claims)
+    }
+
     /// The server, as messages name it.
     fn place(&self) -> String {
         self.server.as_ref().map_or_else(String::new, |server| {
@@ -509,6 +515,7 @@ impl Emperor {
         process.config = config.map(ConfigPipe::new);
         self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
+        self.strays.adopt(pid, life);
         self.push_config(life);
         self.happen(Event::Life(life, LifeEvent::Adopted(pid.get())));
     }
@@ -527,6 +534,7 @@ impl Emperor {
 
     /// Reaps a child that nobody knows; while a talk is open it may yet be named.
     pub(super) fn reap_stranger(&mut self, pid: Pid) {
+        self.strays.reaped(pid);
         let wanted = !self.forks.talks.is_empty() && self.forks.dead.len() < MAX_DEAD;
         // Asked before it is reaped: after that its number may be another's.
         let uid = process::user_of_ended(pid).ok().filter(|_| wanted);

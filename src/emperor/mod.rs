@@ -19,9 +19,10 @@ pub mod setup;
 mod signals;
 pub mod start;
 pub mod stats;
+mod strays;
 mod superior;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -114,10 +115,7 @@ pub struct Emperor {
     pids: HashMap<Pid, LifeId>,
     helpers: helpers::Helpers,
     pauses: pauses::Pauses,
-    /// Sessions whose leader is reaped, until nobody of them is found: what is left is ended.
-    ended_sessions: HashSet<i32>,
-    /// The kernel has told who our children are when it was asked last.
-    lists_children: bool,
+    strays: strays::Strays,
     template: Template,
     null: OwnedFd,
     ondemand: ondemand::Options,
@@ -257,6 +255,7 @@ impl Emperor {
             self.forks.deadline(),
             self.status_log.due,
             self.faults.repair_at,
+            self.strays.deadline(self.now),
         ];
         let more = self.more_strangers || !self.events.is_empty() || !self.effects.is_empty();
         let more = more.then_some(self.now);

@@ -1,6 +1,5 @@
 //! The processes of the emperor: spawn, listen to them, reap them.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +17,7 @@ use crate::state::{
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::PeerCredentials;
-use crate::sys::{descendants, pidfd, scm, socket};
+use crate::sys::{pidfd, scm, socket};
 
 use super::pauses::{ConfigPipe, Share};
 use super::{Emperor, Token, lines, settings};
@@ -54,6 +53,8 @@ pub(super) struct Process {
     pub base: Option<Rc<[u8]>>,
     /// Somebody else has spoken on its notify socket, and that was said.
     heard_stranger: bool,
+    /// It was told to stop or to reload with all its group.
+    told_group: bool,
     /// Its verdict could not be taken in.
     is_cut_off: bool,
     /// Of our wake-ups.
@@ -78,6 +79,7 @@ impl Process {
             config: None,
             custody: Vec::new(),
             heard_stranger: false,
+            told_group: false,
             is_cut_off: false,
             alone: false,
             base: None,
@@ -126,6 +128,7 @@ impl Emperor {
             config: config.as_ref().map(|(ours, theirs)| [ours.as_fd(), theirs.as_fd()]),
             null: self.null.as_fd(),
             runs: role == Role::Vassal,
+            mark: self.strays.mark(life),
         };
         let pid = self.template.plan(&start)?.spawn()?;
         let pid = self.adopt_child(pid, vassal, life, (pipe, status))?;
@@ -171,8 +174,7 @@ impl Emperor {
         };
         self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
-        // Whatever was left of a session with this number is gone: it could not be given out again.
-        self.ended_sessions.remove(&pid.get());
+        self.strays.is_new(pid);
         Ok(pid)
     }
 
@@ -407,7 +409,11 @@ impl Emperor {
 
     /// SIGKILL to its process group.
     pub(super) fn kill(&mut self, life: LifeId) {
+        self.strays.kill(life, self.now);
         self.send(life, Signal::KILL, StopTo::Group);
+        if let Some(process) = self.processes.get_mut(&life) {
+            process.told_group = false;
+        }
     }
 
     /// A signal of a polite stop, or of a reload.
@@ -415,15 +421,17 @@ impl Emperor {
     /// Whoever is told by a server's main process what to do must not be told by us as well: QUIT, which means
     /// "finish, then leave" to that one, may mean "leave now" to its workers. But a shell passes nothing on.
     pub(super) fn signal(&mut self, life: LifeId, number: i32, to: StopTo) {
-        if let Some(signal) = Signal::new(number) {
-            self.send(life, signal, to);
+        let Some(signal) = Signal::new(number) else { return };
+        let alone = self.send(life, signal, to);
+        if let Some(process) = self.processes.get_mut(&life) {
+            process.told_group = !alone;
         }
     }
 
     /// A signal to a process, or to its group, whose leader is our own child that is not reaped. One that
-    /// leads no group, because it still sits in that of its base, gets it alone.
-    fn send(&mut self, life: LifeId, signal: Signal, to: StopTo) {
-        let Some(process) = self.processes.get(&life) else { return };
+    /// leads no group, because it still sits in that of its base, gets it alone; true if one does.
+    fn send(&mut self, life: LifeId, signal: Signal, to: StopTo) -> bool {
+        let Some(process) = self.processes.get(&life) else { return true };
         // Before its setsid the group does not exist yet; the process does.
         let alone = || pidfd::send(process.pidfd.as_fd(), signal);
         let is_alone = process.alone
@@ -440,6 +448,7 @@ impl Emperor {
             let why = format!("cannot be sent {}: {error}", lines::signal_name(signal.raw()));
             self.say(life, crate::log::Level::Error, &why);
         }
+        is_alone
     }
 
     // Its end.
@@ -447,7 +456,7 @@ impl Emperor {
     /// A pidfd is readable, or the process was met among the dead.
     pub(super) fn reap(&mut self, life: LifeId) {
         let Some(process) = self.processes.get(&life) else { return };
-        let (pid, alone) = (process.pid, process.alone);
+        let (pid, alone, told_group) = (process.pid, process.alone, process.told_group);
         match pidfd::wait(process.pidfd.as_fd(), Reap::Peek) {
             Ok(Some(_)) => {}
             Ok(None) => return,
@@ -463,7 +472,8 @@ impl Emperor {
         self.read_bytes(life, LAST_WORDS);
         self.read_datagrams(life);
         // The leader is not reaped yet, so its number, and that of its group, can be nobody else's.
-        if !alone {
+        let leaving = self.leaving(life, pid, told_group);
+        if !alone && !leaving.spared {
             let _ = process::kill_group(pid, Signal::KILL);
         }
         // One that a base has forked may sit in that one's session.
@@ -481,10 +491,6 @@ impl Emperor {
         let mut event = LifeEvent::Exited(exit(ended));
         if let Some(process) = self.processes.remove(&life) {
             self.pids.remove(&process.pid);
-            match alone {
-                true => self.base_ended(life, pid),
-                false => drop(self.ended_sessions.insert(pid.get())),
-            }
             if process.is_cut_off {
                 let why = "no descriptor is left for its listeners";
                 event = LifeEvent::SpawnFailed(why.to_owned());
@@ -493,41 +499,11 @@ impl Emperor {
                 self.close(fd);
             }
         }
-        self.happen(Event::Life(life, event));
-    }
-
-    /// What is left of the sessions whose leader is gone: orphans, and so our children by now. What is
-    /// killed here leaves its own children to us in a later turn, so a session is looked at, whenever a
-    /// child has ended, until nobody of it is found.
-    pub(super) fn end_strays(&mut self) {
-        if self.ended_sessions.is_empty() {
-            return;
+        if alone {
+            self.base_ended(life, pid);
+            return self.happen(Event::Life(life, event));
         }
-        let mut left = HashMap::new();
-        let known = &self.pids;
-        let listed = descendants::each_child(|pid| {
-            let of_ended = |session: &i32| self.ended_sessions.contains(session);
-            // Nearly all children are known, and asking the kernel costs more than the table.
-            if !known.contains_key(&pid)
-                && let Some(session) = process::session_of(pid).ok().filter(of_ended)
-            {
-                left.insert(pid, session);
-            }
-        });
-        let was_listed = std::mem::replace(&mut self.lists_children, listed.is_ok());
-        if let Err(error) = listed {
-            if was_listed {
-                self.log.warning(format_args!(
-                    "cannot list the children of the emperor: {error}; what a program leaves behind in its \
-                     session stays until the end; mount /proc"
-                ));
-            }
-            return;
-        }
-        self.ended_sessions = left.values().copied().collect();
-        for pid in left.into_keys() {
-            let _ = process::kill_child(pid, Signal::KILL);
-        }
+        self.main_ended(life, event, leaving);
     }
 
     /// A line about the vassal of this life.

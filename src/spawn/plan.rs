@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::proto::{emperor, status};
+use crate::sys::mark::Mark;
 use crate::sys::process::{self, DescriptorLimit, Pid};
 use crate::sys::signal::{Disposition, Signal, disposition};
 
@@ -60,6 +61,8 @@ pub struct Start<'a> {
     pub null: BorrowedFd<'a>,
     /// The program is to run; else its file is only checked.
     pub runs: bool,
+    /// What all that it starts is known by.
+    pub mark: Option<Mark>,
 }
 
 /// A start, ready to be forked.

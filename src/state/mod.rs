@@ -311,6 +311,8 @@ pub enum LifeEvent {
     Said(Said, Channel),
     /// End-of-file on the emperor pipe.
     PipeClosed,
+    /// It is about to end, and has left in the background what was to be the program: the reason to show.
+    Daemonized(String),
     /// It has ended and is reaped.
     Exited(Exit),
 }

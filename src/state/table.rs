@@ -11,7 +11,8 @@ use super::life::Life;
 use super::throttle::Ticket;
 use super::vassal::{Hold, Lane, PACE, Phase, Then, Turn, Vassal, Why, running};
 use super::{
-    Channel, Effect, Exit, File, Fingerprint, LifeEvent, LifeId, Note, Role, Said, Settings,
+    Channel, Effect, Exit, File, Fingerprint, LifeEvent, LifeId, Note, Restart, Role, Said,
+    Settings,
 };
 
 /// First and longest pause between two tries to bind.
@@ -267,6 +268,7 @@ impl Vassal {
             LifeEvent::StatusClosed => self.status_closed(id, turn),
             LifeEvent::Said(said, channel) => self.said(id, said, channel, turn),
             LifeEvent::PipeClosed => self.pipe_closed(id, turn),
+            LifeEvent::Daemonized(why) => self.daemonized(id, why, turn),
             LifeEvent::Exited(exit) => self.exited(id, exit, turn),
         }
     }
@@ -301,6 +303,20 @@ impl Vassal {
             return;
         }
         life.failed = Some(why.as_str().into());
+        self.show_failure(why, turn);
+    }
+
+    /// It ends well, but what was to run is in the background: no good end, unless a good end is all it has to
+    /// come to.
+    fn daemonized(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_running()) else { return };
+        if life.settings.restart == Restart::Always {
+            life.failed = Some(why.as_str().into());
+        }
+        self.show_failure(why, turn);
+    }
+
+    fn show_failure(&mut self, why: String, turn: &mut Turn<'_>) {
         self.history.last_error = Some(why.clone());
         let note = match &self.phase {
             Phase::Replacing { .. } => Note::ReplacementFailed { why },

@@ -14,6 +14,7 @@ pub mod fd;
 #[cfg(test)]
 pub(crate) mod forks;
 pub mod inotify;
+pub mod mark;
 pub mod memory;
 pub mod mounts;
 pub mod pidfd;

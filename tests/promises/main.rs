@@ -32,6 +32,7 @@ mod spawn;
 mod stale;
 mod stats;
 mod stop;
+mod strays;
 mod sub_emperor;
 mod throttle;
 mod wrapper;

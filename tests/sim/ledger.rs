@@ -344,7 +344,10 @@ impl Ledger {
                 self.silent.remove(&life);
                 false
             }
-            LifeEvent::Spawned(_) | LifeEvent::PipeClosed | LifeEvent::Unreachable => false,
+            LifeEvent::Spawned(_)
+            | LifeEvent::PipeClosed
+            | LifeEvent::Unreachable
+            | LifeEvent::Daemonized(_) => false,
         };
         if matches!(event, LifeEvent::Verdict(..) | LifeEvent::StatusClosed | LifeEvent::Adopted(_))
         {
