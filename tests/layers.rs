@@ -21,7 +21,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stage", &["config", "opts", "proto", "sys", "log", "spawn::step"]),
     // The smallest part: it must outlive everything.
     ("init", &["sys", "log"]),
-    ("emperor", &["state", "proto", "monitor", "spawn", "reactor", "log", "sys", "config", "init"]),
+    // Of the stage it names only how one becomes another user, as it may have to do that itself.
+    (
+        "emperor",
+        &[
+            "state",
+            "proto",
+            "monitor",
+            "spawn",
+            "reactor",
+            "log",
+            "sys",
+            "config",
+            "init",
+            "stage::privileges",
+        ],
+    ),
 ];
 
 /// What a pure module must not ask the world for; time comes in as an argument.

@@ -60,6 +60,7 @@ complete -c liege -l emperor-stats -r -F -d 'serve statistics as JSON at this ad
 complete -c liege -l stats-http -d 'statistics begin with an HTTP header'
 complete -c liege -l emperor-pidfile -r -F -d 'write the emperor\'s pid to this file'
 complete -c liege -l pidfile -r -F -d 'write the pid to this file'
+complete -c liege -l procname -x -d 'title of the emperor\'s process; programs keep their own'
 complete -c liege -l logto -r -F -d 'append the log, and what a vassal prints, to this file'
 complete -c liege -l listen -s l -x -d 'backlog of listening sockets'
 complete -c liege -l chmod-socket -s C -d 'mode of unix sockets: three octal digits, 666 if left out'

@@ -68,6 +68,12 @@ impl Check {
                 }
                 Class::Later(missing) => self.later(setting, &opt, missing),
                 Class::Refused(refusal) => self.fault(setting, refusal.to_string()),
+                Class::Ignored if self.role == Role::Emperor && opt.name == "stats" => {
+                    self.warn(
+                        setting,
+                        "is ignored: the statistics of the emperor are emperor-stats",
+                    );
+                }
                 Class::Ignored => ignored.push(setting),
                 Class::Steer(_) | Class::Always => {}
             }
@@ -82,6 +88,13 @@ impl Check {
         }
         if self.role == Role::Vassal && opt.section.is_emperors() {
             self.warn(setting, "is an option of the emperor and has no effect in a vassal");
+            return;
+        }
+        if self.role == Role::Emperor && opt.name == "logger" {
+            self.warn(
+                setting,
+                "is ignored: the emperor logs to standard error, or to the file of logto",
+            );
             return;
         }
         let fault = opts::Refusal {

@@ -10,6 +10,7 @@ use super::address::{self, Address};
 use super::check::{Check, Role, located, number};
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::values;
+use super::vassal::VassalConfig;
 
 /// Whether the emperor runs under a keeper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +77,11 @@ pub struct EmperorConfig {
     pub stats_http: bool,
     /// The keeper.
     pub keeper: Keeper,
+    /// What it obeys as a vassal would: `uid`, `gid`, `add-gid`, `no-initgroups`, `cap`, `umask`, `chdir`,
+    /// `max-fd`; and `env` and `unenv`, for the environment of all vassals.
+    pub own: VassalConfig,
+    /// Title of its process.
+    pub procname: Option<String>,
     /// File for the pid.
     pub pidfile: Option<Located<String>>,
     /// File for the log.
@@ -138,6 +144,8 @@ impl Default for EmperorConfig {
             stats: Vec::new(),
             stats_http: false,
             keeper: Keeper::Auto,
+            own: VassalConfig::default(),
+            procname: None,
             pidfile: None,
             logto: None,
             vassals_set: Vec::new(),
@@ -181,9 +189,10 @@ fn settled(resolved: &Resolved) -> (EmperorConfig, Check) {
         if let Some(key) = opt.emperor_key() {
             config.set(key, setting, &mut check);
         } else {
-            elsewhere(&opt, setting, &mut check);
+            config.elsewhere(&opt, setting, &mut check);
         }
     }
+    config.whole(&mut check);
     if config.emperors.is_empty() {
         check.fault_of_all("nothing to govern: say --emperor DIR");
     }
@@ -207,34 +216,57 @@ fn inherited(resolved: &Resolved) -> Vec<&str> {
     names.filter(|name| environment::is_inherited(name.as_ref())).collect()
 }
 
-/// An option of vassals.
-fn elsewhere(opt: &Opt, setting: &Setting, check: &mut Check) {
-    let Some(key) = opt.vassal_key() else { return };
-    match (opt.section, key) {
-        (Section::Sockets, _) => check.fault(
-            setting,
-            "the emperor serves nothing itself: write it into a vassal file, or say --vassals-set",
-        ),
-        (Section::Identity, _) | (_, V::Umask | V::Chdir | V::Env | V::Unenv) => check.fault(
-            setting,
-            "is not supported for the emperor itself by this version: set it by what starts liege, or in \
-             the vassal files",
-        ),
-        (_, V::Daemonize) => {
-            check.fault(setting, "the emperor stays in the foreground: use logto, or a service manager");
-        }
-        (
-            _,
-            V::PrivilegedPath
-            | V::PrivilegedCommand
-            | V::UnprivilegedPath
-            | V::UnprivilegedCommand,
-        ) => check.fault(setting, "belongs into a vassal file"),
-        _ => check.warn(setting, "has no effect on the emperor: it belongs into a vassal file"),
-    }
-}
-
 impl EmperorConfig {
+    /// An option of vassals, which may concern the emperor's own process as well.
+    fn elsewhere(&mut self, opt: &Opt, setting: &Setting, check: &mut Check) {
+        let Some(key) = opt.vassal_key() else { return };
+        match (opt.section, key) {
+            (Section::Identity, _)
+            | (_, V::Umask | V::Chdir | V::MaxFd | V::Cap | V::Env | V::Unenv) => {
+                self.own.set(key, setting, check);
+            }
+            (_, V::Daemonize) => {
+                check.warn(setting, "the emperor stays in the foreground: taken as logto");
+                self.logto = Some(located(setting, setting.value.clone()));
+            }
+            // Each line has its time.
+            (_, V::LogDate) => {
+                if !matches!(setting.value.as_str(), "" | "true" | "false" | "1") {
+                    let message = "each line of the log has its time, in a form of its own: the format is \
+                                   not used";
+                    check.warn(setting, message);
+                }
+            }
+            (_, V::Vacuum) => check.warn(
+                setting,
+                "is ignored: the emperor removes its pid file in any case; for the files of vassals write it \
+                 into their files, or say vassals-set = vacuum=true",
+            ),
+            (Section::Sockets, _) => check.fault(
+                setting,
+                "the emperor serves nothing itself: write it into a vassal file, or say --vassals-set",
+            ),
+            (
+                _,
+                V::PrivilegedPath
+                | V::PrivilegedCommand
+                | V::UnprivilegedPath
+                | V::UnprivilegedCommand,
+            ) => check.fault(setting, "belongs into a vassal file"),
+            _ => check.warn(setting, "has no effect on the emperor: it belongs into a vassal file"),
+        }
+    }
+
+    /// What only the whole can tell.
+    fn whole(&self, check: &mut Check) {
+        if let (Some(uid), None) = (&self.own.uid, &self.own.gid) {
+            check.warn_at(uid, "is set without gid: the user's own groups are used");
+        }
+        if let (Some(cap), None) = (&self.own.cap, &self.own.uid) {
+            check.warn_at(cap, "has no effect without uid: the capabilities stay what they are");
+        }
+    }
+
     /// Obeys one setting, whose text is right for its kind.
     fn set(&mut self, key: E, setting: &Setting, check: &mut Check) {
         let flag = || values::flag(&setting.value);
@@ -270,6 +302,7 @@ impl EmperorConfig {
             E::StatsHttp => self.stats_http = flag(),
             E::Keeper => self.keeper = keeper(&setting.value),
             E::Pidfile => self.pidfile = Some(text()),
+            E::Procname => self.procname = Some(word()),
             E::Logto => self.logto = Some(text()),
             E::VassalsSet => self.vassals_set.push(text()),
             E::VassalsInclude => self.vassals_include.push(text()),

@@ -204,6 +204,18 @@ pub fn capabilities(text: &str) -> Result<Vec<&'static str>, String> {
     Ok(found)
 }
 
+/// The bits of these capabilities, as the kernel numbers them.
+///
+/// # Errors
+/// As [`capabilities`].
+pub fn capability_bits(text: &str) -> Result<u64, String> {
+    let wanted = capabilities(text)?;
+    let is_wanted = |number: &u32| {
+        capabilities(&number.to_string()).is_ok_and(|one| one.iter().all(|it| wanted.contains(it)))
+    };
+    Ok((0..u64::BITS).filter(is_wanted).fold(0, |bits, number| bits | 1 << number))
+}
+
 /// The number of a signal.
 ///
 /// # Errors
@@ -323,6 +335,12 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capabilities_have_the_numbers_of_the_kernel() {
+        assert_eq!(capability_bits("chown,net_bind_service,40"), Ok(1 | 1 << 10 | 1 << 40));
+        assert!(capability_bits("cap_chown").is_err() && capability_bits("41").is_err());
+    }
 
     #[test]
     fn megabytes_may_have_decimal_places() {

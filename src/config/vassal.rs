@@ -122,6 +122,16 @@ pub struct VassalConfig {
     pub logto: Option<Located<String>>,
     /// File for the pid.
     pub pidfile: Option<Located<String>>,
+    /// Its unix sockets and pid file are removed when it is gone for good.
+    pub vacuum: bool,
+    /// Files whose change is a reload.
+    pub touch_reload: Vec<Located<String>>,
+    /// Capabilities that are kept over a change of the user; the emperor's only.
+    pub cap: Option<Located<u64>>,
+    /// Limit of the address space in bytes.
+    pub limit_as: Option<Located<u64>>,
+    /// Limit of descriptors.
+    pub max_fd: Option<Located<u32>>,
     /// Told to the program as `WEB_CONCURRENCY` and `LIEGE_PROCESSES`.
     pub processes: Option<u32>,
     /// Told to the program as `LIEGE_THREADS`.
@@ -180,7 +190,7 @@ fn elsewhere(opt: &Opt, setting: &Setting, check: &mut Check) {
 
 impl VassalConfig {
     /// Obeys one setting, whose text is right for its kind.
-    fn set(&mut self, key: V, setting: &Setting, check: &mut Check) {
+    pub(super) fn set(&mut self, key: V, setting: &Setting, check: &mut Check) {
         let flag = || values::flag(&setting.value);
         let text = || located(setting, setting.value.clone());
         let seconds = || values::seconds(&setting.value).ok();
@@ -219,6 +229,33 @@ impl VassalConfig {
                 self.logto = Some(text());
             }
             V::Pidfile => self.pidfile = Some(text()),
+            V::Vacuum => {
+                self.vacuum = flag();
+                if self.vacuum {
+                    check.warn(
+                        setting,
+                        "is not supported by this version of liege and has no effect",
+                    );
+                }
+            }
+            V::TouchReload => {
+                self.touch_reload.push(text());
+                check.warn(setting, "is not supported by this version of liege and has no effect");
+            }
+            V::Cap => {
+                let bits = values::capability_bits(&setting.value).unwrap_or_default();
+                self.cap = Some(located(setting, bits));
+            }
+            V::LimitAs => {
+                self.limit_as =
+                    values::megabytes(&setting.value).ok().map(|at| located(setting, at));
+            }
+            V::MaxFd => self.max_fd = Some(located(setting, number(setting))),
+            V::LogDate => check.warn(
+                setting,
+                "has no effect on what the program prints: let the program print the time itself",
+            ),
+            V::Procname => check.warn(setting, "has no effect: the program keeps its own title"),
             V::Processes => self.processes = Some(number(setting)),
             V::Threads => self.threads = Some(number(setting)),
             V::Heartbeat => self.heartbeat = seconds().filter(|time| !time.is_zero()),
@@ -279,6 +316,13 @@ impl VassalConfig {
         if self.heartbeat.is_some() && self.notify != Notify::Demanded {
             check.warn_of_all(
                 "heartbeat without notify = true: that the program is alive is all that can be known",
+            );
+        }
+        if let Some(cap) = &self.cap {
+            check.fault_at(
+                cap,
+                "is not supported in a vassal file by this version of liege; let the emperor have a uid and \
+                 these capabilities, or use an on-demand address for a port below 1024",
             );
         }
         let shared = self.shared.len();

@@ -11,6 +11,7 @@ mod helpers;
 mod lines;
 pub mod notify;
 mod ondemand;
+mod own;
 mod pauses;
 mod process;
 mod report;
@@ -127,7 +128,7 @@ pub struct Emperor {
     keeper: Option<setup::KeeperHandle>,
     superior: Option<OwnedFd>,
     identity: setup::Identity,
-    pidfile: Option<PathBuf>,
+    pidfile: Option<setup::PidFile>,
     events: VecDeque<Event>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,
@@ -428,13 +429,7 @@ impl Emperor {
     /// The end: nothing that was started here is left behind.
     fn bury(&mut self, status: u8) {
         descendants::clear();
-        // One that a successor has written since is not ours to remove.
-        let own = std::process::id().to_string();
-        if let Some(path) = self.pidfile.take()
-            && std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == own)
-        {
-            let _ = std::fs::remove_file(path);
-        }
+        drop(self.pidfile.take());
         let sent = self.notify.buried();
         self.told(sent);
         self.trip("bury");

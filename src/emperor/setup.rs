@@ -24,11 +24,11 @@ use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::dir::Links;
 use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
-use crate::sys::socket::{self, ListenOptions};
+use crate::sys::socket::{self, ListenOptions, Owner};
 use crate::sys::{creds, fd, memory, pidfd, prctl, process};
 use crate::types::advice;
 
-use super::{Emperor, Source, Token, forkserver, notify, ondemand, stats, superior};
+use super::{Emperor, Source, Token, forkserver, notify, ondemand, own, stats, superior};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
@@ -45,32 +45,41 @@ const SIGNALS: [&str; 12] = [
 #[derive(Debug)]
 pub struct SetupError {
     doing: String,
-    source: io::Error,
+    source: Option<io::Error>,
     advice: String,
 }
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}{}", self.doing, self.source, self.advice)
+        match &self.source {
+            Some(source) => write!(f, "cannot {}: {source}{}", self.doing, self.advice),
+            None => f.write_str(&self.doing),
+        }
     }
 }
 
 impl std::error::Error for SetupError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        self.source.as_ref().map(|error| error as _)
     }
 }
 
 /// Gives an error of the kernel its sentence.
-fn cannot(doing: impl Into<String>) -> impl FnOnce(io::Error) -> SetupError {
+pub(super) fn cannot(doing: impl Into<String>) -> impl FnOnce(io::Error) -> SetupError {
     let doing = doing.into();
-    move |source| SetupError { doing, advice: String::new(), source }
+    move |source| SetupError { doing, advice: String::new(), source: Some(source) }
 }
 
 impl SetupError {
+    /// What others have put into words.
+    pub(super) fn said(text: String) -> Self {
+        Self { doing: text, source: None, advice: String::new() }
+    }
+
     /// With what to do about it.
-    fn advised(self, advice: impl FnOnce(io::ErrorKind) -> String) -> Self {
-        Self { advice: advice(self.source.kind()), ..self }
+    pub(super) fn advised(self, advice: impl FnOnce(io::ErrorKind) -> String) -> Self {
+        let advice = self.source.as_ref().map(|source| advice(source.kind())).unwrap_or_default();
+        Self { advice, ..self }
     }
 }
 
@@ -142,6 +151,7 @@ impl Emperor {
     /// The first thing that is refused; with its place in the configuration.
     pub fn new(config: &EmperorConfig, given: &Given, mut log: Log) -> Result<Self, SetupError> {
         memory::give_back_what_is_free();
+        own::set_limits(config)?;
         let limit = process::raise_descriptor_limit()
             .or_else(|_| process::descriptor_limit())
             .map_err(cannot("read the limit of descriptors"))?;
@@ -169,12 +179,20 @@ impl Emperor {
             let pipe = pipe.as_fd();
             reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy).map_err(busy)?;
         }
-        let listeners = stats_listeners(config)?;
+        let wanted = own::wanted(config, &mut log)?;
+        let listeners = stats_listeners(config, own::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
         let mut stats = stats::Stats::new(listeners, form);
         stats.settle(&mut reactor, Token::Stats);
         let now = Instant::now();
         let notify = notifier(given, now, &mut log);
+        let pidfile = PidFile::write(config)?;
+        // Whatever needs privileges has been done.
+        if let Some(file) = log.vassal_output() {
+            own::give_log(file, &wanted).map_err(cannot("give the log to the emperor's user"))?;
+        }
+        own::become_user(config, &wanted)?;
+        own::enter(config)?;
         let monitors = monitors(config, &mut log)?;
         let forks = fork_server(config)?;
         for (index, source) in monitors.iter().enumerate() {
@@ -182,9 +200,8 @@ impl Emperor {
             let descriptor = source.monitor.descriptor();
             reactor.add(descriptor, token, Interest::Read, Kind::Busy).map_err(busy)?;
         }
-        // Last of what can fail, and before the working directory changes.
-        let pidfile = write_pidfile(config)?;
         enter_first(&monitors, &mut log);
+        own::set_title(config, &mut log);
         lend_output(&log);
         Ok(Self {
             reactor,
@@ -280,7 +297,7 @@ fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> 
     let unix = place.filter(|place| !matches!(place, socket::Address::Tcp(_)));
     let unix = unix.ok_or_else(|| SetupError {
         doing: format!("use the fork server at {} ({setting})", setting.value),
-        source: io::ErrorKind::InvalidInput.into(),
+        source: Some(io::ErrorKind::InvalidInput.into()),
         advice: "; name a unix socket, by its path or as @name".to_owned(),
     })?;
     Ok(forkserver::Forks::at(unix))
@@ -312,7 +329,8 @@ fn programs(config: &EmperorConfig, given: &Given) -> (Vec<CString>, usize) {
 
 fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLimit) -> Template {
     let text = |text: &str| CString::new(text).ok();
-    let mut environment = environment::for_vassals(given.environment.iter().cloned());
+    let own = own::environment(config, given.environment.clone());
+    let mut environment = environment::for_vassals(own);
     environment.extend(superior::depth(given).and_then(|depth| CString::new(depth).ok()));
     let (programs, overrides) = programs(config, given);
     let mut template = Template::new(programs, environment, limit);
@@ -378,9 +396,10 @@ fn keeper(given: &Given) -> Result<Option<KeeperHandle>, SetupError> {
     Ok(Some(KeeperHandle { pid, pidfd }))
 }
 
-fn stats_listeners(config: &EmperorConfig) -> Result<Vec<OwnedFd>, SetupError> {
-    let here = std::env::current_dir().unwrap_or_default();
+fn stats_listeners(config: &EmperorConfig, owner: Owner) -> Result<Vec<OwnedFd>, SetupError> {
+    let here = own::directory(config)?;
     let options = ListenOptions {
+        owner,
         backlog: config.listen,
         mode: Some(config.chmod_socket.unwrap_or(0o666)),
         ..ListenOptions::default()
@@ -397,22 +416,37 @@ fn stats_listeners(config: &EmperorConfig) -> Result<Vec<OwnedFd>, SetupError> {
     config.stats.iter().map(bind).collect()
 }
 
-/// Written beside and renamed, so that nobody ever reads half of it.
-fn write_pidfile(config: &EmperorConfig) -> Result<Option<PathBuf>, SetupError> {
-    let Some(setting) = &config.pidfile else { return Ok(None) };
-    let path = absolute(Path::new(&setting.value));
-    let mut beside = path.clone().into_os_string();
-    beside.push(".new");
-    let text = format!("{}\n", std::process::id());
-    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
+/// The pid file, removed when this is dropped, unless a successor has written another one since.
+#[derive(Debug)]
+pub(super) struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Written beside and renamed, so that nobody ever reads half of it.
+    fn write(config: &EmperorConfig) -> Result<Option<Self>, SetupError> {
+        let Some(setting) = &config.pidfile else { return Ok(None) };
+        let path = absolute(Path::new(&setting.value));
+        let mut beside = path.clone().into_os_string();
+        beside.push(".new");
+        let text = format!("{}\n", std::process::id());
+        let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&beside);
+        }
+        written.map_err(|error| {
+            cannot(format!("write the pid file {}", at(setting)))(error)
+                .advised(|kind| advice::write(kind, &path))
+        })?;
+        Ok(Some(Self(path)))
     }
-    written.map_err(|error| {
-        cannot(format!("write the pid file {}", at(setting)))(error)
-            .advised(|kind| advice::write(kind, &path))
-    })?;
-    Ok(Some(path))
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let own = std::process::id().to_string();
+        if std::fs::read_to_string(&self.0).is_ok_and(|text| text.trim() == own) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
 }
 
 fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupError> {

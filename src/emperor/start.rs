@@ -13,8 +13,8 @@ use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
 use crate::log::panics;
 use crate::sys::{command, creds, process, write};
 
-use super::Emperor;
 use super::setup::{self, Given};
+use super::{Emperor, own};
 
 /// Exit status for a fault in the configuration or at the start.
 const FAULT: u8 = 1;
@@ -86,6 +86,7 @@ fn own_program() -> PathBuf {
 }
 
 fn govern(config: &EmperorConfig, given: &Given) -> u8 {
+    own::set_mask(config);
     let prepare =
         || setup::open_log(config, given).and_then(|log| Emperor::new(config, given, log));
     // Nothing is started yet, so nothing is lost but the start.

@@ -50,6 +50,7 @@ const TOOL: &Refusal = &Refusal {
 pub(super) static IGNORED_BARE: &[&str] = &[
     "alarm-list",
     "alarms-list",
+    "auto-procname",
     "autoload",
     "cache-no-expire",
     "cache-report-freed-items",
@@ -837,6 +838,7 @@ pub(super) static ALWAYS: &[&str] = &[
     "die-on-term",
     "early-emperor",
     "emperor-subreaper",
+    "logfile-chown",
     "master",
     "no-orphans",
     "stats-min",

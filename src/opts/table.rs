@@ -171,6 +171,7 @@ pub static OPTIONS: &[Opt] = &[
     emperor("stats-http", E::StatsHttp, Kind::Flag, Section::Process).help("statistics begin with an HTTP header"),
     emperor("emperor-pidfile", E::Pidfile, Kind::Word, Section::Process).meta("FILE").help("write the emperor's pid to this file"),
     Opt::new("pidfile", Kind::Word, Class::Both(V::Pidfile, E::Pidfile), Section::Process).meta("FILE").help("write the pid to this file"),
+    Opt::new("procname", Kind::Word, Class::Both(V::Procname, E::Procname), Section::Process).also(&["emperor-procname"]).meta("TEXT").help("title of the emperor's process; programs keep their own"),
     Opt::new("logto", Kind::Word, Class::Both(V::Logto, E::Logto), Section::Process).meta("FILE").help("append the log, and what a vassal prints, to this file"),
     Opt::new("listen", Kind::Number, Class::Both(V::Listen, E::Listen), Section::Process).short('l').default("100").help("backlog of listening sockets"),
     Opt::new("chmod-socket", Kind::Mode, Class::Both(V::ChmodSocket, E::ChmodSocket), Section::Process).also(&["chmod"]).short('C').help("mode of unix sockets: three octal digits, 666 if left out"),
@@ -211,11 +212,20 @@ pub static OPTIONS: &[Opt] = &[
     vassal("umask", V::Umask, Kind::Umask, Section::Place).help("file creation mask"),
     vassal("daemonize", V::Daemonize, Kind::Word, Section::Place).short('d').meta("FILE").help("the same as logto: a vassal never leaves the foreground"),
 
+    vassal("vacuum", V::Vacuum, Kind::Flag, Section::Place).help("remove its unix sockets and its pid file when the vassal is gone for good"),
+    vassal("touch-reload", V::TouchReload, Kind::Word, Section::Place).meta("FILE").many().help("reload when this file changes"),
+    vassal("log-date", V::LogDate, Kind::Text, Section::Place).also(&["logdate"]).meta("FORMAT").optional().help("time in front of each line of the emperor's log: always so; what programs print is not changed"),
+
     // Vassal: identity.
     vassal("uid", V::Uid, Kind::User, Section::Identity).help("user of the program"),
     vassal("gid", V::Gid, Kind::Group, Section::Identity).help("group of the program; default that of the user"),
     vassal("add-gid", V::AddGid, Kind::Group, Section::Identity).many().help("a further group"),
     vassal("no-initgroups", V::NoInitgroups, Kind::Flag, Section::Identity).help("leave out the user's other groups"),
+
+    // Vassal: limits.
+    vassal("cap", V::Cap, Kind::Capabilities, Section::Confinement).help("capabilities that the emperor keeps when it changes its user; refused in a vassal file"),
+    vassal("limit-as", V::LimitAs, Kind::Megabytes, Section::Confinement).help("limit of the address space"),
+    vassal("max-fd", V::MaxFd, Kind::Number, Section::Confinement).help("limit of descriptors"),
 ];
 
 /// Kept for `later`: a row that is known and not obeyed yet.

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::config::{Located, VassalConfig};
 use crate::spawn::step::Step;
-use crate::sys::{fd, process, write};
+use crate::sys::{fd, limits, process, write};
 use crate::types::advice;
 
 use super::failure::Failure;
@@ -49,6 +49,28 @@ pub fn pid(config: &VassalConfig) -> Result<(), Failure> {
     let written =
         how.open(&place.value).and_then(|mut file| writeln!(file, "{}", std::process::id()));
     written.map_err(|error| failure(Step::Pidfile, place, &error))
+}
+
+/// Sets the limits of the program.
+///
+/// # Errors
+/// A limit is higher than this process may set.
+pub fn limits(config: &VassalConfig) -> Result<(), Failure> {
+    if let Some(place) = &config.max_fd {
+        limits::set_descriptors(place.value.into()).map_err(|error| limit(place, &error))?;
+    }
+    if let Some(place) = &config.limit_as {
+        limits::set_address_space(place.value).map_err(|error| limit(place, &error))?;
+    }
+    Ok(())
+}
+
+fn limit<T>(place: &Located<T>, error: &io::Error) -> Failure {
+    let message = format!(
+        "cannot set this limit: {error}; only root may raise what liege was started with, and fs.nr_open is the \
+         most for descriptors"
+    );
+    Failure::at(Step::Limits, place, message)
 }
 
 /// Enters the program's directory, as the user it has become.

@@ -135,6 +135,13 @@ impl Print {
             pidfile,
             heartbeat,
             notify,
+            limit_as,
+            max_fd,
+            // What the emperor does with these is fixed by the start.
+            vacuum,
+            touch_reload,
+            // Refused in a vassal.
+            cap: _,
             // The emperor's.
             stop_signal: _,
             reload_signal: _,
@@ -156,7 +163,7 @@ impl Print {
         self.number(shared.len());
         shared.iter().for_each(|index| self.number(*index));
         self.numbers([*chmod_socket, Some(*listen), *umask]);
-        for flag in [*reuse_port, *honour_stdin, *skip_zero] {
+        for flag in [*reuse_port, *honour_stdin, *skip_zero, *vacuum] {
             self.flag(flag);
         }
         self.number(match notify {
@@ -167,6 +174,10 @@ impl Print {
         for place in [chdir, logto, pidfile] {
             self.place(place.as_ref());
         }
+        self.number(touch_reload.len());
+        touch_reload.iter().for_each(|place| self.text(place.value.as_bytes()));
+        self.option(limit_as.as_ref(), |print, limit| print.number(limit.value));
+        self.option(max_fd.as_ref(), |print, limit| print.number(limit.value));
         self.option(*heartbeat, |print, period| print.number(period.as_millis()));
     }
 

@@ -2,7 +2,7 @@
 //! its verdict on the status socket and execs the application; nothing of it stays.
 //!
 //! Steps in order: signals and descriptors, custody, read and look up, umask, log, pid file, sockets,
-//! groups, gid, uid, chdir, notify socket, parent death, verdict, exec. A privileged patch skips the
+//! limits, groups, gid, uid, chdir, notify socket, parent death, verdict, exec. A privileged patch skips the
 //! change of ids. Under a foreign Emperor, or alone, there is no status socket: nothing is received, and
 //! what would be a verdict is a line on stderr.
 
@@ -237,6 +237,7 @@ fn identities(
 fn check(line: &Line, start: Start, ready: Ready) -> Result<u8, Failure> {
     let fingerprint = fingerprint::of_program(&ready, &start);
     let Ready { config, program, wanted, warnings, .. } = ready;
+    files::limits(&config)?;
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
     let env = environment::build(start.env, &Told::default(), &config.env);
@@ -257,6 +258,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     if !sockets.list().is_empty() && program.may_fork() {
         warnings.push(settings::SHELL_STAYS.to_owned());
     }
+    files::limits(&config)?;
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
     let mut notify = match config.notify {

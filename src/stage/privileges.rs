@@ -7,6 +7,7 @@ use std::io;
 
 use crate::config::{Fault, Located, VassalConfig};
 use crate::spawn::step::Step;
+use crate::sys::caps;
 use crate::sys::creds::{self, Accounts, LookupError, User};
 use crate::sys::socket::Owner;
 
@@ -182,7 +183,7 @@ pub fn already(config: &VassalConfig, wanted: &Wanted, now: &Identity) -> Result
     let fault = |place: &Located<String>, what: &str, id: u32| {
         place.fault(format!(
             "cannot become {what} {id}: liege runs as user {} and group {}, not as root; start the emperor as \
-             root, or remove the option",
+             root and without a uid of its own, or remove the option",
             now.uid, now.gid
         ))
     };
@@ -239,8 +240,19 @@ pub fn become_wanted(config: &VassalConfig, wanted: &Wanted) -> Result<(), Failu
         creds::set_gid(gid).map_err(refused(Step::Gid, place, format!("group {gid}")))?;
     }
     if let Some(uid) = wanted.uid {
-        let set = creds::set_uid(uid).and_then(|()| creds::verify_uid(uid));
+        let cap = config.cap.as_ref();
+        let kept = cap.map_or(Ok(()), |_| caps::keep_over_a_change_of_user());
+        let set = kept.and_then(|()| creds::set_uid(uid)).and_then(|()| creds::verify_uid(uid));
         set.map_err(refused(Step::Uid, user, format!("user {uid}")))?;
+        if let Some(cap) = cap {
+            let kept = caps::keep_only(cap.value);
+            kept.map_err(|error| {
+                let message = format!(
+                    "cannot keep these capabilities: {error}; have liege started with them"
+                );
+                Failure::at(Step::Uid, cap, message)
+            })?;
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod address;
 pub mod bundle;
+pub mod caps;
 pub mod clock;
 pub mod command;
 pub mod creds;
@@ -14,6 +15,7 @@ pub mod fd;
 #[cfg(test)]
 pub(crate) mod forks;
 pub mod inotify;
+pub mod limits;
 pub mod mark;
 pub mod memory;
 pub mod mounts;
@@ -24,6 +26,7 @@ pub mod process;
 pub mod scm;
 pub mod signal;
 pub mod socket;
+pub mod title;
 pub mod tty;
 pub mod write;
 

@@ -27,6 +27,15 @@ pub fn become_subreaper() -> io::Result<()> {
     set(libc::PR_SET_CHILD_SUBREAPER, 1)
 }
 
+/// Puts back what a change of the user has taken away: the files of this process in /proc belong to its user,
+/// and those of its children too.
+///
+/// # Errors
+/// None that can happen here.
+pub fn set_dumpable() -> io::Result<()> {
+    set(libc::PR_SET_DUMPABLE, 1)
+}
+
 fn set(what: c_int, value: c_ulong) -> io::Result<()> {
     let none: c_ulong = 0;
     // SAFETY: the callers above pass only requests that take a number and touch no memory; the

@@ -23,6 +23,7 @@ mod life;
 mod memory;
 mod monitor_dir;
 mod ondemand;
+mod own;
 mod pidfile;
 mod ragnarok;
 mod readiness;

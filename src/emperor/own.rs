@@ -1,0 +1,125 @@
+//! What the emperor's own process becomes: mask, limits, user, directory, title.
+//!
+//! The order is uWSGI's as far as it can be seen: the mask first, then what may need privileges (log,
+//! statistics, pid file, limits), then groups, group and user, then the directory. The keeper above stays who
+//! it was: it ends what a set-user-ID program has made of a vassal, and removes the pid file.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::fchown;
+use std::path::PathBuf;
+
+use crate::config::vassal::EnvChange;
+use crate::config::{EmperorConfig, Located};
+use crate::log::Log;
+use crate::stage::privileges::{self, Identity, Wanted};
+use crate::sys::creds::{self, Accounts};
+use crate::sys::socket::Owner;
+use crate::sys::{limits, prctl, process, title};
+use crate::types::advice;
+use crate::types::environment::Variable;
+
+use super::setup::{SetupError, cannot};
+
+/// Sets the file creation mask, before the first file is made.
+pub(super) fn set_mask(config: &EmperorConfig) {
+    if let Some(mask) = config.own.umask {
+        process::set_umask(mask);
+    }
+}
+
+/// The environment with the changes of the configuration, in their order.
+pub(super) fn environment(config: &EmperorConfig, mut env: Vec<Variable>) -> Vec<Variable> {
+    for change in &config.own.env {
+        let (EnvChange::Set(name, _) | EnvChange::Unset(name)) = &change.value;
+        env.retain(|(known, _)| known != name.as_str());
+        if let EnvChange::Set(name, value) = &change.value {
+            env.push((name.into(), value.into()));
+        }
+    }
+    env
+}
+
+/// Sets the limit of descriptors, which vassals inherit.
+pub(super) fn set_limits(config: &EmperorConfig) -> Result<(), SetupError> {
+    let Some(limit) = &config.own.max_fd else { return Ok(()) };
+    limits::set_descriptors(limit.value.into()).map_err(|error| {
+        let doing = format!("set the limit of descriptors to {} ({limit})", limit.value);
+        cannot(doing)(error).advised(|_| {
+            "; start liege as root or with that limit (LimitNOFILE= of its service), and see the sysctl fs.nr_open"
+                .to_owned()
+        })
+    })
+}
+
+/// Looks up who the emperor is to be, and whether it can be that.
+pub(super) fn wanted(config: &EmperorConfig, log: &mut Log) -> Result<Wanted, SetupError> {
+    let mut warnings = Vec::new();
+    let found = privileges::wanted(&config.own, &mut Accounts::default(), &mut warnings);
+    let found = found.and_then(|wanted| {
+        if creds::effective_uid() == 0 {
+            return Ok(wanted);
+        }
+        let now = Identity::current().unwrap_or_default();
+        privileges::already(&config.own, &wanted, &now).map(|()| Wanted::default())
+    });
+    for warning in warnings {
+        log.warning(format_args!("{warning}"));
+    }
+    found.map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        SetupError::said(lines.join("\nliege: "))
+    })
+}
+
+/// Who the emperor's files and sockets are to belong to.
+pub(super) fn owner(wanted: &Wanted) -> Owner {
+    Owner { uid: wanted.uid, gid: wanted.gid }
+}
+
+/// Gives the log file away, or it could not be opened anew afterwards.
+pub(super) fn give_log(log: BorrowedFd<'_>, wanted: &Wanted) -> std::io::Result<()> {
+    fchown(log, wanted.uid, wanted.gid)
+}
+
+/// Becomes that user, for good.
+pub(super) fn become_user(config: &EmperorConfig, wanted: &Wanted) -> Result<(), SetupError> {
+    privileges::become_wanted(&config.own, wanted)
+        .map_err(|failure| SetupError::said(failure.to_string()))?;
+    if wanted.uid.is_some() {
+        // Or the files of our children in /proc would be root's until their exec.
+        let _ = prctl::set_dumpable();
+    }
+    Ok(())
+}
+
+/// Where relative names count from.
+///
+/// # Errors
+/// It is not there.
+pub(super) fn directory(config: &EmperorConfig) -> Result<PathBuf, SetupError> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let Some(chdir) = &config.own.chdir else { return Ok(here) };
+    let path = here.join(&chdir.value);
+    std::fs::metadata(&path).map_err(|error| not_entered(chdir, error))?;
+    Ok(path)
+}
+
+/// Enters that directory.
+pub(super) fn enter(config: &EmperorConfig) -> Result<(), SetupError> {
+    let Some(chdir) = &config.own.chdir else { return Ok(()) };
+    std::env::set_current_dir(&chdir.value).map_err(|error| not_entered(chdir, error))
+}
+
+fn not_entered(chdir: &Located<String>, error: std::io::Error) -> SetupError {
+    let doing = format!("enter {} ({chdir})", chdir.value);
+    cannot(doing)(error).advised(|kind| advice::enter(kind).to_owned())
+}
+
+/// Gives the process its title.
+pub(super) fn set_title(config: &EmperorConfig, log: &mut Log) {
+    if let Some(text) = &config.procname
+        && let Err(error) = title::set(text)
+    {
+        log.warning(format_args!("cannot set the title of the process: {error}"));
+    }
+}
