@@ -20,9 +20,11 @@ pub(super) fn name(bytes: &[u8]) -> String {
 pub(super) fn loudness(note: &Note) -> Level {
     match note {
         Note::StartFailed { .. } | Note::ReplacementFailed { .. } => Level::Error,
-        Note::Held { .. } | Note::Killed { .. } | Note::Silent | Note::StopsSlowly { .. } => {
-            Level::Warning
-        }
+        Note::Held { .. }
+        | Note::Killed { .. }
+        | Note::Silent
+        | Note::StopsSlowly { .. }
+        | Note::Spared { .. } => Level::Warning,
         Note::Died { loyal: false, .. } => Level::Warning,
         Note::Running { .. }
         | Note::Adopted { .. }
@@ -76,6 +78,11 @@ impl fmt::Display for Line<'_> {
                 }
             },
             Note::Replaced { pid } => write!(f, "is replaced by pid {pid}"),
+            Note::Spared { pid } => write!(
+                f,
+                "has lost its new process: pid {pid}, which was told to stop, is not killed before another takes \
+                 requests"
+            ),
             Note::ReplacementFailed { why } => {
                 write!(f, "goes on as it is: {}", escaped(why.as_bytes()))
             }

@@ -40,7 +40,7 @@ impl Vassal {
             Phase::Replacing { current, next, again } => {
                 if next.id != id {
                     Phase::Replacing { current, next, again }
-                } else if current.is_cursed() {
+                } else if current.is_cursed() && !current.is_spared() {
                     Phase::Stopping { life: current, other: None, then: Then::Judge }
                 } else {
                     Phase::Running { current, due: Some(Box::new(hold)) }

@@ -36,6 +36,10 @@ impl Vassal {
     fn hold_ends(&mut self, turn: &mut Turn<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) => self.begin(hold.lane, turn),
+            Phase::Running { current, due: Some(due) } if current.is_spared() => {
+                let due = Some(Box::new(self.queued(due.lane, turn)));
+                Phase::Running { current, due }
+            }
             Phase::Running { current, due: Some(_) } => self.reload(current, turn),
             same @ (Phase::Running { due: None, .. }
             | Phase::Waiting

@@ -27,8 +27,8 @@ pub enum Phase {
     Cursed {
         /// Since then.
         since: Instant,
-        /// SIGKILL then, and again each curse tolerance.
-        kill_at: Instant,
+        /// SIGKILL then, and again each curse tolerance; never as long as it is spared.
+        kill_at: Option<Instant>,
         /// If it is still there then, that is told.
         tell_at: Option<Instant>,
     },
@@ -407,10 +407,12 @@ impl Life {
                 }
                 self.curse(now, rules);
                 if let Phase::Cursed { tell_at, kill_at, .. } = &mut self.phase {
-                    *tell_at = Some(now + LONG_STOP).filter(|at| at < kill_at);
+                    *tell_at =
+                        Some(now + LONG_STOP).filter(|at| kill_at.is_none_or(|kill| *at < kill));
                 }
             }
-            Phase::Cursed { .. } => {}
+            Phase::Cursed { kill_at: None, .. } => self.curse(now, rules),
+            Phase::Cursed { kill_at: Some(_), .. } => {}
         }
     }
 
@@ -424,7 +426,7 @@ impl Life {
                 return;
             }
         };
-        let kill_at = now + rules.curse_tolerance;
+        let kill_at = Some(now + rules.curse_tolerance);
         self.phase = Phase::Cursed { since, kill_at, tell_at: None };
     }
 
@@ -433,10 +435,22 @@ impl Life {
         match &mut self.phase {
             Phase::Cursed { kill_at, tell_at, .. } => {
                 *tell_at = None;
-                kill_at.saturating_duration_since(now)
+                kill_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
             }
             Phase::Starting { .. } | Phase::Asked { .. } | Phase::Running(_) => Duration::ZERO,
         }
+    }
+
+    /// It was told to stop, and may take its time as long as nobody takes requests in its place.
+    pub fn spare(&mut self) {
+        if let Phase::Cursed { kill_at, tell_at, .. } = &mut self.phase {
+            (*kill_at, *tell_at) = (None, None);
+        }
+    }
+
+    /// It was told to stop, and is not killed if it does not.
+    pub fn is_spared(&self) -> bool {
+        matches!(self.phase, Phase::Cursed { kill_at: None, .. })
     }
 
     /// Kills it without a further word, and again each curse tolerance.
@@ -461,7 +475,7 @@ impl Life {
             Phase::Starting { deadline } => Some((*deadline, Overdue::Start)),
             Phase::Asked { deadline, .. } => Some((*deadline, Overdue::Talk)),
             Phase::Cursed { tell_at: Some(at), .. } => Some((*at, Overdue::Slow)),
-            Phase::Cursed { kill_at, .. } => Some((*kill_at, Overdue::Kill)),
+            Phase::Cursed { kill_at, .. } => kill_at.map(|at| (at, Overdue::Kill)),
             Phase::Running(watch) => watch.due.as_ref().and_then(|due| due.first()),
         }
     }

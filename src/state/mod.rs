@@ -501,6 +501,11 @@ pub enum Note {
         /// Of the process.
         pid: i32,
     },
+    /// Who has taken over has ended; the one before it serves on as far as it still can.
+    Spared {
+        /// Of the process.
+        pid: i32,
+    },
     /// The replacement, or its check, has failed; the running one goes on.
     ReplacementFailed {
         /// The reason.

@@ -8,6 +8,9 @@ use super::{Effect, Exit, Note, OnDemand, Order, Origin, ReloadWay, Role};
 impl Vassal {
     /// Told by byte, by signal, or replaced; a stage reads the file first, where one can.
     pub(super) fn reload(&mut self, mut current: Box<Life>, turn: &mut Turn<'_>) -> Phase {
+        if current.is_spared() && !self.has_fault() {
+            return self.start_next(current, Role::Vassal, turn);
+        }
         let in_place = current.reloads_in_place();
         // No stage of ours reads for it: the program itself does, or its base has.
         if in_place && (!turn.rules.stage || self.origin == Origin::Asked) {
@@ -43,7 +46,7 @@ impl Vassal {
         role: Role,
         turn: &mut Turn<'_>,
     ) -> Phase {
-        let due = Hold { role, ..Hold::queued(Why::Budget, self.ask(Lane::Budget, turn)) };
+        let due = Hold { role, ..self.queued(Lane::Budget, turn) };
         Phase::Running { current, due: Some(Box::new(due)) }
     }
 
@@ -92,6 +95,13 @@ impl Vassal {
         again: bool,
         turn: &mut Turn<'_>,
     ) -> Phase {
+        if current.is_spared() && again {
+            self.stopped(next, exit, "its file has changed", turn);
+            return self.start_next(current, Role::Vassal, turn);
+        }
+        if current.is_spared() {
+            return self.outlive(next, current, exit, turn);
+        }
         let checked = next.role == Role::Check && next.verdict && next.failed.is_none();
         if current.is_cursed() {
             let fresh = again || checked;
@@ -112,6 +122,53 @@ impl Vassal {
         let why = next.failed.as_deref().or(self.history.last_error.as_deref());
         self.refused = why.map(Box::from);
         running(current)
+    }
+
+    /// The life that has taken over, or was about to, has ended while the one before it has not left yet. That
+    /// was told to stop, but serves on as far as it can, and is not killed before another is accepting.
+    pub(super) fn outlive(
+        &mut self,
+        new: &Life,
+        mut old: Box<Life>,
+        exit: Exit,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        let rests = self.demand.is_some() && exit == Exit::Code(0) && new.failed.is_none();
+        let mut due = match self.judge(new, exit, turn) {
+            Then::Begin(lane) if !rests => self.queued(lane, turn),
+            Then::Hold(hold) if matches!(hold.why, Why::Penalty | Why::Pace) => *hold,
+            then @ (Then::Begin(_) | Then::Hold(_) | Then::Gone | Then::Judge) => {
+                old.stop(turn.now, turn.rules, turn.out);
+                return Phase::Stopping { life: old, other: None, then };
+            }
+        };
+        due.role = Role::Vassal;
+        if self.history.last_error.is_none() {
+            let why = format!("its new program has ended ({exit}) soon after it had taken over");
+            self.history.last_error = Some(why);
+        }
+        self.refused = self.history.last_error.as_deref().map(Box::from);
+        old.spare();
+        if let Some(pid) = old.pid {
+            self.note(Note::Spared { pid }, turn);
+        }
+        Phase::Running { current: old, due: Some(Box::new(due)) }
+    }
+
+    /// The life that was to stop in its own time has ended, before there was another.
+    pub(super) fn spared_ended(
+        &mut self,
+        old: &Life,
+        due: Option<Box<Hold>>,
+        exit: Exit,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        self.stopped(old, exit, "it was replaced", turn);
+        match due {
+            Some(due) if due.ticket.is_none() => Phase::Held(*due),
+            Some(due) => self.begin(due.lane, turn),
+            None => self.begin(Lane::Budget, turn),
+        }
     }
 
     /// The file is read and good. What would start the same is told in place, if it can be told.

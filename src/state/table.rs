@@ -101,6 +101,9 @@ impl Vassal {
     /// SIGHUP.
     pub fn hang_up(&mut self, turn: &mut Turn<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Running { current, due } if current.is_spared() => {
+                Phase::Running { current, due }
+            }
             Phase::Running { current, due: _ } => self.reload(current, turn),
             Phase::Retiring { current, old, reload: _ } => {
                 Phase::Retiring { current, old, reload: true }
@@ -118,6 +121,10 @@ impl Vassal {
         self.penalty.forgive();
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if hold.why == Why::Penalty => self.begin(hold.lane, turn),
+            Phase::Running { current, due: Some(hold) } if hold.why == Why::Penalty => {
+                let due = Some(Box::new(self.queued(hold.lane, turn)));
+                Phase::Running { current, due }
+            }
             Phase::Stopping { life, other, then: Then::Hold(hold) } if hold.why == Why::Penalty => {
                 Phase::Stopping { life, other, then: Then::Begin(hold.lane) }
             }
@@ -482,13 +489,21 @@ impl Vassal {
 
     fn exited(&mut self, id: LifeId, exit: Exit, turn: &mut Turn<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Running { current, due } if current.is_spared() => {
+                self.spared_ended(&current, due, exit, turn)
+            }
             Phase::Starting(life) | Phase::Running { current: life, due: _ } => {
                 let then = self.judge(&life, exit, turn);
                 self.after(then, turn)
             }
             Phase::Replacing { current, next, again } => {
                 if current.id == id {
-                    let then = self.judge(&current, exit, turn);
+                    let then = if current.is_spared() {
+                        self.stopped(&current, exit, "it was replaced", turn);
+                        Then::Begin(Lane::Budget)
+                    } else {
+                        self.judge(&current, exit, turn)
+                    };
                     self.succeed(next, again, then, turn)
                 } else {
                     self.next_ended(current, (&next, exit), again, turn)
@@ -499,8 +514,7 @@ impl Vassal {
                     self.stopped(&old, exit, "it was replaced", turn);
                     if reload { self.reload(current, turn) } else { running(current) }
                 } else {
-                    let then = self.judge(&current, exit, turn);
-                    Phase::Stopping { life: old, other: None, then }
+                    self.outlive(&current, old, exit, turn)
                 }
             }
             Phase::Stopping { life, other, then } => {
@@ -508,10 +522,16 @@ impl Vassal {
                     self.stopped(other, exit, then.why(turn.ending), turn);
                     Phase::Stopping { life, other: None, then }
                 } else {
-                    let then = self.conclude(&life, then, exit, turn);
-                    match other {
-                        Some(life) => Phase::Stopping { life, other: None, then },
-                        None => self.after(then, turn),
+                    match (other, then) {
+                        (Some(old), Then::Judge) => self.outlive(&life, old, exit, turn),
+                        (Some(old), then) => {
+                            let then = self.conclude(&life, then, exit, turn);
+                            Phase::Stopping { life: old, other: None, then }
+                        }
+                        (None, then) => {
+                            let then = self.conclude(&life, then, exit, turn);
+                            self.after(then, turn)
+                        }
                     }
                 }
             }

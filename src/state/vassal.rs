@@ -329,11 +329,16 @@ impl Vassal {
     }
 
     pub(super) fn queue(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Phase {
+        Phase::Held(self.queued(lane, turn))
+    }
+
+    /// A place in this queue.
+    pub(super) fn queued(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Hold {
         let why = match lane {
             Lane::Throttle => Why::Throttle,
             Lane::Budget => Why::Budget,
         };
-        Phase::Held(Hold::queued(why, self.ask(lane, turn)))
+        Hold::queued(why, self.ask(lane, turn))
     }
 
     pub(super) fn ask(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Ticket {

@@ -106,7 +106,9 @@ impl Seen {
             throttled,
             base: matches!(&vassal.phase, Phase::Held(hold) if matches!(hold.why, Why::Base(_))),
             current: current.map(|life| life.id),
-            up: current.is_some_and(|life| matches!(life.phase, LifePhase::Running(_))),
+            up: current.is_some_and(|life| {
+                matches!(life.phase, LifePhase::Running(_)) || life.is_spared()
+            }),
             overdue: current.and_then(Life::deadline).map(|(at, _)| at),
             other: vassal.other().map(|life| life.id),
             address: vassal.address().map(str::to_owned),
@@ -394,10 +396,16 @@ impl Ledger {
     }
 
     /// Books of what can be seen of each vassal.
-    pub fn follow(&mut self, realm: &Realm) {
+    pub fn follow(&mut self, realm: &Realm, now: Instant) {
         for vassal in realm.vassals() {
             let book = self.books.entry(vassal.id).or_default();
             for life in vassal.current().into_iter().chain(vassal.other()) {
+                // One that is spared has all the time it wants; then it has the tolerance again.
+                if life.is_spared() {
+                    self.cursed.remove(&life.id);
+                } else if matches!(life.phase, LifePhase::Cursed { .. }) {
+                    self.cursed.entry(life.id).or_insert(now);
+                }
                 if life.loyal && self.loyal.insert(life.id) {
                     book.deaths = 0;
                 }
@@ -765,6 +773,10 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
         Phase::Starting(life) => vec![timed(life)],
         Phase::Running { current, due } => {
             due.iter().for_each(|due| hold(due));
+            if current.is_spared() {
+                assert!(due.is_some() || vassal.stale().is_some(), "{id:?} has no successor");
+                return vec![current.id];
+            }
             vec![up(current)]
         }
         Phase::Replacing { current, next, .. } => vec![current.id, timed(next)],

@@ -382,7 +382,7 @@ impl World {
                 Ledger::check_effect(self, &before, &event, effect);
                 answers.extend(self.execute(effect));
             }
-            self.ledger.follow(&self.realm);
+            self.ledger.follow(&self.realm, self.now);
             let answers = answers.into_iter().map(|answer| (answer, round + 1));
             match self.depth_first {
                 true => answers.rev().for_each(|answer| events.push_front(answer)),

@@ -292,12 +292,12 @@ fn forgetting_the_blacklist_ends_a_penalty() {
 
 #[test]
 fn forgetting_the_blacklist_ends_a_penalty_that_has_not_begun() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::checking();
     scene.wait(2000);
-    scene.exits(2, Exit::Code(1));
-    scene.is("stopping 1, then penalty 1000", &[]);
+    scene.exits(1, Exit::Code(1));
+    scene.is("stopping 2, then penalty 1000", &["kill 2"]);
     scene.send(Event::ForgetBlacklist);
-    scene.exits(1, TERMINATED);
+    scene.exits(2, KILLED);
     scene.is("starting 3", &["spawn 3"]);
 }
 

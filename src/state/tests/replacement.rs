@@ -472,11 +472,54 @@ fn a_deaf_old_life_is_killed_again_and_again() {
 }
 
 #[test]
-fn when_current_dies_old_goes_on_stopping_and_the_death_is_served_afterwards() {
+fn when_current_dies_old_serves_on_and_the_next_is_started_beside_it() {
     let mut scene = Scene::retiring();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
-    scene.is("stopping 1, then penalty 1000", &[]);
+    scene.is("running 1, due: penalty 1000", &[]);
+    assert!(scene.error().unwrap().contains("exit 1"), "{:?}", scene.error());
+    assert!(scene.notes.iter().any(|note| matches!(note, Note::Spared { pid: 1 })));
+    scene.wait(1000);
+    scene.is("replacing 1 by 3", &["spawn 3"]);
+    scene.runs(3, custody());
+    scene.wait(9000);
+    scene.is("replacing 1 by 3", &[]);
+    scene.says(3, Said::Accepting);
+    scene.is("retiring 1 for 3", &["custody 3"]);
+    scene.wait(30_000);
+    scene.is("retiring 1 for 3", &["kill 1"]);
+    assert_eq!(scene.deaths(), 1);
+}
+
+#[test]
+fn old_that_serves_on_is_not_what_its_file_says() {
+    let mut scene = Scene::replacing();
+    scene.life(2, LifeEvent::Verdict(custody(), Fingerprint(OTHER)));
+    scene.status_closes(2);
+    scene.says(2, Said::Accepting);
+    scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+    assert_eq!(scene.stale(), None);
+    scene.exits(2, Exit::Code(1));
+    assert!(matches!(scene.stale(), Some(Stale::Refused(why)) if why.contains("exit 1")));
+}
+
+#[test]
+fn old_is_not_killed_as_long_as_nobody_takes_its_place() {
+    let mut scene = Scene::retiring();
+    for life in 2..8 {
+        scene.exits(life, Exit::Code(1));
+        assert!(scene.phase().starts_with("running 1, due: "), "{}", scene.phase());
+        scene.wait(8000);
+        scene.is(&format!("replacing 1 by {}", life + 1), &[&format!("spawn {}", life + 1)]);
+        scene.runs(life + 1, custody());
+    }
+}
+
+#[test]
+fn when_old_has_left_before_there_is_another_the_penalty_is_served() {
+    let mut scene = Scene::retiring();
+    scene.wait(2000);
+    scene.exits(2, Exit::Code(1));
     scene.wait(400);
     scene.exits(1, TERMINATED);
     scene.is("held: penalty 600", &[]);
@@ -486,13 +529,62 @@ fn when_current_dies_old_goes_on_stopping_and_the_death_is_served_afterwards() {
 }
 
 #[test]
-fn a_penalty_that_old_has_outlived_is_served() {
+fn when_old_leaves_beside_its_next_successor_that_goes_on() {
     let mut scene = Scene::retiring();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
-    scene.wait(5000);
+    scene.wait(1000);
     scene.exits(1, TERMINATED);
     scene.is("starting 3", &["spawn 3"]);
+    assert_eq!(scene.deaths(), 1);
+}
+
+#[test]
+fn a_change_or_forgiveness_brings_the_successor_of_a_dead_one_at_once() {
+    for change in [true, false] {
+        let mut scene = Scene::retiring();
+        scene.wait(2000);
+        scene.exits(2, Exit::Code(1));
+        if change {
+            scene.change()
+        } else {
+            scene.send(Event::ForgetBlacklist)
+        }
+        scene.is("replacing 1 by 3", &["spawn 3"]);
+    }
+    let mut scene = Scene::retiring();
+    scene.wait(2000);
+    scene.exits(2, Exit::Code(1));
+    scene.send(Event::ReloadAll);
+    scene.is("running 1, due: penalty 1000", &[]);
+}
+
+#[test]
+fn a_faulty_file_does_not_end_the_old_one_that_serves_on() {
+    let mut scene = Scene::retiring();
+    scene.wait(2000);
+    scene.exits(2, Exit::Code(1));
+    scene.change();
+    scene.fails(3);
+    scene.exits(3, Exit::Code(1));
+    scene.is("running 1, due: penalty 1000", &["spawn 3"]);
+    scene.change_to(fault());
+    scene.wait(1_000_000);
+    scene.is("running 1", &[]);
+    scene.exits(1, TERMINATED);
+    scene.is("held: address", &[]);
+}
+
+#[test]
+fn a_removed_file_ends_also_one_that_was_to_take_its_time() {
+    let mut scene = Scene::retiring();
+    scene.wait(2000);
+    scene.exits(2, Exit::Code(1));
+    scene.wait(900);
+    scene.lose();
+    scene.is("stopping 1, then gone", &[]);
+    scene.wait(30_000);
+    scene.is("stopping 1, then gone", &["kill 1"]);
 }
 
 #[test]
@@ -522,7 +614,7 @@ fn a_failed_current_that_ends_before_old_is_judged_at_its_end() {
     scene.wait(2000);
     scene.closes_pipe(2);
     scene.exits(2, Exit::Code(1));
-    scene.is("stopping 1, then penalty 1000", &[]);
+    scene.is("running 1, due: penalty 1000", &[]);
 }
 
 #[test]
