@@ -146,7 +146,6 @@ fn what_would_give_false_security_is_refused_with_a_way_out() {
 fn what_has_no_effect_is_said() {
     for (text, told) in [
         ("procname = x", "has no effect"),
-        ("vacuum = true", "has no effect"),
         ("idle = 60", "has no effect"),
         ("stage-timeout = 4", "no effect in a vassal"),
         ("emperor-throttle = 5", "no effect in a vassal"),

@@ -229,19 +229,8 @@ impl VassalConfig {
                 self.logto = Some(text());
             }
             V::Pidfile => self.pidfile = Some(text()),
-            V::Vacuum => {
-                self.vacuum = flag();
-                if self.vacuum {
-                    check.warn(
-                        setting,
-                        "is not supported by this version of liege and has no effect",
-                    );
-                }
-            }
-            V::TouchReload => {
-                self.touch_reload.push(text());
-                check.warn(setting, "is not supported by this version of liege and has no effect");
-            }
+            V::Vacuum => self.vacuum = flag(),
+            V::TouchReload => self.touch_reload.push(text()),
             V::Cap => {
                 let bits = values::capability_bits(&setting.value).unwrap_or_default();
                 self.cap = Some(located(setting, bits));

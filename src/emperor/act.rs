@@ -36,6 +36,7 @@ impl Emperor {
     pub(super) fn forget(&mut self, vassal: VassalId) {
         self.unbind(vassal);
         self.halls.remove(&vassal);
+        self.mind_no_more(vassal);
     }
 
     /// A wait that many share.

@@ -46,6 +46,7 @@ impl Emperor {
 
     /// The set of listeners that the stage of this life has sent is the vassal's from now on.
     pub(super) fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
+        self.mind(vassal, life);
         let Some(process) = self.processes.get_mut(&life) else { return };
         let set = std::mem::take(&mut process.custody);
         if !set.is_empty() || self.halls.contains_key(&vassal) {

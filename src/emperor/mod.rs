@@ -9,6 +9,7 @@ mod faults;
 mod forkserver;
 mod helpers;
 mod lines;
+mod minded;
 pub mod notify;
 mod ondemand;
 mod own;
@@ -62,6 +63,8 @@ enum Token {
     OnDemand(VassalId),
     /// A listener or a client of the statistics.
     Stats(stats::Source),
+    /// Files whose change is a reload.
+    Touches,
     /// End of a process beside the vassals.
     Helper(helpers::Id),
     /// The signalfd.
@@ -86,7 +89,7 @@ impl crate::reactor::Token for Token {
             // Last words before the death notice; who was named as born before who has died.
             Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => 2,
-            Self::Monitor(_) | Self::OnDemand(_) | Self::Stats(_) => 3,
+            Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Stats(_) => 3,
             Self::Signals | Self::Keeper | Self::Superior => RANK_OF_ORDERS, // SIGCHLD only means orphans
         }
     }
@@ -112,6 +115,7 @@ pub struct Emperor {
     log: Log,
     monitors: Vec<Source>,
     halls: HashMap<VassalId, Hall>,
+    minded: minded::Minded,
     processes: HashMap<LifeId, Box<Process>>,
     pids: HashMap<Pid, LifeId>,
     helpers: helpers::Helpers,
@@ -238,6 +242,7 @@ impl Emperor {
                 self.look(source, |monitor, now, out| monitor.read(now, out));
             }
             Token::OnDemand(vassal) => self.connection(vassal),
+            Token::Touches => self.read_touches(),
             Token::Stats(source) => self.serve_stats(source),
             Token::Signals => self.read_signals(),
             Token::Keeper => self.keeper_lost(),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::proto::emperor::FromVassal;
-use crate::proto::status::{Custody, FromStage, MAX_PACKET, Purpose};
+use crate::proto::status::{Custody, Files, FromStage, MAX_PACKET, Purpose};
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
 use crate::state::{
@@ -47,6 +47,8 @@ pub(super) struct Process {
     pub config: Option<Box<ConfigPipe>>,
     /// The listeners that its stage has sent, until they become the vassal's.
     pub custody: Vec<OwnedFd>,
+    /// The files that its stage has named, until they are the vassal's.
+    pub files: Option<Box<Files>>,
     /// Who is forked from this one may sit in its group: it is signalled alone.
     pub alone: bool,
     /// The base that it was forked from.
@@ -78,6 +80,7 @@ impl Process {
             notify: None,
             config: None,
             custody: Vec::new(),
+            files: None,
             heard_stranger: false,
             told_group: false,
             is_cut_off: false,
@@ -238,6 +241,13 @@ impl Emperor {
                     self.say(life, crate::log::Level::Error, more);
                 }
                 LifeEvent::StartFailed(settings::fault(&fault))
+            }
+            Ok(FromStage::Files(files)) => {
+                scm::discard(fds);
+                if let Some(process) = self.processes.get_mut(&life) {
+                    process.files = Some(Box::new(files));
+                }
+                return;
             }
             Ok(FromStage::Hook(end)) => {
                 scm::discard(fds);

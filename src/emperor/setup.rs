@@ -209,6 +209,7 @@ impl Emperor {
             log,
             monitors,
             halls: std::collections::HashMap::new(),
+            minded: super::minded::Minded::default(),
             processes: std::collections::HashMap::new(),
             pids: std::collections::HashMap::new(),
             helpers: super::helpers::Helpers::default(),

@@ -34,6 +34,15 @@ pub const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// Most warnings in a verdict, and most further faults in an error.
 pub const MAX_LINES: usize = 19;
 
+/// Most files that are removed at the end of a vassal: its sockets and its pid file.
+pub const MAX_VACUUM: usize = MAX_LISTENERS + 1;
+
+/// Most files whose change is a reload.
+pub const MAX_TOUCH: usize = 12;
+
+/// Longest path of such a file.
+pub const MAX_PATH: usize = 512;
+
 const MAX_NAME: usize = 4096;
 const MAX_ARGV0: usize = 255;
 const MAX_STEP: usize = 32;
@@ -47,6 +56,7 @@ const EXEC: u8 = b'X';
 const ERROR: u8 = b'E';
 const FAILED: u8 = b'F';
 const HOOK: u8 = b'H';
+const FILES: u8 = b'V';
 const NO_DURATION: u64 = u64::MAX;
 
 /// What the emperor wants from a stage.
@@ -167,6 +177,8 @@ pub enum FromStage {
     Error(Fault),
     /// The start hook is over; the start goes on, whatever it says.
     Hook(HookEnd),
+    /// Before the verdict `exec`, where the vassal file asks for it: files that the emperor minds.
+    Files(Files),
     /// A system call failed between fork and exec, or the exec itself.
     Failed {
         /// Which step: the number of a `spawn::step::Step`.
@@ -174,6 +186,26 @@ pub enum FromStage {
         /// The reason.
         errno: i32,
     },
+}
+
+/// Files that the emperor minds as long as the vassal is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Removed when the vassal is gone, at most [`MAX_VACUUM`].
+    pub vacuum: Vec<Mark>,
+    /// A change of one is a reload, at most [`MAX_TOUCH`].
+    pub touch: Vec<OsString>,
+}
+
+/// A file that was made for the vassal: one of that name with another inode is somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Absolute.
+    pub path: OsString,
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
 }
 
 /// How a start hook has ended.
@@ -280,6 +312,7 @@ impl FromStage {
                 out.0
             }
             Self::Hook(end) => hook_packet(*end).to_vec(),
+            Self::Files(files) => encode_files(files),
             Self::Failed { step, errno } => failed_packet(*step, *errno).to_vec(),
         }
     }
@@ -302,6 +335,7 @@ impl FromStage {
                 more: fields.lines()?,
             }),
             HOOK => Self::Hook(decode_hook(&mut fields)?),
+            FILES => Self::Files(decode_files(&mut fields)?),
             FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
             _ => return Err(Malformed("unknown kind")),
         };
@@ -320,6 +354,38 @@ fn decode_hook(fields: &mut Reader<'_>) -> Result<HookEnd, Malformed> {
         3 => HookEnd::Refused(number),
         _ => return Err(Malformed("unknown end of a hook")),
     })
+}
+
+/// A path that is too long is left out, as half of it would be another file's.
+fn encode_files(files: &Files) -> Vec<u8> {
+    let mut out = Writer::new(FILES);
+    let fits = |path: &OsString| path.len() <= MAX_PATH;
+    let vacuum: Vec<&Mark> =
+        files.vacuum.iter().filter(|mark| fits(&mark.path)).take(MAX_VACUUM).collect();
+    let touch: Vec<&OsString> =
+        files.touch.iter().filter(|path| fits(path)).take(MAX_TOUCH).collect();
+    out.byte(u8::try_from(vacuum.len()).unwrap_or(0));
+    for mark in vacuum {
+        out.bytes(mark.path.as_bytes());
+        out.long(mark.dev);
+        out.long(mark.ino);
+    }
+    out.byte(u8::try_from(touch.len()).unwrap_or(0));
+    touch.into_iter().for_each(|path| out.bytes(path.as_bytes()));
+    out.0
+}
+
+fn decode_files(fields: &mut Reader<'_>) -> Result<Files, Malformed> {
+    let count = |number: u8, most| match usize::from(number) {
+        count if count <= most => Ok(count),
+        _ => Err(Malformed("too many files")),
+    };
+    let vacuum = (0..count(fields.byte()?, MAX_VACUUM)?)
+        .map(|_| Ok(Mark { path: fields.path()?, dev: fields.long()?, ino: fields.long()? }))
+        .collect::<Result<_, _>>()?;
+    let touch =
+        (0..count(fields.byte()?, MAX_TOUCH)?).map(|_| fields.path()).collect::<Result<_, _>>()?;
+    Ok(Files { vacuum, touch })
 }
 
 fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
@@ -496,6 +562,15 @@ impl<'a> Reader<'a> {
         Ok(cut(&text, limit).to_owned())
     }
 
+    /// Absolute, and without NUL.
+    fn path(&mut self) -> Result<OsString, Malformed> {
+        let path = self.bytes()?;
+        if path.len() > MAX_PATH || path.first() != Some(&b'/') || path.contains(&0) {
+            return Err(Malformed("no path"));
+        }
+        Ok(OsString::from_vec(path.to_vec()))
+    }
+
     fn lines(&mut self) -> Result<Vec<String>, Malformed> {
         let count = usize::from(self.byte()?);
         if count > MAX_LINES {
@@ -650,6 +725,30 @@ mod tests {
         let settings =
             ExecSettings { argv0: long.clone(), warnings: vec![long; 50], ..Default::default() };
         assert!(FromStage::Exec(settings).encode().len() <= MAX_PACKET);
+    }
+
+    #[test]
+    fn files_are_few_short_and_absolute() {
+        let mark = |path: &str| Mark { path: path.into(), dev: 1, ino: u64::MAX };
+        let long = format!("/{}", "x".repeat(MAX_PATH - 1));
+        let full = Files {
+            vacuum: vec![mark(&long); MAX_VACUUM],
+            touch: vec![OsString::from(&long); MAX_TOUCH],
+        };
+        let packet = FromStage::Files(full.clone()).encode();
+        assert!(packet.len() <= MAX_PACKET);
+        assert_eq!(FromStage::decode(&packet), Ok(FromStage::Files(full)));
+        for path in ["relative", "", &format!("{long}x"), "/a\0b"] {
+            let files = Files { vacuum: vec![mark(path)], touch: vec![path.into()] };
+            let packet = FromStage::Files(files).encode();
+            let read = FromStage::decode(&packet);
+            assert!(
+                read == Ok(FromStage::Files(Files::default())) || read == Err(Malformed("no path")),
+                "{read:?}"
+            );
+        }
+        let many = [VERSION, FILES, 0, u8::try_from(MAX_TOUCH).unwrap() + 1];
+        assert_eq!(FromStage::decode(&many), Err(Malformed("too many files")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use crate::log::escaped;
-use crate::proto::status::{self, Custody, ExecSettings, FromStage, MAX_PACKET, Purpose};
+use crate::proto::status::{self, Custody, ExecSettings, Files, FromStage, MAX_PACKET, Purpose};
 use crate::spawn::step::Step;
 use crate::sys::{fd, scm};
 
@@ -134,6 +134,16 @@ impl Line {
         };
         let packet = FromStage::Exec(settings).encode();
         let sent = scm::send(socket.as_fd(), &packet, fds);
+        sent.map(drop).map_err(|error| Failure::new(Step::Verdict, error.to_string()))
+    }
+
+    /// The files that the emperor is to mind; said before the verdict.
+    ///
+    /// # Errors
+    /// The emperor is gone.
+    pub fn files(&self, files: Option<Files>) -> Result<(), Failure> {
+        let (Some(socket), Some(files)) = (&self.status, files) else { return Ok(()) };
+        let sent = scm::send(socket.as_fd(), &FromStage::Files(files).encode(), &[]);
         sent.map(drop).map_err(|error| Failure::new(Step::Verdict, error.to_string()))
     }
 

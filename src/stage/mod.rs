@@ -11,6 +11,7 @@ pub mod failure;
 pub mod files;
 mod fingerprint;
 pub mod line;
+pub mod minded;
 pub mod patch;
 pub mod privileges;
 pub mod settings;
@@ -189,6 +190,7 @@ fn prepare(resolved: &Resolved, start: &Start, line: &Line) -> Result<Ready, Fai
     let (wanted, owner) = identities(&config, privileged, &mut accounts, &mut warnings)
         .map_err(|faults| Failure::of_faults(&Faults(faults)))?;
     settings::warn(&config, line.is_emperor(), &mut warnings);
+    minded::check(&config, &start.cwd)?;
     if let Some(place) = config.logto.as_ref().filter(|place| files::is_remote(&place.value)) {
         let message = "a log server (host:port) is not supported by this version; name a file";
         return Err(Failure::at(Step::Read, place, message));
@@ -269,6 +271,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     };
     arrange(line, &mut start, &mut sockets, &mut notify).map_err(sockets::descriptors)?;
     sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
+    let minded = minded::files(&config, &sockets, &start.cwd);
     let emperor = sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)?;
     let told = Told {
         pid: std::process::id(),
@@ -292,6 +295,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     settings.fingerprint = fingerprint;
     settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
     fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
+    line.files(minded)?;
     line.verdict(settings, &fds)?;
     Err(exec(&config, &program, &env))
 }

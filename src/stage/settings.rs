@@ -57,6 +57,8 @@ pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>)
             ("loyal-after", config.loyal_after.is_some()),
             ("ready-after", config.ready_after.is_some()),
             ("start-timeout", config.start_timeout.is_some()),
+            ("vacuum", config.vacuum),
+            ("touch-reload", !config.touch_reload.is_empty()),
         ];
         let named = named(&ours);
         if !named.is_empty() {

@@ -227,6 +227,14 @@ impl Sockets {
         self.list.iter().filter(|socket| socket.custody).map(|socket| socket.fd.as_fd()).collect()
     }
 
+    /// Where those are that go into custody.
+    pub fn bound(&self) -> impl Iterator<Item = &Address> {
+        self.list
+            .iter()
+            .filter(|socket| socket.custody)
+            .filter_map(|socket| socket.address.as_ref())
+    }
+
     /// Gives descriptor 0 to the on-demand listener or the only socket; without either to `/dev/null`,
     /// unless the vassal file says that it stays, or it is there already (`null_there`).
     ///

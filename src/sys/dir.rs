@@ -199,6 +199,19 @@ pub fn names(
     Ok(names)
 }
 
+/// Removes the file of a directory, not a directory, if it is still the one with this device and inode.
+/// Tells whether it was.
+///
+/// # Errors
+/// As unlinkat(2); `ENOENT` if there is none.
+pub fn remove_if(directory: BorrowedFd<'_>, name: &OsStr, inode: (u64, u64)) -> io::Result<bool> {
+    if stat_at(directory, name, Links::Stay)?.inode() != inode {
+        return Ok(false);
+    }
+    let flags = nix::unistd::UnlinkatFlags::NoRemoveDir;
+    call(|| nix::unistd::unlinkat(directory, name, flags)).map(|()| true)
+}
+
 fn call<T>(mut run: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
     retry(|| run().map_err(io::Error::from))
 }

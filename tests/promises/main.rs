@@ -21,6 +21,7 @@ mod hooks;
 mod keeper;
 mod life;
 mod memory;
+mod minded;
 mod monitor_dir;
 mod ondemand;
 mod own;

@@ -1,0 +1,58 @@
+//! The files that the emperor minds for a vassal: those that it removes at the end, and those whose change is
+//! a reload.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Located, VassalConfig};
+use crate::proto::status::{Files, MAX_PATH, MAX_TOUCH, Mark};
+use crate::spawn::step::Step;
+use crate::sys::socket::Address;
+
+use super::failure::Failure;
+use super::sockets::Sockets;
+
+/// Refuses what the emperor could not mind.
+///
+/// # Errors
+/// More files than it watches, or a path that is too long.
+pub fn check(config: &VassalConfig, cwd: &Path) -> Result<(), Failure> {
+    if let Some(place) = config.touch_reload.get(MAX_TOUCH) {
+        let message = format!(
+            "at most {MAX_TOUCH} files are watched: let several deployments touch one file"
+        );
+        return Err(Failure::at(Step::Read, place, message));
+    }
+    let too_long = |path: &Path| cwd.join(path).as_os_str().as_bytes().len() > MAX_PATH;
+    let long = |place: &&Located<String>| too_long(Path::new(&place.value));
+    let vacuumed = config.pidfile.iter().filter(|_| config.vacuum);
+    if let Some(place) = config.touch_reload.iter().chain(vacuumed).find(long) {
+        let message =
+            format!("the whole path is longer than {MAX_PATH} bytes: choose a shorter one");
+        return Err(Failure::at(Step::Read, place, message));
+    }
+    Ok(())
+}
+
+/// The files, as they are now that all is made; `None` where the vassal file asks for nothing of the kind.
+pub fn files(config: &VassalConfig, sockets: &Sockets, cwd: &Path) -> Option<Files> {
+    let touch = config.touch_reload.iter().map(|place| cwd.join(&place.value).into_os_string());
+    let mut files = Files { vacuum: Vec::new(), touch: touch.collect() };
+    if config.vacuum {
+        let paths = sockets.bound().filter_map(|address| match address {
+            Address::Path(path) => Some(cwd.join(path)),
+            Address::Tcp(_) | Address::Abstract(_) => None,
+        });
+        let pid = config.pidfile.iter().map(|place| cwd.join(&place.value));
+        files.vacuum = paths.chain(pid).filter_map(mark).collect();
+    }
+    (files != Files::default()).then_some(files)
+}
+
+/// A link is not ours: it was there before.
+fn mark(path: PathBuf) -> Option<Mark> {
+    let meta = fs::symlink_metadata(&path).ok().filter(|meta| !meta.is_symlink())?;
+    Some(Mark { path: path.into_os_string(), dev: meta.dev(), ino: meta.ino() })
+}
