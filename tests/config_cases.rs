@@ -11,6 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use liege::config::{self, Address, Invocation, Resolved, accounts, values};
+use liege::types::quote::BadText;
 use serde_json::Value;
 
 fn cases() -> PathBuf {
@@ -114,7 +115,7 @@ fn every_golden_case_reads_as_in_uwsgi_or_as_liege_promises() {
 }
 
 /// The value of one text, as JSON, or the fault.
-fn typed(kind: &str, text: &str) -> Result<Value, String> {
+fn typed(kind: &str, text: &str) -> Result<Value, BadText> {
     let strings = |names: Vec<&str>| Value::from(names);
     Ok(match kind {
         "bool" => values::flag(text).into(),
@@ -149,9 +150,9 @@ fn typed(kind: &str, text: &str) -> Result<Value, String> {
     })
 }
 
-fn account(text: &str, by_name: fn(&str) -> Option<u32>) -> Result<u32, String> {
+fn account(text: &str, by_name: fn(&str) -> Option<u32>) -> Result<u32, BadText> {
     let text = values::account(text)?;
-    text.parse().ok().or_else(|| by_name(text)).ok_or_else(|| format!("{text} is not known"))
+    text.parse().ok().or_else(|| by_name(text)).ok_or_else(|| BadText::new(text, "is not known"))
 }
 
 #[test]

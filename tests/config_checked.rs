@@ -133,9 +133,9 @@ fn what_would_give_false_security_is_refused_with_a_way_out() {
         ("cap = net_raw", "is not supported in a vassal file by this version"),
         ("hook-as-root = exec:true", "is not supported by this version"),
         ("socket = =0", "no shared-socket number 0"),
-        ("unshare = zork", "'zork' is no namespace"),
-        ("uid = -1", "no account"),
-        ("uid = 4294967295", "no account"),
+        ("unshare = zork", "'zork' is not a namespace"),
+        ("uid = -1", "not an account"),
+        ("uid = 4294967295", "not an account"),
     ] {
         let faults = vassal(&format!("{RUN}{text}\n")).unwrap_err();
         assert!(faults.starts_with("a.ini:3: ") && faults.contains(told), "{text}: {faults}");
@@ -234,8 +234,11 @@ fn what_the_emperor_cannot_do_is_a_fault_with_a_remedy() {
         (&["--emperor", "zmq://x"], "'zmq://' is not supported"),
         (&["--emperor", "glob://x"], "'glob://' is not supported"),
         (&["--emperor-freq", "3"], "nothing to govern: say --emperor DIR"),
-        (&["--emperor", "/x", "--emperor-stats", "localhost:1"], "host names are not looked up"),
-        (&["--emperor", "/x", "--emperor-keeper", "maybe"], "none of auto, on, off"),
+        (
+            &["--emperor", "/x", "--emperor-stats", "example.org:1"],
+            "host names but localhost are not looked up",
+        ),
+        (&["--emperor", "/x", "--emperor-keeper", "maybe"], "not one of auto, on, off"),
     ] {
         let faults = emperor(args).unwrap_err().to_string();
         assert!(faults.contains(told), "{args:?}: {faults}");

@@ -71,15 +71,15 @@ fn check_tells_all_faults_of_all_files_with_their_places() {
             "v/bad.ini",
             &format!("{GOOD}processes = x\nset = y\nuid = no-such-user-x\nchroot = /z\n"),
         )
-        .file("v/worse.ini", "[uwsgi]\nsocket = localhost:1\n");
+        .file("v/worse.ini", "[uwsgi]\nsocket = example.org:1\n");
     let said = place.run(&["check", "v/good.ini", "v/bad.ini", "v/worse.ini", "v/gone.ini"]);
     assert_eq!(said.status, 1);
     for told in [
         "liege: v/bad.ini:4: set: 'y' has no '='",
-        "liege: v/bad.ini:3: processes: 'x' is no number",
+        "liege: v/bad.ini:3: processes: 'x' is not a number",
         "liege: v/bad.ini:5: uid: there is no user named 'no-such-user-x'",
         "liege: v/bad.ini:6: chroot: is not supported",
-        "liege: v/worse.ini:2: socket: 'localhost'",
+        "liege: v/worse.ini:2: socket: 'example.org'",
         "liege: v/worse.ini: nothing to run",
         "gone.ini",
     ] {
@@ -97,7 +97,11 @@ fn check_reads_a_vassal_as_its_emperor_would() {
         .file("vassals/bad.yml", "uwsgi:\n  privileged-binary-patch: /x\n  umask: 9\n");
     let said = place.run(&["check", "vassals"]);
     assert_eq!((said.status, said.out.as_str()), (1, "3 checked, 1 with faults\n"), "{}", said.err);
-    assert!(said.err.contains("liege: vassals/bad.yml:3: umask: '9' is no umask"), "{}", said.err);
+    assert!(
+        said.err.contains("liege: vassals/bad.yml:3: umask: '9' is not a umask"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -118,7 +122,7 @@ fn check_of_an_emperor_checks_all_its_vassals_with_their_templates() {
             "{}",
             said.err
         );
-        assert!(said.err.contains("v/b.ini:2: processes: '-1' is no number"), "{}", said.err);
+        assert!(said.err.contains("v/b.ini:2: processes: '-1' is not a number"), "{}", said.err);
     }
     let said = place.run(&["--emperor", "gone", "--check"]);
     assert!(said.status == 1 && said.err.contains("--emperor: "), "{}", said.err);
@@ -159,8 +163,8 @@ fn a_template_that_is_wrong_is_told_once_at_the_line_that_names_it_to_the_vassal
     let said = place.run(&["check", "e.ini"]);
     for told in [
         "liege: e.ini:3: include: gone.ini: cannot open",
-        "bad.ini:2: processes: 'y' is no number (expected 0 to 2147483647) (included from e.ini:4)",
-        "liege: e.ini:5: threads: 'x' is no number",
+        "bad.ini:2: processes: 'y' is not a number (expected 0 to 2147483647) (included from e.ini:4)",
+        "liege: e.ini:5: threads: 'x' is not a number",
     ] {
         assert_eq!(said.err.matches(told).count(), 1, "{told}, once, in:\n{}", said.err);
     }
@@ -197,7 +201,7 @@ fn a_start_tells_the_faults_of_reading_and_checking_together_twenty_of_them() {
     let place = Place::new().file("e.ini", "[uwsgi]\nemperor = .\nset = x\nemperor-throttle = y\n");
     let said = place.run(&["e.ini", "--zork", "--ini", "gone.ini", "-Z"]);
     assert_eq!(said.status, 1);
-    let told = "liege: command line: --zork: is no option\nliege: command line: -Z is no letter of an option\n\
+    let told = "liege: command line: --zork: is not an option\nliege: command line: -Z is not the letter of an option\n\
                 liege: gone.ini: cannot open";
     assert!(said.err.starts_with(told), "{}", said.err);
     let said = place.run(&["e.ini"]);
@@ -217,7 +221,7 @@ fn check_tells_the_slips_of_an_emperor_that_has_faults_too() {
     let place = Place::new().file("v/e.ini", text);
     for name in ["v/e.ini", "v"] {
         let said = place.run(&["check", name]);
-        assert!(said.err.contains("emperor-freq: 'x' is no number of seconds"), "{}", said.err);
+        assert!(said.err.contains("emperor-freq: 'x' is not a number of seconds"), "{}", said.err);
         assert!(said.err.contains("did you mean \"emperor-throttle\""), "{}", said.err);
     }
 }
@@ -265,7 +269,7 @@ fn check_speaks_json_to_programs() {
         (&fault["file"], &fault["line"], &fault["option"]),
         (&json!("a.ini"), &json!(3), &json!("processes"))
     );
-    assert!(fault["message"].as_str().unwrap().contains("'x' is no number"));
+    assert!(fault["message"].as_str().unwrap().contains("'x' is not a number"));
     assert_eq!(
         told["files"][1],
         json!({"file": "b.ini", "good": true, "faults": [], "warnings": []})

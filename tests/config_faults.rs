@@ -242,7 +242,7 @@ fn bombs_are_refused_soon_and_within_64_mib() {
         (
             "marks inside marks",
             format!("x = {}{}\n", "%(a ".repeat(200_000), ")".repeat(200_000)),
-            "no name in the list",
+            "neither a name in the list",
         ),
         (
             "joined texts",

@@ -2,11 +2,13 @@
 //!
 //! `host:port`, `:port` (0.0.0.0), `[v6]:port`, `/path` or a name without a colon (unix), `@name` or
 //! `\0name` (abstract), `fd://N` (already open), `=N` (the N-th `shared-socket`), `::` (descriptor 0).
-//! Names of hosts are not looked up: nothing here may block.
+//! Names of hosts are not looked up, because nothing here may block; `localhost` is 127.0.0.1.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+
+use crate::types::quote::BadText;
 
 /// Longest name of a unix socket, as in uWSGI (the kernel would take 107).
 const MAX_UNIX: usize = 102;
@@ -32,27 +34,31 @@ pub enum Address {
 ///
 /// # Errors
 /// What is wrong with the text, and what was expected.
-pub fn parse(text: &str) -> Result<Address, String> {
+pub fn parse(text: &str) -> Result<Address, BadText> {
     let text = text.trim_start();
     if text.is_empty() {
-        return Err("is empty (expected host:port, :port, [v6]:port, /path or @name)".to_owned());
+        return Err(BadText::without_text(
+            "is empty (expected host:port, :port, [v6]:port, /path or @name)",
+        ));
     }
     if text == "::" {
         return Ok(Address::Stdin);
     }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadText::new(
+            text,
+            "is a number without a colon, which would be the name of a unix socket (expected :PORT, such as \
+             :8080, or ./NAME for the unix socket)",
+        ));
+    }
     if let Some(number) = text.strip_prefix("fd://") {
-        return number
-            .parse()
-            .ok()
-            .filter(|fd| *fd >= 0)
-            .map(Address::Fd)
-            .ok_or_else(|| format!("'{number}' is no descriptor (expected fd://N, N from 0)"));
+        let bad = || BadText::new(number, "is not a descriptor (expected fd://N, N from 0)");
+        return number.parse().ok().filter(|fd| *fd >= 0).map(Address::Fd).ok_or_else(bad);
     }
     if let Some(number) = text.strip_prefix('=') {
-        return number
-            .parse()
-            .map(Address::Shared)
-            .map_err(|_| format!("'{text}' names no shared-socket (expected =N, N from 0)"));
+        let bad =
+            |_| BadText::new(text, "is not the number of a shared-socket (expected =N, N from 0)");
+        return number.parse().map(Address::Shared).map_err(bad);
     }
     if let Some(name) = text.strip_prefix('@').or_else(|| text.strip_prefix("\\0")) {
         return unix(name).map(|name| Address::Abstract(name.as_bytes().to_vec()));
@@ -65,44 +71,48 @@ pub fn parse(text: &str) -> Result<Address, String> {
     unix(text).map(|name| Address::Unix(PathBuf::from(name)))
 }
 
-fn unix(name: &str) -> Result<&str, String> {
+fn unix(name: &str) -> Result<&str, BadText> {
     if name.is_empty() {
-        return Err("has an empty name (expected @name)".to_owned());
+        return Err(BadText::without_text("has an empty name (expected @name)"));
     }
     if name.len() > MAX_UNIX {
-        return Err(format!(
+        return Err(BadText::without_text(format!(
             "the name of the unix socket is {} bytes long (at most {MAX_UNIX}); use a shorter path",
             name.len()
-        ));
+        )));
     }
     Ok(name)
 }
 
-fn tcp(host: &str, port: &str) -> Result<SocketAddr, String> {
+fn tcp(host: &str, port: &str) -> Result<SocketAddr, BadText> {
     let port = if port.is_empty() {
         0
     } else {
         port.parse::<u16>()
-            .map_err(|_| format!("'{port}' is no port (expected a number from 0 to 65535)"))?
+            .map_err(|_| BadText::new(port, "is not a port (expected a number from 0 to 65535)"))?
     };
     let ip = if host.is_empty() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else if host.eq_ignore_ascii_case("localhost") {
+        // The one name that needs no look-up.
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
     } else if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        IpAddr::V6(
-            v6.parse::<Ipv6Addr>()
-                .map_err(|_| format!("'{v6}' is no IPv6 address (expected [v6]:port)"))?,
-        )
+        let bad = |_| BadText::new(v6, "is not an IPv6 address (expected [v6]:port)");
+        IpAddr::V6(v6.parse::<Ipv6Addr>().map_err(bad)?)
     } else if host.contains('*') {
-        return Err(format!(
-            "'{host}': patterns for the address of an interface are not supported; write the address"
+        return Err(BadText::new(
+            host,
+            "is a pattern for the address of an interface, which is not supported (expected the address)",
         ));
     } else {
-        IpAddr::V4(host.parse::<Ipv4Addr>().map_err(|_| {
-            format!(
-                "'{host}' is no IPv4 address (host names are not looked up; IPv6 is written [v6]:port; \
-                 a unix socket with a colon in its name needs its whole path)"
+        let bad = |_| {
+            BadText::new(
+                host,
+                "is not an IPv4 address (host names but localhost are not looked up; IPv6 is written \
+                 [v6]:port; a unix socket with a colon in its name needs its whole path)",
             )
-        })?)
+        };
+        IpAddr::V4(host.parse::<Ipv4Addr>().map_err(bad)?)
     };
     Ok(SocketAddr::new(ip, port))
 }
@@ -134,6 +144,9 @@ mod tests {
             assert_eq!(parse(&address.to_string()).unwrap(), address);
         }
         assert_eq!(parse("  :80").unwrap().to_string(), "0.0.0.0:80");
+        assert_eq!(parse("localhost:80").unwrap().to_string(), "127.0.0.1:80");
+        assert_eq!(parse("LocalHost:").unwrap().to_string(), "127.0.0.1:0");
+        assert_eq!(parse("./18702").unwrap(), Address::Unix("./18702".into()));
         assert_eq!(parse("run/a.sock").unwrap(), Address::Unix("run/a.sock".into()));
         assert_eq!(parse("/run/a:b.sock").unwrap(), Address::Unix("/run/a:b.sock".into()));
         assert_eq!(parse("\\0name").unwrap(), parse("@name").unwrap());
@@ -144,7 +157,8 @@ mod tests {
         for text in [
             "",
             "  ",
-            "localhost:80",
+            "example.org:80",
+            "18702",
             "1.2.3.4:http",
             "1.2.3.4:70000",
             "::1:80",
@@ -153,7 +167,7 @@ mod tests {
             "@",
             "*:80",
         ] {
-            assert!(parse(text).unwrap_err().len() > 10, "{text}");
+            assert!(parse(text).unwrap_err().to_string().len() > 10, "{text}");
         }
         assert!(parse(&"x".repeat(103)).is_err());
     }

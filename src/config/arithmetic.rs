@@ -1,6 +1,7 @@
 //! Arithmetic in placeholders: `%(a + b * 2)`, words from left to right, without precedence.
 
 use super::read::MAX_TEXT;
+use crate::types::quote::quoted;
 
 /// Works out words separated by blanks. To uWSGI a word that means nothing is empty or 0.
 ///
@@ -43,7 +44,10 @@ pub(super) fn evaluate<E: From<String>>(
 }
 
 fn meaningless(word: &str) -> String {
-    format!("'{word}' in an arithmetic placeholder is no name in the list, and no number")
+    format!(
+        "{} in an arithmetic placeholder is neither a name in the list nor a number",
+        quoted(word)
+    )
 }
 
 fn apply(left: &str, operator: &str, right: &str) -> Result<String, String> {
@@ -62,7 +66,9 @@ fn apply(left: &str, operator: &str, right: &str) -> Result<String, String> {
 }
 
 fn number(text: &str) -> Result<i64, String> {
-    text.trim().parse().map_err(|_| format!("'{text}' in an arithmetic placeholder is no number"))
+    text.trim()
+        .parse()
+        .map_err(|_| format!("{} in an arithmetic placeholder is not a number", quoted(text)))
 }
 
 #[cfg(test)]
@@ -99,7 +105,10 @@ mod tests {
     fn a_word_that_means_nothing_is_told() {
         let named = |word: &str| Ok::<_, String>((word == "foo").then(|| "17".to_owned()));
         for text in ["foo + zork", "zork foo", "+ foo"] {
-            assert!(evaluate(text, named).unwrap_err().contains("no name in the list"), "{text}");
+            assert!(
+                evaluate(text, named).unwrap_err().contains("neither a name in the list"),
+                "{text}"
+            );
         }
     }
 
@@ -108,6 +117,6 @@ mod tests {
         let named = |_: &str| Ok::<_, String>(Some("9223372036854775807".to_owned()));
         assert!(evaluate("a + b", named).unwrap_err().contains("too large"));
         let named = |_: &str| Ok::<_, String>(Some("x".to_owned()));
-        assert!(evaluate("a + b", named).unwrap_err().contains("no number"));
+        assert!(evaluate("a + b", named).unwrap_err().contains("not a number"));
     }
 }

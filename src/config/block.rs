@@ -5,7 +5,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 
 use crate::opts::key::{Block, Test};
+use crate::types::quote::quoted;
 
+use super::file;
 use super::magic::hostname;
 use super::pattern;
 use super::read::Reader;
@@ -15,6 +17,16 @@ use super::setting::Origin;
 const MAX_WORDS: usize = 10_000;
 
 type Words = Rc<[Option<String>]>;
+
+/// How often a line of the block is taken, and how.
+pub(super) struct Taken {
+    /// Once for each, with this text of `%(_)` if it has one.
+    pub(super) words: Words,
+    /// It is taken for each of several things, not because a test is true.
+    pub(super) is_loop: bool,
+    /// The words come out of a file or the environment: no message repeats them.
+    pub(super) is_hidden: bool,
+}
 
 /// An open block.
 pub(super) struct Open {
@@ -26,6 +38,8 @@ pub(super) struct Open {
     again: Option<(String, bool)>,
     /// A test that may still meet its `else`; holds what the lines after it get.
     other: Option<Words>,
+    is_loop: bool,
+    is_hidden: bool,
 }
 
 impl Open {
@@ -42,6 +56,10 @@ impl Reader<'_> {
     /// Opens a block; a test that cannot be made opens one that takes no line, so that the rest of the
     /// file is still read as it was meant.
     pub(super) fn open_block(&mut self, block: Block, key: &str, value: &str, at: &Origin) {
+        if let Some(mark) = file::placeholder(value) {
+            let message = format!("{mark} is not replaced here, and taken as it is written");
+            self.warn(at, key, message);
+        }
         let words = match block {
             Block::For => Ok(each(value.split(' ').filter(|w| !w.is_empty()).map(str::to_owned))),
             Block::ForTimes => times(value),
@@ -66,19 +84,23 @@ impl Reader<'_> {
             Block::If(Test::Opt, not) => Some((value.trim().to_owned(), not)),
             _ => None,
         };
-        self.block = Some(Open { key: key.to_owned(), origin: at.clone(), words, again, other });
+        let is_hidden = matches!(block, Block::ForReadline | Block::If(Test::Env, _));
+        let is_loop = !matches!(block, Block::If(..));
+        let (key, origin) = (key.to_owned(), at.clone());
+        self.block = Some(Open { key, origin, words, again, other, is_loop, is_hidden });
     }
 
     /// How often the next line of the block is taken, and with which words.
-    pub(super) fn words(&mut self) -> Words {
-        match &self.block {
-            None => Rc::default(),
-            Some(Open { again: None, words, .. }) => Rc::clone(words),
-            Some(Open { again: Some((text, not)), .. }) => {
-                let (text, not) = (text.clone(), *not);
-                self.tested(Test::Opt, not, &text).into()
-            }
-        }
+    pub(super) fn words(&mut self) -> Taken {
+        let Some(block) = &self.block else {
+            return Taken { words: Rc::default(), is_loop: false, is_hidden: false };
+        };
+        let (is_loop, is_hidden) = (block.is_loop, block.is_hidden);
+        let words = match block.again.clone() {
+            None => Rc::clone(&block.words),
+            Some((text, not)) => self.tested(Test::Opt, not, &text).into(),
+        };
+        Taken { words, is_loop, is_hidden }
     }
 
     fn tested(&mut self, test: Test, not: bool, text: &str) -> Vec<Option<String>> {
@@ -118,7 +140,10 @@ impl Reader<'_> {
     }
 
     fn lines_of(&mut self, name: &str) -> Result<Vec<Option<String>>, String> {
-        let text = self.resource(name).map_err(|message| format!("{name}: {message}"))?;
+        let text = self.resource(name).map_err(|message| {
+            format!("{}: {message}{}", quoted(name), file::raw_hint(name.as_bytes()))
+        })?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         Ok(each(text.lines().map(str::to_owned)))
     }
 }
@@ -129,7 +154,7 @@ fn each(words: impl Iterator<Item = String>) -> Vec<Option<String>> {
 
 fn times(text: &str) -> Result<Vec<Option<String>>, String> {
     let count: usize = text.trim().parse().map_err(|_| {
-        format!("'{text}' is no number (expected how often the lines are repeated)")
+        format!("{} is not a number (expected how often the lines are repeated)", quoted(text))
     })?;
     Ok(each((1..=count.min(MAX_WORDS + 1)).map(|number| number.to_string())))
 }

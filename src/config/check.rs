@@ -36,8 +36,44 @@ fn text(setting: &Setting, opt: &Opt) -> Option<Fault> {
     if matches!(opt.class, Class::Steer(_)) {
         return None;
     }
-    let message = values::check(opt.kind, &setting.value).err()?;
+    let bad = values::check(opt.kind, &setting.value).err()?;
+    let hint = doubtful(setting, opt).map(|doubt| format!("; {}", doubt.hint)).unwrap_or_default();
+    let message = format!("{}{hint}", bad.told(setting.hidden));
     Some(Fault::new(&setting.origin, &setting.key, message))
+}
+
+/// A part of a text that its author may not have meant as one.
+struct Doubt {
+    /// What the text is read as.
+    reading: String,
+    /// The rule, for somebody whose text is wrong.
+    hint: &'static str,
+}
+
+/// A comment behind a value, and quotes around it: both are parts of the text here.
+fn doubtful(setting: &Setting, opt: &Opt) -> Option<Doubt> {
+    // A shell knows comments and quotes; and who writes on a command line has met a shell already.
+    let is_command = opt.meta == "COMMAND";
+    if is_command || !matches!(setting.origin, Origin::File { .. }) {
+        return None;
+    }
+    let text = setting.value.trim();
+    let is_comment = |pair: &[u8]| matches!(pair, [b' ' | b'\t', b'#' | b';']);
+    if text.as_bytes().windows(2).any(is_comment) {
+        return Some(Doubt {
+            reading: format!("is read with all that stands behind it: {}", setting.show(text)),
+            hint: "a comment needs a line of its own",
+        });
+    }
+    let text = match (opt.kind, text.split_once('=')) {
+        (Kind::Variable | Kind::Pair, Some((_, text))) => text,
+        _ => text,
+    };
+    let is_quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    (is_quoted('"') || is_quoted('\'')).then(|| Doubt {
+        reading: format!("is read with its quotes: {}", setting.show(text)),
+        hint: "quotes are part of a value: leave them out if they are not meant",
+    })
 }
 
 impl Check {
@@ -57,12 +93,17 @@ impl Check {
             }
             match opt.class {
                 Class::Vassal(_) | Class::Emperor(_) | Class::Both(..) => {
+                    let doubt = doubtful(setting, &opt);
                     let is_auto = opt.kind == Kind::AutoFlag && setting.value == values::AUTO;
                     let is_flag = matches!(opt.kind, Kind::Flag | Kind::AutoFlag);
                     if is_flag && !is_auto && !values::is_usual_flag(&setting.value) {
-                        let message =
-                            format!("'{}' means true (false is written false)", setting.value);
+                        let hint = doubt.map(|doubt| format!("; {}", doubt.hint));
+                        let shown = setting.show(&setting.value);
+                        let hint = hint.unwrap_or_default();
+                        let message = format!("{shown} means true (false is written false){hint}");
                         self.warn(setting, message);
+                    } else if let Some(Doubt { reading, hint }) = doubt {
+                        self.warn(setting, format!("{reading}; {hint}"));
                     }
                     obeyed.push((setting, opt));
                 }
@@ -176,7 +217,8 @@ impl Check {
 }
 
 pub(super) fn located<T>(setting: &Setting, value: T) -> Located<T> {
-    Located { value, key: setting.key.clone(), origin: setting.origin.clone() }
+    let Setting { key, origin, hidden, .. } = setting;
+    Located { value, key: key.clone(), origin: origin.clone(), hidden: *hidden }
 }
 
 /// The number of a setting whose text has been checked.

@@ -8,9 +8,11 @@ use std::rc::Rc;
 use crate::opts::key::Steer;
 use crate::opts::{self, Class};
 
-use super::arithmetic;
+use crate::types::quote::{NOT_SHOWN, cut, quoted};
+
 use super::read::{Entry, MAX_TEXT, Reader, Stop};
-use super::setting::{Fault, Setting};
+use super::setting::{Fault, Origin, Setting};
+use super::{arithmetic, file};
 
 /// Deepest nesting of what stands for what.
 const MAX_DEPTH: usize = 64;
@@ -47,12 +49,18 @@ impl Reader<'_> {
     ) -> Result<(), Stop> {
         let mut total = 0;
         for entry in list {
-            let Setting { key, value, origin } = &mut entry.setting;
+            let Setting { key, value, origin, hidden } = &mut entry.setting;
             if value.contains(mark) && !is_raw(key, entry.literal) {
+                self.hidden = *hidden;
                 match with(self, value, 0) {
-                    Ok(text) => *value = text,
+                    Ok(text) => {
+                        *hidden |= text != *value;
+                        *value = text;
+                    }
                     Err(message) => self.faults.push(Fault::new(origin, key, message)),
                 }
+                self.hidden = false;
+                self.perhaps_commands(key, origin);
             }
             total += value.len();
             if total > MAX_TEXT {
@@ -73,24 +81,48 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Warns of what a shell would have read in another way.
+    fn perhaps_commands(&mut self, key: &str, origin: &Origin) {
+        let is_command = opts::find(key).is_some_and(|opt| opt.meta == "COMMAND");
+        for inside in std::mem::take(&mut self.perhaps_commands).iter().filter(|_| is_command) {
+            let (name, default) = inside.split_once('-').unwrap_or((inside, ""));
+            let message = format!(
+                "$({}) is read as the variable {} with the default {}; for the output of a command write it in \
+                 backquotes",
+                cut(inside),
+                cut(name),
+                quoted(default)
+            );
+            self.warnings.push(Fault::new(origin, key, message));
+        }
+    }
+
     fn variables(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
         marks(text, "$(", |name| {
-            let (name, default) = match name.find('-') {
-                Some(at) => {
-                    let (name, rest) = name.split_at(at);
-                    let default = rest.strip_prefix('-');
-                    match name.strip_suffix(':') {
-                        Some(name) => (name, default.map(|text| (text, true))),
-                        None => (name, default.map(|text| (text, false))),
-                    }
-                }
-                None => (name, None),
+            let inside = name;
+            let (name, default) = match inside.split_once('-') {
+                Some((name, text)) => match name.strip_suffix(':') {
+                    Some(name) => (name, Some((text, true))),
+                    None => (name, Some((text, false))),
+                },
+                None => (inside, None),
             };
+            // Whatever else stands in such parentheses is a command of the shell, or its arithmetic.
+            if !is_variable(name) {
+                return Ok(None);
+            }
             let value = self.call.variable(name).map(|value| value.to_string_lossy().into_owned());
             let value = match (value, default) {
                 (Some(value), Some((text, true))) if value.is_empty() => text.to_owned(),
                 (Some(value), _) => value,
-                (None, Some((text, _))) => text.to_owned(),
+                (None, Some((text, is_if_empty))) => {
+                    // Variables are written in capitals, and commands hardly ever.
+                    if depth == 0 && !is_if_empty && name.contains(|c: char| c.is_ascii_lowercase())
+                    {
+                        self.perhaps_commands.push(inside.to_owned());
+                    }
+                    text.to_owned()
+                }
                 (None, None) => return Ok(None),
             };
             self.one_more()?;
@@ -109,12 +141,21 @@ impl Reader<'_> {
     fn resources(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
         marks(text, "@(", |name| {
             self.one_more()?;
+            // A name that has been put in itself is not repeated, nor a reason that may name it.
+            let is_hidden = self.hidden || depth > 0;
+            let name_shown =
+                if is_hidden { NOT_SHOWN.to_owned() } else { format!("@({})", cut(name)) };
             if depth >= MAX_DEPTH {
-                return Err(format!("@({name}) leads back to itself"));
+                return Err(format!("{name_shown} leads back to itself"));
             }
-            let content = self.resource(name).map_err(|message| format!("@({name}): {message}"))?;
+            let content = self.resource(name).map_err(|message| {
+                if is_hidden {
+                    return format!("{name_shown} in @( ) leads to nothing that can be read");
+                }
+                format!("{name_shown}: {message}{}", file::raw_hint(name.as_bytes()))
+            })?;
             if content.contains('\0') {
-                return Err(format!("@({name}): contains a zero byte"));
+                return Err(format!("{name_shown}: contains a zero byte"));
             }
             self.resources(&content, depth + 1).map(Some)
         })
@@ -129,8 +170,10 @@ impl Reader<'_> {
             places.entry(entry.setting.key.clone()).or_insert(place);
         }
         let text = list.iter().map(|_| Text::Raw).collect();
+        let hidden = list.iter().map(|entry| entry.setting.hidden).collect();
         let longest = places.keys().map(String::len).max().unwrap_or(0);
-        let mut pass = Placeholders { list, places, longest, text, chain: Vec::new(), total: 0 };
+        let mut pass =
+            Placeholders { list, places, longest, text, hidden, chain: Vec::new(), total: 0 };
         for place in 0..pass.list.len() {
             let Some(entry) = pass.list.get(place) else { break };
             if is_raw(&entry.setting.key, entry.literal) || !entry.setting.value.contains("%(") {
@@ -142,11 +185,15 @@ impl Reader<'_> {
                 Ok(_) => {}
                 Err(NoText::Reported) => pass.chain.clear(),
                 Err(NoText::Failed(message)) => {
-                    self.faults.push(Fault::new(
-                        &entry.setting.origin,
-                        &entry.setting.key,
-                        message,
-                    ));
+                    // What is said of a sum names its parts.
+                    let is_hidden = |place: &usize| pass.hidden.get(*place) == Some(&true);
+                    let message = if pass.chain.iter().any(is_hidden) {
+                        format!("{NOT_SHOWN} is part of a placeholder that stands for nothing")
+                    } else {
+                        message
+                    };
+                    let Setting { key, origin, .. } = &entry.setting;
+                    self.faults.push(Fault::new(origin, key, message));
                     for place in std::mem::take(&mut pass.chain) {
                         pass.set(place, Text::Bad);
                     }
@@ -156,8 +203,9 @@ impl Reader<'_> {
                 return Err(Stop);
             }
         }
-        let Placeholders { list, text, .. } = pass;
-        for (entry, text) in list.iter_mut().zip(text) {
+        let Placeholders { list, text, hidden, .. } = pass;
+        for ((entry, text), hidden) in list.iter_mut().zip(text).zip(hidden) {
+            entry.setting.hidden = hidden;
             if let Text::Done(text) = text
                 && !is_raw(&entry.setting.key, entry.literal)
             {
@@ -197,6 +245,8 @@ struct Placeholders<'l> {
     longest: usize,
     /// What each place's text became.
     text: Vec<Text>,
+    /// Whether each place's text has something in it that no message repeats.
+    hidden: Vec<bool>,
     /// The places whose texts are being expanded.
     chain: Vec<usize>,
     total: usize,
@@ -249,7 +299,13 @@ impl Placeholders<'_> {
                 (name.len() <= self.longest).then(|| self.places.get(name).copied()).flatten();
             let Some(place) = place else { return Ok(None) };
             used.insert(name.to_owned());
-            self.text_of(place, used).map(|text| Some(text.to_string()))
+            let text = self.text_of(place, used)?;
+            if self.hidden.get(place) == Some(&true)
+                && let Some(user) = self.chain.last().and_then(|user| self.hidden.get_mut(*user))
+            {
+                *user = true;
+            }
+            Ok(Some(text.to_string()))
         };
         match named(text)? {
             None if text.contains([' ', '\t']) => arithmetic::evaluate(text, named).map(Some),
@@ -334,6 +390,13 @@ impl Closing {
         let at = self.0.binary_search_by_key(&(offset - 1), |pair| pair.0).ok()?;
         self.0.get(at).map(|pair| pair.1)
     }
+}
+
+/// Whether it can be the name of a variable: a letter or underscore, then letters, digits, underscores.
+fn is_variable(name: &str) -> bool {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    name.bytes().all(|byte| is_word(&byte))
+        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 /// Values that have acted already, or that are placeholders by word of their maker.

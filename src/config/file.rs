@@ -13,6 +13,7 @@ use crate::opts::key::Format;
 use crate::types::environment;
 
 use super::Invocation;
+use crate::types::quote::cut;
 
 /// Largest file, command output or pushed text that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
@@ -93,13 +94,11 @@ fn schemed(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<Name, String> {
     let rest_text = String::from_utf8_lossy(rest).into_owned();
     let what = match scheme {
         b"exec" => What::Command(rest_text),
-        b"fd" => What::Descriptor(
-            rest_text
-                .parse()
-                .ok()
-                .filter(|fd| *fd >= 0)
-                .ok_or_else(|| format!("'{rest_text}' is no descriptor (expected fd://N)"))?,
-        ),
+        b"fd" => {
+            What::Descriptor(rest_text.parse().ok().filter(|fd| *fd >= 0).ok_or_else(|| {
+                format!("'{}' is not a descriptor (expected fd://N)", cut(&rest_text))
+            })?)
+        }
         b"emperor" => What::Pushed,
         b"http" | b"https" => {
             return Err(
@@ -116,7 +115,10 @@ fn schemed(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<Name, String> {
         }
         other => {
             let other = String::from_utf8_lossy(other);
-            return Err(format!("scheme '{other}' is not known (expected exec, fd or emperor)"));
+            return Err(format!(
+                "scheme '{}' is not known (expected exec, fd or emperor)",
+                cut(&other)
+            ));
         }
     };
     Ok(Name { what, given: text.to_owned(), section: None })
@@ -313,5 +315,30 @@ fn reason(error: &io::Error) -> String {
             "it is a socket (expected a regular file)".to_owned()
         }
         _ => error.to_string(),
+    }
+}
+
+/// The first placeholder in a text in which none is replaced; those of a shell command are its own.
+pub(super) fn placeholder(text: &str) -> Option<String> {
+    if text.starts_with("exec://") {
+        return None;
+    }
+    let marks = ["%(", "$(", "@("].iter().filter_map(|mark| text.find(mark));
+    let rest = text.get(marks.min()?..)?;
+    let end = rest.find(')').map_or(rest.len(), |at| at + 1);
+    // In a block it is the word, and replaced before.
+    rest.get(..end).filter(|mark| *mark != "%(_)").map(cut)
+}
+
+/// What is said behind a name that leads nowhere, if it holds something that looks like a placeholder.
+pub(super) fn raw_hint(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    match placeholder(&name) {
+        Some(mark) => format!("; {mark} is not replaced in the name of what is read"),
+        None if name.contains(" #") || name.contains(" ;") => {
+            "; a comment needs a line of its own".to_owned()
+        }
+        None if name.starts_with(['"', '\'']) => "; quotes are part of a value".to_owned(),
+        None => String::new(),
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use serde_core::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::types::quote::cut;
+
 use super::text::{Bad, Lines, NO_NAME, Parsed, utf8};
 
 /// An object as it was written: every name with the raw text of its value.
@@ -76,7 +78,7 @@ fn fault(error: &serde_json::Error, lines_before: u32) -> Bad {
     Bad::new(
         line + lines_before,
         "",
-        format!("JSON: {told} (comments and trailing commas are not JSON)"),
+        format!("JSON: {} (comments and trailing commas are not JSON)", cut(told)),
     )
 }
 
@@ -109,7 +111,7 @@ impl<'t> Reading<'t> {
                 self.bad(
                     line,
                     "",
-                    format!("\"{name}\" is no object (expected {{NAME: VALUE, …}})"),
+                    format!("\"{name}\" is not an object (expected {{NAME: VALUE, …}})"),
                 );
             }
         }

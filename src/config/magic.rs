@@ -64,13 +64,30 @@ impl FileNames {
     }
 }
 
-/// A `%` that has no meaning: its line, and the character after it.
-pub(super) type Odd = (u32, char);
+/// A `%` that may not be meant as what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Odd {
+    /// It has no meaning: the character after it.
+    Meaningless(char),
+    /// A magic variable, and a character behind it, that look like a byte of a URL.
+    LikeUrl(char, char),
+}
+
+/// Whether two characters after a percent sign are a byte of a URL rather than a variable and a text:
+/// names such as `%dapp` are usual, and their letters are not followed by digits.
+fn is_like_url(first: u8, second: u8) -> bool {
+    match first {
+        b'0'..=b'9' => second.is_ascii_hexdigit(),
+        b'c'..=b'e' | b'C'..=b'E' => second.is_ascii_digit(),
+        _ => false,
+    }
+}
 
 /// What a text became.
 pub(super) struct Replaced<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
-    pub(super) odd: Vec<Odd>,
+    /// Each with its line.
+    pub(super) odd: Vec<(u32, Odd)>,
 }
 
 /// The variables of one file, in one process.
@@ -114,6 +131,11 @@ impl Magic<'_> {
                         ));
                     }
                     out.extend_from_slice(value);
+                    let second = after.get(2).copied().unwrap_or_default();
+                    if is_like_url(letter, second) && odd.len() < MAX_ODD {
+                        let like = Odd::LikeUrl(char::from(letter), char::from(second));
+                        odd.push((line(after), like));
+                    }
                     rest = after.get(2..).unwrap_or_default();
                 }
                 None => {
@@ -122,7 +144,7 @@ impl Magic<'_> {
                         rest = after.get(2..).unwrap_or_default();
                     } else {
                         if letter != b'(' && odd.len() < MAX_ODD {
-                            odd.push((line(after), char::from(letter)));
+                            odd.push((line(after), Odd::Meaningless(char::from(letter))));
                         }
                         out.push(b'%');
                         rest = after.get(1..).unwrap_or_default();

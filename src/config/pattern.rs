@@ -5,6 +5,8 @@ use std::path::Path;
 
 use glob::{MatchOptions, Pattern};
 
+use crate::types::quote::quoted;
+
 /// Most names that are looked at for all patterns of a configuration; long ones count more.
 const MAX_LOOKED_AT: usize = 50_000;
 
@@ -68,7 +70,7 @@ impl Walk<'_> {
         let mut signs: Vec<char> = part.chars().collect();
         signs.dedup_by(|sign, before| (*sign, *before) == ('*', '*'));
         let part = Pattern::new(&signs.into_iter().collect::<String>())
-            .map_err(|error| format!("'{}' is no pattern: {}", self.pattern, error.msg))?;
+            .map_err(|error| format!("{} is not a pattern: {}", quoted(self.pattern), error.msg))?;
         for dir in before {
             // What is no directory, or not ours to read, has no names.
             let Ok(entries) = fs::read_dir(self.cwd.join(&dir)) else { continue };
@@ -137,7 +139,7 @@ mod tests {
         let absolute = format!("{}/a/*", dir.path().display());
         assert_eq!(found(Path::new("/"), &absolute).len(), 2);
         assert_eq!(found(dir.path(), "/"), ["/"]);
-        assert!(names(dir.path(), "[", &mut 0).unwrap_err().contains("no pattern"));
+        assert!(names(dir.path(), "[", &mut 0).unwrap_err().contains("not a pattern"));
     }
 
     #[test]

@@ -14,11 +14,12 @@ use std::time::Duration;
 use crate::opts::cli::Said;
 use crate::opts::key::{Format, Steer};
 use crate::opts::{self, Class};
+use crate::types::quote::cut;
 
 use super::block::Open;
 use super::file::{self, Name, What};
 use super::magic::{FileNames, Magic};
-use super::setting::{Fault, Origin, Setting};
+use super::setting::{Fault, Origin, Setting, show};
 use super::{Invocation, values};
 
 /// Deepest nesting of files that name files.
@@ -83,6 +84,10 @@ pub(super) struct Reader<'a> {
     last: Option<Name>,
     strict: bool,
     literal: bool,
+    /// The line that is taken holds a word of a loop over a file, or the value of a variable.
+    pub(super) hidden: bool,
+    /// What was taken for a variable with a default, and looks like a command of the shell.
+    pub(super) perhaps_commands: Vec<String>,
     text: usize,
     /// How many variables and resources were put in.
     pub(super) put_in: usize,
@@ -111,6 +116,8 @@ impl<'a> Reader<'a> {
             last: None,
             strict: false,
             literal: false,
+            hidden: false,
+            perhaps_commands: Vec::new(),
             text: 0,
             put_in: 0,
             put_text: 0,
@@ -199,7 +206,7 @@ impl<'a> Reader<'a> {
     /// Takes one line: inside a block it is tested or repeated.
     pub(super) fn add(&mut self, key: &str, value: &str, origin: &Origin) -> Result<(), Stop> {
         let class = opts::find(key).map(|opt| opt.class);
-        let words = match (&self.block, class) {
+        let block = match (&self.block, class) {
             (None, _) => return self.line(key, value, origin, class),
             (_, Some(Class::Steer(Steer::Close))) => {
                 self.block = None;
@@ -217,10 +224,21 @@ impl<'a> Reader<'a> {
             }
             (Some(_), _) => self.words(),
         };
-        for word in words.iter() {
+        let has_word = value.contains("%(_)");
+        for word in block.words.iter() {
             match word {
-                Some(word) => self.line(key, &value.replace("%(_)", word), origin, class)?,
-                None => self.line(key, value, origin, class)?,
+                Some(word) if has_word => {
+                    let value = value.replace("%(_)", word);
+                    // An empty line of a file, or a variable that is set to nothing, is no setting.
+                    if block.is_loop && value.trim().is_empty() {
+                        continue;
+                    }
+                    self.hidden = block.is_hidden;
+                    let taken = self.line(key, &value, origin, class);
+                    self.hidden = false;
+                    taken?;
+                }
+                _ => self.line(key, value, origin, class)?,
             }
         }
         Ok(())
@@ -256,7 +274,8 @@ impl<'a> Reader<'a> {
             self.fault(origin, key, message);
             return Err(Stop);
         }
-        let setting = Setting { key: key.to_owned(), value, origin: origin.clone() };
+        let (key, origin, hidden) = (key.to_owned(), origin.clone(), self.hidden);
+        let setting = Setting { key, value, origin, hidden };
         self.list.push(Entry { setting, literal: self.literal, made });
         Ok(())
     }
@@ -332,16 +351,18 @@ impl<'a> Reader<'a> {
 
     fn set(&mut self, key: &str, text: &str, at: &Origin, placeholder: bool) -> Result<(), Stop> {
         let Some((name, value)) = text.split_once('=') else {
-            self.fault(at, key, format!("'{text}' has no '=' (expected NAME=TEXT)"));
+            let shown = show(text, self.hidden);
+            self.fault(at, key, format!("{shown} has no '=' (expected NAME=TEXT)"));
             return Ok(());
         };
         if name.is_empty() {
-            self.fault(at, key, format!("'{text}' has no name before '=' (expected NAME=TEXT)"));
+            let shown = show(text, self.hidden);
+            self.fault(at, key, format!("{shown} has no name before '=' (expected NAME=TEXT)"));
             return Ok(());
         }
         let class = opts::find(name).map(|opt| opt.class);
         if placeholder && class.is_some() {
-            let message = format!("'{name}' is an option, not a placeholder; write set = {text}");
+            let message = format!("'{name}' is an option, not a placeholder; write set instead");
             self.fault(at, key, message);
             return Ok(());
         }
@@ -368,7 +389,10 @@ impl<'a> Reader<'a> {
             Ok(status) => {
                 Fault::new(at, key, format!("the configuration ends here, status {status}"))
             }
-            Err(_) => Fault::new(at, key, format!("'{value}' is no status (expected 0 to 255)")),
+            Err(_) => {
+                let shown = show(value, self.hidden);
+                Fault::new(at, key, format!("{shown} is not a status (expected 0 to 255)"))
+            }
         };
         fault.status = status.unwrap_or(1);
         self.faults.insert(0, fault);
@@ -436,7 +460,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             warned += 1;
-            let message = format!("unknown option \"{key}\"{}", did_you_mean(key));
+            let message = format!("unknown option \"{}\"{}", cut(key), did_you_mean(key));
             self.warnings.push(Fault::new(origin, "", message));
         }
     }
@@ -451,9 +475,11 @@ impl<'a> Reader<'a> {
             if steer != Some(Class::Steer(Steer::Inherit)) {
                 continue;
             }
-            let Setting { key, value, origin } = entry.setting.clone();
-            let name = OsStr::new(&value);
-            self.file(&Wanted::template(name), &origin, &key)?;
+            let Setting { key, value, origin, hidden } = entry.setting.clone();
+            self.hidden = hidden;
+            let read = self.file(&Wanted::template(OsStr::new(&value)), &origin, &key);
+            self.hidden = false;
+            read?;
         }
         Ok(())
     }
@@ -484,7 +510,8 @@ fn misunderstood(key: &str, made: bool, security: &opts::security::Names) -> Opt
         }
     };
     let instead = format!(
-        "Write {ours} instead, or for a placeholder that no %( ) uses: set-ph = {key}=TEXT"
+        "Write {ours} instead, or for a placeholder that no %( ) uses: set-ph = {}=TEXT",
+        cut(key)
     );
     let refusal = opts::Refusal { what: opts::refusal::NO_OPTION, why: &why, instead: &instead };
     Some(refusal.to_string())

@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::types::quote::{NOT_SHOWN, cut, quoted};
+
 /// One name and its text, with the place it was written at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -13,6 +15,21 @@ pub struct Setting {
     pub value: String,
     /// Where it stands.
     pub origin: Origin,
+    /// Files, commands or variables have put something into the text: no message repeats it.
+    pub hidden: bool,
+}
+
+impl Setting {
+    /// A part of the text as a message shows it.
+    #[must_use]
+    pub fn show(&self, part: &str) -> String {
+        show(part, self.hidden)
+    }
+}
+
+/// A text in quotes, or what stands for one that is hidden.
+pub(super) fn show(text: &str, hidden: bool) -> String {
+    if hidden { NOT_SHOWN.to_owned() } else { quoted(text) }
 }
 
 /// Where a setting stands.
@@ -100,12 +117,20 @@ pub struct Located<T> {
     pub key: String,
     /// Where.
     pub origin: Origin,
+    /// As in [`Setting`].
+    pub hidden: bool,
 }
 
 impl<T> Located<T> {
     /// The same place with another value.
     pub fn with<U>(&self, value: U) -> Located<U> {
-        Located { value, key: self.key.clone(), origin: self.origin.clone() }
+        Located { value, key: self.key.clone(), origin: self.origin.clone(), hidden: self.hidden }
+    }
+
+    /// A part of the text as a message shows it.
+    #[must_use]
+    pub fn show(&self, part: impl fmt::Display) -> String {
+        if self.hidden { NOT_SHOWN.to_owned() } else { part.to_string() }
     }
 
     /// A fault at this place.
@@ -141,7 +166,7 @@ pub struct Fault {
 impl Fault {
     /// A fault with the usual exit status 1.
     pub fn new(origin: &Origin, key: &str, message: impl Into<String>) -> Self {
-        Self { origin: origin.clone(), key: key.to_owned(), message: message.into(), status: 1 }
+        Self { origin: origin.clone(), key: cut(key), message: message.into(), status: 1 }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::opts::Kind;
+use crate::types::quote::BadText;
+use crate::types::signal as signals;
 
 use super::address;
 
@@ -26,31 +28,33 @@ pub fn is_usual_flag(text: &str) -> bool {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn number(text: &str) -> Result<u32, String> {
+pub fn number(text: &str) -> Result<u32, BadText> {
     count(text, "number")
 }
 
-fn count(text: &str, what: &str) -> Result<u32, String> {
+fn count(text: &str, what: &str) -> Result<u32, BadText> {
     let digits = text.trim();
     let number = digits.parse::<u32>().ok().filter(|number| i32::try_from(*number).is_ok());
     number
         .filter(|_| !digits.starts_with('+'))
-        .ok_or_else(|| format!("'{text}' is no {what} (expected 0 to 2147483647)"))
+        .ok_or_else(|| BadText::new(text, format!("is not a {what} (expected 0 to 2147483647)")))
 }
 
 /// A number with a sign.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn signed(text: &str) -> Result<i32, String> {
-    text.trim().parse().map_err(|_| format!("'{text}' is no number (expected for example 5 or -5)"))
+pub fn signed(text: &str) -> Result<i32, BadText> {
+    text.trim()
+        .parse()
+        .map_err(|_| BadText::new(text, "is not a number (expected for example 5 or -5)"))
 }
 
 /// A number of mebibytes, as bytes; as in uWSGI 2.1 it may have decimal places.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn megabytes(text: &str) -> Result<u64, String> {
+pub fn megabytes(text: &str) -> Result<u64, BadText> {
     let (whole, part) = text.trim().split_once('.').unwrap_or((text, "0"));
     let is_digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let part = format!("0.{part}").parse::<f64>().ok().filter(|_| is_digits);
@@ -59,7 +63,10 @@ pub fn megabytes(text: &str) -> Result<u64, String> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         // below 2^20, rounded down
         (Some(whole), Some(part)) => Ok(whole + (part * f64::from(1 << 20)) as u64),
-        _ => Err(format!("'{text}' is no number of megabytes (expected for example 512 or 0.5)")),
+        _ => Err(BadText::new(
+            text,
+            "is not a number of megabytes (expected for example 512 or 0.5)",
+        )),
     }
 }
 
@@ -67,7 +74,7 @@ pub fn megabytes(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, BadText> {
     count(text, "number of seconds").map(|number| Duration::from_secs(number.into()))
 }
 
@@ -75,7 +82,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn millis(text: &str) -> Result<Duration, String> {
+pub fn millis(text: &str) -> Result<Duration, BadText> {
     count(text, "number of milliseconds").map(|number| Duration::from_millis(number.into()))
 }
 
@@ -83,22 +90,23 @@ pub fn millis(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn mode(text: &str) -> Result<u32, String> {
+pub fn mode(text: &str) -> Result<u32, BadText> {
     if text == "1" {
         return Ok(0o666);
     }
-    octal(text, 3)
-        .ok_or_else(|| format!("'{text}' is no mode (expected three octal digits, such as 660)"))
+    octal(text, 3).ok_or_else(|| {
+        BadText::new(text, "is not a mode (expected three octal digits, such as 660)")
+    })
 }
 
 /// A file creation mask: three octal digits, or four of which the first does not count.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn umask(text: &str) -> Result<u32, String> {
-    octal(text, 3)
-        .or_else(|| octal(text, 4).map(|mode| mode & 0o777))
-        .ok_or_else(|| format!("'{text}' is no umask (expected three octal digits, such as 022)"))
+pub fn umask(text: &str) -> Result<u32, BadText> {
+    octal(text, 3).or_else(|| octal(text, 4).map(|mode| mode & 0o777)).ok_or_else(|| {
+        BadText::new(text, "is not a umask (expected three octal digits, such as 022)")
+    })
 }
 
 fn octal(text: &str, digits: usize) -> Option<u32> {
@@ -110,7 +118,7 @@ fn octal(text: &str, digits: usize) -> Option<u32> {
 ///
 /// # Errors
 /// The word that is none.
-pub fn namespaces(text: &str) -> Result<Vec<&'static str>, String> {
+pub fn namespaces(text: &str) -> Result<Vec<&'static str>, BadText> {
     const NAMES: [(&str, &str); 13] = [
         ("files", "files"),
         ("ipc", "ipc"),
@@ -129,8 +137,9 @@ pub fn namespaces(text: &str) -> Result<Vec<&'static str>, String> {
     let mut found = Vec::new();
     for word in text.split(',') {
         let Some((_, name)) = NAMES.iter().find(|entry| entry.0 == word) else {
-            return Err(format!(
-                "'{word}' is no namespace (expected a comma list without blanks of ipc net pid ns uts user …)"
+            return Err(BadText::new(
+                word,
+                "is not a namespace (expected a comma list without blanks of ipc net pid ns uts user …)",
             ));
         };
         if !found.contains(name) {
@@ -144,7 +153,7 @@ pub fn namespaces(text: &str) -> Result<Vec<&'static str>, String> {
 ///
 /// # Errors
 /// The word that is none.
-pub fn capabilities(text: &str) -> Result<Vec<&'static str>, String> {
+pub fn capabilities(text: &str) -> Result<Vec<&'static str>, BadText> {
     // capabilities(7), in the order of their numbers.
     const NAMES: [&str; 41] = [
         "chown",
@@ -193,8 +202,9 @@ pub fn capabilities(text: &str) -> Result<Vec<&'static str>, String> {
     for word in text.split(',') {
         let by_number = word.parse().ok().and_then(|number: usize| NAMES.get(number));
         let Some(name) = by_number.or_else(|| NAMES.iter().find(|name| **name == word)) else {
-            return Err(format!(
-                "'{word}' is no capability (expected a comma list of lower-case names without cap_, or numbers)"
+            return Err(BadText::new(
+                word,
+                "is not a capability (expected a comma list of lower-case names without cap_, or numbers)",
             ));
         };
         if !found.contains(name) {
@@ -208,7 +218,7 @@ pub fn capabilities(text: &str) -> Result<Vec<&'static str>, String> {
 ///
 /// # Errors
 /// As [`capabilities`].
-pub fn capability_bits(text: &str) -> Result<u64, String> {
+pub fn capability_bits(text: &str) -> Result<u64, BadText> {
     let wanted = capabilities(text)?;
     let is_wanted = |number: &u32| {
         capabilities(&number.to_string()).is_ok_and(|one| one.iter().all(|it| wanted.contains(it)))
@@ -220,34 +230,17 @@ pub fn capability_bits(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn signal(text: &str) -> Result<u8, String> {
-    let name = text.trim();
-    let by_number = name.parse::<u8>().ok().filter(|number| (1..=64).contains(number));
-    let bare = name.strip_prefix("SIG").unwrap_or(name);
-    let by_name = SIGNALS.iter().find(|entry| entry.0 == bare).map(|entry| entry.1);
-    by_number
-        .or(by_name)
-        .ok_or_else(|| format!("'{text}' is no signal (expected a name such as TERM, or 1 to 64)"))
+pub fn signal(text: &str) -> Result<u8, BadText> {
+    signals::number(text.trim()).ok_or_else(|| {
+        BadText::new(text, "is not a signal (expected a name such as TERM or RTMIN+3, or 1 to 64)")
+    })
 }
-
-#[rustfmt::skip] // a table
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // numbers from 1 to 31
-const SIGNALS: [(&str, u8); 24] = [
-    ("HUP", libc::SIGHUP as u8), ("INT", libc::SIGINT as u8), ("QUIT", libc::SIGQUIT as u8),
-    ("ABRT", libc::SIGABRT as u8), ("KILL", libc::SIGKILL as u8), ("USR1", libc::SIGUSR1 as u8),
-    ("USR2", libc::SIGUSR2 as u8), ("PIPE", libc::SIGPIPE as u8), ("ALRM", libc::SIGALRM as u8),
-    ("TERM", libc::SIGTERM as u8), ("CHLD", libc::SIGCHLD as u8), ("CONT", libc::SIGCONT as u8),
-    ("STOP", libc::SIGSTOP as u8), ("TSTP", libc::SIGTSTP as u8), ("TTIN", libc::SIGTTIN as u8),
-    ("TTOU", libc::SIGTTOU as u8), ("URG", libc::SIGURG as u8), ("XCPU", libc::SIGXCPU as u8),
-    ("XFSZ", libc::SIGXFSZ as u8), ("VTALRM", libc::SIGVTALRM as u8), ("PROF", libc::SIGPROF as u8),
-    ("WINCH", libc::SIGWINCH as u8), ("IO", libc::SIGIO as u8), ("PWR", libc::SIGPWR as u8),
-];
 
 /// A hook: its action and the text for it.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn hook(text: &str) -> Result<(&str, &str), String> {
+pub fn hook(text: &str) -> Result<(&str, &str), BadText> {
     #[rustfmt::skip] // a list of words
     const ACTIONS: [&str; 28] = [
         "append", "appendn", "cd", "chdir", "chmod", "chown", "chown2", "creat", "create", "exec", "exit",
@@ -256,12 +249,15 @@ pub fn hook(text: &str) -> Result<(&str, &str), String> {
     ];
     let silent = text.strip_prefix('!').unwrap_or(text);
     let Some((action, rest)) = silent.split_once(':') else {
-        return Err(format!("'{text}' is no hook (expected ACTION:TEXT)"));
+        return Err(BadText::new(text, "is not a hook (expected ACTION:TEXT)"));
     };
     if ACTIONS.contains(&action) {
         Ok((action, rest))
     } else {
-        Err(format!("'{action}' is no action of hooks (expected exec, mkdir, write, mount …)"))
+        Err(BadText::new(
+            action,
+            "is not an action of hooks (expected exec, mkdir, write, mount …)",
+        ))
     }
 }
 
@@ -269,13 +265,13 @@ pub fn hook(text: &str) -> Result<(&str, &str), String> {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn variable(text: &str) -> Result<(&str, Option<&str>), String> {
+pub fn variable(text: &str) -> Result<(&str, Option<&str>), BadText> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (text, None),
     };
     if name.is_empty() {
-        return Err(format!("'{text}' has no name before '=' (expected NAME=TEXT)"));
+        return Err(BadText::new(text, "has no name before '=' (expected NAME=TEXT)"));
     }
     Ok((name, value))
 }
@@ -284,13 +280,14 @@ pub fn variable(text: &str) -> Result<(&str, Option<&str>), String> {
 ///
 /// # Errors
 /// A number that the kernel takes for "none", or a text that can be no name.
-pub fn account(text: &str) -> Result<&str, String> {
+pub fn account(text: &str) -> Result<&str, BadText> {
     let odd = text.is_empty() || text.contains([':', '/', ' ', '\t', '\n']);
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let too_large = is_number && text.parse::<u32>().ok().is_none_or(|number| number == u32::MAX);
     if odd || too_large || text.starts_with(['-', '+']) {
-        return Err(format!(
-            "'{text}' is no account (expected a name, or a number up to 4294967294)"
+        return Err(BadText::new(
+            text,
+            "is not an account (expected a name, or a number up to 4294967294)",
         ));
     }
     Ok(text)
@@ -300,7 +297,7 @@ pub fn account(text: &str) -> Result<&str, String> {
 ///
 /// # Errors
 /// What is wrong with it, and what was expected.
-pub fn check(kind: Kind, text: &str) -> Result<(), String> {
+pub fn check(kind: Kind, text: &str) -> Result<(), BadText> {
     match kind {
         Kind::Flag | Kind::AutoFlag | Kind::Text => Ok(()),
         Kind::Number => number(text).map(drop),
@@ -308,7 +305,7 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Megabytes => megabytes(text).map(drop),
         Kind::Seconds => seconds(text).map(drop),
         Kind::Millis => millis(text).map(drop),
-        Kind::Word if text.is_empty() => Err("is empty (expected a text)".to_owned()),
+        Kind::Word if text.is_empty() => Err(BadText::without_text("is empty (expected a text)")),
         Kind::Word => Ok(()),
         Kind::User | Kind::Group => account(text).map(drop),
         Kind::Owner => {
@@ -326,9 +323,11 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Signal => signal(text).map(drop),
         Kind::Variable => variable(text).map(drop),
         Kind::Pair if text.contains('=') => Ok(()),
-        Kind::Pair => Err(format!("'{text}' has no '=' (expected NAME=TEXT)")),
+        Kind::Pair => Err(BadText::new(text, "has no '=' (expected NAME=TEXT)")),
         Kind::Choice(words) if words.contains(&text) => Ok(()),
-        Kind::Choice(words) => Err(format!("'{text}' is none of {}", words.join(", "))),
+        Kind::Choice(words) => {
+            Err(BadText::new(text, format!("is not one of {}", words.join(", "))))
+        }
     }
 }
 
@@ -348,14 +347,14 @@ mod tests {
             assert_eq!(megabytes(text), Ok(bytes), "{text}");
         }
         for text in ["", ".", "1.", ".5", "1.2.3", "-1", "1.-5", "10M", "1e3", "inf", "0.5 0"] {
-            assert!(megabytes(text).unwrap_err().contains("0.5"), "{text}");
+            assert!(megabytes(text).unwrap_err().to_string().contains("0.5"), "{text}");
         }
     }
 
     #[test]
     fn a_time_that_is_none_says_its_unit() {
-        let told = seconds("1 number").unwrap_err();
-        assert_eq!(told, "'1 number' is no number of seconds (expected 0 to 2147483647)");
-        assert!(millis("-1").unwrap_err().contains("is no number of milliseconds"));
+        let told = seconds("1 number").unwrap_err().to_string();
+        assert_eq!(told, "'1 number' is not a number of seconds (expected 0 to 2147483647)");
+        assert!(millis("-1").unwrap_err().to_string().contains("is not a number of milliseconds"));
     }
 }

@@ -126,7 +126,7 @@ impl Reading<'_> {
             }
             Event::MappingEnd => Place::Outside,
             _ => {
-                self.bad(line, "YAML: a name at the top is no plain text");
+                self.bad(line, "YAML: a name at the top is not plain text");
                 opened(event, Back::Top)
             }
         }
@@ -158,7 +158,7 @@ impl Reading<'_> {
             }
             Event::MappingEnd => Place::Top,
             _ => {
-                self.bad(line, "YAML: a name is no plain text");
+                self.bad(line, "YAML: a name is not plain text");
                 // Its value follows, and is nobody's.
                 self.key.clear();
                 opened(event, Back::Value)

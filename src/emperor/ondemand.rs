@@ -16,6 +16,10 @@ use crate::types::advice;
 
 use super::{Emperor, Token};
 
+/// What the file holds is not repeated: it may be a link to a file that nobody else may read.
+const NO_PLACE: &str = "its address file holds no address to listen at (expected host:port, :port, [v6]:port, /path \
+     or @name)";
+
 /// How on-demand sockets are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
@@ -48,7 +52,7 @@ impl Emperor {
         let directory = record.and_then(|record| self.start_of(record.key.source));
         let directory = directory.ok_or("its source is gone")?;
         let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
-        let place = place(&parsed, directory).ok_or_else(|| no_place(address))?;
+        let place = place(&parsed, directory).ok_or(NO_PLACE)?;
         let options = ListenOptions {
             backlog: self.ondemand.backlog,
             mode: Some(self.ondemand.mode),
@@ -105,14 +109,9 @@ pub(super) fn on_demand(address: &Rc<str>) -> OnDemand {
 }
 
 fn parse(text: &str) -> Result<Address, String> {
-    let parsed = address::parse(text)
-        .map_err(|why| format!("its on-demand address is no address: {why}"))?;
+    let parsed = address::parse(text).map_err(|_| NO_PLACE)?;
     let can_listen = place(&parsed, Path::new("/")).is_some();
-    can_listen.then_some(parsed).ok_or_else(|| no_place(text))
-}
-
-fn no_place(address: &str) -> String {
-    format!("on-demand address '{address}' is no place to listen at; use host:port or a path")
+    can_listen.then_some(parsed).ok_or_else(|| NO_PLACE.to_owned())
 }
 
 /// Where the emperor itself can listen; relative paths count from `directory`.

@@ -8,19 +8,22 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::OnDemand;
-use crate::sys::dir::{self, Kind, Links};
+use crate::sys::creds;
+use crate::sys::dir::{self, Kind, Links, Stat};
+
+const NOT_A_FILE: &str = "is not a regular file; write the address into one";
 
 /// An address is shorter than this.
 const LONGEST: u64 = 4096;
 
-/// Reads the companion `name`: the text up to the first byte below 32, without blanks around it. None,
-/// or an empty one, means not on demand. What only a change of the file can heal is a
+/// Reads the companion `name`: the text up to the first byte below 32, without blanks around it, lines of
+/// comment above it, or a comment behind it. None, or an empty one, means not on demand. What only a change of the file can heal is a
 /// [`OnDemand::Fault`].
 ///
 /// # Errors
 /// What is worth another try.
 pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDemand> {
-    match dir::stat_at(directory, name, Links::Stay) {
+    let entry = match dir::stat_at(directory, name, Links::Stay) {
         Err(error) if dir::is_nowhere(&error) => return Ok(OnDemand::No),
         result => result?,
     };
@@ -32,23 +35,55 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
         result => result?,
     };
     if stat.kind != Kind::File {
-        return fault(name, "is no regular file; write the address into one");
+        return fault(name, NOT_A_FILE);
     }
     let mut file = dir::open_file(directory, name)?;
-    if dir::stat(file.as_fd())?.kind != Kind::File {
-        return fault(name, "is no regular file; write the address into one");
+    let opened = dir::stat(file.as_fd())?;
+    if opened.kind != Kind::File {
+        return fault(name, NOT_A_FILE);
+    }
+    if entry.kind != Kind::Link && (entry.dev, entry.ino) != (opened.dev, opened.ino) {
+        return Err(io::Error::other("it was replaced while it was looked at"));
+    }
+    if !may_lead_to(&entry, &opened, creds::effective_uid()) {
+        return fault(
+            name,
+            "is a link to the file of another user; write the address into a file instead",
+        );
     }
     let mut bytes = Vec::new();
     (&mut file).take(LONGEST).read_to_end(&mut bytes)?;
-    let line = bytes.split(|byte| *byte < 32).next().unwrap_or_default();
-    if line.len() as u64 == LONGEST {
-        return fault(name, "holds no address: its first line is too long");
-    }
-    match str::from_utf8(line).map(str::trim) {
+    match address_in(&bytes) {
+        Err(why) => fault(name, why),
         Ok("") => Ok(OnDemand::No),
         Ok(address) => Ok(OnDemand::Address(address.into())),
-        Err(_) => fault(name, "holds no address: it is not UTF-8"),
     }
+}
+
+/// Whether an entry of the directory may stand for a file: a link may be made by somebody who cannot read
+/// what it leads to, but we can.
+fn may_lead_to(entry: &Stat, file: &Stat, own: u32) -> bool {
+    entry.kind != Kind::Link || [0, own, file.uid].contains(&entry.uid)
+}
+
+/// The address in the content of a file.
+fn address_in(bytes: &[u8]) -> Result<&str, &'static str> {
+    let is_whole = (bytes.len() as u64) < LONGEST;
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let mut lines = bytes.split(|byte| *byte < 32);
+    let is_comment = |line: &[u8]| matches!(line.trim_ascii_start(), [b'#' | b';', ..]);
+    let mut line = lines.next().unwrap_or_default();
+    if is_comment(line) {
+        // Behind a comment an empty line says nothing; the first line of a file does.
+        let is_address = |line: &&[u8]| !is_comment(line) && !line.trim_ascii().is_empty();
+        line = lines.find(is_address).unwrap_or_default();
+    }
+    if !is_whole && lines.next().is_none() {
+        return Err("holds no address: its first line is too long");
+    }
+    let line = str::from_utf8(line).map_err(|_| "holds no address: it is not UTF-8")?;
+    let comment = [" #", " ;"].iter().filter_map(|mark| line.find(mark)).min();
+    Ok(line.get(..comment.unwrap_or(line.len())).unwrap_or_default().trim())
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the callers return it")]
@@ -78,6 +113,42 @@ mod tests {
         for nothing in [&b""[..], b"\n", b"   \n127.0.0.1:1", b"\t127.0.0.1:1"] {
             assert_eq!(read_of(nothing), OnDemand::No, "{nothing:?}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_comments_and_blanks_are_not_part_of_an_address() {
+        let address = OnDemand::Address("127.0.0.1:8000".into());
+        for text in [
+            "\u{feff}127.0.0.1:8000\r\n",
+            "127.0.0.1:8000   \n",
+            "127.0.0.1:8000 # the blog\n",
+            "127.0.0.1:8000 ; the blog",
+            "# the blog\n127.0.0.1:8000\n",
+            "; the blog\r\n\r\n # of us all\r\n  127.0.0.1:8000 \r\n",
+            "\u{feff}# the blog\n127.0.0.1:8000",
+        ] {
+            assert_eq!(read_of(text.as_bytes()), address, "{text:?}");
+        }
+        assert_eq!(read_of(b"/run/a#b;c.sock"), OnDemand::Address("/run/a#b;c.sock".into()));
+        assert_eq!(read_of(b"# nothing\n"), OnDemand::No);
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_does_not_lead_to_what_only_we_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        symlink("file", folder.path().join("link")).unwrap();
+        let directory = dir::open(folder.path()).unwrap();
+        let stat =
+            |name: &str| dir::stat_at(directory.as_fd(), OsStr::new(name), Links::Stay).unwrap();
+        let of = |stat: Stat, uid| Stat { uid, ..stat };
+        for (link, file, may) in
+            [(5, 5, true), (0, 5, true), (9, 5, true), (5, 0, false), (5, 6, false)]
+        {
+            let (link, file) = (of(stat("link"), link), of(stat("file"), file));
+            assert_eq!(may_lead_to(&link, &file, 9), may, "{} {}", link.uid, file.uid);
+        }
+        assert!(may_lead_to(&of(stat("file"), 5), &of(stat("file"), 5), 9));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn read(args: &[OsString]) -> Vec<Said> {
                 Some(opt) => option(&mut parser, Ok((opt.name, opt))),
                 None => {
                     let _ = parser.optional_value();
-                    Said::Bad(String::new(), format!("-{letter} is no letter of an option"))
+                    Said::Bad(String::new(), format!("-{letter} is not the letter of an option"))
                 }
             }),
             Ok(None) => return said,
@@ -62,7 +62,7 @@ fn long(text: &str) -> Result<(&'static str, Opt), (String, String)> {
     lookup::prefix(text).map_err(|candidates| {
         let reason = if candidates.is_empty() {
             let hint = lookup::nearest(text).map(|name| format!(" (did you mean --{name}?)"));
-            format!("is no option{}", hint.unwrap_or_default())
+            format!("is not an option{}", hint.unwrap_or_default())
         } else {
             let shown: Vec<String> = candidates.iter().take(8).map(|n| format!("--{n}")).collect();
             let more = if candidates.len() > 8 { " …" } else { "" };
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_and_the_rest_is_still_read() {
-        assert_eq!(said(&["-MZx"]), ["master=true", "! -Z is no letter of an option"]);
+        assert_eq!(said(&["-MZx"]), ["master=true", "! -Z is not the letter of an option"]);
         assert!(said(&["-M=1"])[1].starts_with('!'));
         let said = said(&[
             "--zork=1",
@@ -165,7 +165,7 @@ mod tests {
             "-M",
             "--ini",
         ]);
-        assert_eq!(said[0], "!zork is no option");
+        assert_eq!(said[0], "!zork is not an option");
         assert!(said[1].starts_with("!master is a flag"));
         assert!(said[2].contains("ambiguous: --emperor-on-demand-dir"));
         assert!(said[3].contains("did you mean --http-socket?"));

@@ -87,7 +87,7 @@ pub static OPTIONS: &[Opt] = &[
     steer("inherit", S::Inherit, Kind::Word, "read a template last of all, so that it overrides").meta("FILE").many(),
     steer("set", S::Set, Kind::Pair, "append an option or placeholder").short('S').many(),
     steer("set-ph", S::SetPlaceholder, Kind::Pair, "append a placeholder; an option's name is a fault").also(&["set-placeholder"]).many(),
-    steer("strict", S::Strict, Kind::Flag, "names that are no option are faults"),
+    steer("strict", S::Strict, Kind::Flag, "names that are not options are faults"),
     steer("print", S::Print, Kind::Text, "write a line to the log").also(&["iprint"]).many(),
     steer("exit", S::Exit, Kind::Number, "end here with this status").meta("STATUS").default("1").optional(),
     block("for", For, "repeat each line of the block for each word").meta("WORDS"),

@@ -134,7 +134,12 @@ mod tests {
     }
 
     fn changes(list: Vec<EnvChange>) -> Vec<Located<EnvChange>> {
-        let at = |value| Located { value, key: "env".into(), origin: Origin::CommandLine };
+        let at = |value| Located {
+            value,
+            key: "env".into(),
+            origin: Origin::CommandLine,
+            hidden: false,
+        };
         list.into_iter().map(at).collect()
     }
 

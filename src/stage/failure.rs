@@ -39,7 +39,8 @@ impl Failure {
         let Some(first) = lines.next() else {
             return Self::new(Step::Read, "the configuration is refused");
         };
-        let place = Located { value: (), key: first.key.clone(), origin: first.origin.clone() };
+        let (key, origin) = (first.key.clone(), first.origin.clone());
+        let place = Located { value: (), key, origin, hidden: false };
         let origin =
             if first.key.is_empty() { first.origin.to_string() } else { place.to_string() };
         Self {

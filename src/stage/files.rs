@@ -81,12 +81,15 @@ pub fn chdir(config: &VassalConfig) -> Result<(), Failure> {
     let Some(place) = &config.chdir else { return Ok(()) };
     std::env::set_current_dir(&place.value).map_err(|error| {
         let advice = advice::enter(error.kind());
-        let message = format!("cannot enter {}: {error}{advice}", place.value);
+        let message = format!("cannot enter {}: {error}{advice}", place.show(&place.value));
         Failure::at(Step::Chdir, place, message)
     })
 }
 
 fn failure(step: Step, place: &Located<String>, error: &io::Error) -> Failure {
-    let advice = advice::write(error.kind(), place.value.as_ref());
-    Failure::at(step, place, format!("cannot write {}: {error}{advice}", place.value))
+    let advice = match place.hidden {
+        true => String::new(),
+        false => advice::write(error.kind(), place.value.as_ref()),
+    };
+    Failure::at(step, place, format!("cannot write {}: {error}{advice}", place.show(&place.value)))
 }

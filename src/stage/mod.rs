@@ -34,6 +34,7 @@ use crate::sys::creds::{self, Accounts};
 use crate::sys::signal::{Mask, Signal};
 use crate::sys::socket::{self, Address, Owner};
 use crate::sys::{command, fd, prctl, signal};
+use crate::types::quote::cut;
 
 use environment::{Told, Variable};
 use failure::Failure;
@@ -314,7 +315,11 @@ fn not_executed(config: &VassalConfig, program: &Program, error: &io::Error) -> 
         io::ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "make it executable for this user"),
         _ => (NOT_EXECUTABLE, "it must be a program, or a script that names its interpreter"),
     };
-    let message = format!("cannot execute {}: {error}; {advice}", program.name());
+    let name = match &config.patch {
+        Some(place) => place.show(cut(&program.name())),
+        None => program.name(),
+    };
+    let message = format!("cannot execute {name}: {error}; {advice}");
     let failure = match &config.patch {
         Some(place) => Failure::at(Step::Exec, place, message),
         None => Failure::new(Step::Exec, message),

@@ -10,6 +10,7 @@ use crate::spawn::step::Step;
 use crate::sys::caps;
 use crate::sys::creds::{self, Accounts, LookupError, User};
 use crate::sys::socket::Owner;
+use crate::types::quote::quoted;
 
 use super::failure::Failure;
 
@@ -131,15 +132,16 @@ fn user(place: &Located<String>, accounts: &mut Accounts<'_>) -> Result<Found, F
         },
         None => accounts.user(&place.value).map(Found::Account),
     };
-    found.map_err(|error| place.fault(format!("user {:?}: {error}", place.value)))
+    found
+        .map_err(|error| place.fault(format!("user {}: {error}", place.show(quoted(&place.value)))))
 }
 
 fn group(place: &Located<String>, accounts: &mut Accounts<'_>) -> Result<u32, Fault> {
     match number(place, "group")? {
         Some(gid) => Ok(gid),
-        None => accounts
-            .group(&place.value)
-            .map_err(|error| place.fault(format!("group {:?}: {error}", place.value))),
+        None => accounts.group(&place.value).map_err(|error| {
+            place.fault(format!("group {}: {error}", place.show(quoted(&place.value))))
+        }),
     }
 }
 
@@ -151,8 +153,10 @@ fn number(place: &Located<String>, what: &str) -> Result<Option<u32>, Fault> {
     }
     match text.parse() {
         // -1 means "leave it" to the kernel.
-        Ok(u32::MAX) | Err(_) => Err(place
-            .fault(format!("{text} is no {what} (expected a name, or a number below 4294967295)"))),
+        Ok(u32::MAX) | Err(_) => Err(place.fault(format!(
+            "{} is not a {what} (expected a name, or a number below 4294967295)",
+            place.show(text)
+        ))),
         Ok(number) => Ok(Some(number)),
     }
 }
@@ -264,7 +268,7 @@ mod tests {
     use std::path::Path;
 
     fn at(key: &str, value: &str) -> Located<String> {
-        Located { value: value.into(), key: key.into(), origin: Origin::CommandLine }
+        Located { value: value.into(), key: key.into(), origin: Origin::CommandLine, hidden: false }
     }
 
     fn accounts(dir: &Path) -> Accounts<'_> {

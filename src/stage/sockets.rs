@@ -180,7 +180,11 @@ impl Sockets {
         let (fd, custody) = match &place.value {
             config::Address::Stdin if self.on_demand => return Ok(()),
             config::Address::Stdin => {
-                return Err(Failure::at(Step::Bind, place, "descriptor 0 is no listening socket"));
+                return Err(Failure::at(
+                    Step::Bind,
+                    place,
+                    "descriptor 0 is not a listening socket",
+                ));
             }
             // The program has a shared socket at its own place; `check` knows that it is there.
             config::Address::Shared(_) => return Ok(()),
@@ -292,7 +296,7 @@ fn inherited(place: &Located<config::Address>, number: RawFd) -> Result<OwnedFd,
     let fd =
         fd::inherited(number).map_err(|error| failed(format!("descriptor {number}: {error}")))?;
     if !socket::is_listening(fd.as_fd()) {
-        return Err(failed(format!("descriptor {number} is no listening socket")));
+        return Err(failed(format!("descriptor {number} is not a listening socket")));
     }
     unblock(fd.as_fd(), false)?;
     Ok(fd)
@@ -306,7 +310,13 @@ fn bound(
     options: &ListenOptions,
 ) -> Result<OwnedFd, Failure> {
     let failed = |error: &SocketError| {
-        let message = format!("cannot bind {address}: {error}{}", advice(address, error));
+        // An address of the network is numbers; a path may be anything.
+        let (shown, advice) = match address {
+            Address::Tcp(_) => (address.to_string(), advice(address, error)),
+            _ if place.hidden => (place.show(""), String::new()),
+            _ => (address.to_string(), advice(address, error)),
+        };
+        let message = format!("cannot bind {shown}: {error}{advice}");
         Failure::at(Step::Bind, place, message)
     };
     let Some((fd, in_use)) = claimed else {
@@ -358,6 +368,7 @@ mod tests {
             value: address::parse(text).unwrap(),
             key: key.into(),
             origin: Origin::CommandLine,
+            hidden: false,
         };
         VassalConfig {
             sockets: sockets.iter().map(at).collect(),
@@ -480,8 +491,8 @@ mod tests {
             (&[("socket", "/no/such/dir/a.sock")], "create /no/such/dir first"),
             (&[("socket", "192.0.2.1:0")], "no interface"),
             (&[("socket", "fd://999")], "descriptor 999: Bad file descriptor"),
-            (&[("socket", "fd://1")], "descriptor 1 is no listening socket"),
-            (&[("socket", "::")], "descriptor 0 is no listening socket"),
+            (&[("socket", "fd://1")], "descriptor 1 is not a listening socket"),
+            (&[("socket", "::")], "descriptor 0 is not a listening socket"),
             (&many, "too many sockets"),
         ];
         for (sockets, expected) in table {

@@ -12,15 +12,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check_long;
+use crate::types;
 
 pub use receive::{Queued, Received, Sender, SignalFd, wait};
 
 /// A signal that exists: 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(u8);
-
-/// The names that signal-hook leaves out.
-const MORE_NAMES: [(u8, &str); 2] = [(16, "SIGSTKFLT"), (30, "SIGPWR")];
 
 macro_rules! named {
     ($($name:ident = $number:ident),* $(,)?) => {
@@ -59,37 +57,13 @@ impl Signal {
 
     /// Reads `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `RTMAX-1`, in either case of letters.
     pub fn parse(text: &str) -> Option<Self> {
-        if let Ok(number) = text.parse::<i32>() {
-            return Self::new(number);
-        }
-        let upper = text.to_ascii_uppercase();
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        let from = |base: c_int, rest: &str| match rest.parse::<c_int>() {
-            Ok(offset) => {
-                Self::new(base.checked_add(offset)?).filter(|signal| signal.is_real_time())
-            }
-            Err(_) => {
-                if rest.is_empty() {
-                    Self::new(base)
-                } else {
-                    None
-                }
-            }
-        };
-        if let Some(rest) = name.strip_prefix("RTMIN") {
-            return from(libc::SIGRTMIN(), rest);
-        }
-        if let Some(rest) = name.strip_prefix("RTMAX") {
-            return from(libc::SIGRTMAX(), rest);
-        }
-        Self::all().find(|signal| signal.name().and_then(|it| it.strip_prefix("SIG")) == Some(name))
+        types::signal::number(text).map(Self)
     }
 
     /// `SIGTERM` and the like; `None` for those that have only numbers.
     pub fn name(self) -> Option<&'static str> {
-        signal_hook::low_level::signal_name(self.raw()).or_else(|| {
-            MORE_NAMES.iter().find(|(number, _)| *number == self.0).map(|(_, name)| *name)
-        })
+        // It leaves two out.
+        signal_hook::low_level::signal_name(self.raw()).or_else(|| types::signal::name(self.0))
     }
 
     /// Whether several of it queue up, each with its value.
@@ -276,25 +250,9 @@ mod tests {
             assert_eq!(Signal::parse(&signal.get().to_string()), Some(signal));
         }
         assert_eq!((1..=31).find(|&it| Signal::new(it).unwrap().name().is_none()), None);
-        assert_eq!(Signal::parse("RTMAX-1"), Signal::new(63));
-    }
-
-    #[test]
-    fn what_is_no_signal_is_refused() {
-        for text in [
-            "",
-            "SIG",
-            "0",
-            "65",
-            "-1",
-            "4294967297",
-            "TER",
-            "RTMIN+31",
-            "RTMIN-1",
-            "RTMAX+1",
-            "RTMINx",
-        ] {
-            assert_eq!(Signal::parse(text), None, "{text}");
+        for signal in Signal::all() {
+            // Two names are of one signal; which is the usual one is a matter of taste.
+            assert_eq!(signal.name().and_then(Signal::parse), signal.name().map(|_| signal));
         }
     }
 

@@ -3,3 +3,5 @@
 
 pub mod advice;
 pub mod environment;
+pub mod quote;
+pub mod signal;

@@ -142,7 +142,7 @@ fn a_fifo_as_address_blocks_nothing_and_is_a_fault() {
     make_fifo(&world.at("a.ini.socket"));
     world.write("a.ini", "");
     assert_eq!(world.tells(), ["found a.ini"]);
-    let why = "its address file a.ini.socket is no regular file; write the address into one";
+    let why = "its address file a.ini.socket is not a regular file; write the address into one";
     assert_eq!(world.address(), OnDemand::Fault(why.into()));
     assert_eq!(world.monitor.deadline(), None);
     world.put("a.ini.socket", "@good");

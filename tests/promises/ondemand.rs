@@ -303,24 +303,34 @@ fn a_program_that_shuts_the_socket_down_takes_it_from_nobody_for_long() {
 #[test]
 fn an_address_that_is_none_holds_it_until_its_file_changes() {
     let emperor =
-        Liege::in_temp_dir().app("one.ini", SERVER).on_demand("one.ini", "localhost:80").start();
-    for (nonsense, reason) in
-        [("localhost:80", "'localhost'"), ("1.2.3.4:http", "'http'"), ("fd://3", "'fd://3'")]
-    {
-        emperor.write("one.ini.socket", nonsense);
+        Liege::in_temp_dir().app("one.ini", SERVER).on_demand("one.ini", "s3cr3t.org:80").start();
+    let held = || {
         emperor.wait_until("it is held for its address, and no try is due", || {
             let stats = emperor.stats();
             let vassal = stats.vassal("one.ini");
             vassal.text("state") == "held"
-                && vassal.text("reason").contains(reason)
+                && vassal.text("reason").contains("its address file holds no address")
                 && vassal.0["next_start_ms"].is_null()
         });
+    };
+    for nonsense in ["s3cr3t.org:80", "1.2.3.4:s3cr3t", "fd://3", "8000", "root:s3cr3t:1:::"] {
+        emperor.write("one.ini.socket", nonsense);
+        held();
     }
-    emperor.write("one.ini.socket", "$DIR/one.sock");
+    emperor.put("one.ini.socket", "$DIR/one.sock");
+    waiting(&emperor, "one.ini");
+    // It may be a link to what only root can read.
+    std::fs::write(emperor.path("shadow"), "root:s3cr3t:19000:0:99999:7:::\n").unwrap();
+    std::os::unix::fs::symlink(emperor.path("shadow"), emperor.path("link")).unwrap();
+    std::fs::rename(emperor.path("link"), emperor.file("one.ini.socket")).unwrap();
+    held();
+    assert!(!emperor.log().contains("s3cr3t"), "{}", emperor.log());
+    assert!(!emperor.stats().0.to_string().contains("s3cr3t"));
+    emperor.put("one.ini.socket", "$DIR/one.sock");
     waiting(&emperor, "one.ini");
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
     // What runs is not stopped for it.
-    emperor.write("one.ini.socket", "localhost:80");
-    emperor.logged("goes on as it is: its on-demand address is no address");
+    emperor.write("one.ini.socket", "example.org:80");
+    emperor.logged("goes on as it is: its address file holds no address");
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
 }

@@ -32,7 +32,7 @@ fn what_is_wrong_is_told_with_step_place_and_remedy() {
         ("socket = no/such/dir/a.sock", "bind", "a.ini:3 socket", "create no/such/dir first"),
         ("http-socket = 192.0.2.1:80", "bind", "a.ini:3 http-socket", "no interface"),
         ("socket = fd://99", "bind", "a.ini:3 socket", "descriptor 99"),
-        ("socket = ::", "bind", "a.ini:3 socket", "descriptor 0 is no listening socket"),
+        ("socket = ::", "bind", "a.ini:3 socket", "descriptor 0 is not a listening socket"),
         ("chdir = /no/such/directory", "chdir", "a.ini:3 chdir", "No such file or directory"),
         ("chdir = a.ini", "chdir", "a.ini:3 chdir", "Not a directory"),
         ("logto = no/such/dir/log", "log", "a.ini:3 logto", "create no/such/dir first"),

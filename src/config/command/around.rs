@@ -67,6 +67,7 @@ impl Around {
             value: [OsString::from(option), OsString::from(name)],
             key: String::new(),
             origin: Origin::CommandLine,
+            hidden: false,
         };
         let all = || self.before.iter().chain([&itself]).chain(&self.after);
         Invocation {

@@ -174,7 +174,8 @@ fn unknown_accounts(reading: &Reading, accounts: &Accounts) -> Vec<Fault> {
         return faults;
     }
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    for Setting { key, value, origin } in &reading.resolved.settings {
+    for setting in &reading.resolved.settings {
+        let Setting { key, value, origin, .. } = setting;
         let Some(opt) = opts::find(key).filter(|opt| opt.vassal_key().is_some()) else { continue };
         if values::check(opt.kind, value).is_err() {
             continue;
@@ -189,10 +190,18 @@ fn unknown_accounts(reading: &Reading, accounts: &Accounts) -> Vec<Fault> {
             _ => continue,
         };
         if let Some(name) = user.filter(|name| !is_number(name) && !(accounts.has_user)(name)) {
-            faults.push(Fault::new(origin, key, format!("there is no user named '{name}'")));
+            faults.push(Fault::new(
+                origin,
+                key,
+                format!("there is no user named {}", setting.show(name)),
+            ));
         }
         if let Some(name) = group.filter(|name| !is_number(name) && !(accounts.has_group)(name)) {
-            faults.push(Fault::new(origin, key, format!("there is no group named '{name}'")));
+            faults.push(Fault::new(
+                origin,
+                key,
+                format!("there is no group named {}", setting.show(name)),
+            ));
         }
     }
     faults

@@ -1,10 +1,10 @@
 //! Files that settings name: found, opened once, parsed, and put in at their place.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::opts;
 use crate::opts::key::Format;
 
 use super::super::file::{self, Content, Name, What};
@@ -13,6 +13,7 @@ use super::super::setting::{Origin, Source};
 use super::super::text::Parsed;
 use super::super::{ini, json, xml, yaml};
 use super::{MAX_DEPTH, MAX_READ, Reader, Stop, Wanted};
+use crate::types::quote::NOT_SHOWN;
 
 impl Reader<'_> {
     /// Reads a file, and takes its lines at this place.
@@ -32,10 +33,17 @@ impl Reader<'_> {
         };
         let content = match self.content(&name) {
             Ok(content) => content,
-            Err(message) => return self.unread(at, key, wanted, message + raw_hint(wanted.name)),
+            Err(message) => {
+                return self.unread(
+                    at,
+                    key,
+                    wanted,
+                    message + &file::raw_hint(wanted.name.as_bytes()),
+                );
+            }
         };
         let source = Source {
-            path: self.call.shown.join(&name.given),
+            path: if self.hidden { NOT_SHOWN.into() } else { self.call.shown.join(&name.given) },
             named_at: Some(at.clone()),
             identity: identity(&name, content.id),
         };
@@ -67,7 +75,11 @@ impl Reader<'_> {
         wanted: &Wanted<'_>,
         message: String,
     ) -> Result<(), Stop> {
-        if wanted.own && *at == Origin::CommandLine {
+        let message = message + &file::raw_hint(wanted.name.as_bytes());
+        if self.hidden {
+            // What is wrong may repeat the name too.
+            self.fault(at, key, format!("{NOT_SHOWN}: cannot be read (expected a file)"));
+        } else if wanted.own && *at == Origin::CommandLine {
             // It is the file that is meant, not who has named it. A check of many directories names files
             // that an emperor in each of them would name bare.
             let path = self.call.shown.join(wanted.name);
@@ -143,7 +155,7 @@ impl Reader<'_> {
         name: &Name,
         format: Format,
         names: &FileNames,
-    ) -> (Parsed, Vec<Odd>) {
+    ) -> (Parsed, Vec<(u32, Odd)>) {
         let first = self.first.as_ref();
         let magic = Magic { call: self.call, now: Some(names), first };
         let replaced = match magic.replace(bytes) {
@@ -154,23 +166,38 @@ impl Reader<'_> {
         (parsed, replaced.odd)
     }
 
-    fn lines(&mut self, (parsed, odd): (Parsed, Vec<Odd>), file: &Arc<Source>) -> Result<(), Stop> {
+    fn lines(
+        &mut self,
+        (parsed, odd): (Parsed, Vec<(u32, Odd)>),
+        file: &Arc<Source>,
+    ) -> Result<(), Stop> {
         let at = |line: u32| Origin::File { file: Arc::clone(file), line };
-        for (line, letter) in odd {
+        for (line, odd) in odd {
             // In a comment, or a section that is not read, it is nobody's affair.
-            if parsed.pairs.iter().any(|pair| pair.line == line) {
-                let place = match letter {
-                    '\n' | '\r' => "at the end of a line".to_owned(),
-                    letter => format!("before '{}'", letter.escape_default()),
-                };
-                self.warn(&at(line), "", format!("% {place} has no meaning, write %%"));
+            let Some(pair) = parsed.pairs.iter().find(|pair| pair.line == line) else { continue };
+            match odd {
+                Odd::Meaningless(letter) => {
+                    let place = match letter {
+                        '\n' | '\r' => "at the end of a line".to_owned(),
+                        letter => format!("before '{}'", letter.escape_default()),
+                    };
+                    self.warn(&at(line), "", format!("% {place} has no meaning, write %%"));
+                }
+                Odd::LikeUrl(one, two) if is_variable(&pair.key) => {
+                    let message = format!(
+                        "%{one}{two} is read as the magic variable %{one} and {two}; for the percent sign of a \
+                         URL or password write %%{one}{two}"
+                    );
+                    self.warn(&at(line), &pair.key, message);
+                }
+                Odd::LikeUrl(..) => {}
             }
         }
         let is_bad = !parsed.bad.is_empty();
         for bad in parsed.bad {
             self.fault(&at(bad.line), &bad.key, bad.message);
         }
-        let outside = self.block.take();
+        let outside = (self.block.take(), std::mem::take(&mut self.hidden));
         for pair in &parsed.pairs {
             self.add(&pair.key, &pair.value, &at(pair.line))?;
         }
@@ -179,7 +206,7 @@ impl Reader<'_> {
             self.block = None;
         }
         self.closed(&at(0));
-        self.block = outside;
+        (self.block, self.hidden) = outside;
         Ok(())
     }
 }
@@ -193,13 +220,9 @@ fn parse(format: Format, bytes: &[u8], section: Option<&str>) -> Parsed {
     }
 }
 
-fn raw_hint(name: &OsStr) -> &'static str {
-    let has = |mark: &[u8]| name.as_bytes().windows(2).any(|two| two == mark);
-    if has(b"%(") || has(b"$(") || has(b"@(") {
-        "; placeholders are not replaced in the name of an included file (inherit replaces them)"
-    } else {
-        ""
-    }
+/// Whether a setting of this name is a variable for the program.
+fn is_variable(key: &str) -> bool {
+    opts::find(key).is_some_and(|opt| opt.vassal_key() == Some(opts::Vassal::Env))
 }
 
 fn identity(name: &Name, id: Option<(u64, u64)>) -> String {
