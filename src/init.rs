@@ -17,6 +17,7 @@
 //! failure of a call as "nothing happened".
 
 mod cli;
+pub mod relay;
 mod terminal;
 
 use std::ffi::{CString, OsStr};
@@ -25,16 +26,17 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::log::panics;
+use crate::log::{Log, panics};
 use crate::sys::descendants::{self, Cleared, Reaped};
 use crate::sys::process::{self, CStringArray, Ended, Pid};
 use crate::sys::signal::{self, Disposition, Mask, Queued, Received, Sender, Signal};
 use crate::sys::{fd, memory, prctl, write};
 
 pub use cli::main;
+use relay::Relay;
 
 /// The exit status of a function, or of ourselves, that has failed for an inner reason (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
@@ -91,7 +93,24 @@ pub enum Command {
     Function(Box<dyn FnOnce() -> u8>),
 }
 
+/// What a keeper does for its emperor besides.
+#[derive(Debug)]
+pub struct Office {
+    /// Passes on what the emperor tells the service manager.
+    pub relay: Option<Relay>,
+    /// The emperor's log, where that is a file.
+    pub log: Option<PathBuf>,
+}
+
 /// Runs the command until it has ended and nothing is left below; tells how it ended.
+///
+/// # Errors
+/// As [`keep`].
+pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
+    keep(duties, command, None)
+}
+
+/// The same for an emperor, of whose end a line is said.
 ///
 /// The caller has one thread, owns no descriptor that it wants to keep (all but standard error are
 /// closed here; what the command holds is the command's), and has little to do afterwards, also
@@ -99,7 +118,7 @@ pub enum Command {
 ///
 /// # Errors
 /// That of fork(2); then nothing has been started.
-pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
+pub fn keep(duties: &Duties, command: Command, mut office: Option<Office>) -> io::Result<Ended> {
     let parent = parent_id();
     let given = Given::take_over()?;
     // Refused only by a kernel without it: then orphans go to whoever is above, as without us.
@@ -108,13 +127,21 @@ pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
 
     let mut command = Some(command);
     let own_group = process::own_group();
-    let child = process::fork(|| match command.take() {
-        Some(command) => become_command(command, &given, own_group),
-        None => SOFTWARE,
+    let child = process::fork(|| {
+        drop(office.take());
+        match command.take() {
+            Some(command) => become_command(command, &given, own_group),
+            None => SOFTWARE,
+        }
     })?;
     // Also done by the child; whoever comes first. A refusal means that it has been done.
     let _ = process::new_group_of(child);
-    let_go(command);
+    let log = office.as_mut().map(|office| office.log.take());
+    let relay = office.and_then(|office| office.relay);
+    let_go(command, relay.as_ref());
+    if let Some(relay) = &relay {
+        relay.open();
+    }
     memory::forget_code_pages();
 
     let mut keeper = Keeper {
@@ -124,11 +151,15 @@ pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
         parent_death: duties.parent_death,
         passed_a_stop: false,
         is_stopped: false,
+        relay,
     };
     let ended = keeper.attend_safely();
     terminal::take_back(child);
-    end_leftovers(duties.leftovers);
+    let left = end_leftovers(duties.leftovers);
     remove_pid_file(duties, child);
+    if let Some(log) = log {
+        tell_end(log.as_deref(), child, ended, left);
+    }
     Ok(ended)
 }
 
@@ -209,8 +240,9 @@ fn cannot_run(program: &Path, error: &io::Error) -> u8 {
 /// Gives up everything that belongs to the command: a pipe or a listening socket that we held open
 /// would not end when the command closes it. Standard error stays, for a last word; so there is
 /// always room for the one descriptor that is wanted at the end.
-fn let_go(command: Option<Command>) {
-    fd::close_all_but_stderr();
+fn let_go(command: Option<Command>, relay: Option<&Relay>) {
+    let kept = relay.map(Relay::descriptors);
+    fd::close_all_but_stderr_and(kept.as_ref().map_or(&[], |kept| kept));
     // Its descriptors are closed; to drop them would close those numbers again.
     std::mem::forget(command);
 }
@@ -226,6 +258,7 @@ struct Keeper<'a> {
     passed_a_stop: bool,
     /// The command has stopped, and we have stopped with it.
     is_stopped: bool,
+    relay: Option<Relay>,
 }
 
 impl Keeper<'_> {
@@ -251,6 +284,7 @@ impl Keeper<'_> {
                     over = Some(ended);
                 }
             });
+            let again = self.relay.as_mut().and_then(Relay::pass);
             if let Some(ended) = over {
                 return ended;
             }
@@ -258,7 +292,7 @@ impl Keeper<'_> {
                 // Cannot be while only we reap; but to wait for nobody would be for ever.
                 Reaped::All => return Ended::Exited(SOFTWARE),
                 Reaped::Some => Some(Duration::ZERO),
-                Reaped::Nobody => None,
+                Reaped::Nobody => again,
             };
             self.mind_the_parent();
             self.mind_a_stop();
@@ -280,6 +314,8 @@ impl Keeper<'_> {
     fn pass_on(&mut self, received: Received) {
         match received.signal {
             Signal::CHLD => {}
+            // The kernel tells of a message.
+            Signal::IO if self.relay.is_some() => {}
             // Our own SIGPIPE.
             _ if received.sender.pid == std::process::id() => {}
             Signal::CONT => self.go_on(received),
@@ -356,14 +392,33 @@ impl Keeper<'_> {
     }
 }
 
-/// Ends what has outlived the command, at once or after its time.
-fn end_leftovers(leftovers: Leftovers) {
+/// Says how the emperor has ended, where it has not said so itself, and what it has left behind.
+fn tell_end(log: Option<&Path>, emperor: Pid, ended: Ended, left: usize) {
+    if left == 0 && matches!(ended, Ended::Exited(_)) {
+        return;
+    }
+    let mut log = log.and_then(|path| Log::file(path).ok()).unwrap_or_else(|| {
+        let journal = std::env::var_os("JOURNAL_STREAM");
+        Log::shared(io::stderr().as_fd(), journal.as_deref())
+    });
+    let left = match left {
+        0 => "no process of it was left".to_owned(),
+        1 => "1 process that it has left was ended".to_owned(),
+        more => format!("{more} processes that it has left were ended"),
+    };
+    log.error(format_args!("keeper: the emperor (pid {emperor}) has ended ({ended}); {left}"));
+}
+
+/// Ends what has outlived the command, at once or after its time; tells how many processes were ended.
+fn end_leftovers(leftovers: Leftovers) -> usize {
     if let Leftovers::WaitFor(limit) = leftovers {
         wait_for_leftovers(limit);
     }
-    if descendants::clear() == Cleared::NotAll {
+    let mut ended = 0;
+    if descendants::clear(|| ended += 1) == Cleared::NotAll {
         say("liege init: some processes could not be ended");
     }
+    ended
 }
 
 fn wait_for_leftovers(limit: Duration) {

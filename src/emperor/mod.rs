@@ -433,7 +433,7 @@ impl Emperor {
 
     /// The end: nothing that was started here is left behind.
     fn bury(&mut self, status: u8) {
-        descendants::clear();
+        descendants::clear(|| {});
         drop(self.pidfile.take());
         let sent = self.notify.buried();
         self.told(sent);

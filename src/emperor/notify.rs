@@ -9,10 +9,10 @@
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
+
+use crate::init::relay;
 
 /// Until a message that did not fit is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -29,8 +29,10 @@ pub struct Environment<'a> {
     pub watchdog_usec: Option<&'a OsStr>,
     /// `$WATCHDOG_PID`: who is meant; everybody if there is none.
     pub watchdog_pid: Option<&'a OsStr>,
-    /// Who we are.
+    /// Whom the manager takes us for.
     pub pid: u32,
+    /// Messages go here, and are passed on.
+    pub relay: Option<&'a UnixDatagram>,
 }
 
 /// One message.
@@ -92,7 +94,17 @@ pub struct Notifier {
 #[derive(Debug)]
 struct Manager {
     socket: UnixDatagram,
-    address: SocketAddr,
+    /// None for one whose other end passes everything on.
+    address: Option<SocketAddr>,
+}
+
+impl Manager {
+    fn send(&self, text: &[u8]) -> io::Result<usize> {
+        match &self.address {
+            Some(address) => self.socket.send_to_addr(text, address),
+            None => self.socket.send(text),
+        }
+    }
 }
 
 impl Notifier {
@@ -103,8 +115,13 @@ impl Notifier {
     pub fn new(environment: &Environment<'_>, now: Instant) -> Result<Self, String> {
         let Some(name) = environment.socket else { return Ok(Self::default()) };
         let cannot = |why: io::Error| format!("cannot use NOTIFY_SOCKET: {why}");
-        let address = address(name.as_bytes()).map_err(cannot)?;
-        let socket = UnixDatagram::unbound().map_err(cannot)?;
+        let (socket, address) = match environment.relay {
+            Some(relay) => (relay.try_clone().map_err(cannot)?, None),
+            None => {
+                let address = relay::address(name).map_err(cannot)?;
+                (UnixDatagram::unbound().map_err(cannot)?, Some(address))
+            }
+        };
         socket.set_nonblocking(true).map_err(cannot)?;
         Ok(Self {
             manager: Some(Manager { socket, address }),
@@ -203,7 +220,7 @@ impl Notifier {
         let Some(manager) = &self.manager else { return Ok(()) };
         while let Some(first) = self.pending.first() {
             let text = first.text();
-            if let Err(error) = manager.socket.send_to_addr(text.as_bytes(), &manager.address) {
+            if let Err(error) = manager.send(text.as_bytes()) {
                 // A manager that is gone is not waited for: the next message tries again.
                 self.is_full =
                     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory);
@@ -216,14 +233,6 @@ impl Notifier {
             self.pending.remove(0);
         }
         Ok(())
-    }
-}
-
-fn address(name: &[u8]) -> io::Result<SocketAddr> {
-    match name {
-        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest),
-        [b'/', ..] => SocketAddr::from_pathname(OsStr::from_bytes(name)),
-        _ => Err(io::Error::new(ErrorKind::Unsupported, "it is no path and no abstract name")),
     }
 }
 

@@ -8,7 +8,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -108,6 +110,10 @@ pub struct Given {
     pub own_program: PathBuf,
     /// The pid of the keeper, who is our parent.
     pub keeper: Option<u32>,
+    /// What vassals are worth when memory runs out, where this process is worth more.
+    pub oom_score: Option<i32>,
+    /// What is written here the keeper passes on to the service manager.
+    pub relay: Option<Rc<UnixDatagram>>,
 }
 
 /// Whether this emperor is to run under a keeper: not as PID 1, where the kernel does it, and not where
@@ -250,11 +256,14 @@ fn at(setting: &Located<String>) -> String {
     format!("{} ({setting})", setting.value)
 }
 
-fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+pub(super) fn variable<'a>(
+    environment: &'a [(OsString, OsString)],
+    name: &str,
+) -> Option<&'a OsStr> {
     environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -356,6 +365,7 @@ fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLim
     .concat();
     template.extra_extensions = config.extra_extensions.clone();
     template.stage = starts_stage(config);
+    template.oom_score = given.oom_score;
     let command = |hook: &Option<Located<String>>| hook.as_ref().and_then(|h| text(&h.value));
     template.start_hook = command(&config.start_hook);
     template.stop_hook = command(&config.stop_hook);
@@ -370,7 +380,9 @@ fn notifier(given: &Given, now: Instant, log: &mut Log) -> notify::Notifier {
         socket: told("NOTIFY_SOCKET"),
         watchdog_usec: told("WATCHDOG_USEC"),
         watchdog_pid: told("WATCHDOG_PID"),
-        pid: std::process::id(),
+        // The manager knows the keeper alone.
+        pid: given.keeper.unwrap_or_else(std::process::id),
+        relay: given.relay.as_deref(),
     };
     notify::Notifier::new(&environment, now).unwrap_or_else(|why| {
         log.warning(format_args!("{why}"));

@@ -4,14 +4,16 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved};
-use crate::init::{self, Command, Duties, Leftovers, Passing, Reach};
+use crate::init::relay::Relay;
+use crate::init::{self, Command, Duties, Leftovers, Office, Passing, Reach};
 
 use crate::log::panics;
-use crate::sys::{command, creds, process, write};
+use crate::sys::{command, creds, oom, process, write};
 
 use super::setup::{self, Given};
 use super::{Emperor, own};
@@ -59,10 +61,19 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     let own_program = own_program();
     // The keeper is this process, the emperor its child.
     let keeper = setup::wants_keeper(&config, &environment).then(std::process::id);
-    let given = Given { environment, own_program, keeper };
+    // Before the fork, so that it is true of the keeper as well.
+    let oom_score = oom::become_precious();
+    let mut given = Given { environment, own_program, keeper, oom_score, relay: None };
     if keeper.is_none() {
         return govern(&config, &given);
     }
+    let log = config.logto.as_ref().map(|path| setup::absolute(Path::new(&path.value)));
+    let manager = setup::variable(&given.environment, "NOTIFY_SOCKET");
+    // One that makes no sense is told by the emperor.
+    let relay = manager.and_then(|name| Relay::new(name).ok()).map(|(relay, its_end)| {
+        given.relay = Some(Rc::new(its_end));
+        relay
+    });
     let pid_file = config.pidfile.as_ref().map(|path| setup::absolute_c(&path.value));
     let duties = Duties {
         reach: Reach::Command,
@@ -72,7 +83,7 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
         pid_file: pid_file.flatten(),
     };
     let emperor = Command::Function(Box::new(move || govern(&config, &given)));
-    match init::run(&duties, emperor) {
+    match init::keep(&duties, emperor, Some(Office { relay, log })) {
         Ok(ended) => ended.code(),
         Err(error) => complain(&format!("cannot start under a keeper: {error}")),
     }

@@ -34,6 +34,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
         set_default(*signal).map_err(at(Step::Signals))?;
     }
     process::setsid().map_err(at(Step::Session))?;
+    plan.template.be_expendable();
     fd::set_stdio(0, plan.start.input).map_err(at(Step::Fds))?;
     fd::clear_cloexec(plan.start.pipe).map_err(at(Step::Fds))?;
     if plan.template.stage {

@@ -63,6 +63,7 @@ impl Hook {
     pub fn spawn(&self, template: &Template, null: BorrowedFd<'_>) -> io::Result<Pid> {
         let parent = std::process::id();
         process::fork(|| {
+            template.be_expendable();
             let prepared = template
                 .reset()
                 .iter()

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::proto::{emperor, status};
 use crate::sys::mark::Mark;
+use crate::sys::oom;
 use crate::sys::process::{self, DescriptorLimit, Pid};
 use crate::sys::signal::{Disposition, Signal, disposition};
 
@@ -30,6 +31,8 @@ pub struct Template {
     pub environment: Vec<CString>,
     /// What the emperor was given, before it raised its own.
     pub descriptor_limit: DescriptorLimit,
+    /// What a vassal is worth when memory runs out, where the emperor is worth more.
+    pub oom_score: Option<i32>,
     /// The program is liege's own stage, and gets the status socket.
     pub stage: bool,
     /// Run in each new process, before its program.
@@ -93,11 +96,19 @@ impl Template {
             extra_extensions: Vec::new(),
             environment,
             descriptor_limit: limit,
+            oom_score: None,
             stage: true,
             start_hook: None,
             stop_hook: None,
             config_pipe: false,
             reset,
+        }
+    }
+
+    /// In a new process: gives up what makes the emperor precious. What cannot be told the kernel stays.
+    pub(super) fn be_expendable(&self) {
+        if let Some(score) = self.oom_score {
+            let _ = oom::set_score(score);
         }
     }
 

@@ -89,16 +89,16 @@ fn reach(child: Pid, signal: Signal) -> bool {
 /// Kills and reaps everything below this process until nothing is left; children whose exit somebody
 /// still wants to know are reaped as well. SIGCHLD should be blocked, so that it wakes this.
 ///
-/// Gives up when nothing has ended for one second, or after thirty. One descriptor is wanted: who has
+/// `each` is called for each that has ended. Gives up when nothing has for one second, or after thirty. One descriptor is wanted: who has
 /// no more use for those that it holds closes them before.
-pub fn clear() -> Cleared {
+pub fn clear(mut each: impl FnMut()) -> Cleared {
     process::hurry();
     let started = Instant::now();
     let (mut last_end, mut in_vain) = (started, 0_u32);
     loop {
         // Not all at once: the more often we kill, the sooner those are caught who fork and exit as
         // fast as they can (tried: 60 of them, gone after 0.6 s).
-        let pause = match reap_some(|_, _| {}) {
+        let pause = match reap_some(|_, _| each()) {
             Reaped::All => return Cleared::All,
             Reaped::Nobody => {
                 in_vain += 1;

@@ -160,6 +160,17 @@ fn change(
     check(unsafe { libc::fcntl(descriptor.as_raw_fd(), set, new(old)) }).map(drop)
 }
 
+/// Has the kernel send SIGIO to this process whenever something can be read from this socket.
+///
+/// # Errors
+/// `EINVAL` for what is no socket, pipe or terminal.
+pub fn signal_when_readable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let own = c_int::try_from(std::process::id()).map_err(io::Error::other)?;
+    // SAFETY: an open descriptor's number, a request and an integer go in; no memory of ours is touched.
+    check(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETOWN, own) })?;
+    change(descriptor, Flags::File, |old| old | libc::O_ASYNC)
+}
+
 /// Duplicates, close-on-exec, to the first free number from `lowest` on.
 ///
 /// # Errors
@@ -265,15 +276,23 @@ fn cloexec_one_by_one(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor but standard error. For a process that has just been forked and is to
+/// Closes every descriptor but standard error and these. For a process that has just been forked and is to
 /// hold nothing of what its parent gave it. Before Linux 5.9 they stay open.
 ///
 /// Whatever in this process owns one of them must be forgotten, not dropped: dropping would close a
 /// number that is another's by then. From now on files may get the numbers 0 and 1; so nothing that
 /// is to be exec'd is started, and nothing is printed.
-pub fn close_all_but_stderr() {
-    let _ = close_range(0, 1, 0);
-    let _ = close_range(3, RawFd::MAX, 0);
+pub fn close_all_but_stderr_and(kept: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.extend([libc::STDERR_FILENO, RawFd::MAX]);
+    kept.sort_unstable();
+    let mut first = 0;
+    for number in kept {
+        if first < number {
+            let _ = close_range(first, number - 1, 0);
+        }
+        first = number.saturating_add(1);
+    }
 }
 
 fn close_range(first: RawFd, last: RawFd, flags: c_uint) -> io::Result<()> {

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod mark;
 pub mod memory;
 pub mod mounts;
+pub mod oom;
 pub mod pidfd;
 pub mod poll;
 pub mod prctl;

@@ -166,7 +166,7 @@ fn an_emperor_without_its_keeper_can_clear_away_everything_below_it() {
         liege::sys::prctl::become_subreaper().unwrap();
         strays.status().unwrap();
         let _ = fd::wait_readable([keeper.as_fd()], None);
-        let cleared = liege::sys::descendants::clear();
+        let cleared = liege::sys::descendants::clear(|| {});
         std::fs::write(said, format!("{cleared:?}\n")).unwrap();
         70
     });

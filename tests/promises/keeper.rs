@@ -1,5 +1,11 @@
 //! If the emperor dies, all the vassals die, whatever they did; and if the keeper dies, too.
 
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+
+use liege::sys::scm;
+use liege::sys::socket::{self, Address};
+
 use crate::skip;
 use crate::support::{Liege, code, is_root, proc, reachable_by_all};
 
@@ -120,5 +126,188 @@ fn a_user_without_rights_is_protected_as_well() {
     emperor.wait_until("the stray", || !emperor.events("one.ini", "stray").is_empty());
     proc::kill(emperor.emperor_pid(), libc::SIGKILL);
     emperor.wait_for_end();
+    emperor.all_gone();
+}
+
+/// What a service manager hears, and from whom.
+struct Manager {
+    socket: OwnedFd,
+    name: String,
+    heard: RefCell<Vec<String>>,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let (socket, address) = socket::notify_socket().unwrap();
+        let Address::Abstract(name) = address else { panic!("{address}") };
+        let name = format!("@{}", String::from_utf8(name).unwrap());
+        Self { socket, name, heard: RefCell::default() }
+    }
+
+    /// Waits for a message, and checks that all until then came from this process.
+    fn hears(&self, emperor: &Liege, text: &str) {
+        let mut heard = self.heard.borrow_mut();
+        emperor.wait_until(&format!("the manager hears {text}"), || {
+            let mut buffer = [0; 4096];
+            while let Ok(packet) = scm::receive(self.socket.as_fd(), &mut buffer) {
+                let message = String::from_utf8_lossy(&buffer[..packet.length]).into_owned();
+                let sender = packet.sender.map(|sender| sender.pid);
+                assert_eq!(sender, Some(emperor.first_pid()), "{message}");
+                heard.push(message);
+            }
+            let place = heard.iter().position(|message| message.starts_with(text));
+            place.inspect(|place| drop(heard.drain(..=*place))).is_some()
+        });
+    }
+}
+
+#[test]
+fn a_manager_that_listens_to_the_main_process_alone_hears_all_from_the_keeper() {
+    let manager = Manager::new();
+    let setup = Liege::in_temp_dir().app("one.ini", "do=ready");
+    let emperor = setup
+        .env("NOTIFY_SOCKET", &manager.name)
+        .env("WATCHDOG_USEC", "200000")
+        .shell("export WATCHDOG_PID=$$")
+        .start();
+    assert_ne!(emperor.first_pid(), emperor.emperor_pid(), "there is a keeper");
+    manager.hears(&emperor, "READY=1");
+    manager.hears(&emperor, "STATUS=The Emperor is governing 1 vassals");
+    for _ in 0..3 {
+        manager.hears(&emperor, "WATCHDOG=1");
+    }
+    emperor.signal(libc::SIGHUP);
+    manager.hears(&emperor, "RELOADING=1");
+    manager.hears(&emperor, "READY=1");
+    emperor.signal(libc::SIGTERM);
+    manager.hears(&emperor, "STOPPING=1");
+    let mut emperor = emperor;
+    assert_eq!(code(emperor.wait_for_end()), 0);
+    manager.hears(&emperor, "STATUS=The Emperor is buried.");
+}
+
+#[test]
+fn a_manager_that_does_not_read_holds_up_neither_keeper_nor_emperor() {
+    let manager = Manager::new();
+    let setup = Liege::in_temp_dir().app("one.ini", "do=ready,accepting,loyal");
+    let emperor = setup.env("NOTIFY_SOCKET", &manager.name).env("WATCHDOG_USEC", "2000").start();
+    emperor.running("one.ini");
+    emperor.stays("the emperor answers", || emperor.try_stats().is_some());
+    proc::kill(emperor.first_pid(), libc::SIGHUP);
+    emperor.wait_until("it is told to reload", || emperor.events("one.ini", "byte").len() == 1);
+    assert_eq!(code(emperor.end()), 0);
+}
+
+#[test]
+fn the_keeper_says_how_the_emperor_has_ended_and_how_many_it_has_left() {
+    for logto in [false, true] {
+        let mut setup = Liege::in_temp_dir().app("one.ini", "do=stray:session,ready on=eof:");
+        if logto {
+            setup = setup.option("--logto", "$DIR/own.log");
+        }
+        let mut emperor = setup.start();
+        emperor.wait_until("the stray", || !emperor.events("one.ini", "stray").is_empty());
+        emperor.running("one.ini");
+        let pid = emperor.emperor_pid();
+        proc::kill(pid, libc::SIGKILL);
+        emperor.wait_for_end();
+        emperor.all_gone();
+        let log = match logto {
+            true => std::fs::read_to_string(emperor.path("own.log")).unwrap(),
+            false => emperor.log(),
+        };
+        let line = log.lines().find(|line| line.contains("keeper: ")).unwrap_or_default();
+        let said = format!("error keeper: the emperor (pid {pid}) has ended (");
+        assert!(line.contains(&said) && line.contains("SIGKILL"), "{log}");
+        assert!(line.contains("; 2 processes that it has left were ended"), "{log}");
+    }
+    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready").start();
+    emperor.running("one.ini");
+    let mut emperor = emperor;
+    emperor.signal(libc::SIGTERM);
+    emperor.wait_for_end();
+    assert!(!emperor.log().contains("keeper"), "an orderly end needs no line: {}", emperor.log());
+}
+
+fn oom_score(pid: i32) -> i32 {
+    std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_vassal_is_worth_what_the_emperor_was_given_and_the_emperor_never_less() {
+    let emperor = Liege::in_temp_dir()
+        .shell("echo 300 > /proc/$$/oom_score_adj")
+        .app("one.ini", "do=ready")
+        .start();
+    let pid = emperor.running("one.ini");
+    assert_eq!(oom_score(pid), 300);
+    // 0 without the right, -900 with it.
+    for pid in [emperor.emperor_pid(), emperor.first_pid()] {
+        assert!([0, -900].contains(&oom_score(pid)), "{}", oom_score(pid));
+    }
+}
+
+#[test]
+fn emperor_and_keeper_are_precious_where_that_is_permitted() {
+    let emperor = Liege::in_temp_dir().app("one.ini", "do=ready").start();
+    let pid = emperor.running("one.ini");
+    assert_eq!(oom_score(pid), oom_score(std::process::id() as i32).max(0));
+    if oom_score(emperor.emperor_pid()) != -900 {
+        skip!("going below the given oom_score_adj needs CAP_SYS_RESOURCE");
+    }
+    assert_eq!(oom_score(emperor.first_pid()), -900);
+}
+
+/// A control group whose memory is limited to 64 MiB; removed at the end.
+struct SmallMemory(std::path::PathBuf);
+
+impl SmallMemory {
+    fn new() -> std::io::Result<Self> {
+        let name = format!("liege-test-{}", std::process::id());
+        let (v1, v2) = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup");
+        let (root, limit) = match std::path::Path::new(v1).exists() {
+            true => (v1, "memory.limit_in_bytes"),
+            false => (v2, "memory.max"),
+        };
+        let group = Self(std::path::Path::new(root).join(name));
+        std::fs::create_dir(&group.0)?;
+        std::fs::write(group.0.join(limit), "67108864")?;
+        Ok(group)
+    }
+}
+
+impl Drop for SmallMemory {
+    fn drop(&mut self) {
+        let start = std::time::Instant::now();
+        while std::fs::remove_dir(&self.0).is_err() && start.elapsed().as_secs() < 10 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn the_vassal_that_eats_the_memory_is_the_one_that_goes() {
+    let group = match SmallMemory::new() {
+        Ok(group) => group,
+        Err(why) => skip!("no control group with limited memory can be made: {why}"),
+    };
+    let mut emperor = Liege::in_temp_dir()
+        .shell(&format!(
+            "echo 500 > /proc/$$/oom_score_adj; echo $$ > {}/cgroup.procs",
+            group.0.display()
+        ))
+        .app("one.ini", "do=ready")
+        .vassal("hog.ini", &crate::support::program("/usr/bin/tail /dev/zero"))
+        .start();
+    let own = emperor.emperor_pid();
+    emperor.wait_until("the hog was ended twice", || {
+        emperor.stats().vassal("hog.ini").number("deaths") >= 2
+    });
+    let exit = emperor.stats().vassal("hog.ini").0["last_exit"].to_string();
+    assert!(exit.contains('9'), "{exit}");
+    assert_eq!(emperor.emperor_pid(), own);
+    assert!(!emperor.has_ended());
+    emperor.signal(libc::SIGTERM);
+    assert_eq!(code(emperor.wait_for_end()), 0);
     emperor.all_gone();
 }
