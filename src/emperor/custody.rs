@@ -1,23 +1,130 @@
 //! What the shell holds for a vassal as long as its file exists: its listeners.
 
 use std::ffi::{CStr, OsStr};
-use std::os::fd::OwnedFd;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
+use crate::log::escaped;
 use crate::monitor;
-use crate::state::{File, Key, LifeId, OnDemand, SourceId, VassalId};
+use crate::state::life::Life;
+use crate::state::vassal::{Phase, Vassal};
+use crate::state::{Event, File, Key, LifeId, OnDemand, SourceId, VassalId};
+use crate::sys::dir;
+use crate::sys::socket::{self, Address};
 
 use super::Emperor;
+
+/// Most vassals whose listeners are looked at in one turn.
+const MAX_INSPECTIONS: usize = 256;
+/// A life that is younger is not replaced for listeners that it has lost, unless somebody asks for it.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// One vassal's listeners. Who has none has no entry.
 #[derive(Debug, Default)]
 pub(super) struct Hall {
     /// On-demand; blocking, as programs expect it.
-    pub listener: Option<OwnedFd>,
+    pub listener: Option<Listener>,
     /// The listening sockets that its stage has bound.
-    pub custody: Vec<OwnedFd>,
+    pub custody: Vec<Listener>,
+    /// The last on-demand listener was shut down, and who has done so may still hold it.
+    pub was_shut_down: bool,
+}
+
+/// A listening socket, and which file clients find it by.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub socket: OwnedFd,
+    /// Device and number of the file of a unix socket, where it could be seen.
+    file: Option<(u64, u64)>,
+}
+
+/// What the listeners of all are looked at for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inspection {
+    /// An administrator wants it.
+    Ordered,
+    /// It is time. A program that loses its listener at each start is replaced once in a minute at most.
+    Regular,
+}
+
+/// Why nobody can come to a listener any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Some program has shut it down, for all who hold it.
+    ShutDown,
+    /// Its file is removed.
+    Removed,
+    /// Its name is that of another file.
+    Replaced,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ShutDown => "was shut down by a program",
+            Self::Removed => "cannot be reached any more: somebody has removed its file",
+            Self::Replaced => {
+                "cannot be reached any more: somebody has put another file in its place"
+            }
+        })
+    }
+}
+
+impl Listener {
+    /// A listener that was bound a moment ago; relative paths count from `directory`.
+    pub fn new(socket: OwnedFd, directory: &Path) -> Self {
+        let file = path_of(&socket, directory).and_then(|path| inode(&path).ok());
+        Self { socket, file }
+    }
+
+    /// Whether clients still come to it: one lstat(2) for a unix socket.
+    pub fn lost(&self, directory: &Path) -> Option<Lost> {
+        if socket::is_shut_down(self.socket.as_fd()) {
+            return Some(Lost::ShutDown);
+        }
+        let file = self.file?;
+        match inode(&path_of(&self.socket, directory)?) {
+            Ok(now) => (now != file).then_some(Lost::Replaced),
+            Err(error) => dir::is_nowhere(&error).then_some(Lost::Removed),
+        }
+    }
+
+    /// Whether somebody else is reached in its place. A program that has bound the address itself is served
+    /// as it wants to be.
+    pub fn has_successor(&self, lost: Lost, directory: &Path) -> bool {
+        let path = || path_of(&self.socket, directory);
+        lost == Lost::Replaced && path().is_some_and(|path| socket::is_held(&path))
+    }
+
+    /// Whether the next life can be given it. The stage finds out itself what was shut down or removed.
+    pub fn is_of_use(&self, directory: &Path) -> bool {
+        let lost = self.lost(directory);
+        lost.is_none_or(|lost| lost != Lost::Replaced || self.has_successor(lost, directory))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn path_of(socket: &OwnedFd, directory: &Path) -> Option<PathBuf> {
+    match socket::local_address(socket.as_fd()) {
+        Ok(Some(Address::Path(path))) => Some(directory.join(path)),
+        _ => None,
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = std::fs::symlink_metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
 }
 
 impl Emperor {
@@ -50,8 +157,97 @@ impl Emperor {
         let Some(process) = self.processes.get_mut(&life) else { return };
         let set = std::mem::take(&mut process.custody);
         if !set.is_empty() || self.halls.contains_key(&vassal) {
-            self.hall(vassal).custody = set;
+            let directory = self.directory_of(vassal).unwrap_or_default();
+            let listeners = set.into_iter().map(|socket| Listener::new(socket, &directory));
+            self.hall(vassal).custody = listeners.collect();
         }
+    }
+
+    /// Where a vassal starts.
+    pub(super) fn directory_of(&self, vassal: VassalId) -> Option<PathBuf> {
+        let start = self.start_of(self.realm.vassal(vassal)?.key.source)?;
+        Some(Path::new(OsStr::from_bytes(start.to_bytes())).to_owned())
+    }
+
+    /// Looks whether clients still come to the listeners of a vassal, and makes new ones where they do not. What
+    /// runs keeps the old ones, and so is replaced.
+    pub(super) fn look_at_listeners(&mut self, vassal: VassalId) {
+        let Some(directory) = self.directory_of(vassal) else { return };
+        let Some(hall) = self.halls.get(&vassal) else { return };
+        let lost = hall.listener.as_ref().and_then(|listener| {
+            let lost = listener.lost(&directory)?;
+            Some((lost, listener.has_successor(lost, &directory)))
+        });
+        let waits = |emperor: &Self| {
+            emperor.realm.vassal(vassal).is_some_and(|v| matches!(v.phase, Phase::Waiting))
+        };
+        match lost {
+            Some((lost, _)) if waits(self) => self.lose_listener(vassal, lost),
+            Some((lost, false)) => self.renew_listener(vassal, lost),
+            Some((_, true)) => {}
+            None => {
+                let mut custody = hall.custody.iter();
+                let lost = custody.find_map(|one| {
+                    one.lost(&directory).filter(|lost| !one.has_successor(*lost, &directory))
+                });
+                let runs = self
+                    .realm
+                    .vassal(vassal)
+                    .is_some_and(|record| record.current().is_some_and(Life::is_running));
+                if let Some(lost) = lost.filter(|_| runs) {
+                    let line = format_args!("a socket of it {lost}; it is bound anew");
+                    self.log_of(vassal, line);
+                    self.happen(Event::ListenersRenewed(vassal));
+                }
+            }
+        }
+    }
+
+    /// Looks at the listeners of all vassals in the next turns.
+    pub(super) fn inspect_soon(&mut self, why: Inspection) {
+        let now = self.now;
+        let is_due = |vassal: &&Vassal| match why {
+            Inspection::Ordered => true,
+            Inspection::Regular => vassal.current().is_none_or(|life| life.age(now) >= SETTLED),
+        };
+        self.inspections = self.realm.vassals().filter(is_due).map(|vassal| vassal.id).collect();
+    }
+
+    /// Looks at some of them.
+    pub(super) fn inspect(&mut self) {
+        for _ in 0..MAX_INSPECTIONS {
+            let Some(vassal) = self.inspections.pop_front() else { return };
+            self.look_at_listeners(vassal);
+        }
+    }
+
+    /// A listener that is polled is of no use any more.
+    pub(super) fn lose_listener(&mut self, vassal: VassalId, lost: Lost) {
+        self.hall(vassal).was_shut_down = lost == Lost::ShutDown;
+        let why = format!("its on-demand socket {lost}");
+        self.happen(Event::ListenerLost(vassal, why));
+    }
+
+    fn renew_listener(&mut self, vassal: VassalId, lost: Lost) {
+        let address = self.realm.vassal(vassal).and_then(Vassal::address).map(str::to_owned);
+        let Some(address) = address else { return };
+        self.hall(vassal).was_shut_down = lost == Lost::ShutDown;
+        match self.try_bind(vassal, &address) {
+            Ok(listener) => {
+                let line = format_args!("its on-demand socket {lost}; it is bound anew");
+                self.log_of(vassal, line);
+                let hall = self.hall(vassal);
+                (hall.listener, hall.was_shut_down) = (Some(listener), false);
+                self.happen(Event::ListenersRenewed(vassal));
+            }
+            Err(why) => self.log_of(vassal, format_args!("its on-demand socket {lost}; {why}")),
+        }
+    }
+
+    fn log_of(&mut self, vassal: VassalId, line: fmt::Arguments<'_>) {
+        let Some(record) = self.realm.vassal(vassal) else { return };
+        let label = self.label(&record.key);
+        self.log.warning(format_args!("[{label}] {}", escaped(line.to_string().as_bytes())));
     }
 }
 

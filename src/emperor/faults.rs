@@ -128,6 +128,7 @@ impl Emperor {
             Event::ListenerBound(vassal)
             | Event::ListenerRefused(vassal, _)
             | Event::ListenerLost(vassal, _)
+            | Event::ListenersRenewed(vassal)
             | Event::Connection(vassal) => Subject::Vassal(*vassal),
             Event::Changed { key, .. } | Event::Chowned { key, .. } | Event::Lost(key) => {
                 self.realm.named_id(key).map_or(Subject::Nobody, Subject::Vassal)

@@ -136,6 +136,8 @@ pub struct Emperor {
     events: VecDeque<Event>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,
+    /// Vassals whose listeners are looked at, some of them in each turn.
+    inspections: VecDeque<VassalId>,
     /// Turns since the last one that judged a deadline, or had none to judge.
     hearings: usize,
     now: Instant,
@@ -263,7 +265,10 @@ impl Emperor {
             self.faults.repair_at,
             self.strays.deadline(self.now),
         ];
-        let more = self.more_strangers || !self.events.is_empty() || !self.effects.is_empty();
+        let more = self.more_strangers
+            || !self.events.is_empty()
+            || !self.effects.is_empty()
+            || !self.inspections.is_empty();
         let more = more.then_some(self.now);
         monitors.chain(own.into_iter().flatten()).chain(more).min()
     }
@@ -278,7 +283,9 @@ impl Emperor {
             }
         }
         type Duty = (Option<Instant>, fn(&mut Emperor));
-        let duties: [Duty; 6] = [
+        let inspection = (!self.inspections.is_empty()).then_some(now);
+        let duties: [Duty; 7] = [
+            (inspection, Self::inspect),
             (self.stats.deadline(), Self::expire_stats),
             (self.pauses.deadline(), Self::end_pauses),
             (self.helpers.deadline(), Self::expire_helpers),
@@ -344,7 +351,10 @@ impl Emperor {
 
     /// Passes on what a monitor has seen.
     fn hear(&mut self, source: SourceId) {
-        let monitor::Out { sightings, notices } = std::mem::take(&mut self.heard);
+        let monitor::Out { sightings, notices, scans } = std::mem::take(&mut self.heard);
+        if scans {
+            self.inspect_soon(custody::Inspection::Regular);
+        }
         for notice in notices {
             let level = lines::level(notice.level);
             match notice.name {
@@ -367,6 +377,9 @@ impl Emperor {
     fn sighted(&mut self, source: SourceId, sighting: monitor::Sighting) {
         let key = Key { source, name: sighting.name.as_encoded_bytes().into() };
         let boot = sighting.was_there;
+        if let (What::Changed(_), Some(vassal)) = (&sighting.what, self.realm.named_id(&key)) {
+            self.look_at_listeners(vassal);
+        }
         self.happen(match sighting.what {
             What::Found(file) => Event::Found { key, file: custody::file(&file), boot },
             What::Changed(file) => Event::Changed { key, file: custody::file(&file) },
@@ -377,6 +390,8 @@ impl Emperor {
 
     fn first_scan(&mut self) {
         self.rescan();
+        // All listeners are new.
+        self.inspections.clear();
         memory::forget_code_pages();
         let count = lines::vassals(self.realm.len());
         let pid = std::process::id();

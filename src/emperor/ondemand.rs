@@ -1,8 +1,6 @@
 //! On-demand listeners: bind, watch, hand over.
 
-use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -14,6 +12,7 @@ use crate::sys::address::Address as Place;
 use crate::sys::socket::{self, Accept, ListenOptions, SocketError};
 use crate::types::advice;
 
+use super::custody::{Listener, Lost};
 use super::{Emperor, Token};
 
 /// What the file holds is not repeated: it may be a link to a file that nobody else may read.
@@ -38,7 +37,8 @@ impl Emperor {
         }
         let answer = match self.try_bind(vassal, address) {
             Ok(listener) => {
-                self.hall(vassal).listener = Some(listener);
+                let hall = self.hall(vassal);
+                (hall.listener, hall.was_shut_down) = (Some(listener), false);
                 Event::ListenerBound(vassal)
             }
             Err(why) => Event::ListenerRefused(vassal, why),
@@ -46,21 +46,39 @@ impl Emperor {
         self.events.push_back(answer);
     }
 
-    fn try_bind(&self, vassal: VassalId, address: &str) -> Result<OwnedFd, String> {
+    /// Makes a listener at an address.
+    ///
+    /// # Errors
+    /// Why there can be none, with the way out.
+    pub(super) fn try_bind(&self, vassal: VassalId, address: &str) -> Result<Listener, String> {
         let parsed = parse(address)?;
-        let record = self.realm.vassal(vassal);
-        let directory = record.and_then(|record| self.start_of(record.key.source));
-        let directory = directory.ok_or("its source is gone")?;
-        let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
-        let place = place(&parsed, directory).ok_or(NO_PLACE)?;
+        let directory = self.directory_of(vassal).ok_or("its source is gone")?;
+        let place = place(&parsed, &directory).ok_or(NO_PLACE)?;
         let options = ListenOptions {
             backlog: self.ondemand.backlog,
             mode: Some(self.ondemand.mode),
             accept: Accept::Waits,
+            replace_refusing: self.halls.get(&vassal).is_some_and(|hall| hall.was_shut_down),
             ..ListenOptions::default()
         };
-        socket::listen(&place, &options)
-            .map_err(|error| format!("cannot listen on {place}: {error}{}", advice(&place, &error)))
+        let listener = socket::listen(&place, &options).map_err(|error| {
+            match self.bound_by_another(vassal, address) {
+                Some(other) => format!(
+                    "cannot listen on {place}: the vassal {other} does; give one of them another address"
+                ),
+                None => format!("cannot listen on {place}: {error}{}", advice(&place, &error)),
+            }
+        })?;
+        Ok(Listener::new(listener, &directory))
+    }
+
+    /// Names another vassal of ours that has bound the same address.
+    fn bound_by_another(&self, vassal: VassalId, address: &str) -> Option<String> {
+        let mut others = self.realm.vassals().filter(|other| {
+            let bound = self.halls.get(&other.id).is_some_and(|hall| hall.listener.is_some());
+            other.id != vassal && bound && other.address() == Some(address)
+        });
+        others.next().map(|other| self.label(&other.key))
     }
 
     pub(super) fn unbind(&mut self, vassal: VassalId) {
@@ -73,6 +91,12 @@ impl Emperor {
     pub(super) fn watch(&mut self, vassal: VassalId) {
         let Some(hall) = self.halls.get(&vassal) else { return };
         let Some(listener) = &hall.listener else { return };
+        let directory = self.directory_of(vassal).unwrap_or_default();
+        if let Some(lost) = listener.lost(&directory) {
+            let why = format!("its on-demand socket {lost}");
+            self.hall(vassal).was_shut_down = lost == Lost::ShutDown;
+            return self.events.push_back(Event::ListenerLost(vassal, why));
+        }
         let token = Token::OnDemand(vassal);
         if let Err(error) = self.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet) {
             let why = format!("cannot watch its on-demand socket: {error}");
@@ -90,12 +114,10 @@ impl Emperor {
     pub(super) fn connection(&mut self, vassal: VassalId) {
         let listener = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref());
         let Some(listener) = listener else { return };
-        self.happen(if socket::is_shut_down(listener.as_fd()) {
-            let why = "its program has shut the on-demand socket down".to_owned();
-            Event::ListenerLost(vassal, why)
-        } else {
-            Event::Connection(vassal)
-        });
+        match socket::is_shut_down(listener.as_fd()) {
+            true => self.lose_listener(vassal, Lost::ShutDown),
+            false => self.happen(Event::Connection(vassal)),
+        }
     }
 }
 

@@ -106,12 +106,15 @@ impl Emperor {
         let directory = self.start_of(record.key.source).ok_or(io::ErrorKind::NotFound)?;
         let (name, hall) = (&record.key.name, self.halls.get(&vassal));
         let listener = hall.and_then(|hall| hall.listener.as_ref());
+        let place = self.directory_of(vassal).unwrap_or_default();
         let custody = hall.map_or(&[][..], |hall| &hall.custody);
+        let custody: Vec<_> = custody.iter().filter(|one| one.is_of_use(&place)).collect();
         let (pipe, its_pipe) = socket::stream_pair()?;
         let (status, its_status) = socket::packet_pair()?;
         socket::refuse_descriptors(pipe.as_fd())?;
         if self.template.stage {
-            let sockets: Vec<_> = listener.into_iter().chain(custody).map(AsFd::as_fd).collect();
+            let all = listener.into_iter().chain(custody.iter().copied());
+            let sockets: Vec<_> = all.map(AsFd::as_fd).collect();
             let custody = Custody {
                 name: OsString::from_vec(self.full_name(&record.key)),
                 purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
@@ -125,7 +128,7 @@ impl Emperor {
         let start = Start {
             name,
             directory: &directory,
-            input: listener.unwrap_or(&self.null).as_fd(),
+            input: listener.map_or(self.null.as_fd(), AsFd::as_fd),
             pipe: its_pipe.as_fd(),
             status: its_status.as_fd(),
             config: config.as_ref().map(|(ours, theirs)| [ours.as_fd(), theirs.as_fd()]),

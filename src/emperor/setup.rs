@@ -244,6 +244,7 @@ impl Emperor {
             effects: VecDeque::new(),
             asked: Vec::new(),
             heard: crate::monitor::Out::default(),
+            inspections: VecDeque::new(),
             hearings: 0,
             now,
             leave: None,

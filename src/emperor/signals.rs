@@ -8,7 +8,7 @@ use crate::sys::clock;
 use crate::sys::process::{self, Children, Reap};
 use crate::sys::signal::Received;
 
-use super::Emperor;
+use super::{Emperor, custody};
 
 /// Strangers reaped in one wake-up; the rest comes in the next.
 const MAX_STRANGERS: usize = 256;
@@ -57,6 +57,7 @@ impl Emperor {
                 let sent = self.notify.reloading(clock::monotonic());
                 self.told(sent);
                 self.happen(Event::ReloadAll);
+                self.inspect_soon(custody::Inspection::Ordered);
                 let sent = self.notify.ready();
                 self.told(sent);
             }

@@ -238,6 +238,7 @@ impl Dir {
 
     /// Looks at everything.
     fn scan_all(&mut self, turn: &mut Turn<'_>) {
+        turn.out.scans = true;
         let is_blind = self.blind.is_some() || self.trouble.is_some();
         self.eyes.open(&mut self.files.trails);
         if !self.locate(turn) {

@@ -63,6 +63,8 @@ pub struct Out {
     pub sightings: Vec<Sighting>,
     /// Lines for the log.
     pub notices: Vec<Notice>,
+    /// Everything is looked at again, whether or not an event has told of it.
+    pub scans: bool,
 }
 
 /// One difference.

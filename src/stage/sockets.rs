@@ -82,16 +82,22 @@ pub fn open(
         let address = socket::local_address(fd.as_fd()).ok().flatten()?;
         Some((fd, address))
     });
-    let mut claimed = claim(config, held.collect());
+    // A program can shut down what it shares with us, and nobody could connect any more.
+    let (dead, held): (Vec<_>, Vec<_>) = held.partition(|(fd, _)| socket::is_shut_down(fd.as_fd()));
+    let dead: Vec<Address> = dead.into_iter().map(|(_, address)| address).collect();
+    let mut claimed = claim(config, held);
     let options = ListenOptions {
         backlog: config.listen,
         mode: config.chmod_socket,
         owner,
         reuse_port: config.reuse_port,
         accept: Accept::Waits,
+        replace_refusing: false,
     };
     for (index, place) in config.sockets.iter().enumerate() {
         let claimed = claimed.get_mut(index).and_then(Option::take);
+        let is_dead = bind_address(&place.value).is_some_and(|address| dead.contains(&address));
+        let options = ListenOptions { replace_refusing: is_dead, ..options.clone() };
         sockets.add(place, claimed.map(|fd| (fd, in_use)), &options)?;
     }
     warn_of_backlog(config, warnings);

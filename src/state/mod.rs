@@ -351,6 +351,9 @@ pub enum Event {
     ListenerRefused(VassalId, String),
     /// The on-demand listener is of no use any more, for this reason.
     ListenerLost(VassalId, String),
+    /// Clients cannot come to the listeners that its lives have any more, but to others, which the next life
+    /// is given.
+    ListenersRenewed(VassalId),
     /// Somebody has connected to a waiting vassal.
     Connection(VassalId),
     /// Of one process.

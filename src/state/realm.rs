@@ -122,6 +122,7 @@ impl Realm {
             Event::ListenerLost(id, why) => {
                 self.with(id, &mut sink, |vassal, turn| vassal.listener_lost(why, turn));
             }
+            Event::ListenersRenewed(id) => self.with(id, &mut sink, Vassal::listeners_renewed),
             Event::Connection(id) => self.with(id, &mut sink, Vassal::connection),
             Event::Life(id, event) => self.life(id, event, &mut sink),
             Event::HookEnded(key) => self.hook_ended(&key, &mut sink),

@@ -3,7 +3,7 @@
 
 use super::life::Life;
 use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why, running};
-use super::{Effect, Exit, Note, OnDemand, Order, Origin, ReloadWay, Role};
+use super::{Effect, Exit, Fingerprint, Note, OnDemand, Order, Origin, ReloadWay, Role};
 
 impl Vassal {
     /// Told by byte, by signal, or replaced; a stage reads the file first, where one can.
@@ -48,6 +48,39 @@ impl Vassal {
     ) -> Phase {
         let due = Hold { role, ..self.queued(Lane::Budget, turn) };
         Phase::Running { current, due: Some(Box::new(due)) }
+    }
+
+    /// Nobody comes to the listeners of its lives any more, however good they are: only a life that is started
+    /// from now on has those where clients come.
+    pub fn listeners_renewed(&mut self, turn: &mut Turn<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(mut life) => {
+                life.kill(turn.now, turn.rules, turn.out);
+                Phase::Stopping { life, other: None, then: Then::Begin(Lane::Budget) }
+            }
+            Phase::Running { current, due: _ } if self.origin == Origin::Asked => {
+                self.stop(current, None, Then::Begin(Lane::Budget), turn)
+            }
+            Phase::Running { current, due: _ } if self.has_custody(&current) => {
+                self.note(Note::Reloading { by: ReloadWay::Replacement }, turn);
+                self.start_next(current, Role::Vassal, turn)
+            }
+            Phase::Replacing { mut current, mut next, again: _ } => {
+                current.fingerprint = Fingerprint::default();
+                if !next.is_cursed() {
+                    next.kill(turn.now, turn.rules, turn.out);
+                }
+                Phase::Replacing { current, next, again: true }
+            }
+            Phase::Retiring { mut current, old, reload: _ } => {
+                current.fingerprint = Fingerprint::default();
+                Phase::Retiring { current, old, reload: true }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }) => same,
+        };
     }
 
     pub(super) fn reload_in_place(&self, current: &mut Life, turn: &mut Turn<'_>) {

@@ -47,6 +47,9 @@ pub struct ListenOptions {
     pub reuse_port: bool,
     /// Whether `accept` waits.
     pub accept: Accept,
+    /// Replace a unix socket too that is held by somebody but refuses connections, because it was shut down.
+    /// Finding out means to connect: it would wake a program that waits there.
+    pub replace_refusing: bool,
 }
 
 impl Default for ListenOptions {
@@ -57,6 +60,7 @@ impl Default for ListenOptions {
             owner: Owner::default(),
             reuse_port: false,
             accept: Accept::Returns,
+            replace_refusing: false,
         }
     }
 }
@@ -147,8 +151,8 @@ fn option<const N: usize>(socket: BorrowedFd<'_>, option: c_int) -> io::Result<[
 
 /// Binds and listens.
 ///
-/// A unix socket that is left over (connecting to it is refused) is removed first; anything else with
-/// that name is never removed. Mode and owner are set between bind and listen, so nobody can connect
+/// A unix socket that is left over (nobody holds it any more) is removed first; anything else with that
+/// name is never removed. Mode and owner are set between bind and listen, so nobody can connect
 /// before they hold, and on the very file that was made, so nobody can swap another in.
 ///
 /// # Errors
@@ -168,7 +172,7 @@ pub fn listen(address: &Address, options: &ListenOptions) -> Result<OwnedFd, Soc
     }
     match (bind(socket.as_fd(), &raw), address) {
         (Err(error), Address::Path(path)) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
-            remove_stale(path, &raw)?;
+            remove_stale(path, &raw, options)?;
             bind(socket.as_fd(), &raw).map_err(failed("bind"))?;
         }
         (bound, _) => bound.map_err(failed("bind"))?,
@@ -191,15 +195,27 @@ pub fn set_backlog(socket: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the socket at `path` if nobody listens there any more.
-fn remove_stale(path: &Path, raw: &Raw) -> Result<(), SocketError> {
+/// Whether somebody holds the unix socket at `path`, or there is something else; nobody is woken by it.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(raw) = Raw::of(&Address::Path(path.to_owned())) else { return false };
+    let probe = socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK);
+    let answer = probe.and_then(|probe| connect_raw(probe.as_fd(), &raw));
+    let nobody = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+    !answer.is_err_and(|error| nobody.contains(&error.kind()))
+}
+
+/// Removes the socket at `path` if it is left over.
+///
+/// A datagram socket is refused as any other where nobody holds the socket any more, and else told that it has
+/// the wrong type (`EPROTOTYPE`), without ever standing in the queue of connections.
+fn remove_stale(path: &Path, raw: &Raw, options: &ListenOptions) -> Result<(), SocketError> {
     let in_use = || failed("bind")(io::Error::from_raw_os_error(libc::EADDRINUSE));
     let meta = std::fs::symlink_metadata(path).map_err(failed("lstat"))?;
     if !meta.file_type().is_socket() {
         return Err(in_use());
     }
-    let probe = socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK);
-    let probe = probe.map_err(failed("socket"))?;
+    let kind = if options.replace_refusing { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
+    let probe = socket(libc::AF_UNIX, kind | libc::SOCK_NONBLOCK).map_err(failed("socket"))?;
     match connect_raw(probe.as_fd(), raw) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(failed("unlink"))
@@ -551,6 +567,30 @@ mod tests {
         assert!(is_listening(living.as_fd()));
         let again = listen(&address, &ListenOptions::default());
         assert_eq!(errno(again), Some(libc::EADDRINUSE));
+        assert!(matches!(connect(&address), Ok(Connecting::Done(_))));
+    }
+
+    #[test]
+    fn nobody_who_waits_at_a_socket_is_woken_by_the_question_whether_it_is_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::Path(dir.path().join("a.sock"));
+        let living = listen(&address, &ListenOptions::default()).unwrap();
+        let again = listen(&address, &ListenOptions::default());
+        assert_eq!(errno(again), Some(libc::EADDRINUSE));
+        assert_eq!(accept(living.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_socket_that_its_holder_has_shut_down_is_replaced_by_who_asks_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::Path(dir.path().join("a.sock"));
+        let dead = listen(&address, &ListenOptions::default()).unwrap();
+        let options = ListenOptions { replace_refusing: true, ..Default::default() };
+        assert_eq!(errno(listen(&address, &options)), Some(libc::EADDRINUSE));
+        // SAFETY: two integers; no memory of ours is touched.
+        assert_eq!(unsafe { libc::shutdown(dead.as_raw_fd(), libc::SHUT_RD) }, 0);
+        assert_eq!(errno(listen(&address, &ListenOptions::default())), Some(libc::EADDRINUSE));
+        let _anew = listen(&address, &options).unwrap();
         assert!(matches!(connect(&address), Ok(Connecting::Done(_))));
     }
 

@@ -20,6 +20,7 @@ mod heartbeat;
 mod hooks;
 mod keeper;
 mod life;
+mod listeners;
 mod memory;
 mod minded;
 mod monitor_dir;

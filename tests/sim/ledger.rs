@@ -290,6 +290,7 @@ impl Ledger {
             }
             Event::ListenerBound(_)
             | Event::ListenerLost(..)
+            | Event::ListenersRenewed(_)
             | Event::Connection(_)
             | Event::Lost(_)
             | Event::Chowned { .. }
@@ -674,7 +675,7 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
     let reason = match event {
         Event::Lost(_) | Event::Ragnarok | Event::RagnarokNow => true,
         Event::Found { .. } | Event::Changed { .. } => moved || plain_restart,
-        Event::ReloadAll => plain_restart,
+        Event::ReloadAll | Event::ListenersRenewed(_) => plain_restart,
         Event::Time => {
             taken_over || plain_restart || seen.overdue.is_some_and(|at| at <= world.now)
         }

@@ -309,6 +309,18 @@ impl World {
             listener.dead = true;
             listener.queue = 0;
         }
+        if self.rng.percent(50) {
+            self.renew_listener();
+        }
+    }
+
+    /// The emperor has found a listener to be of no use that is not polled, and has bound it anew.
+    fn renew_listener(&mut self) {
+        let unwatched = self.kernel.listeners.iter_mut().find(|(_, l)| l.dead && !l.watched);
+        let Some((id, listener)) = unwatched else { return };
+        listener.dead = false;
+        let id = *id;
+        self.turn(Event::ListenersRenewed(id));
     }
 
     fn event_of_the_dead(&mut self) {

@@ -69,6 +69,37 @@ fn a_listener_that_is_not_polled_is_not_lost() {
     });
 }
 
+#[test]
+fn who_runs_on_a_listener_where_nobody_comes_any_more_is_replaced_on_the_new_one() {
+    let renewed = || Event::ListenersRenewed(VassalId(1));
+    let mut scene = Scene::woken();
+    // However it is told to reload: it would keep the old one.
+    scene.says(1, Said::Accepting);
+    scene.send(renewed());
+    scene.is("replacing 1 by 2", &["spawn 2"]);
+    scene.send(renewed());
+    scene.is("replacing 1 by 2, again", &["kill 2"]);
+    scene.exits(2, Exit::Signal(9));
+    scene.is("replacing 1 by 3", &["check 3"]);
+    let mut scene = Scene::starting();
+    scene.send(renewed());
+    scene.is("stopping 1, then begin", &["kill 1"]);
+    let mut scene = Scene::retiring();
+    scene.send(renewed());
+    scene.exits(1, Exit::Code(0));
+    scene.is("replacing 2 by 3", &["check 3"]);
+}
+
+#[test]
+fn new_listeners_mean_nothing_to_who_has_no_life_or_shares_none() {
+    means_nothing(&["held", "waiting", "stopping"], |scene| {
+        scene.send(Event::ListenersRenewed(VassalId(1)));
+    });
+    let mut scene = Scene::alone();
+    scene.send(Event::ListenersRenewed(VassalId(1)));
+    scene.is("running 1", &[]);
+}
+
 // hold ends
 
 #[test]

@@ -1,0 +1,168 @@
+//! Listeners that are of no use any more: their file is removed or replaced, or a program has shut them down.
+
+use crate::support::{Liege, free_port, proc};
+use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+/// What an administrator does.
+type Way = fn(&Liege);
+
+const SERVER: &str = "do=ready,accepting,loyal,serve on=term:exit:0";
+const ONE_ANSWER: &str = "do=serve on=served:exit:0";
+
+/// What the server says, if there is one and it answers soon.
+fn try_ask(emperor: &Liege, socket: &str) -> Option<String> {
+    let mut client = UnixStream::connect(emperor.path(socket)).ok()?;
+    client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).ok()?;
+    answer.ends_with('\n').then_some(answer)
+}
+
+fn served(emperor: &Liege, socket: &str, what: &str) {
+    emperor.wait_until(what, || try_ask(emperor, socket).is_some());
+}
+
+/// An on-demand vassal that waits at `one.sock`.
+fn waiting(words: &str, options: &[(&str, &str)]) -> Liege {
+    let mut setup = Liege::in_temp_dir();
+    for (name, value) in options {
+        setup = setup.option(name, value);
+    }
+    let emperor = setup.app("one.ini", words).on_demand("one.ini", "one.sock").start();
+    emperor.state("one.ini", "waiting");
+    emperor
+}
+
+#[test]
+fn a_program_that_takes_the_file_of_its_socket_along_is_called_again() {
+    let emperor = Liege::in_temp_dir()
+        .vassal(
+            "one.ini",
+            "[uwsgi]\nunprivileged-binary-patch-arg = /bin/sh -c \"rm -f $DIR/one.sock; \
+             exec $APP record=$DIR/record/one.ini do=serve on=served:exit:0\"\n",
+        )
+        .on_demand("one.ini", "one.sock")
+        .start();
+    emperor.state("one.ini", "waiting");
+    for life in 1..=3 {
+        emperor.wait_until("its client is served", || {
+            try_ask(&emperor, "one.sock")
+                .is_some_and(|answer| answer.ends_with(&format!(" {life}\n")))
+        });
+    }
+    emperor.logged("somebody has removed its file");
+}
+
+#[test]
+fn a_socket_whose_file_is_gone_is_bound_anew_at_a_touch_at_sighup_and_at_each_scan() {
+    let emperor = waiting(ONE_ANSWER, &[]);
+    let ways: [(&str, Way); 3] = [
+        ("a touch", |emperor| emperor.touch("one.ini")),
+        ("SIGHUP", |emperor| emperor.signal(libc::SIGHUP)),
+        ("SIGWINCH", |emperor| emperor.signal(libc::SIGWINCH)),
+    ];
+    for (what, way) in ways {
+        emperor.state("one.ini", "waiting");
+        fs::remove_file(emperor.path("one.sock")).unwrap();
+        assert_eq!(try_ask(&emperor, "one.sock"), None);
+        way(&emperor);
+        served(&emperor, "one.sock", &format!("after {what} it is served"));
+    }
+    let emperor = waiting(ONE_ANSWER, &[("--emperor-freq", "1")]);
+    fs::remove_file(emperor.path("one.sock")).unwrap();
+    served(&emperor, "one.sock", "after a scan it is served");
+}
+
+#[test]
+fn a_socket_that_others_have_replaced_is_bound_anew_when_they_are_gone() {
+    let emperor = waiting(ONE_ANSWER, &[]);
+    fs::remove_file(emperor.path("one.sock")).unwrap();
+    let other = UnixListener::bind(emperor.path("one.sock")).unwrap();
+    emperor.signal(libc::SIGHUP);
+    emperor.wait_until("it is held and says why", || {
+        emperor.stats().vassal("one.ini").text("reason").contains("cannot listen on")
+    });
+    drop(other);
+    served(&emperor, "one.sock", "it is served when the other is gone");
+}
+
+#[test]
+fn what_runs_on_a_socket_whose_file_is_gone_is_replaced_on_a_new_one() {
+    for (words, way) in [
+        (SERVER, (|emperor| emperor.signal(libc::SIGHUP)) as Way),
+        ("do=serve on=term:exit:0", |emperor| emperor.touch("one.ini")),
+    ] {
+        let emperor = Liege::in_temp_dir()
+            .app_with("one.ini", "ready-after = 0", words)
+            .on_demand("one.ini", "one.sock")
+            .start();
+        emperor.state("one.ini", "waiting");
+        emperor.ask("one.sock");
+        let first = emperor.running("one.ini");
+        fs::remove_file(emperor.path("one.sock")).unwrap();
+        way(&emperor);
+        served(&emperor, "one.sock", "a client is served");
+        emperor.running_anew("one.ini", first);
+        emperor.logged("it is bound anew");
+    }
+}
+
+#[test]
+fn a_socket_of_its_own_that_lost_its_file_is_bound_anew_at_sighup() {
+    let emperor = Liege::in_temp_dir()
+        .app_with("one.ini", "http-socket = $DIR/own.sock\nready-after = 0", SERVER)
+        .start();
+    served(&emperor, "own.sock", "it is served");
+    let first = emperor.running("one.ini");
+    fs::remove_file(emperor.path("own.sock")).unwrap();
+    emperor.signal(libc::SIGHUP);
+    served(&emperor, "own.sock", "it is served again");
+    emperor.running_anew("one.ini", first);
+    // Nothing is wrong now: what is told to reload is the same process.
+    let second = emperor.running("one.ini");
+    emperor.signal(libc::SIGHUP);
+    emperor.wait_until("it was told to reload", || !emperor.events("one.ini", "byte").is_empty());
+    assert_eq!(emperor.pid("one.ini"), Some(second));
+}
+
+#[test]
+fn a_shared_listener_that_was_shut_down_is_not_handed_on() {
+    let port = free_port();
+    let lines = "http-socket = $DIR/own.sock\nready-after = 0";
+    let words = "listen=3 do=serve,until:1:gate:$DIR/gate,until:1:shutdown on=term:exit:0";
+    let emperor = Liege::in_temp_dir().app_with("unix.ini", lines, words).start();
+    let tcp = lines.replace("$DIR/own.sock", &format!("127.0.0.1:{port}"));
+    emperor.put_app_with("tcp.ini", &tcp, words);
+    served(&emperor, "own.sock", "the unix socket is served");
+    emperor.wait_until("the port is served", || crate::support::ask_tcp(port).is_ok());
+    emperor.open_gate("gate");
+    emperor.wait_until("both are shut down", || {
+        UnixStream::connect(emperor.path("own.sock")).is_err()
+            && TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
+    let pids = [emperor.running("unix.ini"), emperor.running("tcp.ini")];
+    assert!(pids.iter().all(|&pid| proc::lives(pid)));
+    emperor.signal(libc::SIGHUP);
+    served(&emperor, "own.sock", "the unix socket is served by the successor");
+    emperor.wait_until("and the port", || crate::support::ask_tcp(port).is_ok());
+}
+
+#[test]
+fn a_vassal_that_waits_is_not_woken_by_another_that_wants_its_address() {
+    let emperor = waiting(ONE_ANSWER, &[]);
+    emperor.put_app_with("other.ini", "http-socket = $DIR/one.sock", "do=serve");
+    emperor.logged("cannot bind");
+    emperor.put("third.ini.socket", emperor.path("one.sock").to_str().unwrap());
+    emperor.put_app("third.ini", "do=serve");
+    emperor.wait_until("who has it is named", || {
+        emperor
+            .stats()
+            .find("third.ini")
+            .is_some_and(|v| v.text("reason").contains("vassal one.ini"))
+    });
+    emperor.stays("nobody has been woken", || emperor.lives("one.ini") == 0);
+}
