@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Some("config") => say(&command::config(rest, &invocation(Vec::new()))),
         _ => {
             let call = invocation(arguments);
-            match command::instead(&call, &accounts) {
+            match command::word(&call).or_else(|| command::instead(&call, &accounts)) {
                 Some(output) => say(&output),
                 None => work(call),
             }

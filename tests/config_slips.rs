@@ -511,3 +511,33 @@ fn signals_have_the_same_names_everywhere() {
             .contains("is not a signal (expected a name such as TERM or RTMIN+3")
     );
 }
+
+#[test]
+fn an_unknown_command_is_answered_with_the_list_and_the_nearest() {
+    for (word, told) in [
+        ("status", "--emperor-stats"),
+        ("stop", "stopped by removing the file"),
+        ("foo", "'foo' is neither a command nor a file; the commands are:"),
+        ("chekc", "did you mean check?"),
+        ("confgi", "did you mean config?"),
+    ] {
+        let (status, out, err) = program(&[], &[word, "x"]);
+        assert_eq!((status, out.as_str()), (2, ""), "{word}: {err}");
+        assert!(err.contains(told), "{word}: {err}");
+        for command in ["liege check FILE", "liege config FILE", "liege init CMD"] {
+            assert!(err.contains(command), "{word}: {err}");
+        }
+    }
+    assert_eq!(program(&[], &["help"]).1, program(&[], &["--help"]).1);
+    for args in [&["-v"][..], &["version"], &["--version"]] {
+        let (status, out, _) = program(&[], args);
+        assert_eq!(
+            (status, out.as_str()),
+            (0, concat!("liege ", env!("CARGO_PKG_VERSION"), "\n")),
+            "{args:?}"
+        );
+    }
+    // A file of that name is what it was.
+    let (_, _, err) = program(&[("status", "x")], &["status"]);
+    assert!(err.contains("its ending is not known"), "{err}");
+}

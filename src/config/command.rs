@@ -4,6 +4,7 @@
 
 mod around;
 mod check;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -20,6 +21,7 @@ use super::{Invocation, Mode, Reading, Resolved, accounts, read};
 use around::Around;
 
 pub use check::check;
+pub use words::word;
 
 /// Most faults that a start tells.
 const MAX_AT_START: usize = 20;
@@ -73,7 +75,7 @@ pub fn instead(call: &Invocation, accounts: &Accounts) -> Option<Output> {
         return None;
     }
     Some(match &mode {
-        Mode::Version => Output::good(concat!("liege ", env!("CARGO_PKG_VERSION"), "\n")),
+        Mode::Version => version(),
         Mode::Help => Output::good(help::short()),
         Mode::HelpAll => Output::good(help::all()),
         Mode::Man(template) => manual(&call.cwd.join(template)),
@@ -93,6 +95,10 @@ pub fn refused(faults: &Faults) -> Output {
         let _ = writeln!(err, "liege: {} more faults; liege check tells all", rest.len());
     }
     Output { err, status: faults.status(), ..Output::default() }
+}
+
+fn version() -> Output {
+    Output::good(concat!("liege ", env!("CARGO_PKG_VERSION"), "\n"))
 }
 
 fn manual(template: &Path) -> Output {

@@ -167,6 +167,14 @@ pub fn nearest(text: &str) -> Option<&'static str> {
     nearest_of(described, text).or_else(|| nearest_of(all_names(), text)).map(|found| found.1)
 }
 
+/// The one of these names that is most like a text, if any is like it.
+pub fn nearest_among(
+    names: impl Iterator<Item = &'static str>,
+    text: &str,
+) -> Option<&'static str> {
+    nearest_of(names, text).map(|found| found.1)
+}
+
 /// The one of these names that is most like a text, and how many slips lie between them.
 pub(super) fn nearest_of(
     names: impl Iterator<Item = &'static str>,
