@@ -8,6 +8,7 @@ mod support;
 
 mod above;
 mod parity;
+mod shell;
 mod vassal;
 
 /// The program itself, not an alternative that may be another.
