@@ -20,6 +20,7 @@ impl Emperor {
             Effect::Spawn(vassal, life, role) => self.spawn(vassal, life, role),
             Effect::Ask(vassal, life) => self.ask(vassal, life),
             Effect::EndTalk(life, why) => self.end_talk(life, why),
+            Effect::Look(vassal, life) => self.look_whether_it_accepts(vassal, life),
             Effect::Tell(life, order) => self.tell(life, order),
             Effect::Signal(life, signal, to) => self.signal(life, signal, to),
             Effect::Kill(life) => self.kill(life),

@@ -161,6 +161,7 @@ impl Emperor {
             | Effect::Unwatch(vassal)
             | Effect::Spawn(vassal, ..)
             | Effect::Ask(vassal, _)
+            | Effect::Look(vassal, _)
             | Effect::TakeCustody(vassal, _) => Subject::Vassal(*vassal),
             Effect::EndTalk(life, _)
             | Effect::Tell(life, _)

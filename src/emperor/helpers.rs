@@ -13,16 +13,20 @@ use crate::log::Level;
 use crate::reactor::{Interest, Kind};
 use crate::spawn::hook::{self, Hook};
 use crate::spawn::push;
-use crate::state::{Event, Key, LifeId};
-use crate::sys::pidfd;
+use crate::state::{Event, Key, LifeEvent, LifeId, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
-use crate::sys::signal::Signal;
+use crate::sys::signal::{Mask, Signal, set_mask};
+use crate::sys::{dir, pidfd, prctl, waiters};
 
 use super::pauses::PUSH_PACE;
 use super::{Emperor, Token, lines, settings};
 
 /// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
 const MOST_HOOKS: usize = 16;
+
+/// Lives that are looked at, whether they accept, at one time, and the limit of one look.
+const MOST_LOOKS: usize = 4;
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// One of them; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +56,8 @@ enum Task {
     StopHook(Key),
     /// Sends its file to a life.
     Push(LifeId),
+    /// Sees whether a life accepts.
+    Look(LifeId),
 }
 
 impl Helpers {
@@ -69,7 +75,7 @@ impl Helpers {
     pub(super) fn stop_hooks(&self) -> impl Iterator<Item = &Key> {
         let running = self.running.values().filter_map(|helper| match &helper.task {
             Task::StopHook(key) => Some(key),
-            Task::Push(_) => None,
+            Task::Push(_) | Task::Look(_) => None,
         });
         running.chain(self.waiting.iter().map(|(key, _)| key))
     }
@@ -77,6 +83,10 @@ impl Helpers {
     fn hooks(&self) -> usize {
         let is_hook = |helper: &&Helper| matches!(helper.task, Task::StopHook(_));
         self.running.values().filter(is_hook).count()
+    }
+
+    fn looks(&self) -> usize {
+        self.running.values().filter(|helper| matches!(helper.task, Task::Look(_))).count()
     }
 
     fn pushes_to(&self, life: LifeId) -> bool {
@@ -136,6 +146,31 @@ impl Emperor {
         }
     }
 
+    /// Sees, from a process of its own, whether a process of this life waits for connections on a listener
+    /// that it was given: `/proc` may keep the one who asks waiting. While others are looked at this one has
+    /// to wait for its next look.
+    pub(super) fn look_whether_it_accepts(&mut self, vassal: VassalId, life: LifeId) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let hall = self.halls.get(&vassal);
+        let kept = hall.map_or(&[][..], |hall| &hall.custody);
+        let on_demand = hall.and_then(|hall| hall.listener.as_ref());
+        let kept = kept.iter().chain(on_demand).map(|listener| &listener.socket);
+        let listeners = process.custody.iter().chain(kept);
+        let inodes = listeners.filter_map(|fd| Some(dir::stat(fd.as_fd()).ok()?.ino));
+        let inodes: Vec<u64> = inodes.collect();
+        if inodes.is_empty() || self.helpers.looks() >= MOST_LOOKS {
+            return;
+        }
+        let pid = process.pid;
+        let looks = process::fork(|| {
+            let armed =
+                prctl::set_parent_death(Some(Signal::KILL)).and_then(|()| set_mask(Mask::NONE));
+            u8::from(armed.is_err() || !waiters::is_awaited(pid, &inodes))
+        });
+        // What cannot be seen is believed by its age.
+        let _ = looks.and_then(|pid| self.help(pid, Task::Look(life), LOOK_LIMIT));
+    }
+
     /// Says why, once for each reason.
     fn not_pushed(&mut self, life: LifeId, why: String) {
         let config = self.processes.get_mut(&life).and_then(|process| process.config.as_mut());
@@ -180,6 +215,11 @@ impl Emperor {
                 self.start_hooks();
                 self.happen(Event::HookEnded(key));
             }
+            Task::Look(life) => {
+                if ended == Ended::Exited(0) {
+                    self.happen(Event::Life(life, LifeEvent::SeenAccepting));
+                }
+            }
             Task::Push(life) if ended != Ended::Exited(0) => {
                 let why = match ended {
                     Ended::Exited(errno) => settings::unsent(i32::from(errno)),
@@ -209,6 +249,8 @@ impl Emperor {
                     let vassal = vassal.and_then(|id| self.realm.vassal(id));
                     ("the sending of its file", vassal.map(|vassal| vassal.key.clone()))
                 }
+                // It was kept waiting, which is no news: the next one may see more.
+                Task::Look(_) => continue,
             };
             killed.push((what, key, helper.limit.as_secs()));
         }

@@ -59,6 +59,11 @@ impl Vassal {
                 }
                 self.accepting(id, turn);
             }
+            Overdue::Look => {
+                if self.life_mut(id).is_some_and(|life| life.looked(turn.now)) {
+                    turn.out.push(Effect::Look(self.id, id));
+                }
+            }
             Overdue::Loyal => {
                 if let Some(life) = self.life_mut(id) {
                     life.believe_loyal(turn.now);

@@ -56,6 +56,8 @@ impl Watch {
 struct Due {
     /// Counts as accepting then, as it announces nothing.
     accepting_at: Option<Instant>,
+    /// Is looked at then, whether it accepts already.
+    look_at: Option<Instant>,
     /// Counts as loyal then, as it speaks no protocol.
     loyal_at: Option<Instant>,
     /// Must have announced its readiness by then.
@@ -71,6 +73,7 @@ impl Due {
     fn first(&self) -> Option<(Instant, Overdue)> {
         [
             (self.accepting_at, Overdue::Accepting),
+            (self.look_at, Overdue::Look),
             (self.loyal_at, Overdue::Loyal),
             (self.ready_by, Overdue::Readiness),
             (self.beat_by, Overdue::Beat),
@@ -91,6 +94,8 @@ pub enum Overdue {
     Talk,
     /// It has been running long enough to count as accepting.
     Accepting,
+    /// It is time to see whether it accepts.
+    Look,
     /// It has been running long enough to count as loyal.
     Loyal,
     /// It has not announced its readiness in time.
@@ -104,6 +109,13 @@ pub enum Overdue {
     /// It was told to stop, and lives.
     Kill,
 }
+
+/// The first look at a life that is to take over, and the shortest pause between two.
+pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// The first look at a life that nobody waits for.
+pub(super) const IDLE_LOOK: Duration = Duration::from_millis(500);
+/// The longest pause between two looks, while it is young.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// A stop that takes longer than this is told.
 const LONG_STOP: Duration = Duration::from_secs(1);
@@ -265,6 +277,7 @@ impl Life {
         let watchdog = settings.heartbeat.filter(|_| settings.notify);
         let due = Due {
             accepting_at: silent.then(|| now + self.ready_after(rules)),
+            look_at: None,
             loyal_at: silent.then(|| now + self.loyal_after(rules)),
             ready_by: settings.notify.then(|| now + self.start_timeout(rules)),
             beat_by: watchdog.map(|period| now + period + rules.required_heartbeat),
@@ -307,6 +320,35 @@ impl Life {
         }
     }
 
+    /// It has listeners of ours: as long as nothing is known of it, it is looked at whether it accepts, from
+    /// this time after its begin on, in pauses as long as it has run so far, but of a second at most (or a
+    /// tenth of its age).
+    pub fn look_after(&mut self, first: Duration) {
+        if let Phase::Running(watch) = &mut self.phase {
+            let at = watch.since + first;
+            watch.change(|due| due.look_at = due.accepting_at.map(|_| at));
+        }
+    }
+
+    /// Nothing is known of it yet, and whether it accepts is looked at.
+    pub fn is_looked_at(&self) -> bool {
+        let Phase::Running(watch) = &self.phase else { return false };
+        watch.due.as_ref().is_some_and(|due| due.look_at.is_some())
+    }
+
+    /// It is time to look at it; true if it is, as it is not to be believed by its age at once.
+    pub fn looked(&mut self, now: Instant) -> bool {
+        let Phase::Running(watch) = &mut self.phase else { return false };
+        let age = now.saturating_duration_since(watch.since);
+        let pause = age.min(LONGEST_LOOK.max(age / 10)).max(FIRST_LOOK);
+        let mut is_due = false;
+        watch.change(|due| {
+            is_due = due.accepting_at.is_some_and(|at| at > now);
+            due.look_at = is_due.then(|| now + pause);
+        });
+        is_due
+    }
+
     /// Can be told to reload without an exec of ours.
     pub fn reloads_in_place(&self) -> bool {
         self.spoke || self.settings.reload_signal.is_some()
@@ -323,6 +365,7 @@ impl Life {
                 if first {
                     // From here on it is believed by its words, not by its age.
                     due.accepting_at = None;
+                    due.look_at = None;
                     due.loyal_at = None;
                 }
                 match said {
@@ -483,7 +526,7 @@ impl Life {
     /// Counts as accepting (and ready) by its age.
     pub fn believe_accepting(&mut self, now: Instant) {
         if let Phase::Running(watch) = &mut self.phase {
-            watch.change(|due| due.accepting_at = None);
+            watch.change(|due| (due.accepting_at, due.look_at) = (None, None));
         }
         flag(&mut self.ready, &mut self.marks.ready, now);
         flag(&mut self.accepting, &mut self.marks.accepting, now);

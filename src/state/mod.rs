@@ -309,6 +309,8 @@ pub enum LifeEvent {
     StatusClosed,
     /// A word of the vassal.
     Said(Said, Channel),
+    /// A process of it is seen to wait for connections on a listener of ours.
+    SeenAccepting,
     /// End-of-file on the emperor pipe.
     PipeClosed,
     /// It is about to end, and has left in the background what was to be the program: the reason to show.
@@ -410,6 +412,8 @@ pub enum Effect {
     Ask(VassalId, LifeId),
     /// Give the talk up for this reason; answered by `SpawnFailed`.
     EndTalk(LifeId, &'static str),
+    /// See whether it waits for connections on a listener of ours; answered by `SeenAccepting` if so.
+    Look(VassalId, LifeId),
     /// Say this on its emperor pipe.
     Tell(LifeId, Order),
     /// Send this signal to it, as far as that says.

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::life::Life;
+use super::life::{FIRST_LOOK, IDLE_LOOK, Life};
 use super::throttle::Ticket;
 use super::vassal::{Hold, Lane, PACE, Phase, Then, Turn, Vassal, Why, running};
 use super::{
@@ -274,6 +274,7 @@ impl Vassal {
             LifeEvent::StartFailed(why) => self.start_failed(id, why, turn),
             LifeEvent::StatusClosed => self.status_closed(id, turn),
             LifeEvent::Said(said, channel) => self.said(id, said, channel, turn),
+            LifeEvent::SeenAccepting => self.seen_accepting(id, turn),
             LifeEvent::PipeClosed => self.pipe_closed(id, turn),
             LifeEvent::Daemonized(why) => self.daemonized(id, why, turn),
             LifeEvent::Exited(exit) => self.exited(id, exit, turn),
@@ -355,12 +356,22 @@ impl Vassal {
         self.told = None;
         self.resource_retries.forget();
         self.note(Note::Running { pid }, turn);
+        let on_demand = self.demand.is_some();
+        let has_custody = |life: &Life| on_demand || life.settings.listeners > 0;
         self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Starting(current) => {
+            Phase::Starting(mut current) => {
                 turn.out.push(Effect::TakeCustody(self.id, current.id));
+                if has_custody(&current) {
+                    current.look_after(IDLE_LOOK);
+                }
                 Phase::Running { current, due: None }
             }
-            Phase::Replacing { current, next, again } => Phase::Replacing { current, next, again },
+            Phase::Replacing { current, mut next, again } => {
+                if has_custody(&next) {
+                    next.look_after(FIRST_LOOK);
+                }
+                Phase::Replacing { current, next, again }
+            }
             same @ (Phase::Held(_)
             | Phase::Waiting
             | Phase::Running { .. }
@@ -441,6 +452,14 @@ impl Vassal {
             | Phase::Retiring { .. }
             | Phase::Stopping { .. }) => same,
         };
+    }
+
+    /// A process of a life that has not said anything yet waits for connections.
+    fn seen_accepting(&mut self, id: LifeId, turn: &mut Turn<'_>) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_looked_at()) else { return };
+        life.believe_accepting(turn.now);
+        self.note(Note::Accepting, turn);
+        self.accepting(id, turn);
     }
 
     fn go_idle(&mut self, id: LifeId, turn: &mut Turn<'_>) {

@@ -29,6 +29,7 @@ pub mod signal;
 pub mod socket;
 pub mod title;
 pub mod tty;
+pub mod waiters;
 pub mod write;
 
 use std::io;

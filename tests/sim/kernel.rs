@@ -472,6 +472,12 @@ impl Process {
         }
     }
 
+    /// It can be seen to wait for connections.
+    pub fn waits_for_clients(&self) -> bool {
+        let leaves = matches!(self.program.course, Course::EndsAtOnce(_));
+        self.execd && self.exit.is_none() && !leaves
+    }
+
     fn speaks(&self) -> bool {
         matches!(self.program.voice, Voice::Bytes | Voice::FewBytes)
     }

@@ -212,6 +212,17 @@ impl Ledger {
                 world.ledger.cursed.insert(*life, world.now);
                 world.ledger.killed.insert(*life, world.now);
             }
+            Effect::Look(id, life) => {
+                check_alive(world, *life);
+                let process = &world.kernel.processes[life];
+                assert_eq!(process.vassal, *id, "{life:?} is looked at for another");
+                let vassal = world.realm.vassal(*id).expect("nobody is looked at");
+                let lives = vassal.current().into_iter().chain(vassal.other());
+                let known = lives.filter(|one| one.id == *life).all(|one| one.accepting);
+                assert!(!known, "{life:?} is looked at, and known to accept");
+                let has_some = process.program.settings.listeners > 0 || vassal.address().is_some();
+                assert!(has_some, "{life:?} is looked at, and has no listeners");
+            }
             Effect::TakeCustody(id, life) => {
                 check_alive(world, *life);
                 assert_eq!(world.kernel.processes[life].vassal, *id, "custody of a stranger");
@@ -350,6 +361,7 @@ impl Ledger {
             LifeEvent::Spawned(_)
             | LifeEvent::PipeClosed
             | LifeEvent::Unreachable
+            | LifeEvent::SeenAccepting
             | LifeEvent::Daemonized(_) => false,
         };
         if matches!(event, LifeEvent::Verdict(..) | LifeEvent::StatusClosed | LifeEvent::Adopted(_))
@@ -681,6 +693,7 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
         }
         Event::Life(speaker, LifeEvent::Said(Said::GoIdle, _)) if *speaker == life => true,
         Event::Life(base, LifeEvent::Unreachable) if *base == life => true,
+        Event::Life(_, LifeEvent::SeenAccepting) => taken_over,
         Event::Life(_, LifeEvent::Said(..)) => taken_over,
         Event::Life(check, LifeEvent::Exited(_)) => {
             let passed = world.ledger.decided.contains(check)

@@ -330,7 +330,8 @@ impl World {
             false => *self.rng.pick(&dead),
         };
         let program = Content::random(&mut self.rng, "dead", false, 0).program;
-        let event = match self.rng.below(11) {
+        let event = match self.rng.below(12) {
+            11 => LifeEvent::SeenAccepting,
             10 => LifeEvent::Unreachable,
             7 => LifeEvent::BaseNotReady("late".to_owned()),
             8 => LifeEvent::Answered,
@@ -429,6 +430,11 @@ impl World {
                 let file = file.and_then(|vassal| self.files.get(&vassal.key));
                 let program = file.map(|file| &file.program);
                 self.kernel.tell(now, (*life, *order), program, &mut self.rng);
+            }
+            Effect::Look(_, life) => {
+                let waits = self.kernel.processes.get(life)?.waits_for_clients();
+                let seen = waits && self.rng.percent(50);
+                return seen.then_some(Event::Life(*life, LifeEvent::SeenAccepting));
             }
             Effect::Signal(life, signal, _) => {
                 self.kernel.signal(now, *life, *signal, &mut self.rng)

@@ -48,6 +48,8 @@ struct Scene {
     serves: bool,
     done: Vec<String>,
     notes: Vec<Note>,
+    /// Which life was looked at, and when, in milliseconds.
+    looks: Vec<(u64, u64)>,
     notices: Vec<Notice>,
     /// Rows that were made to fail.
     faults: u64,
@@ -66,6 +68,7 @@ impl Scene {
             serves: true,
             done,
             notes,
+            looks: Vec::new(),
             notices: Vec::new(),
             faults: 0,
         }
@@ -230,6 +233,11 @@ impl Scene {
             Effect::Unbind(_) => ("unbind".to_owned(), None),
             Effect::Watch(_) => ("watch".to_owned(), None),
             Effect::Unwatch(_) => ("unwatch".to_owned(), None),
+            Effect::Look(_, life) => {
+                self.looks
+                    .push((life.0, u64::try_from((self.now - self.zero).as_millis()).unwrap()));
+                return None;
+            }
             Effect::Tell(life, order) => (format!("tell {} {order:?}", life.0), None),
             Effect::Signal(life, signal, to) => {
                 let to = match to {

@@ -258,6 +258,43 @@ fn next_runs_and_takes_over_when_it_has_run_long_enough() {
 }
 
 #[test]
+fn next_takes_over_when_it_is_seen_to_accept() {
+    let mut scene = Scene::handover();
+    scene.wait(2000);
+    let looks: Vec<u64> =
+        scene.looks.iter().filter(|(life, _)| *life == 2).map(|look| look.1).collect();
+    assert_eq!(looks, [20, 40, 80, 160, 320, 640, 1280]);
+    scene.life(2, LifeEvent::SeenAccepting);
+    scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+    assert!(scene.current().accepting && !scene.current().loyal);
+    scene.looks.clear();
+    scene.wait(1_000_000);
+    assert_eq!(scene.looks, [], "what is known is not looked at");
+}
+
+#[test]
+fn nobody_is_looked_at_who_has_no_listeners_or_has_said_a_word() {
+    let mut scene = Scene::alone();
+    scene.wait(20_000);
+    assert_eq!(scene.looks, []);
+    let mut scene = Scene::handover();
+    scene.says(2, Said::Ready);
+    scene.life(2, LifeEvent::SeenAccepting);
+    scene.is("replacing 1 by 2", &[]);
+    scene.looks.clear();
+    scene.wait(9000);
+    assert!(scene.looks.iter().all(|(life, _)| *life == 1));
+}
+
+#[test]
+fn who_replaces_nobody_is_looked_at_now_and_then_until_it_is_believed_by_its_age() {
+    let mut scene = Scene::running();
+    scene.wait(60_000);
+    let looks: Vec<u64> = scene.looks.iter().map(|look| look.1).collect();
+    assert_eq!(looks, [500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000]);
+}
+
+#[test]
 fn next_takes_over_when_it_says_that_it_is_accepting() {
     let mut scene = Scene::handover();
     scene.says(2, Said::Ready);
