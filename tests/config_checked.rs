@@ -230,7 +230,7 @@ fn what_the_emperor_cannot_do_is_a_fault_with_a_remedy() {
     for (args, told) in [
         (&["--emperor", "/x", "--emperor-tyrant"][..], "--emperor-tyrant: is not supported"),
         (&["--emperor", "/x", "--http-socket", ":80"], "serves nothing itself"),
-        (&["--emperor", "/x/*.ini"], "patterns are not supported"),
+        (&["--emperor", "/x/*.ini"], "with a pattern is not supported"),
         (&["--emperor", "zmq://x"], "'zmq://' is not supported"),
         (&["--emperor", "glob://x"], "'glob://' is not supported"),
         (&["--emperor-freq", "3"], "nothing to govern: say --emperor DIR"),

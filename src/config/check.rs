@@ -108,7 +108,7 @@ impl Check {
                     obeyed.push((setting, opt));
                 }
                 Class::Later(missing) => self.later(setting, &opt, missing),
-                Class::Refused(refusal) => self.fault(setting, refusal.to_string()),
+                Class::Refused(refusal) => self.refuse(setting, refusal),
                 Class::Ignored if self.role == Role::Emperor && opt.name == "stats" => {
                     self.warn(
                         setting,
@@ -147,7 +147,7 @@ impl Check {
             instead: opts::refusal::instead(opt),
         };
         match missing {
-            Missing::Fault => self.fault(setting, fault.to_string()),
+            Missing::Fault => self.refuse(setting, &fault),
             Missing::Warning => {
                 let what = format!("{} and has no effect", fault.what);
                 let why = format!("It means: {}, and the vassal runs as well without it", opt.help);
@@ -173,6 +173,11 @@ impl Check {
 
     pub(super) fn fault(&mut self, setting: &Setting, message: impl Into<String>) {
         self.faults.push(Fault::new(&setting.origin, &setting.key, message));
+    }
+
+    /// A fault in three sentences.
+    pub(super) fn refuse(&mut self, setting: &Setting, refusal: &opts::Refusal<'_>) {
+        self.fault(setting, refusal.to_string());
     }
 
     pub(super) fn warn(&mut self, setting: &Setting, message: impl Into<String>) {

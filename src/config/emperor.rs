@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::opts::{Emperor as E, Opt, Section, Vassal as V};
+use crate::opts::{self, Emperor as E, Opt, Refusal, Section, Vassal as V};
 use crate::types::environment;
 
 use super::Resolved;
@@ -242,9 +242,13 @@ impl EmperorConfig {
                 "is ignored: the emperor removes its pid file in any case; for the files of vassals write it \
                  into their files, or say vassals-set = vacuum=true",
             ),
-            (Section::Sockets, _) => check.fault(
+            (Section::Sockets, _) => check.refuse(
                 setting,
-                "the emperor serves nothing itself: write it into a vassal file, or say --vassals-set",
+                &Refusal {
+                    what: "is refused: the emperor serves nothing itself",
+                    why: "Nobody would take the connections",
+                    instead: "Write it into a vassal file, or say vassals-set",
+                },
             ),
             (
                 _,
@@ -252,7 +256,14 @@ impl EmperorConfig {
                 | V::PrivilegedCommand
                 | V::UnprivilegedPath
                 | V::UnprivilegedCommand,
-            ) => check.fault(setting, "belongs into a vassal file"),
+            ) => check.refuse(
+                setting,
+                &Refusal {
+                    what: "is refused: the emperor runs no program itself",
+                    why: "It runs one for each vassal file",
+                    instead: "Write it into a vassal file",
+                },
+            ),
             _ => check.warn(setting, "has no effect on the emperor: it belongs into a vassal file"),
         }
     }
@@ -323,29 +334,25 @@ impl EmperorConfig {
     /// A directory, or what this version does not govern yet.
     fn add_source(&mut self, setting: &Setting, check: &mut Check) {
         let text = &setting.value;
+        let refused = |what: &str, instead| {
+            let why = "Its vassals would never start";
+            Refusal { what, why, instead }.to_string()
+        };
+        let not_supported = opts::refusal::NOT_SUPPORTED;
         match text.split_once("://") {
-            Some(("dir", path)) if !path.is_empty() => {}
-            Some(("dir", _)) => {
+            Some(("dir", "")) => {
                 check.fault(setting, "names no directory (expected dir://DIR)");
-                return;
             }
-            Some((scheme, _)) => {
-                let message = format!(
-                    "'{scheme}://' is not supported by this version of liege (expected a directory, or dir://DIR)"
-                );
-                check.fault(setting, message);
-                return;
+            Some((scheme, _)) if scheme != "dir" => {
+                let what = format!("{} {not_supported}", setting.show(&format!("{scheme}://")));
+                check.fault(setting, refused(&what, "Name a directory, or dir://DIR"));
             }
             None if text.contains(['*', '?', '[']) => {
-                check.fault(
-                    setting,
-                    "patterns are not supported by this version of liege: name each directory",
-                );
-                return;
+                let what = format!("with a pattern {not_supported}");
+                check.fault(setting, refused(&what, "Name each directory"));
             }
-            None => {}
+            Some(_) | None => self.emperors.push(located(setting, text.clone())),
         }
-        self.emperors.push(located(setting, text.clone()));
     }
 }
 

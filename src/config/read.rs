@@ -229,7 +229,7 @@ impl<'a> Reader<'a> {
             match word {
                 Some(word) if has_word => {
                     let value = value.replace("%(_)", word);
-                    // An empty line of a file, or a variable that is set to nothing, is no setting.
+                    // An empty line of a file is not a setting.
                     if block.is_loop && value.trim().is_empty() {
                         continue;
                     }

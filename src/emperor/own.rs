@@ -111,7 +111,7 @@ pub(super) fn enter(config: &EmperorConfig) -> Result<(), SetupError> {
 }
 
 fn not_entered(chdir: &Located<String>, error: std::io::Error) -> SetupError {
-    let doing = format!("enter {} ({chdir})", chdir.value);
+    let doing = format!("enter {} ({chdir})", chdir.show(&chdir.value));
     cannot(doing)(error).advised(|kind| advice::enter(kind).to_owned())
 }
 

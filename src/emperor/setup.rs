@@ -254,7 +254,7 @@ impl Emperor {
 
 /// Names the place of a setting, and its value.
 fn at(setting: &Located<String>) -> String {
-    format!("{} ({setting})", setting.value)
+    format!("{} ({setting})", setting.show(&setting.value))
 }
 
 pub(super) fn variable<'a>(

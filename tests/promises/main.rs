@@ -30,6 +30,7 @@ mod pidfile;
 mod ragnarok;
 mod readiness;
 mod reload;
+mod secrets;
 mod signals;
 mod spawn;
 mod stale;
