@@ -316,7 +316,7 @@ fn a_path_without_end_costs_little_and_leads_nowhere() {
         let next = if n == 29 { "end".to_owned() } else { (n + 1).to_string() };
         symlink(format!("{detour}{next}"), world.beside(format!("out/{n}"))).unwrap();
     }
-    assert!(world.beside("out/0").exists());
+    assert!(fs::metadata(world.beside("out/0")).unwrap().is_file());
     world.link("../out/0", "long.ini");
     world.link("../out/28", "short.ini");
     assert_eq!(world.tells(), ["found short.ini"]);

@@ -50,7 +50,8 @@ fn the_penalty_can_be_watched() {
     assert!((1..=5000).contains(&vassal.number("next_start_ms")), "{}", vassal.0);
     assert!(vassal.0["last_exit"].to_string().contains('3'), "{}", vassal.0);
     let log = emperor.log();
-    let line = log.lines().find(|line| line.contains("[bad.ini]") && line.contains("5000"));
+    let line =
+        log.lines().find(|line| line.contains("[bad.ini]") && line.contains("next start in 5 s"));
     assert!(line.is_some(), "the log says when it will be started: {log}");
 }
 

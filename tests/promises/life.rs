@@ -146,7 +146,8 @@ fn the_same_name_in_two_directories_is_two_vassals() {
     emperor.wait_until("the other is left", || emperor.stats().vassals().len() == 1);
     assert_eq!(emperor.stats().up(), 1);
     // The log names them by their whole paths.
-    for (name, what) in [("vassals", "runs with"), ("more", "runs with"), ("more", "is gone")] {
+    for (name, what) in [("vassals", "runs with"), ("more", "runs with"), ("more", "stopped after")]
+    {
         let path = emperor.path(name).join("x.ini");
         emperor.logged(&format!("[{}] {what}", path.display()));
     }

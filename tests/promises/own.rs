@@ -123,7 +123,7 @@ fn an_ordinary_user_may_write_who_it_is_and_is_told_what_it_cannot_become() {
     assert!(log.contains("emperor.ini:4: uid: cannot become user 1"), "{log}");
     let (status, log) = emperor("uid = no-such-user-x\n").run();
     assert_eq!(code(status), 1);
-    assert!(log.contains("emperor.ini:4: uid: user \"no-such-user-x\": not found"), "{log}");
+    assert!(log.contains("emperor.ini:4: uid: user 'no-such-user-x': not found"), "{log}");
 }
 
 #[test]

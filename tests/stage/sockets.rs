@@ -3,9 +3,12 @@
 use super::*;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+/// The stage that has become the program, what it has said, and the sockets in custody.
 fn exec(setup: Setup) -> (Stage, ExecSettings, Vec<OwnedFd>) {
     let mut stage = setup.start();
-    let (settings, fds) = stage.exec();
+    let (settings, mut fds) = stage.exec();
+    // Behind them comes a notify socket, which is nobody's custody.
+    fds.truncate(usize::from(settings.listeners));
     (stage, settings, fds)
 }
 
