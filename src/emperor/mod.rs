@@ -16,6 +16,7 @@ mod own;
 mod pauses;
 mod process;
 mod report;
+mod runtime;
 mod settings;
 pub mod setup;
 mod signals;
@@ -121,6 +122,7 @@ pub struct Emperor {
     helpers: helpers::Helpers,
     pauses: pauses::Pauses,
     strays: strays::Strays,
+    runtime: runtime::Runtime,
     template: Template,
     null: OwnedFd,
     ondemand: ondemand::Options,
@@ -450,6 +452,9 @@ impl Emperor {
     fn bury(&mut self, status: u8) {
         descendants::clear(|| {});
         drop(self.pidfile.take());
+        // Closed with them, their notify sockets are nobody's.
+        self.processes.clear();
+        self.runtime.clear();
         let sent = self.notify.buried();
         self.told(sent);
         self.trip("bury");

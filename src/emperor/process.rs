@@ -121,6 +121,7 @@ impl Emperor {
                 on_demand: listener.is_some(),
                 in_use: record.current().is_some_and(|current| current.id != life),
                 listeners: u8::try_from(custody.len()).unwrap_or(0),
+                runtime: self.runtime.path().map(OsString::from).unwrap_or_default(),
             };
             scm::send(status.as_fd(), &custody.encode(), &sockets)?;
         }
@@ -300,9 +301,8 @@ impl Emperor {
             let mut buffer = [0_u8; PIPE_CHUNK];
             let Some(process) = self.processes.get_mut(&life) else { return false };
             let Some(pipe) = &process.pipe else { return false };
-            match scm::receive(pipe.as_fd(), &mut buffer) {
+            match scm::receive_text(pipe.as_fd(), &mut buffer) {
                 Ok(chunk) if chunk.length > 0 => {
-                    scm::discard(chunk.fds);
                     total += chunk.length;
                     flooded = process.share.is_flood(self.now, chunk.length);
                     closed = flooded;
@@ -335,37 +335,43 @@ impl Emperor {
 
     pub(super) fn read_notify(&mut self, life: LifeId) {
         self.read_status(life);
-        if !self.is_too_loud(life) {
-            self.read_datagrams(life);
+        // A life pays for its own words only: those of others must not make it unheard.
+        if self.read_datagrams(life) {
+            self.is_too_loud(life);
         }
     }
 
-    fn read_datagrams(&mut self, life: LifeId) {
+    /// Reads what was sent to its notify socket; true if some of it was its own.
+    fn read_datagrams(&mut self, life: LifeId) -> bool {
+        let mut is_own = false;
         for _ in 0..NOTIFY_PACKETS {
             let mut buffer = [0_u8; 4096];
-            let Some(process) = self.processes.get(&life) else { return };
-            let Some(notify) = &process.notify else { return };
-            let packet = match scm::receive(notify.as_fd(), &mut buffer) {
+            let Some(process) = self.processes.get(&life) else { break };
+            let Some(notify) = &process.notify else { break };
+            let packet = match scm::receive_text(notify.as_fd(), &mut buffer) {
                 Ok(packet) => packet,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Too long, or too much attached: it is gone, the next one may be better.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Too long: it is gone, the next one may be better.
                 Err(_) => continue,
             };
-            scm::discard(packet.fds);
             let text = buffer.get(..packet.length).unwrap_or_default();
             let is = |line: &[u8]| text.split(|byte| *byte == b'\n').any(|found| found == line);
             let words = [(&b"READY=1"[..], Said::Ready), (b"WATCHDOG=1", Said::Beat)];
             let said: Vec<Said> =
                 words.into_iter().filter(|(line, _)| is(line)).map(|(_, word)| word).collect();
-            let Some(sender) = packet.sender.filter(|_| !said.is_empty()) else { continue };
+            let Some(sender) = packet.sender else { continue };
             if !self.speaks_for(process, &sender) {
-                self.stranger(life, &sender);
+                if !said.is_empty() {
+                    self.stranger(life, &sender);
+                }
                 continue;
             }
+            is_own = true;
             for word in said {
                 self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Notify)));
             }
         }
+        is_own
     }
 
     /// Whether a sender belongs to this life: its process, or one of its session that is no life itself.
@@ -504,6 +510,7 @@ impl Emperor {
         let mut event = LifeEvent::Exited(exit(ended));
         if let Some(process) = self.processes.remove(&life) {
             self.pids.remove(&process.pid);
+            self.runtime.forget(process.pid);
             if process.is_cut_off {
                 let why = "no descriptor is left for its listeners";
                 event = LifeEvent::SpawnFailed(why.to_owned());

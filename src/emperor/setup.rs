@@ -30,6 +30,7 @@ use crate::sys::socket::{self, ListenOptions, Owner};
 use crate::sys::{creds, fd, memory, pidfd, prctl, process};
 use crate::types::advice;
 
+use super::runtime::Runtime;
 use super::{Emperor, Source, Token, forkserver, notify, ondemand, own, stats, superior};
 
 /// Lives between fork and verdict at one time, at least.
@@ -150,6 +151,22 @@ pub fn open_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError
     }
 }
 
+/// The directory of the notify sockets; nobody needs it where no stage offers one.
+fn runtime(given: &Given, stage: bool, log: &mut Log) -> Runtime {
+    if !stage {
+        return Runtime::default();
+    }
+    let path = |name| variable(&given.environment, name).map(Path::new);
+    let runtime = Runtime::make(path("XDG_RUNTIME_DIR"), path("TMPDIR"));
+    if runtime.path().is_none() {
+        log.warning(format_args!(
+            "no private directory for notify sockets can be made: those of the vassals have abstract names, \
+             which every user can reach; make /run/liege, or set XDG_RUNTIME_DIR"
+        ));
+    }
+    runtime
+}
+
 impl Emperor {
     /// Makes everything ready: signals, sockets, sources. Nothing is started yet.
     ///
@@ -206,6 +223,7 @@ impl Emperor {
             let descriptor = source.monitor.descriptor();
             reactor.add(descriptor, token, Interest::Read, Kind::Busy).map_err(busy)?;
         }
+        let runtime = runtime(given, template.stage, &mut log);
         enter_first(&monitors, &mut log);
         own::set_title(config, &mut log);
         lend_output(&log);
@@ -221,6 +239,7 @@ impl Emperor {
             helpers: super::helpers::Helpers::default(),
             pauses: super::pauses::Pauses::default(),
             strays: super::strays::Strays::default(),
+            runtime,
             more_strangers: false,
             max_vassals: max_vassals(),
             faults: super::faults::Faults::new(variable(&given.environment, "LIEGE_TEST_FAULT")),

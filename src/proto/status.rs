@@ -50,6 +50,7 @@ const MAX_ORIGIN: usize = 1024;
 const MAX_MESSAGE: usize = 2048;
 const MAX_LINE: usize = 480;
 
+const NOTIFY: &str = "notify.";
 const VERSION: u8 = 1;
 const CUSTODY: u8 = b'C';
 const EXEC: u8 = b'X';
@@ -85,6 +86,18 @@ pub struct Custody {
     pub in_use: bool,
     /// How many listening sockets in custody are attached, at most [`MAX_LISTENERS`].
     pub listeners: u8,
+    /// The directory for its notify socket; empty: there is none, and an abstract name has to do.
+    pub runtime: OsString,
+}
+
+/// The name of a notify socket in the runtime directory: of a process of this emperor.
+pub fn notify_name(emperor: u32, pid: i32) -> String {
+    format!("{NOTIFY}{emperor}.{pid}")
+}
+
+/// Whether a file in the runtime directory has the name of a notify socket.
+pub fn is_notify_name(name: &str) -> bool {
+    name.starts_with(NOTIFY)
 }
 
 /// When a vassal that has ended is started again.
@@ -264,6 +277,8 @@ impl Custody {
         out.byte(u8::from(self.on_demand));
         out.byte(u8::from(self.in_use));
         out.byte(self.listeners);
+        let runtime = self.runtime.as_bytes();
+        out.bytes(runtime.get(..MAX_NAME).unwrap_or(runtime));
         out.0
     }
 
@@ -276,11 +291,7 @@ impl Custody {
         if fields.header()? != CUSTODY {
             return Err(Malformed("custody expected"));
         }
-        let name = fields.bytes()?;
-        if name.len() > MAX_NAME {
-            return Err(Malformed("name too long"));
-        }
-        let name = OsString::from_vec(name.to_vec());
+        let name = fields.name()?;
         let purpose = match fields.byte()? {
             0 => Purpose::Start,
             1 => Purpose::Check,
@@ -288,8 +299,9 @@ impl Custody {
         };
         let (on_demand, in_use) = (fields.flag()?, fields.flag()?);
         let listeners = fields.listeners()?;
+        let runtime = fields.name()?;
         fields.end()?;
-        Ok(Self { name, purpose, on_demand, in_use, listeners })
+        Ok(Self { name, purpose, on_demand, in_use, listeners, runtime })
     }
 
     /// How many descriptors come with this packet.
@@ -557,6 +569,14 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    fn name(&mut self) -> Result<OsString, Malformed> {
+        let name = self.bytes()?;
+        if name.len() > MAX_NAME {
+            return Err(Malformed("name too long"));
+        }
+        Ok(OsString::from_vec(name.to_vec()))
+    }
+
     fn text(&mut self, limit: usize) -> Result<String, Malformed> {
         let text = String::from_utf8_lossy(self.bytes()?);
         Ok(cut(&text, limit).to_owned())
@@ -666,13 +686,14 @@ mod tests {
     fn custody() -> impl Strategy<Value = Custody> {
         let name = prop::collection::vec(any::<u8>(), 0..300).prop_map(OsString::from_vec);
         let purpose = prop::sample::select(vec![Purpose::Start, Purpose::Check]);
-        (name, purpose, any::<[bool; 2]>(), 0u8..=16).prop_map(
-            |(name, purpose, [on_demand, in_use], listeners)| Custody {
+        (name.clone(), name, purpose, any::<[bool; 2]>(), 0u8..=16).prop_map(
+            |(name, runtime, purpose, [on_demand, in_use], listeners)| Custody {
                 name,
                 purpose,
                 on_demand,
                 in_use,
                 listeners,
+                runtime,
             },
         )
     }

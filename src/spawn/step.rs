@@ -2,7 +2,8 @@
 
 /// One point of a start, in the order of execution: first the child between fork and exec, then the stage.
 ///
-/// `Signals`, `Fds`, `ParentDeath` and `Exec` come twice, in each image; the stage arranges the program's
+/// `Signals`, `Fds`, `Limits`, `ParentDeath` and `Exec` come twice, in each image: the stage sets limits before it
+/// drops its user, and arranges the program's
 /// descriptors last of all, where nothing but a want of descriptors can fail. `ParentDeath` comes after the ids: the kernel clears
 /// the parent-death signal whenever the effective uid or gid changes (prctl(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,8 @@ pub enum Step {
     Pidfile,
     /// The listening sockets.
     Bind,
+    /// The notify socket.
+    Notify,
     /// Additional groups.
     Groups,
     /// The group.
@@ -36,8 +39,6 @@ pub enum Step {
     Uid,
     /// The program's directory.
     Chdir,
-    /// The notify socket.
-    Notify,
     /// The parent-death signal.
     ParentDeath,
     /// The verdict to the emperor.
@@ -59,11 +60,11 @@ impl Step {
         Self::Log,
         Self::Pidfile,
         Self::Bind,
+        Self::Notify,
         Self::Groups,
         Self::Gid,
         Self::Uid,
         Self::Chdir,
-        Self::Notify,
         Self::ParentDeath,
         Self::Verdict,
         Self::Exec,

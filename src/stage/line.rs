@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::log::escaped;
@@ -23,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Line {
     status: Option<OwnedFd>,
     name: OsString,
+    /// Where notify sockets are made.
+    runtime: OsString,
 }
 
 /// What the emperor hands over.
@@ -44,7 +47,7 @@ impl Given {
 impl Line {
     /// A line on stderr.
     pub fn stderr() -> Self {
-        Self { status: None, name: OsString::new() }
+        Self { status: None, name: OsString::new(), runtime: OsString::new() }
     }
 
     /// The line that the environment names.
@@ -64,7 +67,7 @@ impl Line {
             let message = format!("{}={text} names no open descriptor", status::FD_VARIABLE);
             Failure::new(Step::Custody, message)
         })?;
-        Ok(Self { status: Some(socket), name: OsString::new() })
+        Ok(Self { status: Some(socket), name: OsString::new(), runtime: OsString::new() })
     }
 
     /// Whether our own emperor is at the other end.
@@ -98,7 +101,15 @@ impl Line {
         let on_demand = if custody.on_demand { fds.next() } else { None };
         let held = Held { on_demand, listeners: fds.collect(), in_use: custody.in_use };
         self.name = custody.name;
+        self.runtime = custody.runtime;
         Ok(Given { purpose: custody.purpose, held })
+    }
+
+    /// Where the notify socket is made, if there is a directory for it.
+    pub fn notify_path(&self, emperor: u32) -> Option<PathBuf> {
+        let pid = i32::try_from(std::process::id()).ok()?;
+        let dir = Some(Path::new(&self.runtime)).filter(|dir| dir.is_absolute());
+        dir.map(|dir| dir.join(status::notify_name(emperor, pid)))
     }
 
     /// Moves the status socket out of the way of what the program gets.

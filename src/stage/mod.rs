@@ -2,7 +2,7 @@
 //! its verdict on the status socket and execs the application; nothing of it stays.
 //!
 //! Steps in order: signals and descriptors, custody, read and look up, umask, log, pid file, sockets,
-//! limits, groups, gid, uid, chdir, notify socket, parent death, verdict, exec. A privileged patch skips the
+//! notify socket, limits, groups, gid, uid, chdir, parent death, verdict, exec. A privileged patch skips the
 //! change of ids. Under a foreign Emperor, or alone, there is no status socket: nothing is received, and
 //! what would be a verdict is a line on stderr.
 
@@ -261,15 +261,17 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     if !sockets.list().is_empty() && program.may_fork() {
         warnings.push(settings::SHELL_STAYS.to_owned());
     }
+    let mut notify = match config.notify {
+        Notify::Demanded => notify_socket(line, start.parent, &wanted)?,
+        // It does without, if there is none to be had.
+        Notify::Auto if !sockets.list().is_empty() => {
+            notify_socket(line, start.parent, &wanted).unwrap_or_default()
+        }
+        Notify::Auto | Notify::Never => None,
+    };
     files::limits(&config)?;
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
-    let mut notify = match config.notify {
-        Notify::Demanded => notify_socket(line)?,
-        // It does without, if there is none to be had.
-        Notify::Auto if !sockets.list().is_empty() => notify_socket(line).unwrap_or_default(),
-        Notify::Auto | Notify::Never => None,
-    };
     arrange(line, &mut start, &mut sockets, &mut notify).map_err(sockets::descriptors)?;
     sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
     let minded = minded::files(&config, &sockets, &start.cwd);
@@ -332,12 +334,19 @@ type Bound = (OwnedFd, Address);
 
 /// The socket on which the program says that it is ready; the emperor keeps it, the program has its name.
 ///
-/// Made only now: it is reached from the program's own network namespace, and belongs to its user.
-fn notify_socket(line: &Line) -> Result<Option<Bound>, Failure> {
+/// Made before the drop, in a directory in which the program's user can change nothing, and for that user alone.
+fn notify_socket(line: &Line, parent: u32, wanted: &Wanted) -> Result<Option<Bound>, Failure> {
     if !line.is_emperor() {
         return Ok(None);
     }
-    let made = socket::notify_socket();
+    let owner = Owner { uid: wanted.uid, gid: wanted.gid };
+    let in_directory =
+        line.notify_path(parent).map(|path| socket::notify_socket(Some((&path, owner))));
+    let made = match in_directory {
+        Some(Ok(made)) => Ok(made),
+        // Any user can fill the queue of an abstract one: better than none.
+        Some(Err(_)) | None => socket::notify_socket(None),
+    };
     made.map(Some).map_err(|error| Failure::new(Step::Notify, format!("notify socket: {error}")))
 }
 

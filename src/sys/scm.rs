@@ -18,6 +18,13 @@ const ALIGN: usize = size_of::<usize>();
 /// Room for the most descriptors, for credentials and for a pidfd, each with its header.
 const CONTROL: usize = 3 * HEADER + MAX_FDS * size_of::<RawFd>() + 64;
 
+/// Room for credentials alone, with their header.
+const CREDENTIALS: usize = (HEADER + size_of::<libc::ucred>()).next_multiple_of(ALIGN);
+
+/// Control data of this size, aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct Credentials([u8; CREDENTIALS]);
+
 /// The control data of a message, aligned as the kernel wants it.
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
@@ -84,6 +91,43 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     }
     Ok(Received { length, fds, sender })
+}
+
+/// Bytes and their sender.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// How many bytes of the buffer were filled; 0 is the end.
+    pub length: usize,
+    /// Who sent them, as for [`Received`].
+    pub sender: Option<socket::PeerCredentials>,
+}
+
+/// Receives one message and nothing that is attached: for descriptors there is no room, so that the kernel
+/// drops them before they cost us anything; never waits.
+///
+/// # Errors
+/// `EAGAIN` if there is none; `EMSGSIZE` if the bytes did not fit.
+pub fn receive_text(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Text> {
+    let mut control = Credentials([0; CREDENTIALS]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut message = empty_message(&mut part);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let length = retry(|| {
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = CREDENTIALS as _;
+        // SAFETY: as in `receive`.
+        let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+        if length == -1 { Err(io::Error::last_os_error()) } else { Ok(length.cast_unsigned()) }
+    })?;
+    #[allow(clippy::unnecessary_cast, reason = "it has 32 bits in musl")]
+    let used = message.msg_controllen as usize;
+    // Where nobody has asked for credentials there is room for some descriptors after all.
+    let (fds, sender) = read_control(control.0.get(..used).unwrap_or(&control.0));
+    discard(fds);
+    match message.msg_flags & libc::MSG_TRUNC {
+        0 => Ok(Text { length, sender }),
+        _ => Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
+    }
 }
 
 /// Whether [`receive`] has failed because not all of a message could be taken in.
@@ -176,6 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_received_without_what_is_attached() {
+        let _quiet = crate::sys::forks::none();
+        let (ours, theirs) = socket::packet_pair().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let writer = OwnedFd::from(writer);
+        send(theirs.as_fd(), b"hello", &vec![writer.as_fd(); MAX_FDS]).unwrap();
+        drop(writer);
+        let mut buffer = [0; 16];
+        let text = receive_text(ours.as_fd(), &mut buffer).unwrap();
+        assert_eq!((text.length, text.sender), (5, None));
+        // Nobody has the other end of the pipe any more.
+        assert_eq!(std::io::Read::read(&mut { reader }, &mut [0; 1]).unwrap(), 0);
+        send(theirs.as_fd(), b"too long for this", &[]).unwrap();
+        let error = receive_text(ours.as_fd(), &mut [0; 4]).unwrap_err();
+        assert!(is_cut_off(&error));
+    }
+
+    #[test]
     fn descriptors_arrive_in_order_and_close_on_exec() {
         let _quiet = crate::sys::forks::none();
         let (ours, theirs) = socket::packet_pair().unwrap();
@@ -232,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_kernel_says_who_sent_a_datagram() {
-        let (socket, name) = socket::notify_socket().unwrap();
+        let (socket, name) = socket::notify_socket(None).unwrap();
         let socket::Address::Abstract(name) = name else { panic!("not abstract") };
         use std::os::linux::net::SocketAddrExt;
         let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();

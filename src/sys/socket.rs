@@ -395,18 +395,45 @@ fn pair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into())
 }
 
-/// A datagram socket with an abstract name chosen by the kernel, on which every message says who sent it.
+/// A datagram socket on which every message says who sent it, and none brings descriptors where the kernel can
+/// refuse them: at `path`, for its owner alone, or with an abstract name chosen by the kernel.
 ///
 /// Credentials are asked for before the bind: from the first datagram on none can come without them.
 ///
 /// # Errors
-/// `EMFILE`, `ENFILE`, `ENOMEM`.
-pub fn notify_socket() -> io::Result<(OwnedFd, Address)> {
+/// `EMFILE`, `ENFILE`, `ENOMEM`; `EADDRINUSE`, `EACCES`, `ENAMETOOLONG` and the like for a path.
+pub fn notify_socket(at: Option<(&Path, Owner)>) -> io::Result<(OwnedFd, Address)> {
     let socket = socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK)?;
     set_option(socket.as_fd(), libc::SO_PASSCRED, &[1])?;
-    bind(socket.as_fd(), &Raw::unnamed())?;
-    let name = local_address(socket.as_fd())?.ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok((socket, name))
+    refuse_descriptors(socket.as_fd())?;
+    let Some((path, owner)) = at else {
+        bind(socket.as_fd(), &Raw::unnamed())?;
+        let name = local_address(socket.as_fd())?.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        return Ok((socket, name));
+    };
+    let address = Address::Path(path.to_owned());
+    // Of the socket, from which the kernel takes the mode of the file: nobody else comes before the chmod.
+    // SAFETY: two integers; no memory of ours is touched.
+    check(unsafe { libc::fchmod(socket.as_raw_fd(), 0o600) })?;
+    bind(socket.as_fd(), &Raw::of(&address)?)?;
+    match set_attributes(path, Some(0o600), owner) {
+        Ok(()) => Ok((socket, address)),
+        Err(error) => {
+            let _ = std::fs::remove_file(path);
+            Err(error.source)
+        }
+    }
+}
+
+/// Whether there is a datagram socket at `path` that nobody has open any more.
+pub fn is_left_over_datagram(path: &Path) -> bool {
+    let Ok(raw) = Raw::of(&Address::Path(path.to_owned())) else { return false };
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let Ok(probe) = socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK) else {
+        return false;
+    };
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && connect_raw(probe.as_fd(), &raw).is_err_and(refused)
 }
 
 /// Switches lingering off, so that closing the last copy of the socket never waits.
@@ -673,7 +700,7 @@ mod tests {
 
     #[test]
     fn a_notify_socket_has_a_name_that_a_client_can_reach() {
-        let (socket, name) = notify_socket().unwrap();
+        let (socket, name) = notify_socket(None).unwrap();
         let Address::Abstract(name) = name else { panic!("not abstract: {name}") };
         assert!(!name.is_empty());
         use std::os::linux::net::SocketAddrExt;
@@ -682,6 +709,22 @@ mod tests {
         client.send_to_addr(b"READY=1", &address).unwrap();
         let mut buffer = [0; 32];
         assert_eq!(receive(socket.as_fd(), &mut buffer).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_notify_socket_in_a_directory_is_for_its_owner_alone() {
+        use std::os::unix::fs::MetadataExt;
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("notify");
+        let (socket, address) = notify_socket(Some((&path, Owner::default()))).unwrap();
+        assert_eq!(address, Address::Path(path.clone()));
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        client.send_to(b"READY=1", &path).unwrap();
+        let mut buffer = [0; 32];
+        assert_eq!(receive(socket.as_fd(), &mut buffer).unwrap(), 7);
+        let taken = notify_socket(Some((&path, Owner::default()))).unwrap_err();
+        assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
     }
 
     #[test]

@@ -138,7 +138,7 @@ struct Manager {
 
 impl Manager {
     fn new() -> Self {
-        let (socket, address) = socket::notify_socket().unwrap();
+        let (socket, address) = socket::notify_socket(None).unwrap();
         let Address::Abstract(name) = address else { panic!("{address}") };
         let name = format!("@{}", String::from_utf8(name).unwrap());
         Self { socket, name, heard: RefCell::default() }

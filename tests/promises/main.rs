@@ -24,6 +24,7 @@ mod listeners;
 mod memory;
 mod minded;
 mod monitor_dir;
+mod notify;
 mod ondemand;
 mod own;
 mod pidfile;
