@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::proto::status;
+use crate::proto::notify;
 use crate::sys::process::Pid;
 use crate::sys::{creds, socket};
 
@@ -41,7 +41,7 @@ impl Runtime {
     /// The process is reaped: its socket goes, if it has one.
     pub fn forget(&self, pid: Pid) {
         if let Some(dir) = &self.0 {
-            let _ = fs::remove_file(dir.join(status::notify_name(std::process::id(), pid.get())));
+            let _ = fs::remove_file(dir.join(notify::name(std::process::id(), pid.get())));
         }
     }
 
@@ -70,7 +70,7 @@ fn fits(dir: &Path, uid: u32) -> bool {
 fn remove_left(dir: &Path) {
     let Ok(listing) = fs::read_dir(dir) else { return };
     for entry in listing.flatten().take(MAX_LEFT) {
-        let is_ours = entry.file_name().to_str().is_some_and(status::is_notify_name);
+        let is_ours = entry.file_name().to_str().is_some_and(notify::is_name);
         if is_ours && socket::is_left_over_datagram(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
@@ -106,7 +106,7 @@ mod tests {
     fn sockets_that_nobody_has_any_more_are_removed() {
         let _quiet = crate::sys::forks::none();
         let place = tempfile::tempdir().unwrap();
-        let path = |pid| place.path().join(status::notify_name(7, pid));
+        let path = |pid| place.path().join(notify::name(7, pid));
         let kept = std::os::unix::net::UnixDatagram::bind(path(1)).unwrap();
         drop(std::os::unix::net::UnixDatagram::bind(path(2)).unwrap());
         drop(std::os::unix::net::UnixDatagram::bind(place.path().join("other")).unwrap());

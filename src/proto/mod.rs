@@ -2,5 +2,6 @@
 
 pub mod emperor;
 pub mod fork;
+pub mod notify;
 pub mod status;
 pub mod uwsgi;

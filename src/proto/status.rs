@@ -50,7 +50,6 @@ const MAX_ORIGIN: usize = 1024;
 const MAX_MESSAGE: usize = 2048;
 const MAX_LINE: usize = 480;
 
-const NOTIFY: &str = "notify.";
 const VERSION: u8 = 1;
 const CUSTODY: u8 = b'C';
 const EXEC: u8 = b'X';
@@ -88,16 +87,6 @@ pub struct Custody {
     pub listeners: u8,
     /// The directory for its notify socket; empty: there is none, and an abstract name has to do.
     pub runtime: OsString,
-}
-
-/// The name of a notify socket in the runtime directory: of a process of this emperor.
-pub fn notify_name(emperor: u32, pid: i32) -> String {
-    format!("{NOTIFY}{emperor}.{pid}")
-}
-
-/// Whether a file in the runtime directory has the name of a notify socket.
-pub fn is_notify_name(name: &str) -> bool {
-    name.starts_with(NOTIFY)
 }
 
 /// When a vassal that has ended is started again.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::log::escaped;
+use crate::proto::notify;
 use crate::proto::status::{self, Custody, ExecSettings, Files, FromStage, MAX_PACKET, Purpose};
 use crate::spawn::step::Step;
 use crate::sys::{fd, scm};
@@ -109,7 +110,7 @@ impl Line {
     pub fn notify_path(&self, emperor: u32) -> Option<PathBuf> {
         let pid = i32::try_from(std::process::id()).ok()?;
         let dir = Some(Path::new(&self.runtime)).filter(|dir| dir.is_absolute());
-        dir.map(|dir| dir.join(status::notify_name(emperor, pid)))
+        dir.map(|dir| dir.join(notify::name(emperor, pid)))
     }
 
     /// Moves the status socket out of the way of what the program gets.
