@@ -117,8 +117,9 @@ impl Emperor {
         }
         self.faults.streak = (self.faults.streak + 1).min(MOST);
         let _ = fd::wait_readable([self.signals.as_fd()], Some(self.faults.pause()));
-        // Orders come last in a turn: one that fails each time must not keep them out.
+        // Orders and the ends of lives come last in a turn: one that fails each time must not keep them out.
         self.safely(Self::read_signals);
+        self.safely(Self::end_strays);
     }
 
     /// Steps the state with one event.
