@@ -3,6 +3,7 @@
 use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -139,6 +140,37 @@ impl Emperor {
     /// The same, as it may be printed.
     pub(super) fn label(&self, key: &Key) -> String {
         super::lines::name(&self.full_name(key))
+    }
+
+    /// Which other vassal has a listener that is in the way of this address.
+    pub(super) fn holder(&self, address: &str, not: VassalId) -> Option<VassalId> {
+        let wanted: Option<SocketAddr> = address.parse().ok();
+        let is_same = |id: VassalId, socket: &OwnedFd| {
+            match socket::local_address(socket.as_fd()).ok().flatten() {
+                Some(Address::Tcp(have)) => wanted.is_some_and(|wanted| {
+                    let any = wanted.ip().is_unspecified() || have.ip().is_unspecified();
+                    wanted.port() == have.port() && (any || wanted.ip() == have.ip())
+                }),
+                // A relative one counts from where its stage has started.
+                Some(Address::Path(path)) => {
+                    let start = self.realm.vassal(id).and_then(|it| self.start_of(it.key.source));
+                    let start = start.map(|start| OsStr::from_bytes(start.to_bytes()).to_owned());
+                    Path::new(&start.unwrap_or_default()).join(path).display().to_string()
+                        == address
+                }
+                Some(abstract_name @ Address::Abstract(_)) => abstract_name.to_string() == address,
+                None => false,
+            }
+        };
+        if address.is_empty() {
+            return None;
+        }
+        let mut halls = self.halls.iter().filter(|(id, _)| **id != not);
+        let found = halls.find(|(id, hall)| {
+            let all = hall.custody.iter().chain(&hall.listener);
+            all.map(|listener| &listener.socket).any(|socket| is_same(**id, socket))
+        });
+        found.map(|(id, _)| *id)
     }
 
     /// The listeners of a vassal, to be changed.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::proto::emperor::FromVassal;
-use crate::proto::status::{Custody, Files, FromStage, MAX_PACKET, Purpose};
+use crate::proto::status::{Custody, Fault, Files, FromStage, MAX_PACKET, Purpose};
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
 use crate::state::{
@@ -244,7 +244,7 @@ impl Emperor {
                 for more in &fault.more {
                     self.say(life, crate::log::Level::Error, more);
                 }
-                LifeEvent::StartFailed(settings::fault(&fault))
+                self.start_refused(life, &fault)
             }
             Ok(FromStage::Files(files)) => {
                 scm::discard(fds);
@@ -267,6 +267,20 @@ impl Emperor {
         };
         scm::discard(fds);
         self.happen(Event::Life(life, event));
+    }
+
+    /// A start that the stage has refused, or that another vassal of ours is in the way of.
+    fn start_refused(&self, life: LifeId, fault: &Fault) -> LifeEvent {
+        let why = settings::fault(fault);
+        let vassal = self.processes.get(&life).map(|process| process.vassal);
+        let holder = vassal.and_then(|vassal| self.holder(&fault.taken, vassal));
+        match holder.and_then(|id| self.realm.vassal(id)) {
+            Some(holder) => {
+                let name = self.label(&holder.key);
+                LifeEvent::AddressTaken(format!("{why}; vassal {name} has it"), holder.id)
+            }
+            None => LifeEvent::StartFailed(why),
+        }
     }
 
     fn watch_notify(&mut self, life: LifeId, notify: Option<OwnedFd>) {

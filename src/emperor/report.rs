@@ -221,7 +221,7 @@ fn why(vassal: &Vassal, hold: &Hold) -> String {
         Why::Throttle => "throttled: too many starts in one second".to_owned(),
         Why::Budget => "waits for its turn to start".to_owned(),
         Why::Penalty => format!("blacklisted after {} deaths", vassal.penalty.deaths()),
-        Why::Resource(why) | Why::Address(why) => why.to_string(),
+        Why::Resource(why) | Why::Address(why) | Why::Taken(why, _) => why.to_string(),
         Why::StopHook => "waits for the end of its stop hook".to_owned(),
         Why::Base(why) => format!("waits for its base: {why}"),
         Why::Pace => "its last process has ended at once".to_owned(),

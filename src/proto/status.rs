@@ -168,6 +168,8 @@ pub struct Fault {
     pub message: String,
     /// Further faults of the same file, each a whole line, at most [`MAX_LINES`].
     pub more: Vec<String>,
+    /// The address that somebody else has, where that is the reason; never shown.
+    pub taken: String,
 }
 
 /// One packet from the child or the stage.
@@ -310,6 +312,7 @@ impl FromStage {
                 out.text(&fault.origin, MAX_ORIGIN);
                 out.text(&fault.message, MAX_MESSAGE);
                 out.lines(&fault.more);
+                out.text(&fault.taken, MAX_ORIGIN);
                 out.0
             }
             Self::Hook(end) => hook_packet(*end).to_vec(),
@@ -334,6 +337,7 @@ impl FromStage {
                 origin: fields.text(MAX_ORIGIN)?,
                 message: fields.text(MAX_MESSAGE)?,
                 more: fields.lines()?,
+                taken: fields.text(MAX_ORIGIN)?,
             }),
             HOOK => Self::Hook(decode_hook(&mut fields)?),
             FILES => Self::Files(decode_files(&mut fields)?),
@@ -662,8 +666,9 @@ mod tests {
 
     fn from_stage() -> impl Strategy<Value = FromStage> {
         let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
-        let fault = ("[a-z]{0,8}", "\\PC{0,60}", "\\PC{0,60}", lines)
-            .prop_map(|(step, origin, message, more)| Fault { step, origin, message, more });
+        let fault = ("[a-z]{0,8}", "\\PC{0,60}", "\\PC{0,60}", lines, "\\PC{0,60}").prop_map(
+            |(step, origin, message, more, taken)| Fault { step, origin, message, more, taken },
+        );
         prop_oneof![
             settings().prop_map(FromStage::Exec),
             fault.prop_map(FromStage::Error),
@@ -726,6 +731,7 @@ mod tests {
             origin: long.clone(),
             message: long.clone(),
             more: vec![long.clone(); 200],
+            taken: long.clone(),
         };
         let packet = FromStage::Error(fault).encode();
         assert!(packet.len() <= MAX_PACKET);

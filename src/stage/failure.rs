@@ -17,6 +17,8 @@ pub struct Failure {
     pub message: String,
     /// Further faults, each a whole line.
     pub more: Vec<String>,
+    /// The address that somebody else has, where that is the reason.
+    pub taken: String,
     /// The exit status.
     pub status: u8,
 }
@@ -24,8 +26,8 @@ pub struct Failure {
 impl Failure {
     /// A failure that no line of the configuration is to blame for.
     pub fn new(step: Step, message: impl Into<String>) -> Self {
-        let (origin, more) = (String::new(), Vec::new());
-        Self { step, origin, message: message.into(), more, status: 1 }
+        let (origin, more, taken) = (String::new(), Vec::new(), String::new());
+        Self { step, origin, message: message.into(), more, taken, status: 1 }
     }
 
     /// A failure of what is written at `place`.
@@ -48,6 +50,7 @@ impl Failure {
             origin,
             message: format!("{}{}", first.message, first.origin.chain()),
             more: lines.map(ToString::to_string).collect(),
+            taken: String::new(),
             status: faults.status(),
         }
     }
@@ -55,7 +58,8 @@ impl Failure {
     /// As the verdict says it.
     pub fn into_fault(self) -> Fault {
         let step = self.step.name().to_owned();
-        Fault { step, origin: self.origin, message: self.message, more: self.more }
+        let Self { origin, message, more, taken, .. } = self;
+        Fault { step, origin, message, more, taken }
     }
 }
 

@@ -323,7 +323,9 @@ fn bound(
             _ => (address.to_string(), advice(address, error)),
         };
         let message = format!("cannot bind {shown}: {error}{advice}");
-        Failure::at(Step::Bind, place, message)
+        let failure = Failure::at(Step::Bind, place, message);
+        let is_taken = error.source.kind() == io::ErrorKind::AddrInUse;
+        Failure { taken: if is_taken { whole(address) } else { String::new() }, ..failure }
     };
     let Some((fd, in_use)) = claimed else {
         return socket::listen(address, options).map_err(|error| failed(&error));
@@ -336,6 +338,15 @@ fn bound(
     socket::set_backlog(fd.as_fd(), options.backlog)
         .map_err(|source| failed(&SocketError { call: "listen", source }))?;
     Ok(fd)
+}
+
+/// The same address, wherever it is read.
+fn whole(address: &Address) -> String {
+    match address {
+        Address::Path(path) => std::path::absolute(path)
+            .map_or_else(|_| address.to_string(), |path| path.display().to_string()),
+        Address::Tcp(_) | Address::Abstract(_) => address.to_string(),
+    }
 }
 
 /// The way out, where one is known.

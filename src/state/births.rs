@@ -1,14 +1,16 @@
 //! The rows of the event table that say how a life comes to be, or does not: a fork, and what a base says.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::life::Life;
 use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why, running};
-use super::{LifeId, Note, Role};
+use super::{LifeId, Note, Role, VassalId};
 
 /// First and longest pause before a base that takes no requests is asked again.
 const BASE_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
+/// The same before an address is tried again that another vassal has.
+const TAKEN_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
 /// The same when the kernel has refused what a life needs.
 const RESOURCE_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 
@@ -28,6 +30,81 @@ impl Vassal {
             self.note(Note::Held { why, wait: Some(wait) }, turn);
         }
         self.not_born(id, hold, turn);
+    }
+
+    /// Another vassal has an address that this one wants: nobody is to blame, least of all where a file was
+    /// renamed and the old name has not stopped yet.
+    pub(super) fn address_taken(
+        &mut self,
+        id: LifeId,
+        (why, holder): (String, VassalId),
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if life.failed.is_some() {
+            return;
+        }
+        life.failed = Some(why.as_str().into());
+        life.blocked_by = Some(holder);
+        self.history.last_error = Some(why.clone());
+        let taken = Why::Taken(why.as_str().into(), holder);
+        if self.told.as_deref() == Some(&taken) {
+            return;
+        }
+        self.told = Some(Box::new(taken));
+        let note = match &self.phase {
+            Phase::Replacing { .. } => Note::ReplacementFailed { why },
+            Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. } => Note::Held { why, wait: None },
+        };
+        self.note(note, turn);
+    }
+
+    /// Until that other vassal has given the address back, or the next try.
+    pub(super) fn wait_for_address(&mut self, life: &Life, of: VassalId, now: Instant) -> Hold {
+        let why = life.failed.as_deref().unwrap_or_default().into();
+        Hold::until(Why::Taken(why, of), now + self.address_retries.next(&TAKEN_RETRY))
+    }
+
+    /// It waits for an address that another vassal has, or is about to.
+    pub(super) fn waits_for_address(&self) -> bool {
+        let taken = |hold: &Hold| matches!(hold.why, Why::Taken(..));
+        let blocked = |life: Option<&Life>| life.is_some_and(|life| life.blocked_by.is_some());
+        let waits = match &self.phase {
+            Phase::Held(hold) => taken(hold),
+            Phase::Running { due, .. } => due.as_deref().is_some_and(taken),
+            Phase::Stopping { then: Then::Hold(hold), .. } => taken(hold),
+            Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. } => false,
+        };
+        waits || blocked(self.current()) || blocked(self.other())
+    }
+
+    /// Another vassal has given addresses back: who has waited for one of them starts now.
+    pub(super) fn address_is_free(&mut self, of: VassalId, turn: &mut Turn<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) if hold.why.is_taken_by(of) => self.begin(hold.lane, turn),
+            Phase::Running { current, due: Some(due) } if due.why.is_taken_by(of) => {
+                self.reload(current, turn)
+            }
+            Phase::Stopping { life, other, then: Then::Hold(hold) } if hold.why.is_taken_by(of) => {
+                Phase::Stopping { life, other, then: Then::Begin(hold.lane) }
+            }
+            same @ (Phase::Held(_)
+            | Phase::Waiting
+            | Phase::Starting(_)
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Retiring { .. }
+            | Phase::Stopping { .. }) => same,
+        };
     }
 
     /// A life has come to nothing, and nobody is to blame: its vassal is held.

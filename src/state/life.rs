@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, Said, Settings};
+use super::{
+    Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, Said, Settings, VassalId,
+};
 
 /// Where a life is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +158,8 @@ pub struct Life {
     pub verdict: bool,
     /// Why its start has failed.
     pub failed: Option<Box<str>>,
+    /// It wants an address that this other vassal has.
+    pub blocked_by: Option<VassalId>,
     /// It has sent a protocol byte.
     pub spoke: bool,
     /// It has started.
@@ -193,6 +197,7 @@ impl Life {
             edition: 0,
             verdict: !rules.stage,
             failed: None,
+            blocked_by: None,
             spoke: false,
             ready: false,
             accepting: false,

@@ -305,6 +305,8 @@ pub enum LifeEvent {
     Verdict(Settings, Fingerprint),
     /// The start has failed for this reason; the process is about to end.
     StartFailed(String),
+    /// The same, because another vassal of ours has an address that it wants.
+    AddressTaken(String, VassalId),
     /// End-of-file on the status socket.
     StatusClosed,
     /// A word of the vassal.

@@ -1,6 +1,6 @@
 //! All vassals, with what they share: throttle, start budget, deadlines, ragnarok.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub struct Realm {
     /// How many stop hooks are not over, by the name for which they run.
     pub(super) hooks: HashMap<Key, usize>,
     pub(super) counts: Counts,
+    /// Those that wait for an address of another.
+    blocked: BTreeSet<VassalId>,
     last_vassal: u64,
     last_life: u64,
     pub(super) ragnarok: Option<Ragnarok>,
@@ -86,6 +88,7 @@ impl Realm {
             slots: VecDeque::new(),
             hooks: HashMap::new(),
             counts: Counts::default(),
+            blocked: BTreeSet::new(),
             last_vassal: 0,
             last_life: 0,
             ragnarok: None,
@@ -99,6 +102,7 @@ impl Realm {
     /// One event in; what the shell must do is appended to `out`, in order. Whatever of it fails or
     /// answers at once comes back as an event before anything else is served.
     pub fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Effect>) {
+        let first = out.len();
         let mut sink = self.sink(now, out);
         match event {
             // What is found or changed in ragnarok comes too late.
@@ -133,6 +137,10 @@ impl Realm {
             Event::Time => self.time(&mut sink),
         }
         self.serve(&mut sink);
+        if !self.blocked.is_empty() {
+            self.release(first, &mut sink);
+            self.serve(&mut sink);
+        }
         self.tell_waits(&mut sink);
         self.leave_if_empty(out);
     }
@@ -236,6 +244,26 @@ impl Realm {
         self.with(id, sink, |vassal, turn| vassal.found(lane, turn));
     }
 
+    /// Who has waited for an address that was given back by one of the effects from this on starts now.
+    fn release(&mut self, first: usize, sink: &mut Sink<'_>) {
+        let effects = sink.out.get(first..).unwrap_or_default().iter();
+        let given_back: Vec<VassalId> = effects
+            .filter_map(|effect| match effect {
+                Effect::Forget(id) | Effect::Unbind(id) | Effect::TakeCustody(id, _) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let blocked = std::mem::take(&mut self.blocked);
+        for id in &blocked {
+            for of in &given_back {
+                self.with(*id, sink, |vassal, turn| vassal.address_is_free(*of, turn));
+            }
+        }
+        let waits = |id: &VassalId| self.vassal(*id).is_some_and(Vassal::waits_for_address);
+        let still = blocked.into_iter().filter(waits).collect();
+        self.blocked = still;
+    }
+
     fn life(&mut self, id: LifeId, event: LifeEvent, sink: &mut Sink<'_>) {
         let Some(vassal) = self.vassal_of(id) else { return };
         let ended = matches!(
@@ -246,11 +274,15 @@ impl Realm {
             event,
             LifeEvent::Verdict(..)
                 | LifeEvent::StartFailed(_)
+                | LifeEvent::AddressTaken(..)
                 | LifeEvent::StatusClosed
                 | LifeEvent::Adopted(_)
         );
         if matches!(event, LifeEvent::Exited(_)) {
             self.stop_hook(vassal, id, sink);
+        }
+        if matches!(event, LifeEvent::AddressTaken(..)) {
+            self.blocked.insert(vassal);
         }
         let born = matches!(event, LifeEvent::Adopted(_));
         let before = self.is_base_up(vassal);

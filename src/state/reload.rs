@@ -147,6 +147,11 @@ impl Vassal {
         if checked && !next.is_cursed() {
             return self.checked(current, next, turn);
         }
+        if let Some(holder) = next.blocked_by {
+            self.refused = next.failed.clone();
+            let due = Some(Box::new(self.wait_for_address(next, holder, turn.now)));
+            return Phase::Running { current, due };
+        }
         if next.failed.is_none() && !next.is_cursed() {
             let why = format!("the replacement has ended ({exit}) before it was accepting");
             self.history.last_error = Some(why.clone());
@@ -169,7 +174,9 @@ impl Vassal {
         let rests = self.demand.is_some() && exit == Exit::Code(0) && new.failed.is_none();
         let mut due = match self.judge(new, exit, turn) {
             Then::Begin(lane) if !rests => self.queued(lane, turn),
-            Then::Hold(hold) if matches!(hold.why, Why::Penalty | Why::Pace) => *hold,
+            Then::Hold(hold) if matches!(hold.why, Why::Penalty | Why::Pace | Why::Taken(..)) => {
+                *hold
+            }
             then @ (Then::Begin(_) | Then::Hold(_) | Then::Gone | Then::Judge) => {
                 old.stop(turn.now, turn.rules, turn.out);
                 return Phase::Stopping { life: old, other: None, then };

@@ -27,6 +27,7 @@ impl Vassal {
         self.told = None;
         self.resource_retries.forget();
         self.base_retries.forget();
+        self.address_retries.forget();
         let moved = self.renew(file, turn);
         let anew = Then::Begin(Lane::Budget);
         let stays = !moved && !self.has_fault();
@@ -39,6 +40,7 @@ impl Vassal {
                 | Why::Resource(_)
                 | Why::Base(_)
                 | Why::Address(_)
+                | Why::Taken(..)
                 | Why::StopHook
                 | Why::Pace
                 | Why::Internal
@@ -272,6 +274,7 @@ impl Vassal {
             LifeEvent::Adopted(pid) => self.adopted(id, pid, turn),
             LifeEvent::Verdict(settings, print) => self.verdict(id, settings, print, turn),
             LifeEvent::StartFailed(why) => self.start_failed(id, why, turn),
+            LifeEvent::AddressTaken(why, by) => self.address_taken(id, (why, by), turn),
             LifeEvent::StatusClosed => self.status_closed(id, turn),
             LifeEvent::Said(said, channel) => self.said(id, said, channel, turn),
             LifeEvent::SeenAccepting => self.seen_accepting(id, turn),
@@ -355,6 +358,7 @@ impl Vassal {
         self.history.last_error = None;
         self.told = None;
         self.resource_retries.forget();
+        self.address_retries.forget();
         self.note(Note::Running { pid }, turn);
         let on_demand = self.demand.is_some();
         let has_custody = |life: &Life| on_demand || life.settings.listeners > 0;

@@ -116,6 +116,8 @@ pub enum Why {
     Base(Rc<str>),
     /// Its on-demand address is not bound.
     Address(Rc<str>),
+    /// This other vassal has an address that it wants to bind.
+    Taken(Rc<str>, VassalId),
     /// The stop hook of a life that has ended is not over.
     StopHook,
     /// Its last life has ended at once.
@@ -124,6 +126,13 @@ pub enum Why {
     Finished(Exit),
     /// A fault in liege has lost what was known of it.
     Internal,
+}
+
+impl Why {
+    /// It waits for an address that this vassal has.
+    pub(super) fn is_taken_by(&self, of: VassalId) -> bool {
+        matches!(self, Self::Taken(_, holder) if *holder == of)
+    }
 }
 
 /// Which queue a start goes through.
@@ -239,6 +248,7 @@ pub struct Vassal {
     pub origin: Origin,
     pub(super) resource_retries: Backoff,
     pub(super) base_retries: Backoff,
+    pub(super) address_retries: Backoff,
     pub(super) internal_retries: Backoff,
     /// Why it was last said to be held, since a program of it has run.
     pub(super) told: Option<Box<Why>>,
@@ -264,6 +274,7 @@ impl Vassal {
             told: None,
             resource_retries: Backoff::default(),
             base_retries: Backoff::default(),
+            address_retries: Backoff::default(),
             internal_retries: Backoff::default(),
         }
     }
@@ -409,6 +420,9 @@ impl Vassal {
     pub(super) fn judge(&mut self, life: &Life, exit: Exit, turn: &mut Turn<'_>) -> Then {
         let lived = life.age(turn.now);
         self.remember(life, exit);
+        if let Some(holder) = life.blocked_by {
+            return Then::Hold(Box::new(self.wait_for_address(life, holder, turn.now)));
+        }
         if life.ended_for_reload(exit) {
             self.note(Note::Stopped { exit, lived, why: "it is to begin anew" }, turn);
             return Then::Begin(Lane::Budget);

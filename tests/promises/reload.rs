@@ -302,3 +302,32 @@ fn a_restart_whose_program_cannot_run_leaves_the_running_one_alone() {
         emperor.running_anew("one.ini", old);
     }
 }
+
+#[test]
+fn a_file_that_is_renamed_waits_for_the_sockets_of_its_old_name_and_pays_no_penalty() {
+    let port = free_port();
+    let lines = |port: u16| format!("http-socket = 127.0.0.1:{port}\nhttp-socket = $DIR/one.sock");
+    let words = "listen=3 on=stop: on=term:gate:$DIR/go+exit:0 do=serve";
+    let emperor = Liege::in_temp_dir().app_with("old.ini", &lines(port), words).start();
+    let first = emperor.running("old.ini");
+    emperor.life("old.ini", 1);
+    assert!(ask_tcp(port).is_ok());
+    fs::rename(emperor.file("old.ini"), emperor.file("new.ini")).unwrap();
+    emperor.wait_until("the new name says whom it waits for", || {
+        let stats = emperor.stats();
+        stats.find("new.ini").is_some_and(|new| {
+            new.text("state") == "held" && new.text("reason").contains("vassal old.ini has it")
+        })
+    });
+    emperor.wait_until("the old one is told to stop", || {
+        !emperor.events("old.ini", "term").is_empty()
+    });
+    emperor.open_gate("go");
+    let second = emperor.running("new.ini");
+    assert!(second != first && !proc::lives(first));
+    emperor.wait_until("it serves", || ask_tcp(port).is_ok());
+    let stats = emperor.stats();
+    assert!(
+        stats.blacklisted("new.ini").is_none() && stats.vassal("new.ini").number("deaths") == 0
+    );
+}

@@ -22,7 +22,7 @@ struct Seen {
     kind: Kind,
     until: Option<Instant>,
     throttled: bool,
-    /// It waits for a base, which may come before the hold ends.
+    /// It waits for a base, or for the address of another, which may come before the hold ends.
     base: bool,
     current: Option<LifeId>,
     /// The current life runs, and nobody has told it to stop.
@@ -104,7 +104,7 @@ impl Seen {
             kind: kind(&vassal.phase),
             until,
             throttled,
-            base: matches!(&vassal.phase, Phase::Held(hold) if matches!(hold.why, Why::Base(_))),
+            base: matches!(&vassal.phase, Phase::Held(hold) if matches!(hold.why, Why::Base(_) | Why::Taken(..))),
             current: current.map(|life| life.id),
             up: current.is_some_and(|life| {
                 matches!(life.phase, LifePhase::Running(_)) || life.is_spared()
@@ -330,7 +330,7 @@ impl Ledger {
                 // Without a verdict nothing has run, so the kernel may still be at its limit.
                 id.is_some_and(|id| runs(realm, id, life))
             }
-            LifeEvent::StartFailed(_) => {
+            LifeEvent::StartFailed(_) | LifeEvent::AddressTaken(..) => {
                 self.refused.insert(life);
                 self.undecided.remove(&life);
                 false
@@ -771,7 +771,12 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
         Why::Throttle | Why::Budget => {
             assert!(world.realm.deadline().is_some(), "{id:?} waits in a queue for ever");
         }
-        Why::Penalty | Why::Resource(_) | Why::Base(_) | Why::Address(_) | Why::Pace => {
+        Why::Penalty
+        | Why::Resource(_)
+        | Why::Base(_)
+        | Why::Address(_)
+        | Why::Taken(..)
+        | Why::Pace => {
             assert!(hold.until.is_some(), "{id:?} is held for ever: {:?}", hold.why);
         }
     };

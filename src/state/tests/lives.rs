@@ -245,3 +245,71 @@ fn an_event_of_a_dead_life_finds_nobody() {
     scene.is("held: penalty 1000", &[]);
     assert_eq!(scene.deaths(), 1);
 }
+
+// An address that another vassal has.
+
+const OTHER_NAME: &str = "old.ini";
+
+/// The first vassal serves under an old name, the second one wants its address.
+fn renamed() -> Scene {
+    let mut scene = Scene::new(Rules::default());
+    scene.find_as(OTHER_NAME, OnDemand::No, true);
+    scene.runs(1, custody());
+    scene.find_as(BLOG, OnDemand::No, true);
+    scene.life(2, LifeEvent::AddressTaken("bind: in use".to_owned(), VassalId(1)));
+    scene.done.clear();
+    scene.exits(2, Exit::Code(1));
+    scene
+}
+
+#[test]
+fn who_wants_the_address_of_another_waits_without_penalty_and_is_tried_now_and_then() {
+    let mut scene = renamed();
+    scene.is("held: taken 50", &[]);
+    assert_eq!((scene.deaths(), scene.error()), (0, Some("bind: in use")));
+    scene.wait(50);
+    scene.is("starting 3", &["spawn 3"]);
+    scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), VassalId(1)));
+    scene.exits(3, Exit::Code(1));
+    scene.is("held: taken 100", &[]);
+    let held = |note: &&Note| matches!(note, Note::Held { .. });
+    assert_eq!(scene.notes.iter().filter(held).count(), 1, "said once");
+    assert_eq!(scene.deaths(), 0);
+}
+
+#[test]
+fn it_starts_the_moment_the_other_is_gone() {
+    let mut scene = renamed();
+    scene.send(Event::Lost(key(OTHER_NAME)));
+    scene.is("held: taken 50", &["tell 1 Stop", "signal 1 15"]);
+    scene.exits(1, TERMINATED);
+    scene.is("starting 3", &["forget", "spawn 3"]);
+    scene.runs(3, custody());
+    assert_eq!((scene.deaths(), scene.error()), (0, None));
+}
+
+#[test]
+fn it_starts_the_moment_the_other_has_other_listeners() {
+    let mut scene = renamed();
+    scene.send(Event::Changed { key: key(OTHER_NAME), file: file(OnDemand::No) });
+    scene.runs(3, custody());
+    scene.says(3, Said::Accepting);
+    scene.is("starting 4", &["spawn 3", "custody 3", "tell 1 Stop", "signal 1 15", "spawn 4"]);
+}
+
+#[test]
+fn a_replacement_that_wants_the_address_of_another_is_due_when_that_is_gone() {
+    let mut scene = Scene::new(Rules::default());
+    scene.find_as(OTHER_NAME, OnDemand::No, true);
+    scene.runs(1, custody());
+    scene.find_as(BLOG, OnDemand::No, true);
+    scene.runs(2, custody());
+    scene.change();
+    scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), VassalId(1)));
+    scene.exits(3, Exit::Code(1));
+    scene.done.clear();
+    scene.is("running 2, due: taken 50", &[]);
+    scene.send(Event::Lost(key(OTHER_NAME)));
+    scene.exits(1, TERMINATED);
+    scene.is("replacing 2 by 4", &["tell 1 Stop", "signal 1 15", "forget", "spawn 4"]);
+}

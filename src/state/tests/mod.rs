@@ -417,6 +417,7 @@ fn describe(phase: &Phase, now: Instant) -> String {
             Why::Address(_) => "address",
             Why::Pace => "pace",
             Why::Internal => "internal",
+            Why::Taken(..) => "taken",
             Why::Finished(_) => "finished",
         };
         match hold.until {
