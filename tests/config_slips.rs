@@ -541,3 +541,20 @@ fn an_unknown_command_is_answered_with_the_list_and_the_nearest() {
     let (_, _, err) = program(&[("status", "x")], &["status"]);
     assert!(err.contains("its ending is not known"), "{err}");
 }
+
+#[test]
+fn a_misspelt_security_setting_in_the_environment_gets_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.ini"), format!("[uwsgi]\n{RUN}")).unwrap();
+    let env = |name: &str| (name.into(), "x".into());
+    let call = Invocation {
+        env: vec![env("UWSGI_UDI"), env("UWSGI_PORT"), env("UWSGI_ZORK"), env("UWSGI_THEME")],
+        ..Invocation::new(vec!["--ini".into(), "a.ini".into()], Vec::new(), dir.path().to_owned())
+    };
+    let told: Vec<String> =
+        config::load(&call).unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["environment: UWSGI_UDI: is not an option; it resembles uid, a security setting"]
+    );
+}

@@ -13,7 +13,7 @@ use crate::opts::key::Format;
 use crate::types::environment;
 
 use super::Invocation;
-use crate::types::quote::cut;
+use crate::types::quote::{self, cut};
 
 /// Largest file, command output or pushed text that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
@@ -166,7 +166,7 @@ fn open(path: &Path) -> Result<File, String> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
-        .map_err(|error| format!("cannot open {}: {}", path.display(), reason(&error)))
+        .map_err(|error| format!("cannot open {}: {}", quote::path(path), reason(&error)))
 }
 
 fn read_file(file: &File) -> Result<Content, String> {

@@ -140,7 +140,7 @@ impl<'t> Reading<'t> {
             Some(b'"') => match serde_json::from_str::<String>(raw) {
                 Ok(text) => text,
                 Err(error) => {
-                    return self.bad(line, key, format!("JSON: {error}"));
+                    return self.bad(line, key, format!("JSON: {}", cut(&error.to_string())));
                 }
             },
             Some(b't') => "1".to_owned(),

@@ -440,9 +440,8 @@ impl<'a> Reader<'a> {
         let mut refused = 0;
         let mut security = None;
         for Entry { setting: Setting { key, origin, .. }, literal, made } in &self.list {
-            let is_environment = matches!(origin, Origin::Environment(_));
             let is_placeholder = *made && *literal;
-            if is_environment || is_placeholder || self.used.contains(key) {
+            if is_placeholder || self.used.contains(key) {
                 continue;
             }
             // Looking for the nearest option costs far more than reading the line.
@@ -450,6 +449,16 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let security = security.get_or_insert_with(opts::security::Names::collect);
+            // Many variables begin like ours and are meant for other programs.
+            if let Origin::Environment(_) = origin {
+                if let Some(meant) = security.slip(key).filter(|_| warned < MAX_UNKNOWN) {
+                    let message =
+                        format!("is not an option; it resembles {meant}, a security setting");
+                    self.warnings.push(Fault::new(origin, "", message));
+                    warned += 1;
+                }
+                continue;
+            }
             if let Some(message) = misunderstood(key, *made, security) {
                 self.faults.push(Fault::new(origin, key, message));
                 refused += 1;

@@ -2,6 +2,8 @@
 
 use roxmltree::{Document, Node, ParsingOptions};
 
+use crate::types::quote::cut;
+
 use super::text::{Bad, Lines, Parsed, utf8};
 
 /// Most nodes of a document.
@@ -33,7 +35,9 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let document = match Document::parse_with_options(text, options) {
         Ok(document) => document,
-        Err(error) => return Parsed::fault(error.pos().row, "", format!("XML: {error}")),
+        Err(error) => {
+            return Parsed::fault(error.pos().row, "", format!("XML: {}", cut(&error.to_string())));
+        }
     };
     let root = document.root_element();
     let stanzas = std::iter::once(root).chain(root.children().filter(Node::is_element));

@@ -2,6 +2,8 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
+use crate::types::quote::cut;
+
 use super::text::{Bad, NO_NAME, Parsed, utf8};
 
 /// Reads the mapping of this name: `uwsgi` and `liege` if none was asked for.
@@ -20,7 +22,7 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
             }
             Err(error) => {
                 let line = u32::try_from(error.marker().line()).unwrap_or(u32::MAX);
-                reading.bad(line, format!("YAML: {}", error.info()));
+                reading.bad(line, format!("YAML: {}", cut(error.info())));
                 break;
             }
         }

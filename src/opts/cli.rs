@@ -6,6 +6,8 @@ use std::ffi::OsString;
 
 use lexopt::{Arg as Token, Parser};
 
+use crate::types::quote::quoted;
+
 use super::{Arg, Opt, lookup};
 
 /// One thing said on a command line.
@@ -86,9 +88,9 @@ fn option(parser: &mut Parser, found: Result<(&'static str, Opt), (String, Strin
         Arg::None => match parser.optional_value() {
             None => Ok(opt.bare_value().into()),
             Some(value) => {
-                let value = value.to_string_lossy();
+                let value = quoted(&value.to_string_lossy());
                 Err(format!(
-                    "is a flag and takes no value here ('{value}'); leave it out, or set it in a file"
+                    "is a flag and takes no value here ({value}); leave it out, or set it in a file"
                 ))
             }
         },

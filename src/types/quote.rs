@@ -4,9 +4,13 @@
 //! read with more rights than those who read the log have.
 
 use std::fmt;
+use std::path::Path;
 
 /// Longest text that is repeated, in characters.
 pub const MAX_QUOTED: usize = 64;
+
+/// Longest path that the kernel takes.
+const MAX_PATH: usize = 4096;
 
 /// In the place of a text that is not repeated.
 pub const NOT_SHOWN: &str = "[not shown: put in by $( ) or @( )]";
@@ -24,6 +28,13 @@ pub fn cut(text: &str) -> String {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),
     }
+}
+
+/// A path, whole as long as it can be one: its end says more than its beginning.
+#[must_use]
+pub fn path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.len() > MAX_PATH { cut(&text) } else { text.into_owned() }
 }
 
 /// What is wrong with a text, and what was expected.

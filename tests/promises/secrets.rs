@@ -27,9 +27,8 @@ fn a_start_that_fails_by_a_secret_does_not_show_it() {
     for (name, _) in LINES {
         emperor.wait_until(&format!("{name} has failed"), || {
             let stats = emperor.stats();
-            let told = stats
-                .find(&format!("{name}.ini"))
-                .map(|vassal| vassal.text("last_error").to_owned());
+            let vassal = stats.find(&format!("{name}.ini"));
+            let told = vassal.and_then(|vassal| vassal.0["last_error"].as_str());
             told.is_some_and(|told| told.contains("[not shown: put in by $( ) or @( )]"))
         });
     }

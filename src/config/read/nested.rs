@@ -13,7 +13,7 @@ use super::super::setting::{Origin, Source};
 use super::super::text::Parsed;
 use super::super::{ini, json, xml, yaml};
 use super::{MAX_DEPTH, MAX_READ, Reader, Stop, Wanted};
-use crate::types::quote::NOT_SHOWN;
+use crate::types::quote::{self, NOT_SHOWN};
 
 impl Reader<'_> {
     /// Reads a file, and takes its lines at this place.
@@ -86,7 +86,7 @@ impl Reader<'_> {
             let file = Source { path, named_at: None, identity: String::new() };
             self.fault(&Origin::File { file: Arc::new(file), line: 0 }, "", message);
         } else {
-            self.fault(at, key, format!("{}: {message}", wanted.name.display()));
+            self.fault(at, key, format!("{}: {message}", quote::path(wanted.name.as_ref())));
         }
         // Without a vassal's own file nothing that follows means what it should.
         if wanted.own { Err(Stop) } else { Ok(()) }
