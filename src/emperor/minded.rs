@@ -23,7 +23,7 @@ use super::{Emperor, Token};
 const BUFFER: usize = 16 * 1024;
 /// What can change a file: its end of writing, its times, another file in its place. What is just made is
 /// looked at when it is closed.
-const CHANGES: Mask = Mask::CLOSE_WRITE.and(Mask::ATTRIB).and(Mask::MOVED_TO).and(Mask::ADD);
+const CHANGES: Mask = Mask::CLOSE_WRITE.with(Mask::ATTRIB).with(Mask::MOVED_TO).with(Mask::ADD);
 
 /// Device, inode, size and time of change of a file.
 type Stamp = (u64, u64, i64, i128);

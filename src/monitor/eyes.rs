@@ -27,15 +27,15 @@ const LONGEST_EVENT: usize = 272;
 
 /// What the directory is watched for.
 const ENTRIES: Mask = Mask::CREATE
-    .and(Mask::MODIFY)
-    .and(Mask::CLOSE_WRITE)
-    .and(Mask::ATTRIB)
-    .and(Mask::MOVED_FROM)
-    .and(Mask::MOVED_TO)
-    .and(Mask::DELETE)
-    .and(Mask::DELETE_SELF)
-    .and(Mask::MOVE_SELF)
-    .and(Mask::EXCEPT_UNLINKED);
+    .with(Mask::MODIFY)
+    .with(Mask::CLOSE_WRITE)
+    .with(Mask::ATTRIB)
+    .with(Mask::MOVED_FROM)
+    .with(Mask::MOVED_TO)
+    .with(Mask::DELETE)
+    .with(Mask::DELETE_SELF)
+    .with(Mask::MOVE_SELF)
+    .with(Mask::EXCEPT_UNLINKED);
 
 /// All that was told, and has not been acted on.
 #[derive(Default)]

@@ -17,8 +17,8 @@ const NOT_A_FILE: &str = "is not a regular file; write the address into one";
 const LONGEST: u64 = 4096;
 
 /// Reads the companion `name`: the text up to the first byte below 32, without blanks around it, lines of
-/// comment above it, or a comment behind it. None, or an empty one, means not on demand. What only a change of the file can heal is a
-/// [`OnDemand::Fault`].
+/// comment above it, or a comment behind it. None means not on demand; an empty one has lost its text, or is still to
+/// get it. What only a change of the file can heal is a [`OnDemand::Fault`].
 ///
 /// # Errors
 /// What is worth another try.
@@ -55,7 +55,9 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
     (&mut file).take(LONGEST).read_to_end(&mut bytes)?;
     match address_in(&bytes) {
         Err(why) => fault(name, why),
-        Ok("") => Ok(OnDemand::No),
+        Ok("") => {
+            fault(name, "holds no address: its first line is empty; write one, or remove the file")
+        }
         Ok(address) => Ok(OnDemand::Address(address.into())),
     }
 }
@@ -111,7 +113,8 @@ mod tests {
         assert_eq!(read_of(b"  /run/a b.sock \r\nsecond line\n"), address("/run/a b.sock"));
         assert_eq!(read_of(b"@name\0rest"), address("@name"));
         for nothing in [&b""[..], b"\n", b"   \n127.0.0.1:1", b"\t127.0.0.1:1"] {
-            assert_eq!(read_of(nothing), OnDemand::No, "{nothing:?}");
+            let OnDemand::Fault(why) = read_of(nothing) else { panic!("{nothing:?}") };
+            assert!(why.contains("its first line is empty"), "{why}");
         }
     }
 
@@ -130,7 +133,7 @@ mod tests {
             assert_eq!(read_of(text.as_bytes()), address, "{text:?}");
         }
         assert_eq!(read_of(b"/run/a#b;c.sock"), OnDemand::Address("/run/a#b;c.sock".into()));
-        assert_eq!(read_of(b"# nothing\n"), OnDemand::No);
+        assert!(matches!(read_of(b"# nothing\n"), OnDemand::Fault(_)));
     }
 
     #[test]

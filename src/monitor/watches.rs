@@ -13,17 +13,17 @@ use super::marks::Mark;
 use crate::sys::inotify::{Event, Inotify, Mask, Watch};
 
 /// A directory on the way: it was moved or removed.
-pub(super) const WAY: Mask = Mask::MOVE_SELF.and(Mask::DELETE_SELF);
+pub(super) const WAY: Mask = Mask::MOVE_SELF.with(Mask::DELETE_SELF);
 /// A link on the way; when it is replaced by rename(2), its number of links changes.
-pub(super) const LINK: Mask = WAY.and(Mask::ATTRIB);
+pub(super) const LINK: Mask = WAY.with(Mask::ATTRIB);
 /// A file at the end.
-pub(super) const FILE: Mask = LINK.and(Mask::CLOSE_WRITE).and(Mask::MODIFY);
+pub(super) const FILE: Mask = LINK.with(Mask::CLOSE_WRITE).with(Mask::MODIFY);
 /// By name: what is missing has come.
-pub(super) const MISSING: Mask = Mask::CREATE.and(Mask::MOVED_TO).and(Mask::CLOSE_WRITE);
+pub(super) const MISSING: Mask = Mask::CREATE.with(Mask::MOVED_TO).with(Mask::CLOSE_WRITE);
 /// By name: the last directory has gone. That another is moved over it is told by the directory.
 pub(super) const LAST: Mask = Mask::DELETE;
 /// The same where the directory itself is not watched for what happens to it.
-pub(super) const LAST_BEFORE_MISSING: Mask = LAST.and(Mask::MOVED_TO);
+pub(super) const LAST_BEFORE_MISSING: Mask = LAST.with(Mask::MOVED_TO);
 
 /// What a trail is followed for; names that need the same trail share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

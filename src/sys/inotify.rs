@@ -49,7 +49,7 @@ impl Mask {
     pub const ADD: Self = Self(libc::IN_MASK_ADD);
 
     /// Both together; `|` for constants.
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -63,7 +63,7 @@ impl BitOr for Mask {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
-        self.and(other)
+        self.with(other)
     }
 }
 

@@ -166,3 +166,23 @@ fn a_vassal_that_waits_is_not_woken_by_another_that_wants_its_address() {
     });
     emperor.stays("nobody has been woken", || emperor.lives("one.ini") == 0);
 }
+
+#[test]
+fn an_empty_address_file_holds_its_vassal_and_stops_nothing_that_runs() {
+    let emperor =
+        Liege::in_temp_dir().app("one.ini", SERVER).on_demand("one.ini", "one.sock").start();
+    emperor.ask("one.sock");
+    let pid = emperor.running("one.ini");
+    fs::write(emperor.file("one.ini.socket"), "").unwrap();
+    emperor.logged("its first line is empty");
+    assert!(try_ask(&emperor, "one.sock").is_some() && proc::lives(pid));
+    emperor.put("two.ini.socket", "\n");
+    emperor.put_app("two.ini", SERVER);
+    emperor.wait_until("it is held, and says why", || {
+        emperor.stats().find("two.ini").is_some_and(|vassal| {
+            vassal.text("state") == "held"
+                && vassal.text("reason").contains("its first line is empty")
+        })
+    });
+    emperor.stays("it is not started", || emperor.lives("two.ini") == 0);
+}
