@@ -19,7 +19,7 @@ use crate::state::{Event, File, Key, LifeId, OnDemand, SourceId, VassalId};
 use crate::sys::dir;
 use crate::sys::socket::{self, Address};
 
-use super::Emperor;
+use super::{Emperor, Token};
 
 /// Most vassals whose listeners are looked at in one turn.
 const MAX_INSPECTIONS: usize = 256;
@@ -39,8 +39,8 @@ pub(super) struct Hall {
 
 /// A listening socket, and which file clients find it by.
 #[derive(Debug)]
-pub(super) struct Listener {
-    pub socket: OwnedFd,
+pub struct Listener {
+    pub(super) socket: OwnedFd,
     /// Device and number of the file of a unix socket, where it could be seen.
     file: Option<(u64, u64)>,
 }
@@ -56,7 +56,7 @@ pub(super) enum Inspection {
 
 /// Why nobody can come to a listener any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub enum Lost {
     /// Some program has shut it down, for all who hold it.
     ShutDown,
     /// Its file is removed.
@@ -243,6 +243,15 @@ impl Emperor {
             Inspection::Regular => vassal.current().is_none_or(|life| life.age(now) >= SETTLED),
         };
         self.inspections = self.realm.vassals().filter(is_due).map(|vassal| vassal.id).collect();
+        self.look_at_statistics();
+    }
+
+    /// Looks whether the statistics can still be asked for.
+    pub(super) fn look_at_statistics(&mut self) {
+        for line in self.stats.look() {
+            self.log.warning(format_args!("{line}"));
+        }
+        self.stats.settle(&mut self.reactor, Token::Stats);
     }
 
     /// Looks at some of them.

@@ -124,6 +124,7 @@ impl Emperor {
 
     /// Steps the state with one event.
     pub(super) fn step(&mut self, event: Event) {
+        self.version += 1;
         let subject = match &event {
             Event::Life(life, _) => Subject::Life(*life),
             Event::ListenerBound(vassal)

@@ -138,6 +138,8 @@ pub struct Emperor {
     events: VecDeque<Event>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,
+    /// Grows with all that can change what statistics show.
+    version: u64,
     /// Vassals whose listeners are looked at, some of them in each turn.
     inspections: VecDeque<VassalId>,
     /// Turns since the last one that judged a deadline, or had none to judge.
@@ -353,6 +355,7 @@ impl Emperor {
 
     /// Passes on what a monitor has seen.
     fn hear(&mut self, source: SourceId) {
+        self.version += 1;
         let monitor::Out { sightings, notices, scans } = std::mem::take(&mut self.heard);
         if scans {
             self.inspect_soon(custody::Inspection::Regular);
@@ -408,9 +411,12 @@ impl Emperor {
         match source {
             stats::Source::Client(client) => self.stats.serve(client, self.now),
             stats::Source::Listener(index) => {
-                let mut json = Vec::new();
-                stats::render(&self.report(), &mut json);
-                self.stats.accept(index, self.now, || json);
+                if !self.stats.is_fresh(self.version, self.now) {
+                    let mut json = Vec::new();
+                    stats::render(&self.report(), &mut json);
+                    self.stats.renew(json, self.version, self.now);
+                }
+                self.stats.accept(index, self.now);
             }
         }
         self.stats.settle(&mut self.reactor, Token::Stats);

@@ -35,6 +35,8 @@ use super::{Emperor, Source, Token, forkserver, notify, ondemand, own, stats, su
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
+/// Mode of the socket of the statistics, which show what runs and with which errors; anybody's by `chmod-socket`.
+const STATS_MODE: u32 = 0o660;
 /// Descriptors that are not a vassal's.
 const RESERVE: u64 = 64;
 /// Signals that the loop reads; all others keep their default action.
@@ -205,7 +207,7 @@ impl Emperor {
         let wanted = own::wanted(config, &mut log)?;
         let listeners = stats_listeners(config, own::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
-        let mut stats = stats::Stats::new(listeners, form);
+        let mut stats = stats::Stats::new(listeners, form, Instant::now());
         stats.settle(&mut reactor, Token::Stats);
         let now = Instant::now();
         let notify = notifier(given, now, &mut log);
@@ -264,6 +266,7 @@ impl Emperor {
             asked: Vec::new(),
             heard: crate::monitor::Out::default(),
             inspections: VecDeque::new(),
+            version: 0,
             hearings: 0,
             now,
             leave: None,
@@ -429,19 +432,20 @@ fn keeper(given: &Given) -> Result<Option<KeeperHandle>, SetupError> {
     Ok(Some(KeeperHandle { pid, pidfd }))
 }
 
-fn stats_listeners(config: &EmperorConfig, owner: Owner) -> Result<Vec<OwnedFd>, SetupError> {
+fn stats_listeners(config: &EmperorConfig, owner: Owner) -> Result<Vec<stats::Bound>, SetupError> {
     let here = own::directory(config)?;
     let options = ListenOptions {
         owner,
         backlog: config.listen,
-        mode: Some(config.chmod_socket.unwrap_or(0o666)),
+        mode: Some(config.chmod_socket.unwrap_or(STATS_MODE)),
         ..ListenOptions::default()
     };
     let bind = |address: &Located<crate::config::address::Address>| {
         let doing = format!("serve statistics at {} ({address})", address.value);
         let place = ondemand::place(&address.value, &here)
             .ok_or_else(|| cannot(doing.clone())(io::ErrorKind::InvalidInput.into()))?;
-        socket::listen(&place, &options).map_err(|error| {
+        let bound = stats::Place { address: place.clone(), options: options.clone() };
+        stats::Bound::new(bound).map_err(|error| {
             let remedy = ondemand::advice(&place, &error);
             cannot(doing)(error.source).advised(|_| remedy)
         })

@@ -69,6 +69,7 @@ impl Emperor {
             "SIGUSR2" => {
                 self.log.reopen();
                 super::setup::lend_output(&self.log);
+                self.look_at_statistics();
                 self.log.notice(format_args!("{name} from {from}: the log is reopened"));
             }
             "SIGWINCH" | "SIGALRM" => {

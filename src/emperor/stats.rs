@@ -1,8 +1,9 @@
 //! The statistics server: whoever connects gets one JSON object at once, and the end of the stream.
 //!
 //! Nothing is read from a client but to throw it away, no write waits, and nobody can make the emperor
-//! grow: at most [`MAX_CLIENTS`] clients for [`PATIENCE`] each, and [`MAX_KEPT`] bytes kept for them. All
-//! clients of one wake-up share one snapshot. When no descriptor is left, a spare one is given up for as
+//! grow: at most [`MAX_CLIENTS`] clients for [`PATIENCE`] each, and [`MAX_KEPT`] bytes kept for them. Clients
+//! share a snapshot for up to [`REUSE`], and no more than [`MAX_ACCEPTS`] are let in within that time, so that
+//! one who storms costs little and keeps nobody else out: who waits is served in its turn. When no descriptor is left, a spare one is given up for as
 //! long as it takes to answer.
 //!
 //! A client that has got everything is waited for until it closes: closing first, with a request of
@@ -10,16 +11,18 @@
 
 mod json;
 
-use std::cell::LazyCell;
 use std::io;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Interest, Kind, Reactor, Token};
 use crate::sys::accept::{self, Accepted};
+use crate::sys::socket::{Address, ListenOptions, SocketError};
 use crate::sys::{fd, socket, write};
+
+use super::custody;
 
 pub use json::render;
 
@@ -32,8 +35,14 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of snapshots kept for clients; one snapshot may be larger.
 pub const MAX_KEPT: usize = 8 * 1024 * 1024;
 
-/// Most connections accepted in one wake-up.
-const MAX_ACCEPTS: usize = 64;
+/// How long a snapshot is good while nothing happens; and the time in which a listener lets [`MAX_ACCEPTS`] in.
+const REUSE: Duration = Duration::from_millis(20);
+
+/// How long it is good though something has happened, for each byte: about ten times what it has cost.
+const REUSE_PER_BYTE: Duration = Duration::from_nanos(15);
+
+/// Most connections accepted at one listener within [`REUSE`].
+const MAX_ACCEPTS: usize = 32;
 
 /// How long a listener that cannot be served is not polled.
 const DEAFNESS: Duration = Duration::from_secs(1);
@@ -75,12 +84,58 @@ pub struct Stats {
     /// Given up when there is no other descriptor for a client.
     spare: Option<OwnedFd>,
     changes: Vec<Change>,
+    snapshot: Option<Snapshot>,
+}
+
+/// A place where statistics are served.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The address; a path is absolute.
+    pub address: Address,
+    /// How to listen there.
+    pub options: ListenOptions,
+}
+
+/// A listening socket, and where it is bound.
+#[derive(Debug)]
+pub struct Bound {
+    socket: custody::Listener,
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
 struct Listener {
-    socket: OwnedFd,
+    bound: Bound,
     deaf_until: Option<Instant>,
+    /// How many it has let in since then.
+    share: (Instant, usize),
+}
+
+/// What the clients of a moment get.
+#[derive(Debug)]
+struct Snapshot {
+    made: Instant,
+    /// What the state was when it was made.
+    version: u64,
+    answer: Rc<Vec<u8>>,
+}
+
+impl Bound {
+    /// Listens at a place.
+    ///
+    /// # Errors
+    /// Those of [`socket::listen`].
+    pub fn new(place: Place) -> Result<Self, SocketError> {
+        let socket = socket::listen(&place.address, &place.options)?;
+        Ok(Self { socket: custody::Listener::new(socket, Path::new("/")), place: Some(place) })
+    }
+}
+
+impl From<OwnedFd> for Bound {
+    /// A socket that others have bound; it is never bound anew.
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket: custody::Listener::new(socket, Path::new("/")), place: None }
+    }
 }
 
 #[derive(Debug)]
@@ -126,12 +181,12 @@ enum Next {
 
 impl Stats {
     /// Serves these listening sockets, which are made non-blocking.
-    pub fn new(listeners: Vec<OwnedFd>, form: Form) -> Self {
-        let listeners: Vec<Listener> =
-            listeners.into_iter().map(|socket| Listener { socket, deaf_until: None }).collect();
+    pub fn new(listeners: Vec<Bound>, form: Form, now: Instant) -> Self {
+        let heard = |bound| Listener { bound, deaf_until: None, share: (now, 0) };
+        let listeners: Vec<Listener> = listeners.into_iter().map(heard).collect();
         for listener in &listeners {
             // It cannot fail for an open descriptor; a poll before each accept would still protect.
-            let _ = fd::set_nonblocking(listener.socket.as_fd());
+            let _ = fd::set_nonblocking(listener.bound.socket.as_fd());
         }
         Self {
             form,
@@ -140,20 +195,42 @@ impl Stats {
             clients: Vec::new(),
             last_id: 0,
             spare: fd::open_null().ok(),
+            snapshot: None,
         }
     }
 
-    /// Takes the connections that wait at a listener and writes to each what fits; `report` is asked
-    /// for the JSON once, and only if somebody has come.
-    pub fn accept(&mut self, listener: usize, now: Instant, report: impl FnOnce() -> Vec<u8>) {
-        let form = self.form;
-        let snapshot = LazyCell::new(|| form.dress(report()));
-        for _ in 0..MAX_ACCEPTS {
-            match self.take_one(listener, now, &snapshot) {
+    /// Whether there is a snapshot that can still be given to who comes now; `version` tells whether anything
+    /// has happened since it was made.
+    pub fn is_fresh(&self, version: u64, now: Instant) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| {
+            let bytes = u32::try_from(snapshot.answer.len()).unwrap_or(u32::MAX);
+            let good = match snapshot.version == version {
+                true => REUSE,
+                false => REUSE.min(REUSE_PER_BYTE.saturating_mul(bytes)),
+            };
+            now.saturating_duration_since(snapshot.made) < good
+        })
+    }
+
+    /// Takes a new snapshot, in JSON.
+    pub fn renew(&mut self, report: Vec<u8>, version: u64, now: Instant) {
+        let answer = self.form.dress(report);
+        self.snapshot = Some(Snapshot { made: now, version, answer });
+    }
+
+    /// Takes the connections that wait at a listener and writes to each what fits of the snapshot.
+    pub fn accept(&mut self, index: usize, now: Instant) {
+        let Some(snapshot) = self.snapshot.as_ref().map(|it| Rc::clone(&it.answer)) else { return };
+        while let Some(until) = self.may_let_in(index, now) {
+            if until > now {
+                self.deafen(index, until);
+                break;
+            }
+            match self.take_one(index, now, &snapshot) {
                 Next::GoOn => {}
                 Next::Stop => break,
                 Next::Deafen => {
-                    self.deafen(listener, now);
+                    self.deafen(index, now + DEAFNESS);
                     break;
                 }
             }
@@ -161,6 +238,48 @@ impl Stats {
         if self.spare.is_none() {
             self.spare = fd::open_null().ok();
         }
+    }
+
+    /// When a listener may let the next one in, which is counted if it may now.
+    fn may_let_in(&mut self, index: usize, now: Instant) -> Option<Instant> {
+        let share = &mut self.listeners.get_mut(index)?.share;
+        if now.saturating_duration_since(share.0) >= REUSE {
+            *share = (now, 0);
+        }
+        if share.1 >= MAX_ACCEPTS {
+            return Some(share.0 + REUSE);
+        }
+        share.1 += 1;
+        Some(now)
+    }
+
+    /// Looks whether clients still find the listeners, and binds those anew that they do not. What is to be said
+    /// of it.
+    pub fn look(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            let Some(place) = listener.bound.place.clone() else { continue };
+            let Some(lost) = listener.bound.socket.lost(Path::new("/")) else { continue };
+            let address = place.address.clone();
+            let replace_refusing = lost == custody::Lost::ShutDown;
+            let options = ListenOptions { replace_refusing, ..place.options.clone() };
+            let anew = Bound::new(Place { options, ..place.clone() });
+            lines.push(match anew {
+                Ok(bound) => {
+                    let _ = fd::set_nonblocking(bound.socket.as_fd());
+                    let bound = Bound { place: Some(place), ..bound };
+                    let old = std::mem::replace(&mut listener.bound, bound);
+                    listener.deaf_until = None;
+                    self.changes.push(Change::Forget(old.socket.socket));
+                    self.changes.push(Change::Listen(index));
+                    format!("the socket of the statistics, {address}, {lost}; it is bound anew")
+                }
+                Err(error) => format!(
+                    "the socket of the statistics, {address}, {lost}; it cannot be bound anew: {error}"
+                ),
+            });
+        }
+        lines
     }
 
     /// Goes on with a client that is ready.
@@ -204,11 +323,12 @@ impl Stats {
                     let Some(listener) = self.listeners.get(index) else { continue };
                     let token = token(Source::Listener(index));
                     // A busy entry is a place in an array: nothing can fail.
-                    let _ = reactor.add(listener.socket.as_fd(), token, Interest::Read, Kind::Busy);
+                    let socket = listener.bound.socket.as_fd();
+                    let _ = reactor.add(socket, token, Interest::Read, Kind::Busy);
                 }
                 Change::Deafen(index) => {
                     let Some(listener) = self.listeners.get(index) else { continue };
-                    reactor.remove(listener.socket.as_fd());
+                    reactor.remove(listener.bound.socket.as_fd());
                 }
                 Change::Watch(id, interest) => {
                     // It may be gone already: then its end follows in this list.
@@ -276,14 +396,9 @@ impl Stats {
         sum
     }
 
-    fn take_one(
-        &mut self,
-        listener: usize,
-        now: Instant,
-        snapshot: &impl Deref<Target = Rc<Vec<u8>>>,
-    ) -> Next {
+    fn take_one(&mut self, listener: usize, now: Instant, snapshot: &Rc<Vec<u8>>) -> Next {
         let Some(entry) = self.listeners.get(listener) else { return Next::Stop };
-        match accept::next(entry.socket.as_fd()) {
+        match accept::next(entry.bound.socket.as_fd()) {
             Accepted::Connection(socket) => {
                 self.welcome(socket, Rc::clone(snapshot), now);
                 Next::GoOn
@@ -296,7 +411,7 @@ impl Stats {
                 if self.spare.take().is_none() {
                     return Next::Deafen;
                 }
-                let next = match accept::next(entry.socket.as_fd()) {
+                let next = match accept::next(entry.bound.socket.as_fd()) {
                     Accepted::Connection(client) => {
                         answer_at_once(&client, snapshot);
                         Next::GoOn
@@ -311,9 +426,9 @@ impl Stats {
         }
     }
 
-    fn deafen(&mut self, index: usize, now: Instant) {
+    fn deafen(&mut self, index: usize, until: Instant) {
         if let Some(listener) = self.listeners.get_mut(index) {
-            listener.deaf_until = Some(now + DEAFNESS);
+            listener.deaf_until = Some(until);
             self.changes.push(Change::Deafen(index));
         }
     }
@@ -380,13 +495,16 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
-    use super::{ClientId, DEAFNESS, Form, MAX_CLIENTS, MAX_KEPT, PATIENCE, Source, Stats};
+    use super::{
+        ClientId, DEAFNESS, Form, MAX_ACCEPTS, MAX_CLIENTS, MAX_KEPT, PATIENCE, REUSE, Source,
+        Stats,
+    };
     use crate::reactor::{Reactor, Token};
-    use crate::sys::forks;
+    use crate::sys::{forks, socket};
     use std::fs::File;
     use std::io::{self, Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::path::PathBuf;
     use std::process::{Command, Stdio};
@@ -412,6 +530,8 @@ mod tests {
         text: Vec<u8>,
         /// How often the report was asked for.
         asked: usize,
+        /// How much has happened.
+        version: u64,
         /// Added to the clock.
         later: Duration,
         path: PathBuf,
@@ -429,10 +549,15 @@ mod tests {
             let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = tcp.local_addr().unwrap().port();
             let mut world = Self {
-                stats: Stats::new(vec![OwnedFd::from(unix), OwnedFd::from(tcp)], form),
+                stats: Stats::new(
+                    vec![OwnedFd::from(unix).into(), OwnedFd::from(tcp).into()],
+                    form,
+                    Instant::now(),
+                ),
                 reactor: Reactor::new().unwrap(),
                 text: (0..length).map(|index| b'a' + (index % 23) as u8).collect(),
                 asked: 0,
+                version: 0,
                 later: Duration::ZERO,
                 path,
                 port,
@@ -458,11 +583,11 @@ mod tests {
             for name in &ready {
                 match *name {
                     Name::Listener(index) => {
-                        let (text, asked) = (&self.text, &mut self.asked);
-                        self.stats.accept(index, now, || {
-                            *asked += 1;
-                            text.clone()
-                        });
+                        if !self.stats.is_fresh(self.version, now) {
+                            self.asked += 1;
+                            self.stats.renew(self.text.clone(), self.version, now);
+                        }
+                        self.stats.accept(index, now);
                     }
                     Name::Client(id) => self.stats.serve(id, now),
                 }
@@ -627,10 +752,67 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_good_for_a_moment_and_shorter_when_something_has_happened() {
+        let now = Instant::now();
+        let mut stats = Stats::new(Vec::new(), Form::Json, now);
+        assert!(!stats.is_fresh(0, now));
+        stats.renew(vec![0; 1000], 7, now);
+        let just_before = now + REUSE - Duration::from_nanos(1);
+        assert!(stats.is_fresh(7, just_before) && !stats.is_fresh(7, now + REUSE));
+        // A small one costs nothing, and shows at once what has happened; a large one does after a while.
+        assert!(!stats.is_fresh(8, now + Duration::from_micros(15)));
+        stats.renew(vec![0; 600_000], 8, now);
+        assert!(stats.is_fresh(9, now + Duration::from_millis(8)));
+        assert!(!stats.is_fresh(9, now + Duration::from_millis(9)));
+        stats.renew(vec![0; 60_000_000], 9, now);
+        assert!(stats.is_fresh(10, just_before) && !stats.is_fresh(10, now + REUSE));
+    }
+
+    #[test]
+    fn one_who_storms_costs_few_reports_and_keeps_nobody_out() {
+        let mut world = World::new(100_000, Form::Json);
+        // As long a queue as the emperor asks for.
+        for listener in &world.stats.listeners {
+            socket::set_backlog(listener.bound.socket.as_fd(), 100).unwrap();
+        }
+        let path = world.path.clone();
+        let storm = thread::spawn(move || {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(1) {
+                drop(UnixStream::connect(&path));
+            }
+        });
+        let mut turns = 0;
+        let mut honest = 0;
+        let start = Instant::now();
+        while !storm.is_finished() {
+            let path = world.path.clone();
+            let reader = thread::spawn(move || {
+                let mut answer = Vec::new();
+                UnixStream::connect(path).unwrap().read_to_end(&mut answer).unwrap();
+                answer
+            });
+            while !reader.is_finished() {
+                world.turn();
+                turns += 1;
+                assert!(start.elapsed() < Duration::from_secs(30), "it is kept out");
+            }
+            assert!(reader.join().unwrap() == world.text);
+            honest += 1;
+        }
+        let moments = start.elapsed().as_millis() / REUSE.as_millis() + 2;
+        assert!(honest >= 3, "{honest}");
+        println!("{turns} turns, {honest} answers, {} reports, {moments} moments", world.asked);
+        assert!(world.asked as u128 <= moments);
+        assert!(world.stats.last_id as u128 <= moments * MAX_ACCEPTS as u128);
+    }
+
+    #[test]
     fn reports_of_many_wake_ups_are_kept_for_the_youngest_only() {
         let mut world = World::new(1_000_000, Form::Json);
         let mut clients = Vec::new();
         for number in 1..=20 {
+            world.later += REUSE;
             clients.push(world.connect());
             world.turn_until(|world| world.asked == number);
             assert!(world.stats.kept() <= MAX_KEPT, "{}", world.stats.kept());
@@ -653,7 +835,7 @@ mod tests {
         for number in 1..100 {
             world.later = Duration::from_millis(number);
             silent.push(world.connect());
-            world.turn_until(|world| world.asked as u64 == number + 1);
+            world.turn_until(|world| world.stats.last_id == number + 1);
             if got < world.text.len() {
                 got += take(&mut reader, &mut part);
             }
@@ -672,7 +854,7 @@ mod tests {
         let half = world.connect();
         half.shutdown(Shutdown::Read).unwrap();
         let reset = TcpStream::connect(("127.0.0.1", world.port)).unwrap();
-        world.turn_until(|world| world.asked == 2);
+        world.turn_until(|world| world.stats.last_id == 3);
         drop(reset);
         world.turn_until(|world| world.stats.clients.is_empty());
 
@@ -693,13 +875,14 @@ mod tests {
     #[test]
     fn a_listener_that_is_broken_is_left_alone_for_a_second() {
         let broken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut stats = Stats::new(vec![OwnedFd::from(broken)], Form::Json);
         let now = Instant::now();
-        stats.accept(0, now, Vec::new);
+        let mut stats = Stats::new(vec![OwnedFd::from(broken).into()], Form::Json, now);
+        stats.renew(Vec::new(), 0, now);
+        stats.accept(0, now);
         assert_eq!(stats.deadline(), Some(now + DEAFNESS));
         stats.expire(now + DEAFNESS);
         assert_eq!(stats.deadline(), None);
-        stats.accept(7, now, Vec::new);
+        stats.accept(7, now);
         assert_eq!(stats.deadline(), None);
     }
 

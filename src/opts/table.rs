@@ -167,7 +167,7 @@ pub static OPTIONS: &[Opt] = &[
     emperor("vassal-fork-base", E::ForkBase, Kind::Word, Section::ForkServer).meta("NAME").many().help("a vassal that is started normally, because it is the fork server"),
 
     // Statistics, log and process.
-    emperor("emperor-stats", E::Stats, Kind::Socket, Section::Process).also(&["emperor-stats-server"]).many().help("serve statistics as JSON at this address"),
+    emperor("emperor-stats", E::Stats, Kind::Socket, Section::Process).also(&["emperor-stats-server"]).many().help("serve statistics as JSON at this address; a unix socket has the mode 660 unless chmod-socket is set"),
     emperor("stats-http", E::StatsHttp, Kind::Flag, Section::Process).help("statistics begin with an HTTP header"),
     emperor("emperor-pidfile", E::Pidfile, Kind::Word, Section::Process).meta("FILE").help("write the emperor's pid to this file"),
     Opt::new("pidfile", Kind::Word, Class::Both(V::Pidfile, E::Pidfile), Section::Process).meta("FILE").help("write the pid to this file"),

@@ -2,10 +2,15 @@
 
 use crate::support::stats::Stats;
 use crate::support::{Liege, free_port, proc};
+use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const TOP: &[&str] = &[
     "version",
@@ -235,4 +240,67 @@ fn an_idle_emperor_sleeps() {
         }
         last.1.elapsed().as_secs() >= 2
     });
+}
+
+#[test]
+fn the_socket_is_for_its_owner_and_group_unless_the_configuration_opens_it() {
+    let mode = |emperor: &Liege| {
+        fs::symlink_metadata(emperor.path("stats.sock")).unwrap().permissions().mode() & 0o777
+    };
+    let emperor = Liege::in_temp_dir().start();
+    emperor.stats();
+    assert_eq!(mode(&emperor), 0o660);
+    let emperor = Liege::in_temp_dir().flag("--chmod-socket=666").start();
+    emperor.stats();
+    assert_eq!(mode(&emperor), 0o666);
+}
+
+#[test]
+fn a_socket_whose_file_is_gone_is_bound_anew_at_sighup_and_at_sigusr2() {
+    let emperor = Liege::in_temp_dir().start();
+    let pid = emperor.emperor_pid();
+    for signal in [libc::SIGHUP, libc::SIGUSR2] {
+        fs::remove_file(emperor.path("stats.sock")).unwrap();
+        assert!(UnixStream::connect(emperor.path("stats.sock")).is_err());
+        proc::kill(pid, signal);
+        emperor.wait_until("it answers again", || {
+            UnixStream::connect(emperor.path("stats.sock")).is_ok()
+        });
+        assert_eq!(emperor.emperor_pid(), pid);
+    }
+    emperor.logged("somebody has removed its file; it is bound anew");
+}
+
+#[test]
+fn a_client_that_asks_again_and_again_costs_a_part_of_a_processor_and_keeps_nobody_out() {
+    let mut setup = Liege::in_temp_dir();
+    for number in 0..300 {
+        let name = format!("{number}.ini");
+        setup = setup.app(&name, "do=serve").on_demand(&name, &format!("{number}.sock"));
+    }
+    let emperor = setup.start();
+    emperor.wait_until("all are there", || emperor.stats().vassals().len() == 300);
+    let path = emperor.path("stats.sock");
+    let end = Arc::new(AtomicBool::new(false));
+    let storm = {
+        let end = Arc::clone(&end);
+        thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                drop(UnixStream::connect(&path));
+            }
+        })
+    };
+    let pid = emperor.emperor_pid();
+    let (before, start) = (proc::ticks(pid), Instant::now());
+    let mut answers = 0;
+    while start.elapsed() < Duration::from_secs(3) {
+        emperor.stats();
+        answers += 1;
+    }
+    let used = Duration::from_millis(10 * (proc::ticks(pid) - before));
+    end.store(true, Ordering::Relaxed);
+    storm.join().unwrap();
+    println!("{answers} honest answers; {used:?} of {:?}", start.elapsed());
+    assert!(answers >= 3, "{answers}");
+    assert!(used < start.elapsed() / 2, "{used:?} of {:?}", start.elapsed());
 }
