@@ -56,7 +56,7 @@ complete -c liege -l emperor-keeper -x -a 'auto on off' -d 'a parent process tha
 complete -c liege -l emperor-on-demand-extension -x -d 'a vassal with a file of this further ending is started by the first connection to the address in it'
 complete -c liege -l emperor-use-fork-server -r -F -d 'ask the fork server at this address for every vassal'
 complete -c liege -l vassal-fork-base -x -d 'a vassal that is started normally, because it is the fork server'
-complete -c liege -l emperor-stats -r -F -d 'serve statistics as JSON at this address'
+complete -c liege -l emperor-stats -r -F -d 'serve statistics as JSON at this address; a unix socket has the mode 660 unless chmod-socket is set'
 complete -c liege -l stats-http -d 'statistics begin with an HTTP header'
 complete -c liege -l emperor-pidfile -r -F -d 'write the emperor\'s pid to this file'
 complete -c liege -l pidfile -r -F -d 'write the pid to this file'
