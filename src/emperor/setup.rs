@@ -205,11 +205,11 @@ impl Emperor {
             reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy).map_err(busy)?;
         }
         let wanted = own::wanted(config, &mut log)?;
+        let now = Instant::now();
         let listeners = stats_listeners(config, own::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
-        let mut stats = stats::Stats::new(listeners, form, Instant::now());
+        let mut stats = stats::Stats::new(listeners, form, now);
         stats.settle(&mut reactor, Token::Stats);
-        let now = Instant::now();
         let notify = notifier(given, now, &mut log);
         let pidfile = PidFile::write(config)?;
         // Whatever needs privileges has been done.
