@@ -217,6 +217,25 @@ fn the_loop_never_sleeps_and_reads_the_clock_in_one_place() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// "'x' is no number" is understood by nobody who has not learned to speak so; and one form is enough.
+#[test]
+fn a_message_says_what_something_is_not() {
+    let mut faults = Vec::new();
+    for path in sources() {
+        let text = code(&path);
+        for (at, _) in text.match_indices("is no ") {
+            let line = text[..at].rsplit('\n').next().unwrap_or_default();
+            // The second of two quotation marks ends a text.
+            let is_in_text = line.matches('"').count() % 2 == 1 || line.trim().is_empty();
+            if is_in_text && !line.ends_with("there ") && !line.ends_with("There ") {
+                let number = text[..at].matches('\n').count() + 1;
+                faults.push(format!("{}:{number}", short(&path)));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "write \"is not a\":\n{}", faults.join("\n"));
+}
+
 #[test]
 fn unsafe_is_in_sys_and_in_the_child_only() {
     let mut faults = Vec::new();

@@ -254,7 +254,7 @@ impl Emperor {
         };
         Err(match error.kind() {
             io::ErrorKind::ConnectionRefused if is_no_socket(server) => {
-                Trouble::NotReady(format!("{place}: this is no socket"))
+                Trouble::NotReady(format!("{place}: this is not a socket"))
             }
             kind @ (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 if kind == io::ErrorKind::NotFound {

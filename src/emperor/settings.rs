@@ -70,7 +70,7 @@ pub(super) fn unsent(errno: i32) -> String {
             format!("the file is too long for the config pipe, which carries {MAX_CONFIG} bytes")
         }
         std::io::ErrorKind::InvalidInput => {
-            "it is no regular file, and so cannot be sent by the config pipe".to_owned()
+            "it is not a regular file, and so cannot be sent by the config pipe".to_owned()
         }
         _ => format!("the file cannot be sent by the config pipe: {error}"),
     }

@@ -30,7 +30,8 @@ pub(super) fn pipe(given: &Given) -> Result<Option<OwnedFd>, String> {
     let pipe = number.and_then(|number| fd::inherited(number).ok());
     let pipe = pipe.filter(|pipe| socket::is_stream(pipe.as_fd()));
     let text = text.display();
-    pipe.map(Some).ok_or_else(|| format!("{name}={text} names no emperor pipe: this is no vassal"))
+    pipe.map(Some)
+        .ok_or_else(|| format!("{name}={text} is not an emperor pipe: this is not a vassal"))
 }
 
 /// What tells the vassals of an emperor that is a vassal how deep they are.

@@ -171,7 +171,7 @@ impl Dir {
         let what = match self.home {
             Home::Gone(_) => return,
             Home::Unknown if std::fs::exists(&self.path).unwrap_or(false) => {
-                "this is no directory, but vassals are files in one".to_owned()
+                "this is not a directory, but vassals are files in one".to_owned()
             }
             Home::Unknown => "there is no such directory".to_owned(),
             Home::There(_) => format!(

@@ -51,7 +51,7 @@ impl fmt::Display for Failure {
                 write!(f, "its answer has the modifier {modifier} instead of {MODIFIER}")
             }
             Self::Oversize(size) => write!(f, "its answer announces {size} bytes"),
-            Self::Malformed => f.write_str("its answer is no dictionary"),
+            Self::Malformed => f.write_str("its answer is not a dictionary"),
             Self::NoPid => f.write_str("its answer holds no pid"),
             Self::BadPid => f.write_str("its answer holds a pid that no vassal can have"),
         }

@@ -27,7 +27,7 @@ pub fn bind_path(kind: Kind, path: &Path, call: &str) -> String {
     match kind {
         Kind::PermissionDenied if call == "chown" => "; only root may give a socket away".into(),
         Kind::AddrInUse => {
-            "; somebody listens there, or the file is no socket: it is not removed".into()
+            "; somebody listens there, or the file is not a socket: it is not removed".into()
         }
         _ => place(kind, path, "make a socket there"),
     }

@@ -23,7 +23,7 @@ fn an_address_that_is_no_socket_is_told_and_heals() {
     let setup = asking().vassal("one.ini", &text(SPEAKER));
     fs::write(setup.path("base.sock"), "a file").unwrap();
     let emperor = setup.start();
-    told(&emperor, "one.ini", "this is no socket");
+    told(&emperor, "one.ini", "this is not a socket");
     assert!(emperor.stats().blacklisted("one.ini").is_none());
     emperor.put("base.ini", &base_text(""));
     adopted(&emperor, "one.ini");

@@ -74,7 +74,7 @@ fn something_else_at_the_path_is_no_directory() {
     fs::write(&path, "").unwrap();
     let mut world = World::of(options(&path));
     world.rescan();
-    assert_eq!(world.notices_with("this is no directory"), 1, "{:?}", world.notices);
+    assert_eq!(world.notices_with("this is not a directory"), 1, "{:?}", world.notices);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     fs::write(path.join("a.ini"), "").unwrap();

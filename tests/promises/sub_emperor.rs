@@ -190,5 +190,5 @@ fn a_variable_that_names_no_pipe_is_told_and_does_no_harm() {
     let setup = setup.shell("exec 9</dev/null").env("UWSGI_EMPEROR_FD", "9");
     let emperor = setup.start();
     emperor.running("one.ini");
-    emperor.logged("UWSGI_EMPEROR_FD=9 names no emperor pipe");
+    emperor.logged("UWSGI_EMPEROR_FD=9 is not an emperor pipe");
 }
