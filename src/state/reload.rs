@@ -58,6 +58,8 @@ impl Vassal {
                 life.kill(turn.now, turn.rules, turn.out);
                 Phase::Stopping { life, other: None, then: Then::Begin(Lane::Budget) }
             }
+            // A new one could not be started: the file is read again when its address is.
+            Phase::Running { current, due } if self.has_fault() => Phase::Running { current, due },
             Phase::Running { current, due: _ } if self.origin == Origin::Asked => {
                 self.stop(current, None, Then::Begin(Lane::Budget), turn)
             }

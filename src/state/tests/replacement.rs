@@ -679,3 +679,12 @@ fn words_of_current_are_heard_while_old_retires() {
     scene.says(1, Said::Accepting);
     scene.is("retiring 1 for 2", &[]);
 }
+
+#[test]
+fn new_listeners_start_nobody_whose_address_cannot_be_read() {
+    let mut scene = Scene::woken();
+    scene.change_to(fault());
+    scene.send(Event::ListenersRenewed(VassalId(1)));
+    scene.wait(10_000);
+    scene.is("running 1", &[]);
+}
