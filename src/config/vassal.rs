@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::opts::{Opt, Vassal as V};
+use crate::opts::{Opt, Refusal, Vassal as V};
 
 use super::Resolved;
 use super::address::{self, Address};
@@ -308,11 +308,13 @@ impl VassalConfig {
             );
         }
         if let Some(cap) = &self.cap {
-            check.fault_at(
-                cap,
-                "is not supported in a vassal file by this version of liege; let the emperor have a uid and \
-                 these capabilities, or use an on-demand address for a port below 1024",
-            );
+            let refusal = Refusal {
+                what: "is not supported in a vassal file by this version of liege",
+                why: "The program would have other rights than its file says",
+                instead: "Let the emperor have a uid and these capabilities, or use an on-demand address for a \
+                          port below 1024",
+            };
+            check.fault_at(cap, refusal.to_string());
         }
         let shared = self.shared.len();
         for socket in &mut self.sockets {

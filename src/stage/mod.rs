@@ -27,6 +27,7 @@ use std::time::SystemTime;
 
 use crate::config::vassal::Notify;
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
+use crate::opts::Refusal;
 use crate::proto::emperor;
 use crate::proto::status::{ExecSettings, Purpose};
 use crate::spawn::step::Step;
@@ -193,8 +194,12 @@ fn prepare(resolved: &Resolved, start: &Start, line: &Line) -> Result<Ready, Fai
     settings::warn(&config, line.is_emperor(), &mut warnings);
     minded::check(&config, &start.cwd)?;
     if let Some(place) = config.logto.as_ref().filter(|place| files::is_remote(&place.value)) {
-        let message = "a log server (host:port) is not supported by this version; name a file";
-        return Err(Failure::at(Step::Read, place, message));
+        let refusal = Refusal {
+            what: "is the address of a log server, which is not supported by this version of liege",
+            why: "What the program prints would be lost",
+            instead: "Name a file",
+        };
+        return Err(Failure::at(Step::Read, place, refusal.to_string()));
     }
     Ok(Ready { program, wanted, owner, warnings, config })
 }
