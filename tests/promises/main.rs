@@ -32,6 +32,7 @@ mod ragnarok;
 mod readiness;
 mod reload;
 mod secrets;
+mod setups;
 mod signals;
 mod spawn;
 mod stale;
