@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use liege::config::command::{self, Accounts, Output};
+use liege::config::command::{self, Output};
 use liege::config::{Invocation, Resolved};
 use liege::emperor::start::{Asked, configuration, invocation, start};
 use liege::stage::Outcome;
@@ -20,14 +20,14 @@ fn main() -> ExitCode {
         Some((mode, rest)) => (mode.to_str(), rest),
         None => (None, &arguments[..]),
     };
-    let accounts = Accounts::default();
+    let mut world = stage::inspect::System::default();
     match mode {
         Some("init") => ExitCode::from(init::main(rest.iter().cloned())),
-        Some("check") => say(&command::check(rest, &invocation(Vec::new()), &accounts)),
+        Some("check") => say(&command::check(rest, &invocation(Vec::new()), &mut world)),
         Some("config") => say(&command::config(rest, &invocation(Vec::new()))),
         _ => {
             let call = invocation(arguments);
-            match command::word(&call).or_else(|| command::instead(&call, &accounts)) {
+            match command::word(&call).or_else(|| command::instead(&call, &mut world)) {
                 Some(output) => say(&output),
                 None => work(call),
             }

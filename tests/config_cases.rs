@@ -10,7 +10,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use liege::config::{self, Address, Invocation, Resolved, accounts, values};
+use liege::config::{self, Address, Invocation, Resolved, values};
+use liege::sys::creds::Accounts;
 use liege::types::quote::BadText;
 use serde_json::Value;
 
@@ -124,8 +125,10 @@ fn typed(kind: &str, text: &str) -> Result<Value, BadText> {
         "megabytes" => values::megabytes(text)?.into(),
         "chmod" => values::mode(text)?.into(),
         "umask" => values::umask(text)?.into(),
-        "uid" => account(text, accounts::user)?.into(),
-        "gid" => account(text, accounts::group)?.into(),
+        "uid" => {
+            account(text, |name| Accounts::default().user(name).ok().map(|user| user.uid))?.into()
+        }
+        "gid" => account(text, |name| Accounts::default().group(name).ok())?.into(),
         "namespaces" => strings(values::namespaces(text)?),
         "caps" => strings(values::capabilities(text)?),
         "socket" => match config::address::parse(text)? {

@@ -1,7 +1,9 @@
 //! `liege check`, `liege config` and what the command line asks for instead of the program's work.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may fail
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -91,7 +93,10 @@ fn check_tells_all_faults_of_all_files_with_their_places() {
 #[test]
 fn check_reads_a_vassal_as_its_emperor_would() {
     let place = Place::new()
-        .file("vassals/app.ini", "[uwsgi]\ninclude = base.ini\nchdir = %d%n %v\n")
+        .file(
+            "vassals/app.ini",
+            "[uwsgi]\ninclude = base.ini\nchdir = %d../vassals\nset-ph = a=%n\n",
+        )
         .file("vassals/base.ini", GOOD)
         .file("vassals/notes.txt", "not a vassal")
         .file("vassals/bad.yml", "uwsgi:\n  privileged-binary-patch: /x\n  umask: 9\n");
@@ -111,7 +116,7 @@ fn check_of_an_emperor_checks_all_its_vassals_with_their_templates() {
             "e.ini",
             "[uwsgi]\nemperor = v\nvassals-set = port=8000\nvassals-include = %d/tail.ini\n",
         )
-        .file("tail.ini", "[uwsgi]\nunprivileged-binary-patch-arg = server %(port)\n")
+        .file("tail.ini", "[uwsgi]\nunprivileged-binary-patch-arg = sleep %(port)\n")
         .file("v/a.ini", "[uwsgi]\nhttp-socket = :%(port)\n")
         .file("v/b.ini", "[uwsgi]\nprocesses = -1\n");
     for args in [&["check", "e.ini"][..], &["--ini", "e.ini", "--check"]] {
@@ -242,17 +247,207 @@ fn what_is_wrong_with_a_file_as_a_whole_is_told_with_that_files_name() {
 }
 
 #[test]
-fn check_reads_an_emperor_among_the_vassals_as_one_even_if_it_governs_its_own_file() {
-    let place = Place::new().file("v/sub.ini", "[uwsgi]\nemperor = .\n");
-    for name in ["v/sub.ini", "v"] {
-        let said = place.run(&["check", name]);
-        assert_eq!(said.status, 0, "{}", said.err);
+fn check_reads_an_emperor_among_the_vassals_as_one_and_refuses_one_that_governs_its_own_file() {
+    let place = Place::new()
+        .file("v/sub.ini", "[uwsgi]\nemperor = .\n")
+        .file("v/bad.ini", "[uwsgi]\nemperor = w\nemperor-throttle = fast\n")
+        .file("v/good.ini", "[uwsgi]\nemperor = ..\n");
+    for args in [&["check", "v"][..], &["--emperor", "v", "--check"]] {
+        let said = place.run(args);
+        assert_eq!(said.status, 1);
+        assert!(said.err.contains("v/bad.ini:3: emperor-throttle"), "{}", said.err);
+        assert!(
+            said.err.contains("sub.ini:2: emperor: this file is in the directory that it governs"),
+            "{}",
+            said.err
+        );
+        assert!(!said.err.contains("good.ini"), "{}", said.err);
     }
-    let place = place.file("v/bad.ini", "[uwsgi]\nemperor = w\nemperor-throttle = fast\n");
-    let said = place.run(&["--emperor", "v", "--check"]);
-    assert_eq!(said.status, 1);
-    assert!(said.err.contains("v/bad.ini:3: emperor-throttle"), "{}", said.err);
-    assert!(!said.err.contains("sub.ini"), "{}", said.err);
+    assert_eq!(place.run(&["check", "v/sub.ini"]).status, 1);
+    // A name that is none of a vassal does no harm.
+    let place =
+        Place::new().file("v/emperor.conf", "[uwsgi]\nemperor = .\n").file("v/.sub.ini", "x");
+    assert_eq!(place.run(&["check", "v/emperor.conf"]).status, 0);
+    assert_eq!(place.run(&["check", "v"]).out, "0 checked, 0 with faults\n");
+}
+
+/// The faults and warnings of one vassal file, by its lines; `$DIR` stands for the directory.
+fn looked_at(lines: &str) -> Said {
+    let place = Place::new()
+        .file("plain", "")
+        .file("bad", "#!/no/such/interpreter\n")
+        .file("crlf", "#!/bin/sh\r\n");
+    for name in ["bad", "crlf"] {
+        fs::set_permissions(place.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let text = format!("[uwsgi]\n{lines}\n").replace("$DIR", place.path().to_str().unwrap());
+    let place = place.file("v/a.ini", &text);
+    let before = listed(place.path());
+    let said = place.run(&["check", "v"]);
+    assert_eq!(listed(place.path()), before, "{lines}: the check has changed something");
+    said
+}
+
+fn listed(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut all: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.extend(fs::read_dir(dir.join("v")).unwrap().map(|entry| entry.unwrap().path()));
+    all.sort();
+    all
+}
+
+#[test]
+fn check_finds_what_the_start_would_stumble_over() {
+    let sockets = "socket = 127.0.0.1:0\n".repeat(17);
+    let long = format!("command = sleep {}", "x".repeat(128 << 10));
+    let variable = format!("command = sleep 1\nenv = A={}", "x".repeat(128 << 10));
+    for (lines, told) in [
+        (
+            "command = no-such-program-x",
+            "a.ini:2: command: cannot execute no-such-program-x: No such file",
+        ),
+        ("command = $DIR/plain", "plain: Permission denied"),
+        ("command = $DIR/bad", "its interpreter /no/such/interpreter: No such file"),
+        ("command = $DIR/crlf", "plain line ends"),
+        ("command = sleep 1\nchdir = $DIR/none", "a.ini:3: chdir: cannot enter"),
+        ("command = sleep 1\nlogto = $DIR/none/log", "a.ini:3: logto: cannot write"),
+        ("command = sleep 1\nlogto = $DIR/v", "name a file, not a directory"),
+        ("command = sleep 1\npidfile = none/pid", "a.ini:3: pidfile: cannot write"),
+        ("command = sleep 1\nsocket = $DIR/none/a.sock", "none first"),
+        ("command = sleep 1\nsocket = $DIR/plain", "a.ini:3: socket: "),
+        (&format!("command = sleep 1\n{sockets}"), "a.ini:19: socket: too many sockets"),
+        (&long, "an argument is longer than the 128 KiB"),
+        (&variable, "a.ini:3: env: the variable is longer"),
+        ("command = sleep 'one", "the shell cannot read this command"),
+        ("command = sleep 1 | cat \"x", "the shell cannot read this command"),
+        ("command = if true; then sleep 1", "the shell cannot read this command"),
+    ] {
+        let said = looked_at(lines);
+        let short: String = lines.chars().take(60).collect();
+        assert_eq!(said.status, 1, "{short}: {}", said.err);
+        assert!(said.err.contains(told), "{short}: {}", said.err);
+    }
+    for good in [
+        "command = sleep 1\nlogto = /dev/stdout\npidfile = $DIR/pid\nsocket = $DIR/a.sock\nchdir = $DIR",
+        "command = sleep 1 | cat 'x' > $DIR/never",
+        "command = sleep 1\nsocket = 127.0.0.1:0\nsocket = :0",
+    ] {
+        let said = looked_at(good);
+        assert_eq!(
+            (said.status, said.err.lines().filter(|line| !line.contains("uid")).count()),
+            (0, 0),
+            "{good}: {}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn check_tells_two_vassals_with_one_address_and_an_address_in_use() {
+    let vassal = |address: &str| format!("{GOOD}socket = {address}\n");
+    for (one, other, is_told) in [
+        (":18771", "127.0.0.1:18771", true),
+        ("[::1]:18772", "[::1]:18772", true),
+        ("a.sock", "./b/../a.sock", false),
+        ("a.sock", "a.sock", true),
+        ("@name-x", "@name-x", true),
+        ("127.0.0.1:18773", "127.0.0.2:18773", false),
+        (":0", ":0", false),
+    ] {
+        let place = Place::new()
+            .file("v/one.ini", &vassal(one))
+            .file("v/two.ini", &vassal(other))
+            .file("v/b/x", "");
+        let said = place.run(&["check", "v"]);
+        assert_eq!(
+            said.err.contains("v/two.ini:3: socket: v/one.ini has this address already"),
+            is_told,
+            "{one} {other}: {}",
+            said.err
+        );
+        assert_eq!(said.status == 1, is_told);
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let said = Place::new().file("v/one.ini", &vassal(&taken)).run(&["check", "v"]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(
+        said.err
+            .contains(&format!("warning: v/one.ini:3: socket: process {} (", std::process::id())),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn check_of_an_emperor_with_binary_path_leaves_the_files_to_that_program() {
+    let place =
+        Place::new().file("emperor.ini", "[uwsgi]\nemperor = v\nbinary-path = /bin/true\n").file(
+            "v/django.ini",
+            "[uwsgi]\nmodule = shop.wsgi\nsocket = none/a.sock\nchroot = /none\n",
+        );
+    let said = place.run(&["check", "emperor.ini"]);
+    assert_eq!((said.status, said.out.as_str()), (0, "2 checked, 0 with faults\n"), "{}", said.err);
+    let said = place.run(&["check", "v"]);
+    assert!(said.status == 1 && said.err.contains("check the emperor's own file"), "{}", said.err);
+    let place = place.file("emperor.ini", "[uwsgi]\nemperor = v\nbinary-path = /no/such/uwsgi\nlogto = none/log\nuid = no-such-user-x\n");
+    let said = place.run(&["check", "emperor.ini"]);
+    assert!(said.err.contains("5: uid: there is no user named"), "{}", said.err);
+    let place = place.file(
+        "emperor.ini",
+        "[uwsgi]\nemperor = v\nbinary-path = /no/such/uwsgi\nlogto = none/log\n",
+    );
+    let said = place.run(&["check", "emperor.ini"]);
+    assert!(said.err.contains("3: binary-path: cannot execute /no/such/uwsgi"), "{}", said.err);
+    assert!(said.err.contains("4: logto: cannot write none/log"), "{}", said.err);
+}
+
+#[test]
+fn check_by_root_looks_as_the_user_of_the_vassal() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("skipped: changing the user needs root");
+        return;
+    }
+    let place = Place::new().file("tool", "#!/bin/sh\n").file("closed/x", "");
+    for (name, mode) in [("tool", 0o700), ("closed", 0o700), (".", 0o755)] {
+        fs::set_permissions(place.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let dir = place.path().to_str().unwrap().to_owned();
+    let lines = |uid: u32| format!("[uwsgi]\ncommand = {dir}/tool\nuid = {uid}\ngid = {uid}\n");
+    let place = place
+        .file("v/tool.ini", &lines(54321))
+        .file("v/chdir.ini", &format!("{GOOD}uid = 54321\ngid = 54321\nchdir = {dir}/closed\n"))
+        .file("w/tool.ini", &lines(0));
+    let said = place.run(&["check", "v"]);
+    assert_eq!(said.out, "2 checked, 2 with faults\n", "{}", said.err);
+    assert!(said.err.contains("tool.ini:2: command: cannot execute"), "{}", said.err);
+    assert!(said.err.contains("chdir.ini:5: chdir: cannot enter"), "{}", said.err);
+    assert_eq!(place.run(&["check", "w"]).status, 0);
+}
+
+#[test]
+fn a_name_service_that_hangs_does_not_hang_the_check() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0
+        || Command::new("unshare").args(["-m", "true"]).status().map_or(true, |it| !it.success())
+    {
+        eprintln!("skipped: a mount needs root");
+        return;
+    }
+    let place = Place::new().file("getent", "#!/bin/sh\nexec sleep 1000\n");
+    fs::set_permissions(place.path().join("getent"), fs::Permissions::from_mode(0o755)).unwrap();
+    let users: String = (0..5).map(|number| format!("add-gid = nobody-{number}\n")).collect();
+    let place = place.file("v/a.ini", &format!("{GOOD}uid = no-such-user-x\n{users}"));
+    let began = std::time::Instant::now();
+    let script = format!(
+        "mount --bind getent /usr/bin/getent && exec {} check v",
+        env!("CARGO_BIN_EXE_liege")
+    );
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .current_dir(place.path())
+        .output();
+    let said = Said::from(output.unwrap());
+    assert!(said.err.contains("cannot be found out"), "{}", said.err);
+    assert!(began.elapsed() < std::time::Duration::from_secs(25), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -399,7 +594,10 @@ fn help_and_version_need_nothing_else() {
 #[test]
 fn check_sees_the_variables_that_a_vassal_gets_and_no_others() {
     let place = Place::new()
-        .file("v/a.ini", GOOD)
+        .file(
+            "v/a.ini",
+            &format!("{GOOD}set-ph = imperial-processes=1\nthreads = %(imperial-processes)\n"),
+        )
         .file("emperor.ini", "[uwsgi]\nemperor = v\nunprivileged-binary-patch-arg = x\n");
     for (name, is_seen) in [
         ("UWSGI_PROCESSES", true),

@@ -117,6 +117,27 @@ fn tcp(host: &str, port: &str) -> Result<SocketAddr, BadText> {
     Ok(SocketAddr::new(ip, port))
 }
 
+impl Address {
+    /// Whether only one of two can listen, the one here or the other there.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        let covers = |one: IpAddr, other: IpAddr| {
+            one.is_unspecified() && (one.is_ipv6() || other.is_ipv4()) || one == other
+        };
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                one.port() != 0
+                    && one.port() == other.port()
+                    && (covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
+            }
+            (Self::Unix(_), Self::Unix(_)) | (Self::Abstract(_), Self::Abstract(_)) => {
+                self == other
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::opts::{self, help, roff};
 
 use super::setting::{Fault, Faults, Origin, Setting};
-use super::{Invocation, Mode, Reading, Resolved, accounts, read};
+use super::{EmperorConfig, Invocation, Mode, Reading, Resolved, VassalConfig, read};
 
 use around::Around;
 
@@ -47,27 +47,40 @@ impl Output {
     }
 }
 
-/// How accounts are looked up, so that a check finds what the start would stumble over.
-#[derive(Clone, Copy, Debug)]
-pub struct Accounts {
+/// What a check asks of the system, so that it finds what the start would stumble over. Nothing is changed
+/// by asking.
+pub trait World {
     /// Whether there is a user of this name.
-    pub has_user: fn(&str) -> bool,
+    ///
+    /// # Errors
+    /// Why not.
+    fn user(&mut self, name: &str) -> Result<(), String>;
+
     /// Whether there is a group of this name.
-    pub has_group: fn(&str) -> bool,
+    ///
+    /// # Errors
+    /// Why not.
+    fn group(&mut self, name: &str) -> Result<(), String>;
+
+    /// What the start of a vassal would find, which `call` starts.
+    fn vassal(&mut self, config: &VassalConfig, call: &Invocation) -> Findings;
+
+    /// What the start of an emperor would find.
+    fn emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings;
 }
 
-impl Default for Accounts {
-    fn default() -> Self {
-        Self {
-            has_user: |name| accounts::user(name).is_some() || accounts::is_listed("passwd", name),
-            has_group: |name| accounts::group(name).is_some() || accounts::is_listed("group", name),
-        }
-    }
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The start would fail.
+    pub faults: Vec<Fault>,
+    /// It may fail, or not do what is meant.
+    pub warnings: Vec<Fault>,
 }
 
 /// Does what the command line asks for instead of the program's work; `None`: it asks for the work.
 #[must_use]
-pub fn instead(call: &Invocation, accounts: &Accounts) -> Option<Output> {
+pub fn instead(call: &Invocation, world: &mut dyn World) -> Option<Output> {
     // Most starts ask for nothing of this kind, and must not pay for it.
     let asks = |mode: &Mode| !matches!(mode, Mode::Run);
     let mode = super::mode(&opts::cli::read(&call.args));
@@ -79,7 +92,7 @@ pub fn instead(call: &Invocation, accounts: &Accounts) -> Option<Output> {
         Mode::Help => Output::good(help::short()),
         Mode::HelpAll => Output::good(help::all()),
         Mode::Man(template) => manual(&call.cwd.join(template)),
-        Mode::Check => check::emperor(call, accounts),
+        Mode::Check => check::emperor(call, world),
         Mode::Run | Mode::ShowConfig | Mode::ShowConfigJson | Mode::Get(_) => {
             show(read(call), &mode)
         }

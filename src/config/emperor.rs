@@ -1,9 +1,10 @@
 //! The settings of the emperor, checked.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::opts::{self, Emperor as E, Opt, Refusal, Section, Vassal as V};
-use crate::types::environment;
+use crate::types::{environment, names};
 
 use super::Resolved;
 use super::address::{self, Address};
@@ -205,6 +206,51 @@ fn settled(resolved: &Resolved) -> (EmperorConfig, Check) {
         ));
     }
     (config, check)
+}
+
+impl EmperorConfig {
+    /// Whether another program than liege may be started for vassals, which reads their files itself.
+    #[must_use]
+    pub fn starts_others(&self) -> bool {
+        self.binary_path.is_some()
+            || self.wrapper.is_some()
+            || !self.wrapper_override.is_empty()
+            || !self.wrapper_fallback.is_empty()
+    }
+
+    /// Whether a file is a vassal of the very emperor that it describes: in a directory that it names, and
+    /// under a name that is taken. Relative names count from `cwd`; the file's own is told with `shown` in front.
+    ///
+    /// # Errors
+    /// The line that says so.
+    pub fn refuse_itself(
+        &self,
+        resolved: &Resolved,
+        (cwd, shown): (&Path, &Path),
+    ) -> Result<(), Faults> {
+        let Some(Origin::File { file, .. }) = &resolved.own else { return Ok(()) };
+        let path = cwd.join(file.path.strip_prefix(shown).unwrap_or(&file.path));
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let extra = self.extra_extensions.iter().map(String::as_str);
+        if !names::is_vassal(name.as_encoded_bytes(), extra) {
+            return Ok(());
+        }
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let above = real(above);
+        let base = self.own.chdir.as_ref().map_or(cwd.to_owned(), |chdir| cwd.join(&chdir.value));
+        let is_own = |source: &&Located<String>| {
+            let dir = source.value.strip_prefix("dir://").unwrap_or(&source.value);
+            above.is_some() && real(&base.join(dir)) == above
+        };
+        match self.emperors.iter().find(is_own) {
+            Some(source) => Err(Faults(vec![source.fault(format!(
+                "this file is in the directory that it governs, and would be a vassal of itself: move it out of \
+                 {}, or give it a name that is none of a vassal",
+                source.value
+            ))])),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Options from the environment that vassals inherit with it.

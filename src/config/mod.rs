@@ -4,7 +4,7 @@
 //! [`emperor::check`]; to act is the affair of others. Nothing here reads the globals of the process:
 //! all that counts comes in with an [`Invocation`].
 
-pub mod accounts;
+mod accounts;
 pub mod address;
 mod arithmetic;
 mod block;

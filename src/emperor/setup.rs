@@ -340,10 +340,7 @@ fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> 
 /// started as uWSGI starts them: a program that is not ours must not get the status socket, and gives no
 /// verdict.
 fn starts_stage(config: &EmperorConfig) -> bool {
-    config.binary_path.is_none()
-        && config.wrapper.is_none()
-        && config.wrapper_override.is_empty()
-        && config.wrapper_fallback.is_empty()
+    !config.starts_others()
 }
 
 /// The programs, in the order in which they are tried; and how many of them are overrides.

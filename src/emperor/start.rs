@@ -49,7 +49,9 @@ pub enum Asked {
 pub fn configuration(call: &Invocation) -> Result<Asked, Faults> {
     let resolved = config::load(call)?;
     if resolved.is_emperors() {
-        config::emperor::check(&resolved).map(|config| Asked::Emperor(Box::new(config)))
+        let config = config::emperor::check(&resolved)?;
+        config.refuse_itself(&resolved, (&call.cwd, &call.shown))?;
+        Ok(Asked::Emperor(Box::new(config)))
     } else {
         Ok(Asked::Vassal(Box::new(resolved)))
     }

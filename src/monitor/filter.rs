@@ -5,8 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::strangers;
 
-/// The endings of vassal files; more can be added by option.
-const ENDINGS: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".js", ".json"];
+use crate::types::names::ENDINGS;
 
 /// A vassal file's name is shorter than this.
 const TOO_LONG: usize = 255;

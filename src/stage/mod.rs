@@ -10,6 +10,7 @@ pub mod environment;
 pub mod failure;
 pub mod files;
 mod fingerprint;
+pub mod inspect;
 pub mod line;
 pub mod minded;
 pub mod patch;
@@ -22,7 +23,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::parent_id;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::config::vassal::Notify;
@@ -158,7 +159,11 @@ fn govern(
     given: &Given,
     resolved: &Resolved,
 ) -> Result<Outcome, Failure> {
-    let config = config::emperor::check(resolved).map_err(|faults| Failure::of_faults(&faults))?;
+    let config = config::emperor::check(resolved)
+        .and_then(|config| {
+            config.refuse_itself(resolved, (&start.cwd, Path::new(""))).map(|()| config)
+        })
+        .map_err(|faults| Failure::of_faults(&faults))?;
     if given.has_on_demand() {
         let message = "an emperor takes no connections: remove its on-demand address";
         return Err(Failure::new(Step::Read, message));

@@ -116,14 +116,24 @@ impl Program {
         }
     }
 
-    /// Looks it up as [`Program::exec`] does, and executes nothing.
+    /// Looks it up as [`Program::exec`] does, and executes nothing; gives where it is.
     ///
     /// # Errors
     /// Why it cannot be executed, as far as that can be seen without trying.
-    pub fn look_up(&self, env: &[(OsString, OsString)]) -> io::Result<()> {
+    pub fn look_up(&self, env: &[(OsString, OsString)]) -> io::Result<OsString> {
         first_that_runs(self.candidates(env), |program| {
-            process::check_executable(&CString::new(program.as_bytes())?)
+            process::check_executable(&CString::new(program.as_bytes())?)?;
+            Ok(program.to_owned())
         })
+    }
+
+    /// The arguments that the file gives to the program, or to the shell.
+    pub fn strings(&self) -> impl Iterator<Item = &OsStr> {
+        let (argv, text) = match self {
+            Self::Direct(argv) => (argv.as_slice(), None),
+            Self::Shell { text, .. } => (&[][..], Some(text)),
+        };
+        argv.iter().chain(text).map(OsString::as_os_str)
     }
 
     /// Where the program may be.

@@ -128,7 +128,7 @@ fn unblock(fd: BorrowedFd<'_>, in_use: bool) -> Result<(), Failure> {
 }
 
 /// Where a configured socket is to be bound; `None` for one that is open already.
-fn bind_address(address: &config::Address) -> Option<Address> {
+pub(super) fn bind_address(address: &config::Address) -> Option<Address> {
     Some(match address {
         config::Address::Tcp(address) => Address::Tcp(*address),
         config::Address::Unix(path) => Address::Path(path.clone()),

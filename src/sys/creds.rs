@@ -15,6 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::check;
+use crate::types::accounts::{parse_group, parse_user};
+
+pub use crate::types::accounts::User;
 
 /// How long `getent` may take.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,17 +27,6 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// Most supplementary groups of a process (`NGROUPS_MAX`).
 const MAX_GROUPS: usize = 65536;
-
-/// An account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Its name.
-    pub name: String,
-    /// Its number.
-    pub uid: u32,
-    /// Its primary group.
-    pub gid: u32,
-}
 
 /// A user or group that could not be looked up.
 #[derive(Debug)]
@@ -207,31 +199,6 @@ fn read_once<'b>(cache: &'b mut Option<Vec<u8>>, path: &Path) -> Result<&'b [u8]
         }
     }
     Ok(cache.as_deref().unwrap_or_default())
-}
-
-/// `name:password:uid:gid:…`; lines of the old network syntax (`+`, `-`) and broken ones are no users.
-fn parse_user(line: &[u8]) -> Option<User> {
-    let line = std::str::from_utf8(line).ok()?;
-    let mut fields = line.split(':');
-    let name =
-        fields.next().filter(|name| !name.is_empty() && !name.starts_with(['+', '-', '#']))?;
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
-    Some(User { name: name.to_owned(), uid, gid })
-}
-
-struct Group<'a> {
-    name: &'a [u8],
-    gid: u32,
-    members: &'a [u8],
-}
-
-/// `name:password:gid:member,member`.
-fn parse_group(line: &[u8]) -> Option<Group<'_>> {
-    let mut fields = line.split(|&byte| byte == b':');
-    let name = fields.next().filter(|name| !matches!(name, [] | [b'+' | b'-' | b'#', ..]))?;
-    let gid = std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
-    Some(Group { name, gid, members: fields.next().unwrap_or_default() })
 }
 
 /// Runs a command that answers on its output, within [`PATIENCE`]; what it says with a failure is dropped.

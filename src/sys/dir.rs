@@ -199,6 +199,17 @@ pub fn names(
     Ok(names)
 }
 
+/// Looks whether this process may write to a file, or make files in a directory.
+///
+/// # Errors
+/// As faccessat(2): `EACCES`, `EROFS`, `ENOENT`.
+pub fn may_write(path: &Path) -> io::Result<()> {
+    use nix::unistd::{AccessFlags, faccessat};
+    let mut how = AccessFlags::W_OK;
+    how.set(AccessFlags::X_OK, path.is_dir());
+    call(|| faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS))
+}
+
 /// Removes the file of a directory, not a directory, if it is still the one with this device and inode.
 /// Tells whether it was.
 ///

@@ -16,6 +16,7 @@ pub mod fd;
 pub(crate) mod forks;
 pub mod inotify;
 pub mod limits;
+pub mod listeners;
 pub mod mark;
 pub mod memory;
 pub mod mounts;

@@ -1,7 +1,9 @@
 //! Words that more than one module speaks, each said once. Nothing but the standard library is used here,
 //! and nothing is asked of the system.
 
+pub mod accounts;
 pub mod advice;
 pub mod environment;
+pub mod names;
 pub mod quote;
 pub mod signal;

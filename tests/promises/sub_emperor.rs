@@ -103,8 +103,27 @@ fn an_emperor_of_emperors_takes_all_with_it_when_it_is_killed() {
 }
 
 #[test]
-fn one_that_governs_its_own_file_ends_with_a_fault_some_levels_deep() {
+fn one_that_governs_its_own_file_is_refused_at_the_first_level_and_nobody_runs_twice() {
     let setup = Liege::in_temp_dir().vassal("sub.ini", "[uwsgi]\nemperor = $DIR/vassals\n");
+    let emperor = setup.app("one.ini", "do=ready").start();
+    emperor.running("one.ini");
+    emperor.logged("sub.ini:2 emperor: this file is in the directory that it governs");
+    assert_eq!(emperor.lives("one.ini"), 1);
+    emperor.stays("no second one is started", || emperor.lives("one.ini") == 1);
+    emperor.end();
+    // The same file as the first emperor's.
+    let setup = Liege::in_temp_dir().vassal("sub.ini", "[uwsgi]\nemperor = vassals\n");
+    let (status, log) = setup.only_args(&["--ini", "vassals/sub.ini"]).run();
+    assert_eq!(code(status), 1);
+    assert!(log.contains("vassals/sub.ini:2: emperor: this file is in the directory"), "{log}");
+}
+
+#[test]
+fn emperors_that_govern_each_other_end_with_a_fault_some_levels_deep() {
+    let setup = Liege::in_temp_dir().vassal("sub.ini", "[uwsgi]\nemperor = $DIR/other\n");
+    std::fs::create_dir(setup.path("other")).unwrap();
+    let back = format!("[uwsgi]\nemperor = {}\n", setup.path("vassals").display());
+    std::fs::write(setup.path("other/back.ini"), back).unwrap();
     let emperor = setup.option("--emperor-throttle", "60000").start();
     emperor.logged("8 emperors one below another: does one govern its own file?");
     assert!(emperor.survivors().len() < 30, "{:?}", emperor.survivors());

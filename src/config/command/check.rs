@@ -9,18 +9,20 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::config;
+use crate::config::Address;
 use crate::opts::{self, Kind};
+use crate::types::names;
 
-use super::super::setting::{Fault, Faults, Origin, Setting};
+use super::super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::super::{EmperorConfig, Invocation, Reading, Resolved, read, values, vassal};
 use super::around::Around;
-use super::{Accounts, Output, lines, names, place};
+use super::{Output, World, lines, place};
 
 /// `liege check FILE… [--json]`: reads each as a start would, and tells all that is wrong. A directory
 /// stands for the vassal files in it; a file that names emperors is checked with all their vassals.
 #[must_use]
-pub fn check(args: &[OsString], call: &Invocation, accounts: &Accounts) -> Output {
-    let Ok((names, json)) = names(args) else {
+pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Output {
+    let Ok((names, json)) = super::names(args) else {
         return Output::usage("check: usage: liege check FILE... [--json]");
     };
     if names.is_empty() {
@@ -33,8 +35,7 @@ pub fn check(args: &[OsString], call: &Invocation, accounts: &Accounts) -> Outpu
             match vassal_files(&call.cwd.join(name), &[]) {
                 Ok(files) => {
                     let files = files.iter().map(|file| name.join(file));
-                    reports
-                        .extend(files.map(|file| in_directory(call, &file, (&around, accounts))));
+                    reports.extend(files.map(|file| in_directory(call, &file, (&around, world))));
                 }
                 Err(fault) => reports.push(Report::of_fault(name, fault)),
             }
@@ -45,17 +46,17 @@ pub fn check(args: &[OsString], call: &Invocation, accounts: &Accounts) -> Outpu
             // Where an emperor is started decides what its relative names mean: here, as for the vassals
             // of a file, its own directory.
             let call = around.invocation(call, name);
-            reports.extend(one_emperor(&call, name, (reading, accounts)));
+            reports.extend(one_emperor(&call, name, (reading, world)));
         } else {
-            reports.push(one_vassal(name, &reading, accounts));
+            reports.push(one_vassal(name, &reading, (&around.invocation(call, name), world)));
         }
     }
-    told(&reports, json)
+    told(reports, json)
 }
 
 /// `--check`: the emperor of this command line, and all vassals that it would start.
-pub(super) fn emperor(call: &Invocation, accounts: &Accounts) -> Output {
-    told(&one_emperor(call, Path::new("command line"), (read(call), accounts)), false)
+pub(super) fn emperor(call: &Invocation, world: &mut dyn World) -> Output {
+    told(one_emperor(call, Path::new("command line"), (read(call), world)), false)
 }
 
 /// What was found out about one configuration.
@@ -63,15 +64,43 @@ struct Report {
     name: PathBuf,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
+    /// Where it listens, with whole paths.
+    addresses: Vec<Located<Address>>,
 }
 
 impl Report {
+    fn new(name: &Path, faults: Vec<Fault>, warnings: Vec<Fault>) -> Self {
+        Self { name: name.to_owned(), faults, warnings, addresses: Vec::new() }
+    }
+
     fn of_fault(name: &Path, fault: Fault) -> Self {
-        Self { name: name.to_owned(), faults: vec![fault], warnings: Vec::new() }
+        Self::new(name, vec![fault], Vec::new())
     }
 }
 
-fn told(reports: &[Report], as_json: bool) -> Output {
+/// Two vassals cannot listen at one address: the one that starts later finds it taken.
+fn find_collisions(reports: &mut [Report]) {
+    let mut seen: Vec<(Located<Address>, PathBuf)> = Vec::new();
+    for report in reports {
+        for place in std::mem::take(&mut report.addresses) {
+            let same = |(other, name): &&(Located<Address>, PathBuf)| {
+                *name != report.name && other.value.excludes(&place.value)
+            };
+            if let Some((other, name)) = seen.iter().find(same) {
+                let message = format!(
+                    "{} has this address already ({other}): only one of the two can start",
+                    name.display()
+                );
+                report.faults.push(place.fault(message));
+            }
+            seen.push((place, report.name.clone()));
+        }
+    }
+}
+
+fn told(mut reports: Vec<Report>, as_json: bool) -> Output {
+    find_collisions(&mut reports);
+    let reports = &reports;
     let bad = reports.iter().filter(|report| !report.faults.is_empty()).count();
     let status = u8::from(bad > 0);
     if as_json {
@@ -113,9 +142,34 @@ fn as_value(fault: &Fault) -> Value {
     Value::Object(place)
 }
 
-fn one_vassal(name: &Path, reading: &Reading, accounts: &Accounts) -> Report {
+/// A vassal, whose start is `call`.
+fn one_vassal(
+    name: &Path,
+    reading: &Reading,
+    (call, world): (&Invocation, &mut dyn World),
+) -> Report {
     let mut report = judged(name, reading, |resolved| Ok(vassal::check(resolved)?.warnings));
-    report.faults.extend(unknown_accounts(reading, accounts));
+    let names_no_program = |fault: &&mut Fault| fault.message.starts_with("nothing to run");
+    if let Some(fault) = report.faults.iter_mut().find(names_no_program) {
+        fault.message.push_str(
+            "; where the emperor has a binary-path this is no fault: check the emperor's own file",
+        );
+    }
+    report.faults.extend(unknown_accounts(reading, world));
+    if !report.faults.is_empty() {
+        return report;
+    }
+    if let Ok(config) = vassal::check(&reading.resolved) {
+        let found = world.vassal(&config, call);
+        report.faults.extend(found.faults);
+        report.warnings.extend(found.warnings);
+        let whole = |place: Located<Address>| match &place.value {
+            Address::Unix(path) => place.with(Address::Unix(call.cwd.join(path))),
+            _ => place,
+        };
+        let alone = config.sockets.into_iter().filter(|_| !config.reuse_port);
+        report.addresses = alone.map(whole).collect();
+    }
     report
 }
 
@@ -123,33 +177,58 @@ fn one_vassal(name: &Path, reading: &Reading, accounts: &Accounts) -> Report {
 fn in_directory(
     call: &Invocation,
     file: &Path,
-    (around, accounts): (&Around, &Accounts),
+    (around, world): (&Around, &mut dyn World),
 ) -> Report {
     let reading = around.read(call, file);
+    let call = around.invocation(call, file);
     if reading.resolved.is_emperors() {
-        of_emperor(file, &reading)
+        of_emperor(file, &reading, (&call, world))
     } else {
-        one_vassal(file, &reading, accounts)
+        one_vassal(file, &reading, (&call, world))
     }
+}
+
+/// A file that another program reads by its own rules: what is odd for liege need not be wrong for that one.
+fn of_another_program(call: &Invocation, file: &Path, around: &Around) -> Report {
+    let reading = around.read(call, file);
+    let mut warnings = reading.faults.0;
+    warnings.extend(reading.resolved.warnings);
+    Report::new(file, Vec::new(), warnings)
 }
 
 /// An emperor, and all its vassals as far as its own faults let them be known.
 fn one_emperor(
     call: &Invocation,
     name: &Path,
-    (reading, accounts): (Reading, &Accounts),
+    (reading, world): (Reading, &mut dyn World),
 ) -> Vec<Report> {
-    let mut reports = vec![of_emperor(name, &reading)];
+    let mut reports = vec![of_emperor(name, &reading, (call, world))];
     if reading.is_whole {
         let config = config::emperor::as_far_as_right(&reading.resolved);
-        reports.extend(vassals(call, &config, accounts));
+        reports.extend(vassals(call, &config, world));
     }
     reports
 }
 
 /// An emperor, without its vassals.
-fn of_emperor(name: &Path, reading: &Reading) -> Report {
-    judged(name, reading, |resolved| Ok(config::emperor::check(resolved)?.warnings))
+fn of_emperor(
+    name: &Path,
+    reading: &Reading,
+    (call, world): (&Invocation, &mut dyn World),
+) -> Report {
+    let mut report =
+        judged(name, reading, |resolved| Ok(config::emperor::check(resolved)?.warnings));
+    report.faults.extend(unknown_accounts(reading, world));
+    if report.faults.is_empty()
+        && let Ok(config) = config::emperor::check(&reading.resolved)
+    {
+        let itself = config.refuse_itself(&reading.resolved, (&call.cwd, &call.shown)).err();
+        report.faults.extend(itself.into_iter().flat_map(|faults| faults.0));
+        let found = world.emperor(&config, call);
+        report.faults.extend(found.faults);
+        report.warnings.extend(found.warnings);
+    }
+    report
 }
 
 fn judged(
@@ -160,15 +239,15 @@ fn judged(
     let warnings = reading.resolved.warnings.clone();
     if reading.faults.0.is_empty() {
         return match check(&reading.resolved) {
-            Ok(warnings) => Report { name: name.to_owned(), faults: Vec::new(), warnings },
-            Err(faults) => Report { name: name.to_owned(), faults: faults.0, warnings },
+            Ok(warnings) => Report::new(name, Vec::new(), warnings),
+            Err(faults) => Report::new(name, faults.0, warnings),
         };
     }
-    Report { name: name.to_owned(), faults: reading.faults_with(check).0, warnings }
+    Report::new(name, reading.faults_with(check).0, warnings)
 }
 
 /// Names of users and groups that nobody has, wherever they stand.
-fn unknown_accounts(reading: &Reading, accounts: &Accounts) -> Vec<Fault> {
+fn unknown_accounts(reading: &Reading, world: &mut dyn World) -> Vec<Fault> {
     let mut faults = Vec::new();
     if !reading.is_whole {
         return faults;
@@ -189,34 +268,41 @@ fn unknown_accounts(reading: &Reading, accounts: &Accounts) -> Vec<Fault> {
             },
             _ => continue,
         };
-        if let Some(name) = user.filter(|name| !is_number(name) && !(accounts.has_user)(name)) {
-            faults.push(Fault::new(
-                origin,
-                key,
-                format!("there is no user named {}", setting.show(name)),
-            ));
+        let user = user.filter(|name| !is_number(name)).map(|name| (name, world.user(name)));
+        if let Some((name, Err(why))) = user {
+            faults.push(Fault::new(origin, key, no_account("user", &setting.show(name), &why)));
         }
-        if let Some(name) = group.filter(|name| !is_number(name) && !(accounts.has_group)(name)) {
-            faults.push(Fault::new(
-                origin,
-                key,
-                format!("there is no group named {}", setting.show(name)),
-            ));
+        let group = group.filter(|name| !is_number(name)).map(|name| (name, world.group(name)));
+        if let Some((name, Err(why))) = group {
+            faults.push(Fault::new(origin, key, no_account("group", &setting.show(name), &why)));
         }
     }
     faults
 }
 
+fn no_account(what: &str, name: &str, why: &str) -> String {
+    match why {
+        "not found" => format!("there is no {what} named {name}"),
+        why => format!("whether there is a {what} named {name} cannot be found out: {why}"),
+    }
+}
+
 /// Checks every vassal of an emperor's directories.
-fn vassals(call: &Invocation, config: &EmperorConfig, accounts: &Accounts) -> Vec<Report> {
+fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> Vec<Report> {
     let mut reports = Vec::new();
     let around = Around::of(config);
+    let base =
+        config.own.chdir.as_ref().map_or(call.cwd.clone(), |chdir| call.cwd.join(&chdir.value));
     for source in &config.emperors {
         let dir = source.value.strip_prefix("dir://").unwrap_or(&source.value);
-        match vassal_files(&call.cwd.join(dir), &config.extra_extensions) {
+        match vassal_files(&base.join(dir), &config.extra_extensions) {
+            Ok(files) if config.starts_others() => {
+                let files = files.iter().map(|file| Path::new(dir).join(file));
+                reports.extend(files.map(|file| of_another_program(call, &file, &around)));
+            }
             Ok(files) => {
                 let files = files.iter().map(|file| Path::new(dir).join(file));
-                reports.extend(files.map(|file| in_directory(call, &file, (&around, accounts))));
+                reports.extend(files.map(|file| in_directory(call, &file, (&around, world))));
             }
             Err(fault) => {
                 reports.push(Report::of_fault(Path::new(dir), source.fault(fault.message)))
@@ -228,16 +314,14 @@ fn vassals(call: &Invocation, config: &EmperorConfig, accounts: &Accounts) -> Ve
 
 /// The names in a directory that an emperor takes for vassals, sorted.
 fn vassal_files(dir: &Path, extra: &[String]) -> Result<Vec<OsString>, Fault> {
-    const ENDINGS: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".js", ".json"];
     let unreadable = |error: std::io::Error| {
         Fault::new(&Origin::CommandLine, "", format!("{}: {error}", dir.display()))
     };
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
-        let ends = |ending: &str| name.as_bytes().ends_with(ending.as_bytes());
-        let is_named = ENDINGS.iter().any(|e| ends(e)) || extra.iter().any(|e| ends(e));
-        if is_named && dir.join(&name).is_file() {
+        let extra = extra.iter().map(String::as_str);
+        if names::is_vassal(name.as_bytes(), extra) && dir.join(&name).is_file() {
             names.push(name);
         }
     }
