@@ -152,7 +152,7 @@ fn one_vassal(
     let names_no_program = |fault: &&mut Fault| fault.message.starts_with("nothing to run");
     if let Some(fault) = report.faults.iter_mut().find(names_no_program) {
         fault.message.push_str(
-            "; where the emperor has a binary-path this is no fault: check the emperor's own file",
+            "; where the emperor has a binary-path this line is not needed: check the emperor's own file",
         );
     }
     report.faults.extend(unknown_accounts(reading, world));
