@@ -152,10 +152,11 @@ pub fn keep(duties: &Duties, command: Command, mut office: Option<Office>) -> io
         passed_a_stop: false,
         is_stopped: false,
         relay,
+        orphans: 0,
     };
     let ended = keeper.attend_safely();
     terminal::take_back(child);
-    let left = end_leftovers(duties.leftovers);
+    let left = keeper.orphans + end_leftovers(duties.leftovers);
     remove_pid_file(duties, child);
     if let Some(log) = log {
         tell_end(log.as_deref(), child, ended, left);
@@ -259,6 +260,8 @@ struct Keeper<'a> {
     /// The command has stopped, and we have stopped with it.
     is_stopped: bool,
     relay: Option<Relay>,
+    /// Reaped so far; an emperor leaves none before it ends, as it reaps its own.
+    orphans: usize,
 }
 
 impl Keeper<'_> {
@@ -279,11 +282,12 @@ impl Keeper<'_> {
     fn attend(&mut self) -> Ended {
         loop {
             let mut over = None;
-            let round = descendants::reap_some(|pid, ended| {
-                if pid == self.command {
-                    over = Some(ended);
-                }
+            let mut orphans = 0;
+            let round = descendants::reap_some(|pid, ended| match pid == self.command {
+                true => over = Some(ended),
+                false => orphans += 1,
             });
+            self.orphans += orphans;
             let again = self.relay.as_mut().and_then(Relay::pass);
             if let Some(ended) = over {
                 return ended;

@@ -194,7 +194,8 @@ fn what_is_pure_asks_the_world_for_nothing() {
 
 /// Who reads the clock, how often: the end of a wait is the time of all that is done until the next, which
 /// begins by looking again; and there is no wait before the start.
-const CLOCKS: &[(&str, usize)] = &[("reactor.rs", 2), ("emperor/setup.rs", 1)];
+const CLOCKS: &[(&str, usize)] =
+    &[("reactor.rs", 2), ("emperor/setup.rs", 1), ("emperor/faults.rs", 1)];
 
 #[test]
 fn the_loop_never_sleeps_and_reads_the_clock_in_one_place() {

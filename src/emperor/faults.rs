@@ -117,9 +117,19 @@ impl Emperor {
         }
         self.faults.streak = (self.faults.streak + 1).min(MOST);
         let _ = fd::wait_readable([self.signals.as_fd()], Some(self.faults.pause()));
-        // Orders and the ends of lives come last in a turn: one that fails each time must not keep them out.
+        self.now = Instant::now();
+        self.do_what_must_be();
+    }
+
+    /// What comes last in a turn: one that fails each time must keep neither orders nor the end out.
+    fn do_what_must_be(&mut self) {
+        self.safely(Self::settle);
         self.safely(Self::read_signals);
+        if self.realm.is_ending() {
+            self.safely(Self::serve_deadlines);
+        }
         self.safely(Self::end_strays);
+        self.safely(Self::tell_manager);
     }
 
     /// Steps the state with one event.

@@ -234,7 +234,7 @@ impl Emperor {
         talk.sent(sent.map_err(|error| self.broken(&error))?);
         let interest = if talk.to_send().is_empty() { Interest::Read } else { Interest::Write };
         let token = Token::ForkServer(life);
-        self.reactor.add(socket.as_fd(), token, interest, Kind::Busy).map_err(failed)?;
+        self.reactor.add(socket.as_fd(), token, interest, Kind::Busy);
         let state = State::Talking(talk);
         let talk = Talk { vassal, socket, pipe, config, state, server, base, asked_at };
         self.forks.talks.insert(life, talk);
@@ -354,7 +354,7 @@ impl Emperor {
                 let token = Token::ForkServer(life);
                 self.reactor.remove(talk.socket.as_fd());
                 // A busy entry is a place in an array: nothing can fail.
-                let _ = self.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
+                self.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
             }
             return Progress::More;
         }
@@ -498,16 +498,8 @@ impl Emperor {
             return;
         };
         let pidfd = claim.pidfd;
-        let added = [(pipe.as_fd(), Token::Pipe(life)), (pidfd.as_fd(), Token::Pidfd(life))]
-            .into_iter()
-            .try_for_each(|(fd, token)| self.reactor.add(fd, token, Interest::Read, Kind::Quiet));
-        if let Err(error) = added {
-            for fd in [&pipe, &pidfd] {
-                self.reactor.remove(fd.as_fd());
-            }
-            let _ = pidfd::send(pidfd.as_fd(), Signal::KILL);
-            let why = format!("cannot watch the process that was forked: {error}");
-            return self.happen(Event::Life(life, LifeEvent::SpawnFailed(why)));
+        for (fd, token) in [(&pipe, Token::Pipe(life)), (&pidfd, Token::Pidfd(life))] {
+            self.reactor.add(fd.as_fd(), token, Interest::Read, Kind::Quiet);
         }
         let base = base.map(|base| base.name);
         let mut process = Process::new(vassal, (pid, pidfd), pipe, self.now);

@@ -185,13 +185,10 @@ impl Emperor {
     fn help(&mut self, pid: Pid, task: Task, limit: Duration) -> io::Result<()> {
         self.helpers.last += 1;
         let id = Id(self.helpers.last);
-        let watched = pidfd::open(pid).and_then(|pidfd| {
-            self.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy)?;
-            Ok(pidfd)
-        });
-        let pidfd = watched.inspect_err(|_| {
+        let pidfd = pidfd::open(pid).inspect_err(|_| {
             let _ = process::kill_child(pid, Signal::KILL);
         })?;
+        self.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy);
         let helper = Helper { pid, pidfd, kill_at: self.now + limit, limit, task };
         self.helpers.running.insert(id, helper);
         Ok(())

@@ -136,7 +136,7 @@ impl Emperor {
         let directory = dir::open(above)?;
         if self.minded.inotify.is_none() {
             let made = Inotify::new()?;
-            self.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet)?;
+            self.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet);
             self.minded.inotify = Some(made);
         }
         let inotify = self.minded.inotify.as_ref().ok_or(std::io::ErrorKind::NotFound)?;

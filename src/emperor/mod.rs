@@ -185,7 +185,7 @@ impl Emperor {
             Err(error) => self.log.error(format_args!("cannot wait for events: poll: {error}")),
         }
         self.settle();
-        self.repair();
+        self.safely(Self::repair);
         self.trip("turn");
         let first_order =
             ready.partition_point(|token| crate::reactor::Token::rank(*token) < RANK_OF_ORDERS);
@@ -205,7 +205,7 @@ impl Emperor {
             self.safely(Self::reap_strangers);
         }
         self.safely(Self::end_strays);
-        self.tell_manager();
+        self.safely(Self::tell_manager);
     }
 
     /// Hears lives once more before anybody is judged: between the end of the wait and the look at the clock

@@ -98,10 +98,7 @@ impl Emperor {
             return self.events.push_back(Event::ListenerLost(vassal, why));
         }
         let token = Token::OnDemand(vassal);
-        if let Err(error) = self.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet) {
-            let why = format!("cannot watch its on-demand socket: {error}");
-            self.events.push_back(Event::ListenerLost(vassal, why));
-        }
+        self.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet);
     }
 
     pub(super) fn unwatch(&mut self, vassal: VassalId) {

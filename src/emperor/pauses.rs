@@ -168,8 +168,7 @@ impl Emperor {
         let channels = [(&process.pipe, Token::Pipe(life)), (&process.notify, Token::Notify(life))];
         for (channel, token) in channels {
             if let Some(channel) = channel {
-                // A busy entry is a place in an array: nothing can fail.
-                let _ = self.reactor.add(channel.as_fd(), token, Interest::Read, Kind::Busy);
+                self.reactor.add(channel.as_fd(), token, Interest::Read, Kind::Busy);
             }
         }
     }

@@ -153,26 +153,15 @@ impl Emperor {
         life: LifeId,
         (pipe, status): (OwnedFd, OwnedFd),
     ) -> io::Result<Pid> {
-        let give_up = |error| {
+        let pidfd = pidfd::open(pid).inspect_err(|_| {
             let _ = process::kill_child(pid, Signal::KILL);
-            Err(error)
-        };
-        let pidfd = match pidfd::open(pid) {
-            Ok(pidfd) => pidfd,
-            Err(error) => return give_up(error),
-        };
-        let added = [
+        })?;
+        for (fd, token, kind) in [
             (status.as_fd(), Token::Status(life), Kind::Busy),
             (pipe.as_fd(), Token::Pipe(life), Kind::Quiet),
             (pidfd.as_fd(), Token::Pidfd(life), Kind::Quiet),
-        ]
-        .into_iter()
-        .try_for_each(|(fd, token, kind)| self.reactor.add(fd, token, Interest::Read, kind));
-        if let Err(error) = added {
-            for fd in [&status, &pipe, &pidfd] {
-                self.reactor.remove(fd.as_fd());
-            }
-            return give_up(error);
+        ] {
+            self.reactor.add(fd, token, Interest::Read, kind);
         }
         let process = Process {
             status: Some(status),
@@ -285,11 +274,7 @@ impl Emperor {
 
     fn watch_notify(&mut self, life: LifeId, notify: Option<OwnedFd>) {
         let Some(notify) = notify else { return };
-        let token = Token::Notify(life);
-        if let Err(error) = self.reactor.add(notify.as_fd(), token, Interest::Read, Kind::Quiet) {
-            let why = format!("its notify socket cannot be watched: {error}");
-            return self.say(life, crate::log::Level::Error, &why);
-        }
+        self.reactor.add(notify.as_fd(), Token::Notify(life), Interest::Read, Kind::Quiet);
         if let Some(process) = self.processes.get_mut(&life) {
             process.notify = Some(notify);
         }

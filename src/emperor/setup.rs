@@ -189,12 +189,11 @@ impl Emperor {
         }
         let signals = signals().map_err(cannot("receive signals"))?;
         let mut reactor = Reactor::new().map_err(cannot("make the poll set"))?;
-        let busy = |error| cannot("watch a descriptor")(error);
-        reactor.add(signals.as_fd(), Token::Signals, Interest::Read, Kind::Busy).map_err(busy)?;
+        reactor.add(signals.as_fd(), Token::Signals, Interest::Read, Kind::Busy);
         let keeper = keeper(given)?;
         if let Some(keeper) = &keeper {
             let watched = keeper.pidfd.as_fd();
-            reactor.add(watched, Token::Keeper, Interest::Read, Kind::Busy).map_err(busy)?;
+            reactor.add(watched, Token::Keeper, Interest::Read, Kind::Busy);
         }
         let superior = superior::pipe(given).unwrap_or_else(|why| {
             log.warning(format_args!("{why}"));
@@ -202,7 +201,7 @@ impl Emperor {
         });
         if let Some(pipe) = &superior {
             let pipe = pipe.as_fd();
-            reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy).map_err(busy)?;
+            reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy);
         }
         let wanted = own::wanted(config, &mut log)?;
         let now = Instant::now();
@@ -223,7 +222,7 @@ impl Emperor {
         for (index, source) in monitors.iter().enumerate() {
             let token = Token::Monitor(SourceId(index));
             let descriptor = source.monitor.descriptor();
-            reactor.add(descriptor, token, Interest::Read, Kind::Busy).map_err(busy)?;
+            reactor.add(descriptor, token, Interest::Read, Kind::Busy);
         }
         let runtime = runtime(given, template.stage, &mut log);
         enter_first(&monitors, &mut log);

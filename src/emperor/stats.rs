@@ -322,9 +322,8 @@ impl Stats {
                 Change::Listen(index) => {
                     let Some(listener) = self.listeners.get(index) else { continue };
                     let token = token(Source::Listener(index));
-                    // A busy entry is a place in an array: nothing can fail.
                     let socket = listener.bound.socket.as_fd();
-                    let _ = reactor.add(socket, token, Interest::Read, Kind::Busy);
+                    reactor.add(socket, token, Interest::Read, Kind::Busy);
                 }
                 Change::Deafen(index) => {
                     let Some(listener) = self.listeners.get(index) else { continue };
@@ -333,7 +332,7 @@ impl Stats {
                 Change::Watch(id, interest) => {
                     // It may be gone already: then its end follows in this list.
                     let Some(socket) = self.client(id) else { continue };
-                    let _ = reactor.add(socket, token(Source::Client(id)), interest, Kind::Busy);
+                    reactor.add(socket, token(Source::Client(id)), interest, Kind::Busy);
                 }
                 Change::Forget(closed_here) => reactor.remove(closed_here.as_fd()),
             }
