@@ -73,6 +73,8 @@ struct Told {
     level: Level,
     at: Duration,
     repeats: u64,
+    /// When it came last.
+    last: Duration,
 }
 
 impl Log {
@@ -191,6 +193,7 @@ impl Log {
             && self.last.text() == self.current.text()
         {
             told.repeats += 1;
+            told.last = now;
             // A clock that was set back counts as a window that has passed.
             if now.checked_sub(told.at).is_none_or(|passed| passed >= REPEAT_WINDOW) {
                 self.tell_repeats(now);
@@ -200,17 +203,27 @@ impl Log {
         self.tell_repeats(now);
         let is_written = self.sink.put(now, &self.current);
         // A lost line must not be called "the last line" later.
-        self.told = is_written.then_some(Told { level, at: now, repeats: 0 });
+        self.told = is_written.then_some(Told { level, at: now, repeats: 0, last: now });
         std::mem::swap(&mut self.last, &mut self.current);
     }
 
     fn tell_repeats(&mut self, now: Duration) {
         let Some(told) = &mut self.told else { return };
-        let (level, repeats) = (told.level, std::mem::take(&mut told.repeats));
+        let (level, repeats, last) = (told.level, std::mem::take(&mut told.repeats), told.last);
         told.at = now;
-        if repeats > 0 {
-            let times = if repeats == 1 { "time" } else { "times" };
-            self.sink.put_note(now, level, format_args!("last line repeated {repeats} {times}"));
+        let text = str::from_utf8(self.last.text()).unwrap_or_default().trim_end();
+        // Whom it is about, if it says so.
+        let name = text.split_once("] ").map_or("", |(name, _)| name);
+        let (name, end) = if name.starts_with('[') { (name, "] ") } else { ("", "") };
+        match repeats {
+            0 => {}
+            1 if text.len() < MAX_NOTE / 2 => {
+                self.sink.put_note(last, level, format_args!("{text}"));
+            }
+            _ => {
+                let text = format_args!("{name}{end}the same, {repeats} times more until now");
+                self.sink.put_note(last, level, text);
+            }
         }
     }
 }
@@ -566,9 +579,28 @@ mod tests {
         log.flush();
         log.line_at(at(2), Level::Error, format_args!("a"));
         drop((log, writer));
+        assert_eq!(texts(&mut reader), ["a", "the same, 2 times more until now", "a", "a", "a"]);
+    }
+
+    #[test]
+    fn a_count_names_the_vassal_and_has_the_time_of_the_last_repeat() {
+        let _quiet = crate::sys::forks::none();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut log = log_by(Way::Plain, writer.as_fd());
+        let at = |seconds: u64| Duration::from_secs(seconds);
+        for second in [0, 1, 2] {
+            log.line_at(at(second), Level::Notice, format_args!("[x.ini] is held: [a] b"));
+        }
+        for second in [7, 8, 9] {
+            log.line_at(at(second), Level::Notice, format_args!("b"));
+        }
+        drop((log, writer));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let second = text.lines().nth(1).unwrap();
         assert_eq!(
-            texts(&mut reader),
-            ["a", "last line repeated 2 times", "a", "last line repeated 1 time", "a"]
+            second,
+            "1970-01-01T00:00:02.000Z notice [x.ini] the same, 2 times more until now"
         );
     }
 
@@ -584,8 +616,8 @@ mod tests {
         log.line_at(Duration::from_secs(3), Level::Notice, format_args!("busy"));
         drop((log, writer));
         let window = REPEAT_WINDOW.as_secs() * 10;
-        let full = format!("last line repeated {window} times");
-        assert_eq!(texts(&mut reader), ["busy", &full, &full, "last line repeated 50 times"]);
+        let full = format!("the same, {window} times more until now");
+        assert_eq!(texts(&mut reader), ["busy", &full, &full, "the same, 50 times more until now"]);
     }
 
     #[test]

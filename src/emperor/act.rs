@@ -37,6 +37,7 @@ impl Emperor {
     pub(super) fn forget(&mut self, vassal: VassalId) {
         self.unbind(vassal);
         self.halls.remove(&vassal);
+        self.warned.remove(&vassal);
         self.mind_no_more(vassal);
     }
 
@@ -74,6 +75,7 @@ impl Emperor {
 
     fn note(&mut self, key: &Key, note: &Note) {
         let (label, line) = (self.label(key), lines::Line(note));
+        let line = lines::without_name(&line.to_string(), &key.name);
         self.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
     }
 }

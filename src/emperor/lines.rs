@@ -16,6 +16,22 @@ pub(super) fn name(bytes: &[u8]) -> String {
     escaped(bytes).to_string()
 }
 
+/// The text with `line 3` for `blog.ini:3`, as the name stands in front of it already.
+pub(super) fn without_name(text: &str, own: &[u8]) -> String {
+    let place = format!("{}:", name(own));
+    let (mut short, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once(&place) {
+        // Another file may end like this one.
+        let is_whole = before.ends_with([' ', '(']) || before.is_empty();
+        let is_place = is_whole && after.starts_with(|digit: char| digit.is_ascii_digit());
+        short.push_str(before);
+        short.push_str(if is_place { "line " } else { &place });
+        rest = after;
+    }
+    short.push_str(rest);
+    short
+}
+
 /// How loud a transition is.
 pub(super) fn loudness(note: &Note) -> Level {
     match note {
@@ -101,10 +117,10 @@ impl fmt::Display for Line<'_> {
             Note::Died { exit, lived, wait, attempt, failed, .. } => {
                 let next = Next { wait: *wait, attempt: *attempt };
                 match failed {
-                    true => write!(f, "has not started{next}"),
+                    true => write!(f, "{next}"),
                     false => {
                         let lived = Time(*lived);
-                        write!(f, "died unloyal after {lived} ({}){next}", Ending(*exit))
+                        write!(f, "died unloyal after {lived} ({}), {next}", Ending(*exit))
                     }
                 }
             }
@@ -160,10 +176,10 @@ struct Next {
 impl fmt::Display for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.attempt {
-            0 => f.write_str(": starts again"),
+            0 => f.write_str("starts again"),
             attempt => {
                 let wait = Time(self.wait);
-                write!(f, ", blacklisted: next start in {wait} (attempt {attempt})")
+                write!(f, "blacklisted: next start in {wait} (attempt {attempt})")
             }
         }
     }
@@ -244,8 +260,18 @@ pub(super) fn signal_name(number: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Time;
+    use super::{Time, without_name};
     use std::time::Duration;
+
+    #[test]
+    fn a_vassal_is_named_once_in_a_line() {
+        let shown = |text| without_name(text, b"x.ini");
+        assert_eq!(shown("x.ini:3 socket: cannot bind /x"), "line 3 socket: cannot bind /x");
+        assert_eq!(shown("read: x.ini:7: no such (x.ini:12)"), "read: line 7: no such (line 12)");
+        for other in ["max.ini:3: no", "x.ini: no", "/etc/x.ini:3", "none"] {
+            assert_eq!(shown(other), other);
+        }
+    }
 
     #[test]
     fn lengths_of_time_are_readable() {

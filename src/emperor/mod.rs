@@ -117,6 +117,8 @@ pub struct Emperor {
     monitors: Vec<Source>,
     halls: HashMap<VassalId, Hall>,
     minded: minded::Minded,
+    /// What was said to be odd about the file of a vassal, where something was, since it has changed.
+    warned: HashMap<VassalId, Vec<String>>,
     processes: HashMap<LifeId, Box<Process>>,
     pids: HashMap<Pid, LifeId>,
     helpers: helpers::Helpers,
@@ -384,6 +386,7 @@ impl Emperor {
         let boot = sighting.was_there;
         if let (What::Changed(_), Some(vassal)) = (&sighting.what, self.realm.named_id(&key)) {
             self.look_at_listeners(vassal);
+            self.warned.remove(&vassal);
         }
         self.happen(match sighting.what {
             What::Found(file) => Event::Found { key, file: custody::file(&file), boot },

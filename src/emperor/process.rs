@@ -220,9 +220,7 @@ impl Emperor {
                 let strange = listeners.extract_if(.., |fd| !socket::is_listening(fd.as_fd()));
                 scm::discard(strange.collect::<Vec<_>>());
                 let settings = settings::settings(&told, listeners.len());
-                for warning in &told.warnings {
-                    self.say(life, crate::log::Level::Warning, warning);
-                }
+                self.warn(life, &told.warnings);
                 if let Some(process) = self.processes.get_mut(&life) {
                     process.custody = listeners;
                 }
@@ -269,6 +267,23 @@ impl Emperor {
                 LifeEvent::AddressTaken(format!("{why}; vassal {name} has it"), holder.id)
             }
             None => LifeEvent::StartFailed(why),
+        }
+    }
+
+    /// What is odd about its file; once until that changes, however often it starts.
+    fn warn(&mut self, life: LifeId, warnings: &[String]) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let vassal = process.vassal;
+        if self.warned.get(&vassal).is_some_and(|said| said == warnings) {
+            return;
+        }
+        for warning in warnings {
+            self.say(life, crate::log::Level::Warning, warning);
+        }
+        if warnings.is_empty() {
+            self.warned.remove(&vassal);
+        } else {
+            self.warned.insert(vassal, warnings.to_vec());
         }
     }
 
@@ -529,7 +544,11 @@ impl Emperor {
     pub(super) fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
         let record = self.processes.get(&life).and_then(|it| self.realm.vassal(it.vassal));
         let label = record.map_or_else(|| "?".to_owned(), |record| self.label(&record.key));
-        let text = crate::log::escaped(text.as_bytes());
+        let text = crate::log::escaped(text.as_bytes()).to_string();
+        let text = match record {
+            Some(record) => lines::without_name(&text, &record.key.name),
+            None => text,
+        };
         self.log.line(level, format_args!("[{label}] {text}"));
     }
 }

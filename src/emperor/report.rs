@@ -220,7 +220,10 @@ fn why(vassal: &Vassal, hold: &Hold) -> String {
     match &hold.why {
         Why::Throttle => "throttled: too many starts in one second".to_owned(),
         Why::Budget => "waits for its turn to start".to_owned(),
-        Why::Penalty => format!("blacklisted after {} deaths", vassal.penalty.deaths()),
+        Why::Penalty => match vassal.penalty.deaths() {
+            1 => "blacklisted after 1 death".to_owned(),
+            deaths => format!("blacklisted after {deaths} deaths"),
+        },
         Why::Resource(why) | Why::Address(why) | Why::Taken(why, _) => why.to_string(),
         Why::StopHook => "waits for the end of its stop hook".to_owned(),
         Why::Base(why) => format!("waits for its base: {why}"),

@@ -56,10 +56,12 @@ pub(super) fn byte(order: Order) -> u8 {
 
 /// A fault that the stage has found, in one sentence.
 pub(super) fn fault(fault: &Fault) -> String {
-    match fault.origin.as_str() {
-        "" => format!("{}: {}", fault.step, fault.message),
-        origin => format!("{}: {origin}: {}", fault.step, fault.message),
-    }
+    // A message that says what could not be done needs no name of the step.
+    let says_it = fault.message.starts_with(&format!("cannot {} ", fault.step));
+    let step = if says_it { None } else { Some(fault.step.as_str()) };
+    let origin = Some(fault.origin.as_str()).filter(|origin| !origin.is_empty());
+    let parts = [step, origin, Some(&fault.message)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
 /// Why a file was not sent by the config pipe.

@@ -234,6 +234,7 @@ impl Emperor {
             log,
             monitors,
             halls: std::collections::HashMap::new(),
+            warned: std::collections::HashMap::new(),
             minded: super::minded::Minded::default(),
             processes: std::collections::HashMap::new(),
             pids: std::collections::HashMap::new(),

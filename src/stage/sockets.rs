@@ -322,7 +322,11 @@ fn bound(
             _ if place.hidden => (place.show(""), String::new()),
             _ => (address.to_string(), advice(address, error)),
         };
-        let message = format!("cannot bind {shown}: {error}{advice}");
+        let why = match error.call {
+            "bind" => error.source.to_string(),
+            _ => error.to_string(),
+        };
+        let message = format!("cannot bind {shown}: {why}{advice}");
         let failure = Failure::at(Step::Bind, place, message);
         let is_taken = error.source.kind() == io::ErrorKind::AddrInUse;
         Failure { taken: if is_taken { whole(address) } else { String::new() }, ..failure }

@@ -142,3 +142,35 @@ fn a_loyal_vassal_that_ends_at_once_is_no_storm() {
     assert!(elapsed >= 2000, "21 starts in {elapsed} ms");
     assert!(emperor.stats().blacklisted("short.ini").is_none(), "and no blame");
 }
+
+#[test]
+fn what_is_odd_about_a_file_is_said_once_until_it_changes() {
+    let emperor = Liege::in_temp_dir()
+        .option("--emperor-throttle", "10")
+        .vassal("one.ini", "[uwsgi]\nno-such = 1\nunprivileged-binary-patch-arg = /bin/false\n")
+        .start();
+    let said = || emperor.log().matches("no-such").count();
+    let deaths = |count| {
+        emperor.wait_until("it dies again and again", || {
+            emperor.stats().vassal("one.ini").number("deaths") >= count
+        });
+    };
+    deaths(4);
+    assert_eq!(said(), 1, "{}", emperor.log());
+    assert!(emperor.log().contains("warning [one.ini] line 2: "), "{}", emperor.log());
+    emperor.touch("one.ini");
+    emperor.wait_until("it is said again", || said() == 2);
+    deaths(8);
+    assert_eq!(said(), 2, "{}", emperor.log());
+}
+
+#[test]
+fn a_program_that_never_ran_has_not_died() {
+    let text = "[uwsgi]\nuid = 0\nsocket = /nowhere/to/be/found/x.sock\nunprivileged-binary-patch-arg = /bin/true\n";
+    let emperor = Liege::in_temp_dir().vassal("one.ini", text).start();
+    emperor.logged("[one.ini] blacklisted: next start in 1 s (attempt 1)");
+    let log = emperor.log();
+    let why = "[one.ini] cannot start: line 3 socket: cannot bind /nowhere/to/be/found/x.sock: \
+               No such file or directory (os error 2); create /nowhere/to/be/found first\n";
+    assert!(log.contains(why) && !log.contains("died"), "{log}");
+}
