@@ -36,7 +36,7 @@ fn what_is_wrong_is_told_with_step_place_and_remedy() {
         ("chdir = /no/such/directory", "chdir", "a.ini:3 chdir", "No such file or directory"),
         ("chdir = a.ini", "chdir", "a.ini:3 chdir", "Not a directory"),
         ("logto = no/such/dir/log", "log", "a.ini:3 logto", "create no/such/dir first"),
-        ("logto = 127.0.0.1:514", "read", "a.ini:3 logto", "name a file"),
+        ("logto = 127.0.0.1:514", "read", "a.ini:3 logto", "Name a file"),
         ("pidfile = no/such/dir/pid", "pidfile", "a.ini:3 pidfile", "create no/such/dir first"),
     ];
     for (line, step, origin, message) in table {
