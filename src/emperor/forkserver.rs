@@ -82,8 +82,6 @@ struct Claim {
     /// When it is looked at next.
     look_at: Instant,
     pause: Duration,
-    /// When the state gives up; it is looked at then for the last time.
-    until: Instant,
 }
 
 /// The base that serves, if it is one of our vassals.
@@ -397,6 +395,12 @@ impl Emperor {
 
     /// The state has waited long enough; answers with an event.
     pub(super) fn end_talk(&mut self, life: LifeId, why: &'static str) {
+        // The last look at who was named is that at the end of its time.
+        let was_open = self.forks.talks.contains_key(&life);
+        self.prove(life);
+        if was_open && !self.forks.talks.contains_key(&life) {
+            return;
+        }
         self.close_talk(life);
         let why = format!("{why} ({})", self.forks.place());
         self.events.push_back(Event::Life(life, LifeEvent::SpawnFailed(why)));
@@ -437,9 +441,8 @@ impl Emperor {
         match opened {
             Ok((pid, pidfd)) => {
                 let look_at = self.now;
-                let until = look_at + self.realm.rules().claim_timeout;
                 if let Some(talk) = self.forks.talks.get_mut(&life) {
-                    let claim = Claim { pid, pidfd, look_at, pause: FIRST_LOOK, until };
+                    let claim = Claim { pid, pidfd, look_at, pause: FIRST_LOOK };
                     talk.state = State::Claimed(claim);
                 }
                 self.happen(Event::Life(life, LifeEvent::Answered));
@@ -469,7 +472,7 @@ impl Emperor {
         }
         let Some(uid) = user_of_child(pid, &claim.pidfd) else {
             // It is given to us when the process between has ended, which may be a moment later.
-            claim.look_at = (self.now + claim.pause).min(claim.until);
+            claim.look_at = self.now + claim.pause;
             claim.pause = (claim.pause * 2).min(LAST_LOOK);
             return;
         };
