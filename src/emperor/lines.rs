@@ -70,7 +70,8 @@ pub(super) struct Line<'a>(pub &'a Note);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Note::Running { pid } => write!(f, "runs with pid {pid}"),
+            Note::Running { pid: Some(pid) } => write!(f, "runs with pid {pid}"),
+            Note::Running { pid: None } => f.write_str("runs"),
             Note::Adopted { pid } => write!(f, "is adopted with pid {pid}"),
             Note::Ready => f.write_str("has been spawned"),
             Note::Accepting => f.write_str("is ready to accept requests"),
@@ -93,7 +94,8 @@ impl fmt::Display for Line<'_> {
                     f.write_str("is restarted: its file starts something else than what runs")
                 }
             },
-            Note::Replaced { pid } => write!(f, "is replaced by pid {pid}"),
+            Note::Replaced { pid: Some(pid) } => write!(f, "is replaced by pid {pid}"),
+            Note::Replaced { pid: None } => f.write_str("is replaced"),
             Note::Spared { pid } => write!(
                 f,
                 "has lost its new process: pid {pid}, which was told to stop, is not killed before another takes \

@@ -475,7 +475,7 @@ pub enum Note {
     /// The program runs.
     Running {
         /// Of the process.
-        pid: i32,
+        pid: Option<i32>,
     },
     /// The process that a base has forked is the vassal's.
     Adopted {
@@ -508,7 +508,7 @@ pub enum Note {
     /// The replacement takes over.
     Replaced {
         /// Of the process.
-        pid: i32,
+        pid: Option<i32>,
     },
     /// Who has taken over has ended; the one before it serves on as far as it still can.
     Spared {

@@ -117,7 +117,7 @@ impl Vassal {
             return Phase::Starting(next);
         }
         turn.out.push(Effect::TakeCustody(self.id, next.id));
-        self.note(Note::Replaced { pid: next.pid.unwrap_or(-1) }, turn);
+        self.note(Note::Replaced { pid: next.pid }, turn);
         next.replaces_nobody();
         running(next)
     }

@@ -354,7 +354,7 @@ impl Vassal {
             return;
         }
         life.run(turn.now, turn.rules);
-        let pid = life.pid.unwrap_or(-1);
+        let pid = life.pid;
         self.history.last_error = None;
         self.told = None;
         self.resource_retries.forget();
@@ -444,7 +444,7 @@ impl Vassal {
                     Phase::Replacing { current, next, again }
                 } else {
                     turn.out.push(Effect::TakeCustody(self.id, next.id));
-                    self.note(Note::Replaced { pid: next.pid.unwrap_or(-1) }, turn);
+                    self.note(Note::Replaced { pid: next.pid }, turn);
                     current.stop(turn.now, turn.rules, turn.out);
                     Phase::Retiring { current: next, old: current, reload: false }
                 }
