@@ -73,9 +73,9 @@ const PUBLISHED: &[Published] = &[
     // What this version cannot do, and does not pretend to.
     setup("tyrant", "emperor-tyrant = true\n", PLAIN, Refused(&["emperor-tyrant: is not supported"])),
     setup("a proxy in the emperor", "http = :0\n", PLAIN, Refused(&["http: "])),
-    setup("a socket in the emperor", "socket = $DIR/emperor.sock\n", PLAIN, Refused(&["the emperor serves nothing itself", "--vassals-set"])),
+    setup("a socket in the emperor", "socket = $DIR/emperor.sock\n", PLAIN, Refused(&["the emperor serves nothing itself", "vassals-set"])),
     setup("a jail", "chroot = /srv/jail\n", PLAIN, Refused(&["chroot: is not supported"])),
-    setup("an unknown user", "uid = no-such-user-x\ngid = no-such-user-x\n", PLAIN, Refused(&["user \"no-such-user-x\": not found"])),
+    setup("an unknown user", "uid = no-such-user-x\ngid = no-such-user-x\n", PLAIN, Refused(&["no-such-user-x"])),
     setup("a pid file of the safe kind", "safe-pidfile = $DIR/emperor.pid\n", PLAIN, Refused(&["safe-pidfile: ", "Use pidfile"])),
     setup("a database of vassals", "emperor = pg://host=db user=shop;SELECT 1\n", PLAIN, Refused(&["'pg://' is not supported"])),
 ];
