@@ -16,6 +16,7 @@ mod own;
 mod pauses;
 mod process;
 mod report;
+mod room;
 mod runtime;
 mod settings;
 pub mod setup;

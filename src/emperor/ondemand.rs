@@ -35,7 +35,8 @@ impl Emperor {
         if self.realm.vassal(vassal).and_then(Vassal::address) != Some(address) {
             return;
         }
-        let answer = match self.try_bind(vassal, address) {
+        let bound = self.room_to_listen().and_then(|()| self.try_bind(vassal, address));
+        let answer = match bound {
             Ok(listener) => {
                 let hall = self.hall(vassal);
                 (hall.listener, hall.was_shut_down) = (Some(listener), false);

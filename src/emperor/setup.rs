@@ -31,14 +31,12 @@ use crate::sys::{creds, fd, memory, pidfd, prctl, process};
 use crate::types::advice;
 
 use super::runtime::Runtime;
-use super::{Emperor, Source, Token, forkserver, notify, ondemand, own, stats, superior};
+use super::{Emperor, Source, Token, forkserver, notify, ondemand, own, room, stats, superior};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
 /// Mode of the socket of the statistics, which show what runs and with which errors; anybody's by `chmod-socket`.
 const STATS_MODE: u32 = 0o660;
-/// Descriptors that are not a vassal's.
-const RESERVE: u64 = 64;
 /// Signals that the loop reads; all others keep their default action.
 /// The last two tell of a write that has failed, as its errno does, and would end us.
 const SIGNALS: [&str; 12] = [
@@ -243,7 +241,7 @@ impl Emperor {
             strays: super::strays::Strays::default(),
             runtime,
             more_strangers: false,
-            max_vassals: max_vassals(),
+            max_vassals: room::max_vassals(),
             faults: super::faults::Faults::new(variable(&given.environment, "LIEGE_TEST_FAULT")),
             started: now,
             template,
@@ -517,12 +515,6 @@ fn enter_first(monitors: &[Source], log: &mut Log) {
     if let Err(error) = std::env::set_current_dir(&first.directory) {
         log.warning(format_args!("cannot change to {}: {error}", first.directory.display()));
     }
-}
-
-/// Four descriptors for each vassal (pipe, pidfd, listener, notify socket), and some for all.
-fn max_vassals() -> usize {
-    let limit = process::descriptor_limit().map_or(1024, |limit| limit.soft);
-    usize::try_from(limit.saturating_sub(RESERVE) / 4).unwrap_or(usize::MAX)
 }
 
 /// Vassals write where we do: with a log file, standard output and error are that file.

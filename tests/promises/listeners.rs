@@ -186,3 +186,40 @@ fn an_empty_address_file_holds_its_vassal_and_stops_nothing_that_runs() {
     });
     emperor.stays("it is not started", || emperor.lives("two.ini") == 0);
 }
+
+#[test]
+fn listeners_leave_the_descriptors_that_a_start_needs_and_what_has_no_room_waits_for_it() {
+    let emperor = Liege::in_temp_dir().option("--emperor-on-demand-extension", ".socket").start();
+    let pid = emperor.emperor_pid();
+    proc::limit_files(pid, 64);
+    for number in 0..40 {
+        let address = emperor.path(&format!("{number}.sock"));
+        emperor.put(&format!("{number}.ini.socket"), address.to_str().unwrap());
+        emperor.put_app(&format!("{number}.ini"), SERVER);
+    }
+    let with = |state: &str| -> Vec<String> {
+        let stats = emperor.stats();
+        let all = stats.vassals().iter().filter(|vassal| vassal["state"] == state);
+        all.map(|vassal| vassal["id"].as_str().unwrap().to_owned()).collect()
+    };
+    emperor.wait_until("some wait for clients, the others for room", || {
+        let held = emperor.stats();
+        let mut held = held.vassals().iter().filter(|vassal| vassal["state"] == "held");
+        let says = held.all(|vassal| vassal["reason"].as_str().unwrap().contains("LimitNOFILE"));
+        with("waiting").len() + with("held").len() == 40 && says
+    });
+    let bound = with("waiting");
+    assert!((2..20).contains(&bound.len()), "{bound:?}");
+    // All of them can run, and one more besides.
+    for name in &bound {
+        let socket = name.replace(".ini", ".sock");
+        assert!(try_ask(&emperor, &socket).is_some(), "{name}");
+    }
+    emperor.put_app("always.ini", SERVER);
+    emperor.running("always.ini");
+    assert!(bound.iter().all(|name| emperor.pid(name).is_some()));
+    assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
+    proc::limit_files(pid, 1024);
+    emperor.wait_until("there is room for all", || with("held").is_empty());
+    assert!(try_ask(&emperor, "39.sock").is_some());
+}

@@ -212,14 +212,6 @@ fn an_address_that_appears_makes_a_vassal_on_demand_and_a_new_one_moves_it() {
 }
 
 #[test]
-fn an_empty_address_file_means_an_ordinary_vassal() {
-    let setup = Liege::in_temp_dir().option("--emperor-on-demand-extension", ".socket");
-    let emperor = setup.app("one.ini", "do=ready").vassal("one.ini.socket", "").start();
-    emperor.running("one.ini");
-    assert_eq!(emperor.stats().vassal("one.ini").text("on_demand"), "");
-}
-
-#[test]
 fn a_reload_of_a_running_one_keeps_the_socket_and_its_clients() {
     let emperor = Liege::in_temp_dir()
         .app_with("one.ini", "ready-after = 1", "do=serve on=term:exit:0")

@@ -1,0 +1,99 @@
+//! Room for vassals: how many descriptors are left, and for whom they are kept.
+//!
+//! An on-demand vassal that sleeps has one, and needs more when it is woken: it is bound only as long as they
+//! are left for all who sleep. What has no room waits with that reason, and goes on when there is some.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use crate::state::VassalId;
+use crate::sys::process;
+
+use super::Emperor;
+
+/// What a life holds while it runs: pipe, pidfd, notify socket.
+const OF_A_LIFE: u64 = 3;
+/// Kept for what is not a vassal's, and a part of the limit where that is low.
+const RESERVE: (u64, u64) = (64, 4);
+/// Kept while one vassal more starts, for its start and for all else that goes on.
+const AT_A_START: (u64, u64) = (16, 8);
+
+/// The part of a limit that is kept.
+fn kept(limit: u64, (most, part): (u64, u64)) -> u64 {
+    most.min(limit / part)
+}
+
+impl Emperor {
+    /// Whether one more on-demand vassal can be given a listener.
+    ///
+    /// # Errors
+    /// Why not, and the way out.
+    pub(super) fn room_to_listen(&self) -> Result<(), String> {
+        let limit = limit();
+        let used = self.used().unwrap_or(limit);
+        let rest = limit.saturating_sub(used + 1 + kept(limit, RESERVE));
+        let most = rest / OF_A_LIFE;
+        // Those who sleep are counted only where it matters.
+        if most > count(self.halls.len()) || most > self.asleep() {
+            return Ok(());
+        }
+        Err(format!(
+            "no descriptor is left for its on-demand socket and its start; {}",
+            remedy(limit)
+        ))
+    }
+
+    /// Whether one more life can be started; of a vassal that has one, or a listener, its room is counted already.
+    ///
+    /// # Errors
+    /// Why not, and the way out.
+    pub(super) fn room_to_start(&self, vassal: VassalId) -> io::Result<()> {
+        let limit = limit();
+        let refused = |why: &str| Err(io::Error::other(format!("{why}; {}", remedy(limit))));
+        if self.used().is_none_or(|used| used + kept(limit, AT_A_START) > limit) {
+            return refused("no descriptor is left for it");
+        }
+        let has_room = || {
+            self.halls.get(&vassal).is_some_and(|hall| hall.listener.is_some())
+                || self.processes.values().any(|process| process.vassal == vassal)
+        };
+        if self.processes.len() >= self.max_vassals && !has_room() {
+            return refused("as many vassals run as there are descriptors for");
+        }
+        Ok(())
+    }
+
+    /// The number that the next descriptor gets, so that all below are used; none if there is no more.
+    fn used(&self) -> Option<u64> {
+        u64::try_from(self.null.try_clone().ok()?.as_raw_fd()).ok()
+    }
+
+    /// How many on-demand vassals have a listener and no life.
+    fn asleep(&self) -> u64 {
+        let bound = self.halls.iter().filter(|(_, hall)| hall.listener.is_some());
+        let asleep =
+            |id: &VassalId| self.realm.vassal(*id).is_some_and(|it| it.current().is_none());
+        count(bound.filter(|(id, _)| asleep(id)).count())
+    }
+}
+
+/// How many vassals have room: each may have a listener and a life.
+pub(super) fn max_vassals() -> usize {
+    let limit = limit();
+    usize::try_from(limit.saturating_sub(kept(limit, RESERVE)) / (1 + OF_A_LIFE))
+        .unwrap_or(usize::MAX)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn limit() -> u64 {
+    process::descriptor_limit().map_or(1024, |limit| limit.soft)
+}
+
+fn remedy(limit: u64) -> String {
+    format!(
+        "the emperor may have {limit} (LimitNOFILE= of its unit, ulimit -n, or max-fd); raise that, or run fewer vassals"
+    )
+}
