@@ -45,6 +45,14 @@ pub enum Level {
     Debug = 7,
 }
 
+impl Level {
+    /// Reads the word by which it is shown.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Error, Self::Warning, Self::Notice, Self::Info, Self::Debug];
+        all.into_iter().find(|level| level.to_string() == word)
+    }
+}
+
 impl Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -78,6 +78,8 @@ pub struct EmperorConfig {
     pub stats_http: bool,
     /// The keeper.
     pub keeper: Keeper,
+    /// How much is logged, where that is said: one of the words of the option.
+    pub log_level: Option<String>,
     /// What it obeys as a vassal would: `uid`, `gid`, `add-gid`, `no-initgroups`, `cap`, `umask`, `chdir`,
     /// `max-fd`; and `env` and `unenv`, for the environment of all vassals.
     pub own: VassalConfig,
@@ -145,6 +147,7 @@ impl Default for EmperorConfig {
             stats: Vec::new(),
             stats_http: false,
             keeper: Keeper::Auto,
+            log_level: None,
             own: VassalConfig::default(),
             procname: None,
             pidfile: None,
@@ -358,6 +361,7 @@ impl EmperorConfig {
             E::Stats => self.stats.extend(address()),
             E::StatsHttp => self.stats_http = flag(),
             E::Keeper => self.keeper = keeper(&setting.value),
+            E::LogLevel => self.log_level = Some(setting.value.clone()),
             E::Pidfile => self.pidfile = Some(text()),
             E::Procname => self.procname = Some(word()),
             E::Logto => self.logto = Some(text()),

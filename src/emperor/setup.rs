@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::emperor::{EmperorConfig, Keeper};
 use crate::config::setting::Located;
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::monitor::dir::{self, Dir};
 use crate::reactor::{Interest, Kind, Reactor};
 use crate::spawn::environment;
@@ -136,6 +136,14 @@ pub fn wants_keeper(config: &EmperorConfig, environment: &[(OsString, OsString)]
 /// # Errors
 /// If the file cannot be opened.
 pub fn open_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError> {
+    let mut log = open_any_log(config, given)?;
+    if let Some(level) = config.log_level.as_deref().and_then(Level::parse) {
+        log.set_threshold(level);
+    }
+    Ok(log)
+}
+
+fn open_any_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError> {
     match &config.logto {
         Some(path) => {
             let absolute = absolute(Path::new(&path.value));

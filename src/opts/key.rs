@@ -177,6 +177,7 @@ pub enum Emperor {
     Stats,
     StatsHttp,
     Keeper,
+    LogLevel,
     Pidfile,
     Procname,
     Logto,

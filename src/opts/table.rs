@@ -63,6 +63,8 @@ const BIND: &str = "bind this address and pass it to the program";
 const RESTARTS: &[&str] = &["always", "on-failure", "never"];
 const STOP_TO: &[&str] = &["main", "group"];
 const KEEPERS: &[&str] = &["auto", "on", "off"];
+/// How much is logged.
+const LEVELS: &[&str] = &["error", "warning", "notice", "info", "debug"];
 
 /// The rows.
 #[rustfmt::skip] // a table: one row, one to three lines
@@ -172,6 +174,7 @@ pub static OPTIONS: &[Opt] = &[
     emperor("emperor-pidfile", E::Pidfile, Kind::Word, Section::Process).meta("FILE").help("write the emperor's pid to this file"),
     Opt::new("pidfile", Kind::Word, Class::Both(V::Pidfile, E::Pidfile), Section::Process).meta("FILE").help("write the pid to this file"),
     Opt::new("procname", Kind::Word, Class::Both(V::Procname, E::Procname), Section::Process).also(&["emperor-procname"]).meta("TEXT").help("title of the emperor's process; programs keep their own"),
+    emperor("emperor-log-level", E::LogLevel, Kind::Choice(LEVELS), Section::Process).meta("error|warning|notice|info|debug").default("info").help("how much the emperor logs; debug tells each step of a vassal"),
     Opt::new("logto", Kind::Word, Class::Both(V::Logto, E::Logto), Section::Process).meta("FILE").help("append the log, and what a vassal prints, to this file"),
     Opt::new("listen", Kind::Number, Class::Both(V::Listen, E::Listen), Section::Process).short('l').default("100").help("backlog of listening sockets"),
     Opt::new("chmod-socket", Kind::Mode, Class::Both(V::ChmodSocket, E::ChmodSocket), Section::Process).also(&["chmod"]).short('C').help("mode of unix sockets: three octal digits, 666 if left out"),

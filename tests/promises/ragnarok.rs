@@ -90,6 +90,23 @@ fn a_start_is_one_line_in_the_log_and_an_end_is_one() {
     assert!(end.starts_with("stopped after ") && end.ends_with(": its file is gone"), "{log}");
     assert_eq!(lines.next(), None, "{log}");
     assert!(log.contains("governs 1 vassal\n"), "{log}");
+    let emperor = evoke(emperor, libc::SIGTERM);
+    assert!(!emperor.log().contains("longest turn"), "{}", emperor.log());
+}
+
+#[test]
+fn each_step_of_a_vassal_is_told_to_those_who_ask_for_it() {
+    let emperor =
+        Liege::in_temp_dir().option("--emperor-log-level", "debug").app("one.ini", SPEAKER).start();
+    emperor.wait_until("loyal", || emperor.stats().vassal("one.ini").number("loyal") == 1);
+    emperor.remove("one.ini");
+    emperor.wait_until("it is gone", || emperor.stats().vassals().is_empty());
+    for step in ["has been spawned", "is ready to accept requests", "is now loyal", "is stopped: "]
+    {
+        assert!(emperor.log().contains(&format!("debug [one.ini] {step}")), "{}", emperor.log());
+    }
+    let emperor = evoke(emperor, libc::SIGTERM);
+    assert!(emperor.log().contains("debug the longest turn of the loop took"));
 }
 
 #[test]
