@@ -22,7 +22,7 @@ mod terminal;
 
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -401,10 +401,14 @@ fn tell_end(log: Option<&Path>, emperor: Pid, ended: Ended, left: usize) {
     if left == 0 && matches!(ended, Ended::Exited(_)) {
         return;
     }
-    let mut log = log.and_then(|path| Log::file(path).ok()).unwrap_or_else(|| {
-        let journal = std::env::var_os("JOURNAL_STREAM");
-        Log::shared(io::stderr().as_fd(), journal.as_deref())
-    });
+    let journal = std::env::var_os("JOURNAL_STREAM");
+    let shared = |stream: BorrowedFd<'_>| Log::shared(stream, journal.as_deref());
+    let open = |path: &Path| match write::descriptor_named(path) {
+        Some(number) => fd::inherited(number).map(|stream| shared(stream.as_fd())),
+        None => Log::file(path),
+    };
+    let mut log =
+        log.and_then(|path| open(path).ok()).unwrap_or_else(|| shared(io::stderr().as_fd()));
     let left = match left {
         0 => "no process of it was left".to_owned(),
         1 => "1 process that it has left was ended".to_owned(),

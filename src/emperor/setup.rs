@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::state::{Rules, SourceId};
 use crate::sys::dir::Links;
 use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
 use crate::sys::socket::{self, ListenOptions, Owner};
-use crate::sys::{creds, fd, memory, pidfd, prctl, process};
+use crate::sys::{creds, fd, memory, pidfd, prctl, process, write};
 use crate::types::advice;
 
 use super::runtime::Runtime;
@@ -146,6 +146,9 @@ pub fn open_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError
 fn open_any_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError> {
     match &config.logto {
         Some(path) => {
+            if let Some(number) = write::descriptor_named(Path::new(&path.value)) {
+                return stream_log(number, given).map_err(cannot(format!("write to {}", at(path))));
+            }
             let absolute = absolute(Path::new(&path.value));
             Log::file(&absolute).map_err(|error| {
                 cannot(format!("open the log {}", at(path)))(error)
@@ -173,6 +176,15 @@ fn runtime(given: &Given, stage: bool, log: &mut Log) -> Runtime {
         ));
     }
     runtime
+}
+
+/// One of our descriptors as it is, for us and for the vassals.
+fn stream_log(number: RawFd, given: &Given) -> io::Result<Log> {
+    let stream = fd::inherited(number)?;
+    for own in [1, 2] {
+        fd::set_stdio(own, stream.as_fd())?;
+    }
+    Ok(Log::shared(io::stderr().as_fd(), variable(&given.environment, "JOURNAL_STREAM")))
 }
 
 impl Emperor {

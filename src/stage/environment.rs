@@ -9,8 +9,11 @@ use std::time::Duration;
 use crate::config::Located;
 use crate::config::vassal::EnvChange;
 use crate::proto::emperor;
+use crate::sys::creds;
 use crate::sys::socket::Address;
+use crate::types::accounts::User;
 
+use super::privileges::Wanted;
 use super::sockets::Socket;
 
 /// One variable.
@@ -46,6 +49,8 @@ pub struct Told<'a> {
     pub cwd: PathBuf,
     /// The descriptor of the emperor pipe.
     pub emperor: Option<RawFd>,
+    /// Whom it has become, if the stage has changed its user.
+    pub user: Option<NewUser<'a>>,
     /// Where it announces that it is ready.
     pub notify: Option<&'a Address>,
     /// How often it has promised a sign of life.
@@ -56,6 +61,23 @@ pub struct Told<'a> {
     pub threads: Option<u32>,
 }
 
+/// Whom a program has become.
+#[derive(Clone, Copy, Debug)]
+pub enum NewUser<'a> {
+    /// An account.
+    Account(&'a User),
+    /// A number without one.
+    Number,
+}
+
+impl<'a> NewUser<'a> {
+    /// The user that is wanted, if we are another one.
+    pub fn of(wanted: &'a Wanted) -> Option<Self> {
+        wanted.uid.filter(|uid| *uid != creds::effective_uid())?;
+        Some(wanted.account.as_ref().map_or(Self::Number, Self::Account))
+    }
+}
+
 /// Puts the environment together.
 pub fn build(
     mut env: Vec<Variable>,
@@ -63,6 +85,9 @@ pub fn build(
     changes: &[Located<EnvChange>],
 ) -> Vec<Variable> {
     env.retain(|(name, _)| !NEVER_INHERITED.iter().any(|never| name == never));
+    if let Some(user) = told.user {
+        become_user(&mut env, user);
+    }
     let mut set = |name: &str, value: String| put(&mut env, name.as_ref(), value.into());
     if let Some(number) = told.emperor {
         set(emperor::FD_VARIABLE, number.to_string());
@@ -97,6 +122,22 @@ pub fn build(
         }
     }
     env
+}
+
+/// As login(1) does it: a program that finds the home of root, and may not enter it, fails in odd ways.
+fn become_user(env: &mut Vec<Variable>, user: NewUser<'_>) {
+    match user {
+        NewUser::Account(user) => {
+            let home = if user.home.is_empty() { "/" } else { &user.home };
+            for (name, value) in [("HOME", home), ("USER", &user.name), ("LOGNAME", &user.name)] {
+                put(env, name.as_ref(), value.into());
+            }
+        }
+        NewUser::Number => {
+            put(env, "HOME".as_ref(), "/".into());
+            env.retain(|(name, _)| name != "USER" && name != "LOGNAME");
+        }
+    }
 }
 
 fn put(env: &mut Vec<Variable>, name: &OsStr, value: OsString) {
@@ -152,6 +193,28 @@ mod tests {
         let mut poison: Vec<_> = NEVER_INHERITED.iter().map(|name| (*name, "poison")).collect();
         poison.push(("HOME", "/srv"));
         assert_eq!(build(env(&poison), &Told::default(), &[]), env(&[("HOME", "/srv")]));
+    }
+
+    #[test]
+    fn home_and_name_follow_a_change_of_user_unless_the_file_says_otherwise() {
+        let root = [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", "/bin/sh")];
+        let build_as = |user, list| {
+            let told = Told { user, ..Default::default() };
+            build(env(&root), &told, &changes(list))
+        };
+        assert_eq!(build_as(None, vec![]), env(&root));
+        let web = User { name: "web".into(), uid: 33, gid: 33, home: "/srv/web".into() };
+        let user = Some(NewUser::Account(&web));
+        let own = [("HOME", "/srv/web"), ("USER", "web"), ("LOGNAME", "web"), ("SHELL", "/bin/sh")];
+        assert_eq!(build_as(user, vec![]), env(&own));
+        let list = vec![set("HOME", "/tmp"), EnvChange::Unset("USER".into())];
+        let expected = [("HOME", "/tmp"), ("LOGNAME", "web"), ("SHELL", "/bin/sh")];
+        assert_eq!(build_as(user, list), env(&expected));
+        let nobody = build_as(Some(NewUser::Number), vec![]);
+        assert_eq!(nobody, env(&[("HOME", "/"), ("SHELL", "/bin/sh")]));
+        let homeless = User { home: String::new(), ..web.clone() };
+        let built = build_as(Some(NewUser::Account(&homeless)), vec![]);
+        assert_eq!(built[0], ("HOME".into(), "/".into()));
     }
 
     #[test]

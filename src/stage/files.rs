@@ -2,8 +2,9 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use crate::config::{Located, VassalConfig};
 use crate::spawn::step::Step;
@@ -11,6 +12,7 @@ use crate::sys::{fd, limits, process, write};
 use crate::types::advice;
 
 use super::failure::Failure;
+use super::privileges::Wanted;
 
 /// Sets the file creation mask.
 pub fn umask(config: &VassalConfig) {
@@ -24,17 +26,31 @@ pub fn is_remote(log: &str) -> bool {
     log.contains(':') && !log.contains('/')
 }
 
-/// Makes the log file the program's stdout and stderr; appends, and makes it 0640 if it is not there.
+/// Makes the log file the program's stdout and stderr; appends, and makes it 0640, and the program's user's, if it
+/// is not there. One of our descriptors is taken as it is.
 ///
 /// # Errors
 /// It cannot be opened: a FIFO without a reader is an error too, and nothing to wait for.
-pub fn log(config: &VassalConfig) -> Result<(), Failure> {
+pub fn log(config: &VassalConfig, wanted: &Wanted, of_emperor: bool) -> Result<(), Failure> {
     let Some(place) = &config.logto else { return Ok(()) };
-    let placed = write::open_log(place.value.as_ref()).and_then(|file| {
-        fd::clear_nonblocking(file.as_fd())?;
-        fd::set_stdio(1, file.as_fd())?;
-        fd::set_stdio(2, file.as_fd())
-    });
+    let place_it = |file: BorrowedFd<'_>| {
+        fd::set_stdio(1, file)?;
+        fd::set_stdio(2, file)
+    };
+    let path = Path::new(&place.value);
+    let placed = match write::descriptor_named(path) {
+        // Above the standard streams there are only our lines to the emperor.
+        Some(number) if of_emperor && number > 2 => {
+            let message =
+                format!("{} is not open: a vassal has the descriptors 1 and 2", place.value);
+            return Err(Failure::at(Step::Log, place, message));
+        }
+        Some(number) => fd::inherited(number).and_then(|file| place_it(file.as_fd())),
+        None => write::open_log_of(path, wanted.uid, wanted.gid).and_then(|file| {
+            fd::clear_nonblocking(file.as_fd())?;
+            place_it(file.as_fd())
+        }),
+    };
     placed.map_err(|error| failure(Step::Log, place, &error))
 }
 

@@ -209,7 +209,12 @@ impl Print {
 
     /// Whom the program would run as: what the file does not say is what this process is.
     fn wanted(&mut self, wanted: &Wanted) {
-        let Wanted { uid, gid, groups, added } = wanted;
+        let Wanted { uid, gid, groups, added, account } = wanted;
+        // Told to the program where it becomes this user.
+        self.option(account.as_ref(), |print, account| {
+            print.text(account.name.as_bytes());
+            print.text(account.home.as_bytes());
+        });
         self.number(uid.unwrap_or_else(creds::effective_uid));
         self.number(gid.unwrap_or_else(creds::effective_gid));
         for list in [groups.as_ref(), Some(added)] {

@@ -242,7 +242,9 @@ fn identities(
         faults.extend(more);
         None
     });
-    if faults.is_empty() { Ok((wanted, owner.unwrap_or_default())) } else { Err(faults) }
+    // What it had bound after the drop would be its own, too.
+    let own = Owner { uid: wanted.uid, gid: wanted.gid };
+    if faults.is_empty() { Ok((wanted, owner.unwrap_or(own))) } else { Err(faults) }
 }
 
 /// Gives the verdict without doing anything: but for what only this process sees, its user and its
@@ -265,7 +267,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     let fingerprint = fingerprint::of_program(&ready, &start);
     let Ready { config, program, wanted, owner, mut warnings } = ready;
     files::umask(&config);
-    files::log(&config)?;
+    files::log(&config, &wanted, line.is_emperor())?;
     files::pid(&config)?;
     let mut sockets = sockets::open(&config, owner, held, &mut warnings)?;
     if !sockets.list().is_empty() && program.may_fork() {
@@ -280,6 +282,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
         Notify::Auto | Notify::Never => None,
     };
     files::limits(&config)?;
+    let user = environment::NewUser::of(&wanted);
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
     arrange(line, &mut start, &mut sockets, &mut notify).map_err(sockets::descriptors)?;
@@ -291,6 +294,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
         sockets: sockets.list(),
         cwd: start.cwd,
         emperor,
+        user,
         notify: notify.as_ref().map(|(_, address)| address),
         watchdog: config
             .heartbeat

@@ -47,6 +47,8 @@ pub struct Wanted {
     pub groups: Option<Vec<u32>>,
     /// Those of `add-gid`, in its order.
     pub added: Vec<u32>,
+    /// The account of `uid`, if the number has one.
+    pub account: Option<User>,
 }
 
 /// Looks up what the vassal file names; oddities go to `warnings`.
@@ -94,7 +96,12 @@ pub fn wanted(
     };
     let changed = gid.is_some() || !added.is_empty();
     let groups = changed.then(|| unique(own.iter().chain(&added)));
-    Ok(Wanted { uid: user.map(|(_, user)| user.uid()), gid, groups, added })
+    let uid = user.as_ref().map(|(_, user)| user.uid());
+    let account = user.and_then(|(_, user)| match user {
+        Found::Account(account) => Some(account),
+        Found::Number(_) => None,
+    });
+    Ok(Wanted { uid, gid, groups, added, account })
 }
 
 /// Without repeats, in the order of the first ones.

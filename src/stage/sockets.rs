@@ -6,14 +6,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use crate::config::{self, Located, VassalConfig};
 use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
-use crate::sys::fd;
 use crate::sys::socket::{self, Accept, Address, ListenOptions, Owner, SocketError};
+use crate::sys::{creds, fd};
 use crate::types::advice;
 
 use super::failure::Failure;
@@ -336,8 +336,8 @@ fn bound(
     };
     unblock(fd.as_fd(), in_use)?;
     if let Address::Path(path) = address {
-        socket::set_attributes(path, options.mode, options.owner)
-            .map_err(|error| failed(&error))?;
+        let owner = renewed(path, options.owner);
+        socket::set_attributes(path, options.mode, owner).map_err(|error| failed(&error))?;
     }
     socket::set_backlog(fd.as_fd(), options.backlog)
         .map_err(|source| failed(&SocketError { call: "listen", source }))?;
@@ -351,6 +351,14 @@ fn whole(address: &Address) -> String {
             .map_or_else(|_| address.to_string(), |path| path.display().to_string()),
         Address::Tcp(_) | Address::Abstract(_) => address.to_string(),
     }
+}
+
+/// Whose a socket from custody is to be: as if it was bound now, also where the last program had another user.
+fn renewed(path: &Path, owner: Owner) -> Owner {
+    let uid = owner.uid.unwrap_or_else(creds::effective_uid);
+    let is_others = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() != uid);
+    let gid = owner.gid.or_else(|| is_others.then(creds::effective_gid));
+    Owner { uid: is_others.then_some(uid), gid }
 }
 
 /// The way out, where one is known.

@@ -362,7 +362,7 @@ mod tests {
     fn users_and_groups_are_found_in_the_files() {
         let dir = etc();
         let mut accounts = Accounts::new(dir.path(), None);
-        let web = User { name: "web".into(), uid: 33, gid: 34 };
+        let web = User { name: "web".into(), uid: 33, gid: 34, home: "/srv".into() };
         assert_eq!(accounts.user("web").unwrap(), web);
         assert_eq!(accounts.user_of(33).unwrap(), web);
         assert_eq!(accounts.user("last").unwrap().gid, 41);
@@ -416,7 +416,7 @@ mod tests {
         );
         let mut accounts = Accounts::new(dir.path(), Some(&getent));
         let far = accounts.user("far").unwrap();
-        assert_eq!((far.uid, far.gid), (900, 901));
+        assert_eq!((far.uid, far.gid, far.home.as_str()), (900, 901, "/home/far"));
         assert_eq!(accounts.user_of(900).unwrap(), far);
         assert_eq!(accounts.group("team").unwrap(), 902);
         assert_eq!(accounts.groups_of(&far, 901).unwrap(), [901, 902, 903]);

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -40,6 +40,45 @@ pub fn open_log(path: &Path) -> io::Result<File> {
         .mode(0o640)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
+}
+
+/// The same, but a file that is not there yet is given to this user and group. One that is there keeps its owner:
+/// its name may have been put there by somebody who has no right to what it leads to.
+///
+/// # Errors
+/// Those of open(2) and fchown(2).
+pub fn open_log_of(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<File> {
+    let made = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    match made {
+        Ok(file) => {
+            std::os::unix::fs::fchown(&file, uid, gid)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_log(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// The descriptor that a name means: `/dev/stdout` and the like are the open file itself, whatever it is, where a
+/// second open would be refused (a socket, a pipe of another user).
+pub fn descriptor_named(path: &Path) -> Option<RawFd> {
+    let name = path.to_str()?;
+    match name {
+        "/dev/stdin" => Some(0),
+        "/dev/stdout" => Some(1),
+        "/dev/stderr" => Some(2),
+        _ => {
+            let number =
+                name.strip_prefix("/dev/fd/").or_else(|| name.strip_prefix("/proc/self/fd/"))?;
+            let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            number.parse().ok().filter(|_| is_number)
+        }
+    }
 }
 
 /// Ends our side of a stream socket: the reader gets the end of file behind what was sent, and may

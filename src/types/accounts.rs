@@ -9,6 +9,8 @@ pub struct User {
     pub uid: u32,
     /// Its primary group.
     pub gid: u32,
+    /// Its home directory; may be empty.
+    pub home: String,
 }
 
 /// `name:password:uid:gid:…`; lines of the old network syntax (`+`, `-`) and broken ones are no users.
@@ -19,7 +21,8 @@ pub fn parse_user(line: &[u8]) -> Option<User> {
         fields.next().filter(|name| !name.is_empty() && !name.starts_with(['+', '-', '#']))?;
     let uid = fields.nth(1)?.parse().ok()?;
     let gid = fields.next()?.parse().ok()?;
-    Some(User { name: name.to_owned(), uid, gid })
+    let home = fields.nth(1).unwrap_or_default().to_owned();
+    Some(User { name: name.to_owned(), uid, gid, home })
 }
 
 /// A group.

@@ -41,4 +41,5 @@ mod stop;
 mod strays;
 mod sub_emperor;
 mod throttle;
+mod users;
 mod wrapper;
