@@ -33,6 +33,9 @@ fn error_of(emperor: &Liege, name: &str, parts: &[&str]) {
         let error = vassal.0["last_error"].as_str().unwrap_or_default();
         parts.iter().all(|part| error.contains(part))
     });
+    // A line of the log begins with the name of the vassal, which is not said again for its file.
+    let parts: Vec<_> =
+        parts.iter().map(|part| part.replace(&format!("{name}:"), "line ")).collect();
     let log = emperor.log();
     let logged =
         log.lines().any(|line| line.contains(name) && parts.iter().all(|part| line.contains(part)));

@@ -107,7 +107,8 @@ fn one_that_governs_its_own_file_is_refused_at_the_first_level_and_nobody_runs_t
     let setup = Liege::in_temp_dir().vassal("sub.ini", "[uwsgi]\nemperor = $DIR/vassals\n");
     let emperor = setup.app("one.ini", "do=ready").start();
     emperor.running("one.ini");
-    emperor.logged("sub.ini:2 emperor: this file is in the directory that it governs");
+    emperor.logged("line 2 emperor: this file is in the directory that it governs");
+    emperor.life("one.ini", 1);
     assert_eq!(emperor.lives("one.ini"), 1);
     emperor.stays("no second one is started", || emperor.lives("one.ini") == 1);
     emperor.end();
