@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "init",
             "stage::privileges",
+            "stage::environment",
         ],
     ),
 ];

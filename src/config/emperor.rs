@@ -278,6 +278,8 @@ impl EmperorConfig {
                 check.warn(setting, "the emperor stays in the foreground: taken as logto");
                 self.logto = Some(located(setting, setting.value.clone()));
             }
+            // The log file of the emperor belongs to its user in any case.
+            (_, V::LogfileChown) => {}
             // Each line has its time.
             (_, V::LogDate) => {
                 if !matches!(setting.value.as_str(), "" | "true" | "false" | "1") {

@@ -120,6 +120,8 @@ pub struct VassalConfig {
     pub no_initgroups: bool,
     /// File for stdout and stderr.
     pub logto: Option<Located<String>>,
+    /// A log file that is there already is given to the user, too.
+    pub logfile_chown: bool,
     /// File for the pid.
     pub pidfile: Option<Located<String>>,
     /// Its unix sockets and pid file are removed when it is gone for good.
@@ -240,6 +242,7 @@ impl VassalConfig {
                     values::megabytes(&setting.value).ok().map(|at| located(setting, at));
             }
             V::MaxFd => self.max_fd = Some(located(setting, number(setting))),
+            V::LogfileChown => self.logfile_chown = flag(),
             V::LogDate => check.warn(
                 setting,
                 "has no effect on what the program prints: let the program print the time itself",

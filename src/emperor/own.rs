@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::config::vassal::EnvChange;
 use crate::config::{EmperorConfig, Located};
 use crate::log::Log;
+use crate::stage::environment::{self as program, NewUser};
 use crate::stage::privileges::{self, Identity, Wanted};
 use crate::sys::creds::{self, Accounts};
 use crate::sys::socket::Owner;
@@ -27,8 +28,16 @@ pub(super) fn set_mask(config: &EmperorConfig) {
     }
 }
 
-/// The environment with the changes of the configuration, in their order.
-pub(super) fn environment(config: &EmperorConfig, mut env: Vec<Variable>) -> Vec<Variable> {
+/// The environment of all vassals: that of the emperor's user, with the changes of the configuration in their
+/// order. To be asked for before the user changes.
+pub(super) fn environment(
+    config: &EmperorConfig,
+    wanted: &Wanted,
+    mut env: Vec<Variable>,
+) -> Vec<Variable> {
+    if let Some(user) = NewUser::of(wanted) {
+        program::become_user(&mut env, user);
+    }
     for change in &config.own.env {
         let (EnvChange::Set(name, _) | EnvChange::Unset(name)) = &change.value;
         env.retain(|(known, _)| known != name.as_str());

@@ -201,7 +201,9 @@ impl Emperor {
         // What was inherited without close-on-exec is nobody's business below.
         fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
         prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
-        let template = template(config, given, limit);
+        let wanted = own::wanted(config, &mut log)?;
+        let variables = own::environment(config, &wanted, given.environment.clone());
+        let template = template(config, given, (variables, limit));
         for warning in &config.warnings {
             log.warning(format_args!("{warning}"));
         }
@@ -221,7 +223,6 @@ impl Emperor {
             let pipe = pipe.as_fd();
             reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy);
         }
-        let wanted = own::wanted(config, &mut log)?;
         let now = Instant::now();
         let listeners = stats_listeners(config, own::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
@@ -375,10 +376,13 @@ fn programs(config: &EmperorConfig, given: &Given) -> (Vec<CString>, usize) {
     (programs, overrides)
 }
 
-fn template(config: &EmperorConfig, given: &Given, limit: process::DescriptorLimit) -> Template {
+fn template(
+    config: &EmperorConfig,
+    given: &Given,
+    (variables, limit): (Vec<(OsString, OsString)>, process::DescriptorLimit),
+) -> Template {
     let text = |text: &str| CString::new(text).ok();
-    let own = own::environment(config, given.environment.clone());
-    let mut environment = environment::for_vassals(own);
+    let mut environment = environment::for_vassals(variables);
     environment.extend(superior::depth(given).and_then(|depth| CString::new(depth).ok()));
     let (programs, overrides) = programs(config, given);
     let mut template = Template::new(programs, environment, limit);

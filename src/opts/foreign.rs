@@ -838,7 +838,6 @@ pub(super) static ALWAYS: &[&str] = &[
     "die-on-term",
     "early-emperor",
     "emperor-subreaper",
-    "logfile-chown",
     "master",
     "no-orphans",
     "stats-min",

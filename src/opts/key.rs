@@ -124,6 +124,7 @@ pub enum Vassal {
     AddGid,
     NoInitgroups,
     Logto,
+    LogfileChown,
     LogDate,
     Daemonize,
     Pidfile,

@@ -217,6 +217,7 @@ pub static OPTIONS: &[Opt] = &[
 
     vassal("vacuum", V::Vacuum, Kind::Flag, Section::Place).help("remove its unix sockets and its pid file when the vassal is gone for good"),
     vassal("touch-reload", V::TouchReload, Kind::Word, Section::Place).meta("FILE").many().help("reload when this file changes"),
+    vassal("logfile-chown", V::LogfileChown, Kind::Flag, Section::Place).help("give an older log file to the user as well; a new one, and the emperor's, is given in any case"),
     vassal("log-date", V::LogDate, Kind::Text, Section::Place).also(&["logdate"]).meta("FORMAT").optional().help("time in front of each line of the emperor's log: always so; what programs print is not changed"),
 
     // Vassal: identity.

@@ -125,7 +125,7 @@ pub fn build(
 }
 
 /// As login(1) does it: a program that finds the home of root, and may not enter it, fails in odd ways.
-fn become_user(env: &mut Vec<Variable>, user: NewUser<'_>) {
+pub fn become_user(env: &mut Vec<Variable>, user: NewUser<'_>) {
     match user {
         NewUser::Account(user) => {
             let home = if user.home.is_empty() { "/" } else { &user.home };

@@ -48,6 +48,9 @@ pub fn log(config: &VassalConfig, wanted: &Wanted, of_emperor: bool) -> Result<(
         Some(number) => fd::inherited(number).and_then(|file| place_it(file.as_fd())),
         None => write::open_log_of(path, wanted.uid, wanted.gid).and_then(|file| {
             fd::clear_nonblocking(file.as_fd())?;
+            if config.logfile_chown {
+                std::os::unix::fs::fchown(&file, wanted.uid, wanted.gid)?;
+            }
             place_it(file.as_fd())
         }),
     };

@@ -135,6 +135,7 @@ impl Print {
             pidfile,
             heartbeat,
             notify,
+            logfile_chown,
             limit_as,
             max_fd,
             // What the emperor does with these is fixed by the start.
@@ -163,7 +164,7 @@ impl Print {
         self.number(shared.len());
         shared.iter().for_each(|index| self.number(*index));
         self.numbers([*chmod_socket, Some(*listen), *umask]);
-        for flag in [*reuse_port, *honour_stdin, *skip_zero, *vacuum] {
+        for flag in [*reuse_port, *honour_stdin, *skip_zero, *vacuum, *logfile_chown] {
             self.flag(flag);
         }
         self.number(match notify {

@@ -38,7 +38,7 @@ fn the_emperor_and_its_vassals_run_as_its_user_with_its_groups_and_the_keeper_st
     let setup = emperor(&lines).app("one.ini", "do=ready");
     fs::create_dir(setup.path("private")).unwrap();
     fs::set_permissions(setup.path("private"), fs::Permissions::from_mode(0o711)).unwrap();
-    let mut emperor = setup.start();
+    let mut emperor = setup.env("HOME", "/root").env("USER", "root").start();
     for pid in [emperor.emperor_pid(), emperor.running("one.ini")] {
         assert_eq!(ids(pid, "Uid"), [USER; 4]);
         assert_eq!(ids(pid, "Gid"), [GROUP; 4]);
@@ -46,6 +46,9 @@ fn the_emperor_and_its_vassals_run_as_its_user_with_its_groups_and_the_keeper_st
         assert_eq!(proc::status(pid, "CapPrm").unwrap().trim(), "0000000000000000");
     }
     assert_eq!(ids(emperor.first_pid(), "Uid"), [0; 4]);
+    // No account has that number; root's home would be of no use.
+    let env = &emperor.life("one.ini", 1)["env"];
+    assert_eq!((env["HOME"].as_str(), env.get("USER")), (Some("/"), None));
     assert_eq!(emperor.stats().top("uid"), USER);
     for name in ["stats.sock", "private/log"] {
         let meta = fs::metadata(emperor.path(name)).unwrap();
@@ -61,6 +64,21 @@ fn the_emperor_and_its_vassals_run_as_its_user_with_its_groups_and_the_keeper_st
     proc::kill(emperor.first_pid(), libc::SIGTERM);
     assert_eq!(code(emperor.wait_for_end()), 0);
     assert!(!pid_file.exists(), "the keeper removes what the emperor may not");
+}
+
+#[test]
+fn an_old_log_file_goes_to_the_user_of_a_vassal_that_says_so() {
+    if !root_only() {
+        skip!("changing the user needs root");
+    }
+    for (line, owner) in [("logfile-chown = true\n", USER), ("", 0)] {
+        let lines = format!("uid = {USER}\ngid = {USER}\nlogto = $DIR/old.log\n{line}");
+        let setup = Liege::in_temp_dir().app_with("one.ini", &lines, "do=ready");
+        fs::write(setup.path("old.log"), "old\n").unwrap();
+        let emperor = setup.start();
+        emperor.running("one.ini");
+        assert_eq!(fs::metadata(emperor.path("old.log")).unwrap().uid(), owner, "{line}");
+    }
 }
 
 #[test]
