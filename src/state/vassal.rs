@@ -255,6 +255,16 @@ pub struct Vassal {
     last_ticket: u32,
 }
 
+/// What a program that says "Address already in use" has to know.
+const HELD_SOCKETS: &str = "; if its address is in use: liege holds the sockets of its file and passes them from descriptor \
+     3 on (LISTEN_FDS); the program must use these, or the socket lines must go";
+
+/// A program may have failed because it wanted to bind what it was given: it was given sockets, and has failed
+/// before it took requests.
+fn binds_itself(life: &Life, exit: Exit) -> bool {
+    life.settings.listeners > 0 && !life.accepting && matches!(exit, Exit::Code(1..))
+}
+
 impl Vassal {
     /// A vassal whose file was just found; nothing has begun yet.
     pub fn new(id: VassalId, key: Key, file: File, rules: &Rules) -> Self {
@@ -447,8 +457,9 @@ impl Vassal {
         };
         // Who was told to go has a better reason already, and so has what could not even start.
         if !life.loyal && !life.is_cursed() && life.failed.is_none() {
+            let hint = if binds_itself(life, exit) { HELD_SOCKETS } else { "" };
             self.history.last_error =
-                Some(format!("its program has ended ({exit}) before it was loyal"));
+                Some(format!("its program has ended ({exit}) before it was loyal{hint}"));
         }
         let attempt = self.penalty.deaths();
         let (loyal, failed) = (life.loyal, life.failed.is_some());

@@ -167,11 +167,27 @@ fn a_death_is_the_last_error_until_a_program_runs_again() {
         }
         scene.wait(2000);
         scene.exits(1, Exit::Code(3));
-        assert_eq!(scene.error(), Some("its program has ended (exit 3) before it was loyal"));
+        let error = scene.error().unwrap_or_default();
+        assert!(error.starts_with("its program has ended (exit 3) before it was loyal"), "{error}");
         scene.wait(1000);
         scene.runs(2, custody());
         assert_eq!(scene.error(), None);
     }
+}
+
+#[test]
+fn a_program_that_fails_with_sockets_of_ours_is_told_where_they_are() {
+    let hint = "liege holds the sockets of its file";
+    let error_of = |settings: Settings, exit: Exit| {
+        let mut scene = Scene::starting();
+        scene.runs(1, settings);
+        scene.wait(500);
+        scene.exits(1, exit);
+        scene.error().unwrap_or_default().to_owned()
+    };
+    assert!(error_of(custody(), Exit::Code(1)).contains(hint));
+    assert!(!error_of(custody(), KILLED).contains(hint));
+    assert!(!error_of(Settings::default(), Exit::Code(1)).contains(hint));
 }
 
 #[test]
