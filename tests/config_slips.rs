@@ -78,12 +78,15 @@ fn a_misspelt_security_setting_is_a_fault_that_names_the_right_one() {
         ("limit-nprco = 5", "limit-nproc"),
         ("max_fd = 5", "max-fd"),
         ("umaks = 077", "umask"),
+        ("chown_socket = web", "chown-socket"),
     ] {
         let told = fault(&format!("{slip}\n"));
         let name = slip.split(' ').next().unwrap();
         let start = format!("a.ini:3: {name}: is not an option of liege. It resembles {meant}, ");
         assert!(told.starts_with(&start) && told.contains(&format!("Write {meant} ")), "{told}");
         assert!(is_refusal(&told), "{told}");
+        let is_of_socket = meant.ends_with("-socket");
+        assert_eq!(told.contains("other users than meant could connect"), is_of_socket, "{told}");
     }
 }
 
@@ -149,6 +152,13 @@ fn other_unknown_names_stay_what_they_were() {
 fn the_words_of_other_supervisors_are_answered_with_ours() {
     for (word, ours) in [
         ("user = www-data", "uid"),
+        ("usr = www-data", "uid"),
+        ("user-id = 33", "uid"),
+        ("setuid = www-data", "uid"),
+        ("owner = www-data", "uid"),
+        ("ui = 33", "uid"),
+        ("group_id = 33", "gid"),
+        ("setgid = 33", "gid"),
         ("group = www-data", "gid"),
         ("directory = /srv", "chdir"),
         ("WorkingDirectory = /srv", "chdir"),

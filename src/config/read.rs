@@ -513,9 +513,7 @@ fn misunderstood(key: &str, made: bool, security: &opts::security::Names) -> Opt
         Some(ours) => ("Other supervisors have one of this name".to_owned(), ours),
         None => {
             let meant = security.slip(key)?;
-            let why =
-                format!("It resembles {meant}, without which the program would have more rights");
-            (why, meant)
+            (format!("It resembles {meant}, {}", opts::security::without(meant)), meant)
         }
     };
     let instead = format!(

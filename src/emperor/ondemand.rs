@@ -16,8 +16,8 @@ use super::custody::{Listener, Lost};
 use super::{Emperor, Token};
 
 /// What the file holds is not repeated: it may be a link to a file that nobody else may read.
-const NO_PLACE: &str = "its address file holds no address to listen at (expected host:port, :port, [v6]:port, /path \
-     or @name)";
+const NO_PLACE: &str = "its address file holds no address to listen at (expected host:port, :port, [v6]:port, /path, \
+     ./path, NAME.sock or @name)";
 
 /// How on-demand sockets are made.
 #[derive(Clone, Copy, Debug)]
@@ -130,8 +130,18 @@ pub(super) fn on_demand(address: &Rc<str>) -> OnDemand {
 
 fn parse(text: &str) -> Result<Address, String> {
     let parsed = address::parse(text).map_err(|_| NO_PLACE)?;
+    if matches!(parsed, Address::Unix(_)) && !is_meant_as_path(text) {
+        return Err(NO_PLACE.to_owned());
+    }
     let can_listen = place(&parsed, Path::new("/")).is_some();
     can_listen.then_some(parsed).ok_or_else(|| NO_PLACE.to_owned())
+}
+
+/// Whether a text without a colon is the path of a socket, and not a word of some other file, which would become
+/// the name of one.
+fn is_meant_as_path(text: &str) -> bool {
+    let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+    is_path || (text.contains("sock") && !text.contains(char::is_whitespace))
 }
 
 /// Where the emperor itself can listen; relative paths count from `directory`.

@@ -24,6 +24,18 @@ pub fn is_security(opt: &Opt) -> bool {
         || opt.name.starts_with("jail")
 }
 
+/// What the lack of this setting does, as the end of a sentence about it.
+#[must_use]
+pub fn without(name: &str) -> &'static str {
+    match lookup::find(name).map_or(name, |opt| opt.name) {
+        "chmod-socket" | "chown-socket" => {
+            "without which other users than meant could connect to its sockets"
+        }
+        "umask" => "without which other users than meant could use its files",
+        _ => "without which the program would have more rights",
+    }
+}
+
 /// The names of all security settings, for comparisons with names that are no option.
 #[derive(Debug)]
 pub struct Names(Vec<&'static str>);
@@ -81,6 +93,18 @@ mod tests {
         }
         for name in ["http-socket", "processes", "logto", "emperor", "harakiri", "https"] {
             assert!(!is_security(&lookup::find(name).unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_lack_of_a_setting_does_is_told_of_its_own_kind() {
+        for (name, what) in [
+            ("uid", "the program would have more rights"),
+            ("chmod-socket", "could connect to its sockets"),
+            ("chown-socket", "could connect to its sockets"),
+            ("umask", "could use its files"),
+        ] {
+            assert!(without(name).ends_with(what), "{name}: {}", without(name));
         }
     }
 

@@ -185,7 +185,7 @@ fn a_stale_socket_file_is_replaced_but_another_file_is_not() {
         .app("stale.ini", SERVER)
         .on_demand("stale.ini", "stale.sock")
         .app("file.ini", SERVER)
-        .on_demand("file.ini", "precious");
+        .on_demand("file.ini", "./precious");
     proc::make_left_over_socket(&setup.path("stale.sock"));
     std::fs::write(setup.path("precious"), "data").unwrap();
     let emperor = setup.start();
@@ -305,21 +305,33 @@ fn an_address_that_is_none_holds_it_until_its_file_changes() {
                 && vassal.0["next_start_ms"].is_null()
         });
     };
-    for nonsense in ["s3cr3t.org:80", "1.2.3.4:s3cr3t", "fd://3", "8000", "root:s3cr3t:1:::"] {
-        emperor.write("one.ini.socket", nonsense);
+    for nonsense in [
+        "s3cr3t.org:80",
+        "1.2.3.4:s3cr3t",
+        "fd://3",
+        "8000",
+        "root:s3cr3t:1:::",
+        "s3cr3t",
+        "the s3cr3t line of a socket",
+        "s3cr3t/7hE+kEy=",
+    ] {
+        emperor.put("one.ini.socket", nonsense);
         held();
+        emperor.put("one.ini.socket", "$DIR/one.sock");
+        waiting(&emperor, "one.ini");
     }
-    emperor.put("one.ini.socket", "$DIR/one.sock");
-    waiting(&emperor, "one.ini");
     // It may be a link to what only root can read.
-    std::fs::write(emperor.path("shadow"), "root:s3cr3t:19000:0:99999:7:::\n").unwrap();
-    std::os::unix::fs::symlink(emperor.path("shadow"), emperor.path("link")).unwrap();
-    std::fs::rename(emperor.path("link"), emperor.file("one.ini.socket")).unwrap();
-    held();
+    for text in ["root:s3cr3t:19000:0:99999:7:::\n", "s3cr3t\n"] {
+        std::fs::write(emperor.path("shadow"), text).unwrap();
+        std::os::unix::fs::symlink(emperor.path("shadow"), emperor.path("link")).unwrap();
+        std::fs::rename(emperor.path("link"), emperor.file("one.ini.socket")).unwrap();
+        held();
+        emperor.put("one.ini.socket", "$DIR/one.sock");
+        waiting(&emperor, "one.ini");
+    }
+    assert!(!emperor.file("s3cr3t").exists());
     assert!(!emperor.log().contains("s3cr3t"), "{}", emperor.log());
     assert!(!emperor.stats().0.to_string().contains("s3cr3t"));
-    emperor.put("one.ini.socket", "$DIR/one.sock");
-    waiting(&emperor, "one.ini");
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
     // What runs is not stopped for it.
     emperor.write("one.ini.socket", "example.org:80");
