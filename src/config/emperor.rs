@@ -78,8 +78,8 @@ pub struct EmperorConfig {
     pub stats_http: bool,
     /// The keeper.
     pub keeper: Keeper,
-    /// How much is logged, where that is said: one of the words of the option.
-    pub log_level: Option<String>,
+    /// How much is logged: one of the words of the option.
+    pub log_level: String,
     /// What it obeys as a vassal would: `uid`, `gid`, `add-gid`, `no-initgroups`, `cap`, `umask`, `chdir`,
     /// `max-fd`; and `env` and `unenv`, for the environment of all vassals.
     pub own: VassalConfig,
@@ -147,7 +147,7 @@ impl Default for EmperorConfig {
             stats: Vec::new(),
             stats_http: false,
             keeper: Keeper::Auto,
-            log_level: None,
+            log_level: "info".to_owned(),
             own: VassalConfig::default(),
             procname: None,
             pidfile: None,
@@ -363,7 +363,7 @@ impl EmperorConfig {
             E::Stats => self.stats.extend(address()),
             E::StatsHttp => self.stats_http = flag(),
             E::Keeper => self.keeper = keeper(&setting.value),
-            E::LogLevel => self.log_level = Some(setting.value.clone()),
+            E::LogLevel => self.log_level = word(),
             E::Pidfile => self.pidfile = Some(text()),
             E::Procname => self.procname = Some(word()),
             E::Logto => self.logto = Some(text()),

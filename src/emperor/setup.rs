@@ -137,7 +137,7 @@ pub fn wants_keeper(config: &EmperorConfig, environment: &[(OsString, OsString)]
 /// If the file cannot be opened.
 pub fn open_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError> {
     let mut log = open_any_log(config, given)?;
-    if let Some(level) = config.log_level.as_deref().and_then(Level::parse) {
+    if let Some(level) = Level::parse(&config.log_level) {
         log.set_threshold(level);
     }
     Ok(log)
