@@ -25,6 +25,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// So many turns are remembered as having failed.
 const MOST: u32 = 10;
+/// From the time at which an ordered end should be over to the one at which it is given up.
+const LAST_WAIT: Duration = Duration::from_secs(3);
+/// Exit status when it is given up.
+const GIVEN_UP: u8 = 1;
 
 /// What has failed so far.
 #[derive(Debug, Default)]
@@ -39,6 +43,10 @@ pub(super) struct Faults {
     suspects: Vec<VassalId>,
     /// When state, processes and monitors are compared.
     pub repair_at: Option<Instant>,
+    /// Orders that the state has failed to take.
+    refused: Vec<Event>,
+    /// By then the end that was ordered is over, or it never will be.
+    end_by: Option<Instant>,
     /// A file that says what is to fail next.
     #[cfg(debug_assertions)]
     trap: Option<std::path::PathBuf>,
@@ -130,11 +138,34 @@ impl Emperor {
         }
         self.safely(Self::end_strays);
         self.safely(Self::tell_manager);
+        // The state itself may be what fails: then nothing is stopped one by one.
+        if self.faults.end_by.is_some_and(|by| by <= self.now) {
+            self.log.error(format_args!(
+                "the end cannot be reached in good order, as liege fails each time: what is left is killed"
+            ));
+            self.leave.get_or_insert(GIVEN_UP);
+        }
+    }
+
+    /// Takes an order in, before anything that is said about it can fail.
+    pub(super) fn order(&mut self, order: Event) {
+        let mercy = match order {
+            Event::Ragnarok => Some(self.realm.rules().reload_mercy),
+            Event::RagnarokNow => Some(Duration::ZERO),
+            _ => None,
+        };
+        if let Some(by) = mercy.map(|mercy| self.now + mercy + LAST_WAIT) {
+            self.faults.end_by = Some(self.faults.end_by.map_or(by, |old| old.min(by)));
+        }
+        self.events.push_back(order);
+        self.trip("order");
     }
 
     /// Steps the state with one event.
     pub(super) fn step(&mut self, event: Event) {
         self.version += 1;
+        let order = event.is_order().then(|| event.clone());
+        let before = self.faults.count;
         let subject = match &event {
             Event::Life(life, _) => Subject::Life(*life),
             Event::ListenerBound(vassal)
@@ -155,8 +186,15 @@ impl Emperor {
         };
         self.safely_for(subject, |emperor| {
             emperor.trip("step");
+            if event.is_order() {
+                emperor.trip("step of an order");
+            }
             emperor.realm.step(emperor.now, event, &mut emperor.asked);
         });
+        // Whoever has given it does so once.
+        if self.faults.count != before {
+            self.faults.refused.extend(order);
+        }
         self.effects.extend(self.asked.drain(..));
         if self.realm.internal_errors() != self.faults.rows {
             self.faults.rows = self.realm.internal_errors();
@@ -210,6 +248,7 @@ impl Emperor {
         let truth = self.truth();
         self.realm.repair(self.now, &truth, &mut self.asked);
         self.effects.extend(self.asked.drain(..));
+        self.events.extend(self.faults.refused.drain(..));
         for index in 0..self.monitors.len() {
             self.safely(|emperor| emperor.compare(SourceId(index)));
         }

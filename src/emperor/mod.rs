@@ -319,6 +319,11 @@ impl Emperor {
     /// the state is ahead of what is done, which comes first.
     fn happen(&mut self, event: Event) {
         self.events.push_back(event);
+        self.obey();
+    }
+
+    /// Steps the state with what waits for it, unless that has to wait.
+    fn obey(&mut self) {
         if self.effects.is_empty() {
             self.settle();
         }

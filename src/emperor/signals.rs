@@ -53,17 +53,19 @@ impl Emperor {
         match name {
             "SIGTERM" | "SIGINT" | "SIGQUIT" => self.ragnarok(name, &from),
             "SIGHUP" => {
+                self.order(Event::ReloadAll);
                 self.log.notice(format_args!("{name} from {from}: every vassal reloads"));
                 let sent = self.notify.reloading(clock::monotonic());
                 self.told(sent);
-                self.happen(Event::ReloadAll);
+                self.obey();
                 self.inspect_soon(custody::Inspection::Ordered);
                 let sent = self.notify.ready();
                 self.told(sent);
             }
             "SIGURG" => {
+                self.order(Event::ForgetBlacklist);
                 self.log.notice(format_args!("{name} from {from}: the blacklist is forgotten"));
-                self.happen(Event::ForgetBlacklist);
+                self.obey();
             }
             "SIGUSR1" => self.status_is_wanted(),
             "SIGUSR2" => {
@@ -88,14 +90,17 @@ impl Emperor {
             (true, true) => "no mercy, every vassal is killed",
             (true, false) => "ragnarok is under way",
         };
+        match (again, now) {
+            (false, _) => self.order(Event::Ragnarok),
+            (true, true) => self.order(Event::RagnarokNow),
+            (true, false) => {}
+        }
         self.log.notice(format_args!("{name} from {from}: {what}"));
         if !again {
             let sent = self.notify.stopping();
             self.told(sent);
-            self.happen(Event::Ragnarok);
-        } else if now {
-            self.happen(Event::RagnarokNow);
         }
+        self.obey();
     }
 
     /// SIGCHLD says that some child has ended. Those we know are told of by their pidfd; if one of

@@ -68,20 +68,21 @@ impl Emperor {
             Err(_) => 0,
         };
         if length == 0 {
+            self.begin_ragnarok("the emperor above is gone");
             let superior = self.superior.take();
-            self.close(superior);
-            return self.begin_ragnarok("the emperor above is gone");
+            return self.close(superior);
         }
         let orders = orders.get(..length).unwrap_or_default();
         let told = |order: ToVassal| orders.contains(&order.byte());
         if told(ToVassal::Stop) || told(ToVassal::StopGracefully) {
             self.begin_ragnarok("told to stop by the emperor above");
         } else if told(ToVassal::Reload) {
+            self.order(Event::ReloadAll);
             self.log.notice(format_args!(
                 "told to reload by the emperor above: every vassal reloads; options of this emperor itself \
                  change when it is started anew"
             ));
-            self.happen(Event::ReloadAll);
+            self.obey();
             self.tell_superior_ready();
         }
     }
@@ -90,9 +91,10 @@ impl Emperor {
         if self.realm.is_ending() {
             return;
         }
+        self.order(Event::Ragnarok);
         self.log.notice(format_args!("{why}: ragnarok, every vassal is stopped"));
         let sent = self.notify.stopping();
         self.told(sent);
-        self.happen(Event::Ragnarok);
+        self.obey();
     }
 }

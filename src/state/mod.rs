@@ -469,6 +469,13 @@ pub enum Notice {
     },
 }
 
+impl Event {
+    /// Somebody wants it from the emperor as a whole, and says so once.
+    pub fn is_order(&self) -> bool {
+        matches!(self, Self::ReloadAll | Self::ForgetBlacklist | Self::Ragnarok | Self::RagnarokNow)
+    }
+}
+
 /// A transition, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {

@@ -71,7 +71,7 @@ impl Counts {
 pub(super) struct Ragnarok {
     pub(super) kill_at: Instant,
     pub(super) killed: bool,
-    left: bool,
+    pub(super) left: bool,
 }
 
 impl Realm {

@@ -146,6 +146,10 @@ impl Realm {
             self.all(&mut sink, Vassal::lost);
         }
         self.serve(&mut sink);
+        // Maybe that was asked for and not done.
+        if let Some(end) = &mut self.ragnarok {
+            end.left = false;
+        }
         self.leave_if_empty(out);
     }
 

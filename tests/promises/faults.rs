@@ -145,3 +145,54 @@ fn the_first_look_and_the_last_words_may_fail_too() {
         assert_eq!(code(emperor.end()), 0, "after a fault in {point}");
     }
 }
+
+/// Causes a fault when an order is taken in, and when the state is to follow it.
+const POINTS_OF_ORDERS: [&str; 2] = ["order", "step of an order"];
+
+#[test]
+fn an_order_is_given_once_and_followed_though_liege_fails_at_it() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for point in POINTS_OF_ORDERS {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
+            let mut emperor = setup().start();
+            emperor.spoken("one.ini");
+            emperor.fail(point);
+            proc::kill(emperor.first_pid(), signal);
+            assert_eq!(code(emperor.wait_for_end()), 0, "{signal} after a fault in {point}");
+            assert!(emperor.log().contains(&format!("{point} fails")), "{}", emperor.log());
+            emperor.all_gone();
+        }
+        let emperor =
+            setup().app("dies.ini", "do=exit:3").option("--emperor-throttle", "60000").start();
+        let one = emperor.spoken("one.ini");
+        emperor.fail(point);
+        emperor.signal(libc::SIGHUP);
+        emperor.wait_until("it has failed", || emperor.internal_errors() > 0);
+        emperor.logged("[one.ini] is told to reload");
+        assert_eq!(emperor.pid("one.ini"), Some(one));
+        emperor
+            .wait_until("one is blacklisted", || emperor.stats().blacklisted("dies.ini").is_some());
+        emperor.fail(point);
+        emperor.signal(libc::SIGURG);
+        emperor.life("dies.ini", 2);
+        assert_eq!(code(emperor.end()), 0);
+    }
+}
+
+#[test]
+fn the_end_comes_even_if_liege_fails_at_each_step_of_it() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for point in ["always step of an order", "always step"] {
+        let mut emperor = setup().option("--reload-mercy", "1").start();
+        emperor.spoken("one.ini");
+        emperor.fail(point);
+        proc::kill(emperor.first_pid(), libc::SIGTERM);
+        assert_eq!(code(emperor.wait_for_end()), 1, "after a fault in {point}");
+        emperor.logged("what is left is killed");
+        emperor.all_gone();
+    }
+}
