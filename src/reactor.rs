@@ -133,6 +133,11 @@ impl<T: Token> Reactor<T> {
                 None => {}
             }
         }
+        // Lost by a fault of ours: it would be ready for ever.
+        while let Some(index) = self.busy.last_closed() {
+            self.busy.swap_remove(index);
+            self.busy_tokens.swap_remove(index);
+        }
         if quiet_is_ready {
             // Read off at once: a number that is closed and used again in this turn is another's.
             let tokens = &self.quiet_tokens;
@@ -205,6 +210,22 @@ mod tests {
         reactor.add(near.as_fd(), Name(7), Interest::Read, Kind::Quiet);
         drop(far);
         assert_eq!(now_ready(&mut reactor), [7]);
+    }
+
+    #[test]
+    fn a_descriptor_that_was_closed_without_a_word_is_waited_for_no_more() {
+        let mut reactor = Reactor::new().unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        // A number that no other test gets meanwhile.
+        let lost = crate::sys::fd::duplicate(near.as_fd(), 900).unwrap();
+        for (descriptor, name) in [(lost.as_fd(), Name(1)), (near.as_fd(), Name(2))] {
+            reactor.add(descriptor, name, Interest::Read, Kind::Busy);
+        }
+        drop(lost);
+        assert!(now_ready(&mut reactor).is_empty());
+        assert_eq!(reactor.busy_tokens.len(), 2, "the epoll set, and the other one");
+        far.write_all(b"x").unwrap();
+        assert_eq!(now_ready(&mut reactor), [2]);
     }
 
     #[test]

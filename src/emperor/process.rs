@@ -157,21 +157,26 @@ impl Emperor {
         let pidfd = pidfd::open(pid).inspect_err(|_| {
             let _ = process::kill_child(pid, Signal::KILL);
         })?;
-        for (fd, token, kind) in [
-            (status.as_fd(), Token::Status(life), Kind::Busy),
-            (pipe.as_fd(), Token::Pipe(life), Kind::Quiet),
-            (pidfd.as_fd(), Token::Pidfd(life), Kind::Quiet),
-        ] {
-            self.reactor.add(fd, token, Interest::Read, kind);
-        }
-        let process = Process {
-            status: Some(status),
-            alone: self.is_base(vassal),
-            ..Process::new(vassal, (pid, pidfd), pipe, self.now)
-        };
+        let process =
+            Process { status: Some(status), ..Process::new(vassal, (pid, pidfd), pipe, self.now) };
+        // First of all: what is in the tables is ended if something fails after this.
         self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
+        self.trip("birth");
         self.strays.is_new(pid);
+        let alone = self.is_base(vassal);
+        let Some(process) = self.processes.get_mut(&life) else { return Ok(pid) };
+        process.alone = alone;
+        let channels = [
+            (process.status.as_ref(), Token::Status(life), Kind::Busy),
+            (process.pipe.as_ref(), Token::Pipe(life), Kind::Quiet),
+            (Some(&process.pidfd), Token::Pidfd(life), Kind::Quiet),
+        ];
+        for (fd, token, kind) in channels {
+            if let Some(fd) = fd {
+                self.reactor.add(fd.as_fd(), token, Interest::Read, kind);
+            }
+        }
         Ok(pid)
     }
 

@@ -56,8 +56,18 @@ impl PollSet {
 
     /// The places of those that were ready.
     pub fn ready(&self) -> impl Iterator<Item = usize> {
-        let ready = |(index, entry): (usize, &libc::pollfd)| (entry.revents != 0).then_some(index);
-        self.entries.iter().enumerate().filter_map(ready)
+        self.places(|revents| revents != 0 && revents & libc::POLLNVAL == 0)
+    }
+
+    /// The last place whose descriptor was not open, by a fault of the caller's.
+    pub fn last_closed(&self) -> Option<usize> {
+        self.places(|revents| revents & libc::POLLNVAL != 0).last()
+    }
+
+    fn places(&self, are: impl Fn(libc::c_short) -> bool) -> impl Iterator<Item = usize> {
+        let place =
+            move |(index, entry): (usize, &libc::pollfd)| are(entry.revents).then_some(index);
+        self.entries.iter().enumerate().filter_map(place)
     }
 }
 

@@ -196,3 +196,19 @@ fn the_end_comes_even_if_liege_fails_at_each_step_of_it() {
         emperor.all_gone();
     }
 }
+
+#[test]
+fn a_process_at_whose_birth_liege_fails_is_ended_and_started_again() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let emperor = setup().start();
+    emperor.spoken("one.ini");
+    emperor.fail("birth");
+    emperor.put_app("new.ini", "do=ready,accepting,loyal");
+    emperor.wait_until("it has failed", || emperor.internal_errors() > 0);
+    let pid = emperor.running("new.ini");
+    let mut pids = emperor.events("new.ini", "start").into_iter().filter_map(|e| e["pid"].as_i64());
+    assert!(pids.all(|old| old == i64::from(pid) || !proc::lives(old as i32)));
+    assert_eq!(code(emperor.end()), 0);
+}
