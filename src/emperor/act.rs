@@ -6,9 +6,6 @@ use crate::state::{Effect, Key, Note, Notice, VassalId};
 
 use super::{Emperor, lines};
 
-/// Names in one line.
-const MOST_NAMES: usize = 10;
-
 impl Emperor {
     /// Does what one effect asks for; what fails becomes an event, which comes next.
     pub(super) fn act(&mut self, effect: Effect) {
@@ -57,11 +54,7 @@ impl Emperor {
         if names.is_empty() && hooks == 0 {
             return;
         }
-        let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
-        let more = match names.len().saturating_sub(MOST_NAMES) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+        let shown = lines::names(&names);
         let hooks = match hooks {
             0 => String::new(),
             1 => "; and for 1 stop hook".to_owned(),
@@ -69,11 +62,14 @@ impl Emperor {
         };
         let (count, left) = (lines::vassals(names.len()), lines::Time(left));
         self.log.notice(format_args!(
-            "ragnarok waits for {count}: {shown}{more}{hooks}; what is left in {left} is killed"
+            "ragnarok waits for {count}: {shown}{hooks}; what is left in {left} is killed"
         ));
     }
 
     fn note(&mut self, key: &Key, note: &Note) {
+        if self.is_told_with_others(key, note) {
+            return;
+        }
         let (label, line) = (self.label(key), lines::Line(note));
         let line = lines::without_name(&line.to_string(), &key.name);
         self.log.line(lines::loudness(note), format_args!("[{label}] {line}"));

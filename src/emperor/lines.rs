@@ -11,6 +11,9 @@ use crate::state::{Exit, Note, Notice, ReloadWay};
 use crate::sys::process::Ended;
 use crate::sys::signal::Signal;
 
+/// Names in one line.
+const MOST_NAMES: usize = 10;
+
 /// A name from outside, as it may be printed.
 pub(super) fn name(bytes: &[u8]) -> String {
     escaped(bytes).to_string()
@@ -80,8 +83,7 @@ impl fmt::Display for Line<'_> {
                 write!(f, "waits for connections on {}", escaped(address.as_bytes()))
             }
             Note::Held { why, wait } => {
-                write!(f, "is held: {}", escaped(why.as_bytes()))?;
-                wait.map_or(Ok(()), |wait| write!(f, ": next try in {}", Time(wait)))
+                write!(f, "is held: {}{}", escaped(why.as_bytes()), Retry(*wait))
             }
             Note::Reloading { by } => match by {
                 ReloadWay::Byte => f.write_str("is told to reload"),
@@ -222,6 +224,27 @@ fn waits(count: usize) -> String {
 /// So many vassals.
 pub(super) fn vassals(count: usize) -> String {
     format!("{count} {}", if count == 1 { "vassal" } else { "vassals" })
+}
+
+/// The first of some names, and how many there are more.
+pub(super) fn names(names: &[String]) -> String {
+    let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// To the next try, where it is known; each pause of this kind is longer than the one before.
+pub(super) struct Retry(pub Option<Duration>);
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(wait) => write!(f, ": next try in {}, then less often", Time(wait)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A length of time as people say it, in two units at most.

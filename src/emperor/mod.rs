@@ -4,6 +4,7 @@
 //! waits but the reactor.
 
 mod act;
+mod crowd;
 mod custody;
 mod faults;
 mod forkserver;
@@ -156,6 +157,7 @@ pub struct Emperor {
     /// How many vassals the limit of descriptors allows.
     max_vassals: usize,
     faults: faults::Faults,
+    crowds: crowd::Crowds,
     /// More strangers have died than one wake-up reaps.
     more_strangers: bool,
     leave: Option<u8>,
@@ -269,6 +271,7 @@ impl Emperor {
             self.notify.deadline(),
             self.forks.deadline(),
             self.status_log.due,
+            self.crowds.deadline(),
             self.faults.repair_at,
             self.strays.deadline(self.now),
         ];
@@ -291,13 +294,14 @@ impl Emperor {
         }
         type Duty = (Option<Instant>, fn(&mut Emperor));
         let inspection = (!self.inspections.is_empty()).then_some(now);
-        let duties: [Duty; 7] = [
+        let duties: [Duty; 8] = [
             (inspection, Self::inspect),
             (self.stats.deadline(), Self::expire_stats),
             (self.pauses.deadline(), Self::end_pauses),
             (self.helpers.deadline(), Self::expire_helpers),
             (self.forks.deadline(), Self::look_at_forks),
             (self.status_log.due, Self::log_status),
+            (self.crowds.deadline(), Self::tell_crowds),
             (self.realm.deadline(), |emperor| emperor.happen(Event::Time)),
         ];
         for (at, duty) in duties {

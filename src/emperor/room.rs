@@ -38,7 +38,7 @@ impl Emperor {
             return Ok(());
         }
         Err(format!(
-            "no descriptor is left for its on-demand socket and its start; {}",
+            "no descriptor is left for the on-demand socket and a start; {}",
             remedy(limit)
         ))
     }

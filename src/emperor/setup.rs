@@ -264,6 +264,7 @@ impl Emperor {
             more_strangers: false,
             max_vassals: room::max_vassals(),
             faults: super::faults::Faults::new(variable(&given.environment, "LIEGE_TEST_FAULT")),
+            crowds: super::crowd::Crowds::default(),
             started: now,
             template,
             null: fd::open_null().map_err(cannot("open /dev/null"))?,

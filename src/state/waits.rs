@@ -16,6 +16,9 @@ use super::{Effect, Notice, VassalId};
 const GATHER: Duration = Duration::from_millis(300);
 /// A wait that is shorter than this is not told.
 const LONG: Duration = Duration::from_secs(1);
+/// Vassals that end again and again wait again and again: it is told no more often than this, unless more of
+/// them wait than were told.
+const QUIET: Duration = Duration::from_secs(10);
 /// Between two lines on what ragnarok waits for.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -27,34 +30,50 @@ pub(super) struct Notices {
     ending: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Told {
-    /// Nobody waits.
-    #[default]
-    Nothing,
-    /// Somebody does; it is looked at then.
-    Later(Instant),
-    /// It was said.
-    Said,
+/// What was told of one kind of wait.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Somebody waits; it is looked at then.
+    look_at: Option<Instant>,
+    /// The begin of the present wait was told.
+    begun: bool,
+    /// When a begin was told last, and how many waited.
+    last: Option<(Instant, usize)>,
 }
 
 impl Told {
-    fn due(self) -> Option<Instant> {
-        match self {
-            Self::Later(at) => Some(at),
-            Self::Nothing | Self::Said => None,
-        }
+    /// Nobody waits; true if that is to be told.
+    fn over(&mut self) -> bool {
+        self.look_at = None;
+        std::mem::take(&mut self.begun)
     }
 
-    fn is_due(self, now: Instant) -> bool {
-        self.due().is_some_and(|at| at <= now)
+    /// Somebody waits; true if it is time to look how long that takes, which is `pause` after the begin.
+    fn is_due(&mut self, now: Instant, pause: Duration) -> bool {
+        if self.begun {
+            return false;
+        }
+        *self.look_at.get_or_insert(now + pause) <= now
+    }
+
+    /// Whether so many are told now; else it is looked at again when they may be.
+    fn tells(&mut self, now: Instant, waiting: usize) -> bool {
+        if let Some((at, most)) = self.last
+            && now < at + QUIET
+            && waiting <= most
+        {
+            self.look_at = Some(at + QUIET);
+            return false;
+        }
+        (self.begun, self.look_at, self.last) = (true, None, Some((now, waiting)));
+        true
     }
 }
 
 impl Notices {
     /// When [`Realm::tell_waits`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.throttle.due(), self.budget.due(), self.ending].into_iter().flatten().min()
+        [self.throttle.look_at, self.budget.look_at, self.ending].into_iter().flatten().min()
     }
 }
 
@@ -139,47 +158,41 @@ impl Realm {
 
     fn tell_throttle(&mut self, sink: &mut Sink<'_>) {
         let now = sink.now;
-        let told = self.notices.throttle;
         if self.throttle.is_empty() || sink.ending {
-            if told == Told::Said && !sink.ending {
+            if self.notices.throttle.over() && !sink.ending {
                 sink.out.push(Effect::Say(Notice::ThrottleEnds));
             }
-            self.notices.throttle = Told::Nothing;
-        } else if told == Told::Nothing {
-            self.notices.throttle = Told::Later(now + GATHER);
-        } else if told.is_due(now) {
+        } else if self.notices.throttle.is_due(now, GATHER) {
             let starts: Vec<Instant> = self.throttled().map(|(_, at)| at).collect();
             let last = starts.last().map(|at| at.saturating_duration_since(now));
-            self.notices.throttle = match last.filter(|last| *last + GATHER > LONG) {
-                Some(last) => {
+            let told = &mut self.notices.throttle;
+            match last.filter(|last| *last + GATHER > LONG) {
+                Some(last) if told.tells(now, starts.len()) => {
                     let waiting = starts.len();
                     sink.out.push(Effect::Say(Notice::ThrottleBegins { waiting, last }));
-                    Told::Said
                 }
-                None => Told::Later(now + GATHER),
-            };
+                Some(_) => {}
+                None => told.look_at = Some(now + GATHER),
+            }
         }
     }
 
     fn tell_budget(&mut self, sink: &mut Sink<'_>) {
         let now = sink.now;
-        let told = self.notices.budget;
         if self.budget.is_empty() || sink.ending {
-            if told == Told::Said && !sink.ending {
+            if self.notices.budget.over() && !sink.ending {
                 sink.out.push(Effect::Say(Notice::BudgetEnds));
             }
-            self.notices.budget = Told::Nothing;
-        } else if told == Told::Nothing {
-            self.notices.budget = Told::Later(now + LONG);
-        } else if told.is_due(now) {
+        } else if self.notices.budget.is_due(now, LONG) {
             let starts = self.budgeted();
             let last = starts.last().map_or(now, |(_, at)| *at);
-            sink.out.push(Effect::Say(Notice::BudgetBegins {
-                waiting: starts.len(),
-                last: last.saturating_duration_since(now),
-                at_once: self.rules.max_starting,
-            }));
-            self.notices.budget = Told::Said;
+            if self.notices.budget.tells(now, starts.len()) {
+                sink.out.push(Effect::Say(Notice::BudgetBegins {
+                    waiting: starts.len(),
+                    last: last.saturating_duration_since(now),
+                    at_once: self.rules.max_starting,
+                }));
+            }
         }
     }
 

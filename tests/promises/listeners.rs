@@ -208,6 +208,11 @@ fn listeners_leave_the_descriptors_that_a_start_needs_and_what_has_no_room_waits
         let says = held.all(|vassal| vassal["reason"].as_str().unwrap().contains("LimitNOFILE"));
         with("waiting").len() + with("held").len() == 40 && says
     });
+    emperor.logged("more vassals are held: no descriptor is left for the on-demand socket");
+    let log = emperor.log();
+    let lines = log.lines().filter(|line| line.contains("is held: no descriptor is left"));
+    assert!(lines.count() < 10, "{log}");
+    assert!(log.contains(": next try in 50 ms, then less often"), "{log}");
     let bound = with("waiting");
     assert!((2..20).contains(&bound.len()), "{bound:?}");
     // All of them can run, and one more besides.

@@ -109,3 +109,29 @@ fn the_counts_are_those_of_a_walk_through_all() {
         assert_eq!((counts.running, counts.failing), (running, failing), "in {phase}");
     }
 }
+
+#[test]
+fn vassals_that_wait_again_and_again_are_told_at_most_once_in_ten_seconds() {
+    let mut scene = Scene::copied(Rules::default(), 0);
+    let mut found = 0;
+    let mut burst = |scene: &mut Scene, count| {
+        for _ in 0..count {
+            found += 1;
+            scene.find_as(&format!("{found:02}.ini"), OnDemand::No, false);
+        }
+        scene.wait(4500);
+    };
+    let told = |scene: &Scene| scene.notices.len();
+    // Each of them is over before the next.
+    burst(&mut scene, 3);
+    assert_eq!(told(&scene), 2, "{:?}", scene.notices);
+    burst(&mut scene, 3);
+    assert_eq!(told(&scene), 2, "{:?}", scene.notices);
+    // More than were told are news.
+    burst(&mut scene, 4);
+    scene.wait(10_000);
+    assert_eq!(told(&scene), 4, "{:?}", scene.notices);
+    burst(&mut scene, 3);
+    scene.wait(5000);
+    assert_eq!(told(&scene), 6, "{:?}", scene.notices);
+}
