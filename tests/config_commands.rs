@@ -614,3 +614,89 @@ fn check_sees_the_variables_that_a_vassal_gets_and_no_others() {
         assert!(!said.err.contains("UWSGI_IMPERIAL"), "{}", said.err);
     }
 }
+
+#[test]
+fn check_of_an_emperor_judges_its_vassals_as_the_user_that_it_becomes() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("skipped: changing the user needs root");
+        return;
+    }
+    let place = Place::new()
+        .file("e.ini", "[uwsgi]\nemperor = v\nuid = 54321\ngid = 54321\nenv = WHO=of the emperor\n")
+        .file("root.ini", "[uwsgi]\nemperor = v\n")
+        .file("v/same.ini", &format!("{GOOD}uid = 54321\ngid = 54321\n"))
+        .file("v/other.ini", &format!("{GOOD}uid = 54999\ngid = 54999\n"))
+        .file("v/socket.ini", &format!("{GOOD}socket = x.sock\n"))
+        .file("v/log.ini", &format!("{GOOD}logto = %d../roots.log\n"))
+        .file("v/closed.ini", GOOD)
+        .file("v/who.ini", &format!("{GOOD}env = A=@(exec://sh who)\nchdir = /none/%u\n"))
+        .file("v/who", "(id -u; id -ru; id -G; echo $WHO) > out/who; echo > made || true")
+        .file("v/out/x", "")
+        .file("roots.log", "");
+    for (name, mode) in [(".", 0o755), ("v", 0o755), ("v/closed.ini", 0o600), ("v/out", 0o777)] {
+        fs::set_permissions(place.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for args in [&["check", "e.ini"][..], &["--ini", "e.ini", "--check"]] {
+        let said = place.run(args);
+        let told =
+            |text: &str| assert!(said.err.contains(text), "{text} is missing:\n{}", said.err);
+        told("v/other.ini:3: uid: cannot become user 54999: liege runs as user 54321");
+        told("v/other.ini:4: gid: cannot become group 54999");
+        told("v/socket.ini:3: socket: cannot bind");
+        told("v/log.ini:3: logto: cannot write");
+        told("v/closed.ini: cannot open");
+        told("v/who.ini:4: chdir: cannot enter /none/54321");
+        let who = place.path().join("v/out/who");
+        assert_eq!(fs::read_to_string(&who).unwrap(), "54321\n54321\n54321\nof the emperor\n");
+        fs::remove_file(who).unwrap();
+        assert!(!place.path().join("v/made").exists());
+        assert!(!said.err.contains("same.ini"), "{}", said.err);
+        assert_eq!(said.out, "7 checked, 5 with faults\n", "{}", said.err);
+    }
+    // What comes behind it is judged as root again.
+    let said = place.run(&["check", "e.ini", "v/log.ini", "root.ini"]);
+    assert_eq!(said.out, "15 checked, 6 with faults\n", "{}", said.err);
+}
+
+#[test]
+fn an_address_file_takes_part_in_the_search_for_equal_addresses() {
+    let emperor = "[uwsgi]\nemperor = v\nemperor-on-demand-extension = .socket\n";
+    for (address, is_told) in [
+        ("127.0.0.1:18775\n", true),
+        ("# the blog\n:18775 # for all\n", true),
+        ("127.0.0.1:18776", false),
+    ] {
+        let place = Place::new()
+            .file("e.ini", emperor)
+            .file("v/one.ini", &format!("{GOOD}socket = 127.0.0.1:18775\n"))
+            .file("v/two.ini", GOOD)
+            .file("v/two.ini.socket", address);
+        let said = place.run(&["check", "e.ini"]);
+        let text = "v/two.ini.socket: v/one.ini has this address already (v/one.ini:3 socket)";
+        assert_eq!(said.err.contains(text), is_told, "{address}: {}", said.err);
+        assert_eq!(said.status == 1, is_told, "{}", said.err);
+    }
+    // Names count from the directory that the emperor enters, and a socket's from that of the vassal.
+    let place = Place::new()
+        .file("e.ini", &format!("{emperor}chdir = below\n"))
+        .file("below/v/one.ini", &format!("{GOOD}socket = a.sock\n"))
+        .file("below/v/two.ini", GOOD)
+        .file("below/v/two.ini.socket", "./a.sock");
+    let said = place.run(&["check", "e.ini"]);
+    assert!(said.err.contains("v/two.ini.socket: v/one.ini has this address"), "{}", said.err);
+    // Without the option it is a file like any other.
+    let place = Place::new()
+        .file("e.ini", "[uwsgi]\nemperor = v\n")
+        .file("v/one.ini", &format!("{GOOD}socket = a.sock\n"))
+        .file("v/two.ini", GOOD)
+        .file("v/two.ini.socket", "a.sock");
+    assert_eq!(place.run(&["check", "e.ini"]).status, 0);
+    // What holds no address is told.
+    let place = place.file("e.ini", emperor).file("v/two.ini.socket", "12345");
+    let said = place.run(&["check", "e.ini"]);
+    assert!(
+        said.err.contains("v/two.ini.socket: its address file holds no address"),
+        "{}",
+        said.err
+    );
+}

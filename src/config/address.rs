@@ -71,6 +71,30 @@ pub fn parse(text: &str) -> Result<Address, BadText> {
     unix(text).map(|name| Address::Unix(PathBuf::from(name)))
 }
 
+/// What an address file says that holds none; what it holds is not repeated: it may be a link to a file that nobody
+/// else may read.
+pub const NO_PLACE: &str = "its address file holds no address to listen at (expected host:port, :port, [v6]:port, /path, \
+     ./path, NAME.sock or @name)";
+
+/// Reads the address of an address file: one where the emperor itself can listen.
+///
+/// # Errors
+/// [`NO_PLACE`].
+pub fn of_file(text: &str) -> Result<Address, &'static str> {
+    match parse(text).map_err(|_| NO_PLACE)? {
+        Address::Unix(_) if !is_meant_as_path(text) => Err(NO_PLACE),
+        Address::Fd(_) | Address::Shared(_) | Address::Stdin => Err(NO_PLACE),
+        address => Ok(address),
+    }
+}
+
+/// Whether a text without a colon is the path of a socket, and not a word of some other file, which would become
+/// the name of one.
+fn is_meant_as_path(text: &str) -> bool {
+    let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+    is_path || (text.contains("sock") && !text.contains(char::is_whitespace))
+}
+
 fn unix(name: &str) -> Result<&str, BadText> {
     if name.is_empty() {
         return Err(BadText::without_text("has an empty name (expected @name)"));

@@ -65,6 +65,15 @@ pub trait World {
     /// What the start of a vassal would find, which `call` starts.
     fn vassal(&mut self, config: &VassalConfig, call: &Invocation) -> Findings;
 
+    /// Looks at the vassals of an emperor as the user that it becomes, as far as this process may; `look` gets
+    /// an invocation of that user.
+    fn below(
+        &mut self,
+        config: &EmperorConfig,
+        call: &Invocation,
+        look: &mut dyn FnMut(&Invocation, &mut dyn World),
+    );
+
     /// What the start of an emperor would find.
     fn emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings;
 }

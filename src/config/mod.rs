@@ -101,6 +101,24 @@ impl Invocation {
         }
     }
 
+    /// The same by another user, with his environment.
+    #[must_use]
+    pub fn of(&self, uid: u32, gid: u32, env: Vec<(OsString, OsString)>) -> Self {
+        Self {
+            uid,
+            gid,
+            now: self.now,
+            opened: None,
+            commands: self.commands,
+            shown: self.shown.clone(),
+            written_at: self.written_at.clone(),
+            patience: self.patience,
+            run: self.run,
+            descriptor: self.descriptor,
+            ..Self::new(self.args.clone(), env, self.cwd.clone())
+        }
+    }
+
     fn variable(&self, name: &str) -> Option<&OsStr> {
         let found = self.env.iter().find(|(variable, _)| variable.to_str() == Some(name));
         found.map(|(_, value)| value.as_os_str())

@@ -59,6 +59,13 @@ pub struct Source {
     pub(super) identity: String,
 }
 
+impl Source {
+    /// A file that nothing has named, and that is none of those that are being read.
+    pub(super) fn named(path: PathBuf) -> Self {
+        Self { path, named_at: None, identity: String::new() }
+    }
+}
+
 impl Origin {
     /// The same place, as the command line of another program knows it: that file is none of those that
     /// are being read.

@@ -15,10 +15,6 @@ use crate::types::advice;
 use super::custody::{Listener, Lost};
 use super::{Emperor, Token};
 
-/// What the file holds is not repeated: it may be a link to a file that nobody else may read.
-const NO_PLACE: &str = "its address file holds no address to listen at (expected host:port, :port, [v6]:port, /path, \
-     ./path, NAME.sock or @name)";
-
 /// How on-demand sockets are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
@@ -52,9 +48,9 @@ impl Emperor {
     /// # Errors
     /// Why there can be none, with the way out.
     pub(super) fn try_bind(&self, vassal: VassalId, address: &str) -> Result<Listener, String> {
-        let parsed = parse(address)?;
+        let parsed = address::of_file(address)?;
         let directory = self.directory_of(vassal).ok_or("its source is gone")?;
-        let place = place(&parsed, &directory).ok_or(NO_PLACE)?;
+        let place = place(&parsed, &directory).ok_or(address::NO_PLACE)?;
         let options = ListenOptions {
             backlog: self.ondemand.backlog,
             mode: Some(self.ondemand.mode),
@@ -122,26 +118,10 @@ impl Emperor {
 /// What an on-demand address means for the state: one at which nobody can ever listen is a fault, which
 /// only a change of its file mends.
 pub(super) fn on_demand(address: &Rc<str>) -> OnDemand {
-    match parse(address) {
+    match address::of_file(address) {
         Ok(_) => OnDemand::Address(Rc::clone(address)),
         Err(why) => OnDemand::Fault(why.into()),
     }
-}
-
-fn parse(text: &str) -> Result<Address, String> {
-    let parsed = address::parse(text).map_err(|_| NO_PLACE)?;
-    if matches!(parsed, Address::Unix(_)) && !is_meant_as_path(text) {
-        return Err(NO_PLACE.to_owned());
-    }
-    let can_listen = place(&parsed, Path::new("/")).is_some();
-    can_listen.then_some(parsed).ok_or_else(|| NO_PLACE.to_owned())
-}
-
-/// Whether a text without a colon is the path of a socket, and not a word of some other file, which would become
-/// the name of one.
-fn is_meant_as_path(text: &str) -> bool {
-    let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
-    is_path || (text.contains("sock") && !text.contains(char::is_whitespace))
 }
 
 /// Where the emperor itself can listen; relative paths count from `directory`.

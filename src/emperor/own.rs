@@ -8,16 +8,13 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::fchown;
 use std::path::PathBuf;
 
-use crate::config::vassal::EnvChange;
 use crate::config::{EmperorConfig, Located};
 use crate::log::Log;
-use crate::stage::environment::{self as program, NewUser};
 use crate::stage::privileges::{self, Identity, Wanted};
 use crate::sys::creds::{self, Accounts};
 use crate::sys::socket::Owner;
 use crate::sys::{limits, prctl, process, title};
 use crate::types::advice;
-use crate::types::environment::Variable;
 
 use super::setup::{SetupError, cannot};
 
@@ -26,26 +23,6 @@ pub(super) fn set_mask(config: &EmperorConfig) {
     if let Some(mask) = config.own.umask {
         process::set_umask(mask);
     }
-}
-
-/// The environment of all vassals: that of the emperor's user, with the changes of the configuration in their
-/// order. To be asked for before the user changes.
-pub(super) fn environment(
-    config: &EmperorConfig,
-    wanted: &Wanted,
-    mut env: Vec<Variable>,
-) -> Vec<Variable> {
-    if let Some(user) = NewUser::of(wanted) {
-        program::become_user(&mut env, user);
-    }
-    for change in &config.own.env {
-        let (EnvChange::Set(name, _) | EnvChange::Unset(name)) = &change.value;
-        env.retain(|(known, _)| known != name.as_str());
-        if let EnvChange::Set(name, value) = &change.value {
-            env.push((name.into(), value.into()));
-        }
-    }
-    env
 }
 
 /// Sets the limit of descriptors, which vassals inherit.

@@ -22,6 +22,7 @@ use crate::reactor::{Interest, Kind, Reactor};
 use crate::spawn::environment;
 use crate::spawn::hook;
 use crate::spawn::plan::Template;
+use crate::stage::environment as program;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::dir::Links;
@@ -202,7 +203,7 @@ impl Emperor {
         fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
         prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
         let wanted = own::wanted(config, &mut log)?;
-        let variables = own::environment(config, &wanted, given.environment.clone());
+        let variables = program::below_emperor(given.environment.clone(), &config.own.env, &wanted);
         let template = template(config, given, (variables, limit));
         for warning in &config.warnings {
             log.warning(format_args!("{warning}"));

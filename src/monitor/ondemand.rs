@@ -10,11 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::OnDemand;
 use crate::sys::creds;
 use crate::sys::dir::{self, Kind, Links, Stat};
+use crate::types::address_file::{LONGEST, address_in};
 
 const NOT_A_FILE: &str = "is not a regular file; write the address into one";
-
-/// An address is shorter than this.
-const LONGEST: u64 = 4096;
 
 /// Reads the companion `name`: the text up to the first byte below 32, without blanks around it, lines of
 /// comment above it, or a comment behind it. None means not on demand; an empty one has lost its text, or is still to
@@ -66,26 +64,6 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
 /// what it leads to, but we can.
 fn may_lead_to(entry: &Stat, file: &Stat, own: u32) -> bool {
     entry.kind != Kind::Link || [0, own, file.uid].contains(&entry.uid)
-}
-
-/// The address in the content of a file.
-fn address_in(bytes: &[u8]) -> Result<&str, &'static str> {
-    let is_whole = (bytes.len() as u64) < LONGEST;
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let mut lines = bytes.split(|byte| *byte < 32);
-    let is_comment = |line: &[u8]| matches!(line.trim_ascii_start(), [b'#' | b';', ..]);
-    let mut line = lines.next().unwrap_or_default();
-    if is_comment(line) {
-        // Behind a comment an empty line says nothing; the first line of a file does.
-        let is_address = |line: &&[u8]| !is_comment(line) && !line.trim_ascii().is_empty();
-        line = lines.find(is_address).unwrap_or_default();
-    }
-    if !is_whole && lines.next().is_none() {
-        return Err("holds no address: its first line is too long");
-    }
-    let line = str::from_utf8(line).map_err(|_| "holds no address: it is not UTF-8")?;
-    let comment = [" #", " ;"].iter().filter_map(|mark| line.find(mark)).min();
-    Ok(line.get(..comment.unwrap_or(line.len())).unwrap_or_default().trim())
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the callers return it")]

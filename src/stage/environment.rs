@@ -140,6 +140,26 @@ pub fn become_user(env: &mut Vec<Variable>, user: NewUser<'_>) {
     }
 }
 
+/// The environment of all vassals of an emperor: that of the user that it becomes, with the changes of its
+/// configuration in their order. To be asked for before the user changes.
+pub fn below_emperor(
+    mut env: Vec<Variable>,
+    changes: &[Located<EnvChange>],
+    wanted: &Wanted,
+) -> Vec<Variable> {
+    if let Some(user) = NewUser::of(wanted) {
+        become_user(&mut env, user);
+    }
+    for change in changes {
+        let (EnvChange::Set(name, _) | EnvChange::Unset(name)) = &change.value;
+        env.retain(|(known, _)| known != name.as_str());
+        if let EnvChange::Set(name, value) = &change.value {
+            env.push((name.into(), value.into()));
+        }
+    }
+    env
+}
+
 fn put(env: &mut Vec<Variable>, name: &OsStr, value: OsString) {
     match env.iter_mut().find(|(known, _)| known == name) {
         Some((_, old)) => *old = value,

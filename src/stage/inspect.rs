@@ -30,7 +30,7 @@ use crate::types::advice;
 use super::environment::{self, Told};
 use super::failure::Failure;
 use super::patch::Program;
-use super::privileges::{self, Wanted};
+use super::privileges::{self, Identity, Wanted};
 use super::{files, sockets};
 
 /// Longest argument or variable that the kernel hands to a program, its end included (`MAX_ARG_STRLEN`).
@@ -51,6 +51,8 @@ pub struct System {
     /// The name service did not answer once, and is not asked again.
     no_answer: bool,
     listeners: Option<Vec<Listener>>,
+    /// Whom the emperor above what is looked at becomes, if it says so.
+    above: Option<Identity>,
 }
 
 impl World for System {
@@ -66,6 +68,38 @@ impl World for System {
         let mut look = Look { system: self, call, found: Findings::default(), is_able: true };
         look.vassal(config);
         look.found
+    }
+
+    fn below(
+        &mut self,
+        config: &EmperorConfig,
+        call: &Invocation,
+        look: &mut dyn FnMut(&Invocation, &mut dyn World),
+    ) {
+        let wanted = privileges::wanted(&config.own, &mut self.accounts, &mut Vec::new());
+        // Unknown names are told elsewhere.
+        let wanted = wanted.unwrap_or_default();
+        let env = environment::below_emperor(call.env.clone(), &config.own.env, &wanted);
+        let now = Identity::current().unwrap_or_default();
+        let theirs = Identity {
+            uid: wanted.uid.unwrap_or(now.uid),
+            gid: wanted.gid.unwrap_or(now.gid),
+            groups: wanted.groups.unwrap_or_else(|| now.groups.clone()),
+        };
+        let call = call.of(theirs.uid, theirs.gid, env);
+        let above = std::mem::replace(&mut self.above, wanted.uid.map(|_| theirs.clone()));
+        let mut is_done = false;
+        if now.uid == 0 && now != theirs {
+            let Identity { uid, gid, groups } = &theirs;
+            let _ = creds::lend(*uid, *gid, groups, || {
+                look(&call, self);
+                is_done = true;
+            });
+        }
+        if !is_done {
+            look(&call, self);
+        }
+        self.above = above;
     }
 
     fn emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings {
@@ -118,13 +152,19 @@ impl Look<'_> {
         self.is_able = is_root
             || (same(wanted.uid, creds::effective_uid())
                 && same(wanted.gid, creds::effective_gid()));
+        let privileged = config.patch.as_ref().is_some_and(|patch| patch.value.privileged);
+        if let Some(above) = self.system.above.as_ref().filter(|above| above.uid != 0) {
+            self.is_able &= above.uid == creds::effective_uid();
+            if !privileged && let Err(faults) = privileges::already(config, &wanted, above) {
+                self.found.faults.extend(faults);
+            }
+        }
         let log = config.logto.iter().filter(|place| !files::is_remote(&place.value));
         for place in log.chain(&config.pidfile) {
             self.file(place);
         }
         self.sockets(config);
         self.strings(config);
-        let privileged = config.patch.as_ref().is_some_and(|patch| patch.value.privileged);
         let wanted = if is_root && !privileged { wanted } else { Wanted::default() };
         for failure in as_user(config, self.call, &wanted) {
             let is_refusal = failure.message.contains("Permission denied");

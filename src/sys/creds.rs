@@ -313,6 +313,30 @@ pub fn set_uid(uid: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Does something as another user, groups included, and comes back. The real ids change too, so that a program
+/// that is started meanwhile is that user and nobody else; only this process keeps the way back.
+///
+/// # Errors
+/// `EPERM` without the privilege; it was not done then, or the way back was refused.
+pub fn lend<T>(uid: u32, gid: u32, groups: &[u32], work: impl FnOnce() -> T) -> io::Result<T> {
+    refuse_minus_one(uid)?;
+    refuse_minus_one(gid)?;
+    let (own_uid, own_gid, own_groups) = (effective_uid(), effective_gid(), self::groups()?);
+    // SAFETY: integers; no memory of ours is touched.
+    let set_gids = |gid, saved| check(unsafe { libc::setresgid(gid, gid, saved) });
+    // SAFETY: as above.
+    let set_uids = |uid, saved| check(unsafe { libc::setresuid(uid, uid, saved) });
+    let back = || {
+        set_uids(own_uid, own_uid)?;
+        set_gids(own_gid, own_gid)?;
+        set_groups(&own_groups)
+    };
+    set_groups(groups)?;
+    let done = set_gids(gid, own_gid).and_then(|_| set_uids(uid, own_uid)).map(|_| work());
+    back()?;
+    done
+}
+
 /// -1 means "leave it" to the kernel, which would leave root.
 fn refuse_minus_one(id: u32) -> io::Result<()> {
     if id == u32::MAX { Err(io::Error::from_raw_os_error(libc::EINVAL)) } else { Ok(()) }

@@ -3,17 +3,21 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::config::Address;
+use crate::config::address::{self, Address};
 use crate::opts::{self, Kind};
+use crate::types::address_file::{LONGEST, address_in};
 use crate::types::names;
 
-use super::super::setting::{Fault, Faults, Located, Origin, Setting};
+use super::super::setting::{Fault, Faults, Located, Origin, Setting, Source};
 use super::super::{EmperorConfig, Invocation, Reading, Resolved, read, values, vassal};
 use super::around::Around;
 use super::{Output, World, lines, place};
@@ -76,6 +80,41 @@ impl Report {
     fn of_fault(name: &Path, fault: Fault) -> Self {
         Self::new(name, vec![fault], Vec::new())
     }
+
+    /// Where the emperor listens for this vassal, if a file beside it says so.
+    fn add_address_file(&mut self, call: &Invocation, file: &Path, ending: &str) {
+        let mut name = file.as_os_str().to_owned();
+        name.push(ending);
+        let path = call.cwd.join(&name);
+        let Some(text) = regular_file(&path, call.uid) else { return };
+        let source = Source::named(name.into());
+        let origin = Origin::File { file: Arc::new(source), line: 0 };
+        match address_in(&text).and_then(address::of_file) {
+            Ok(address) => {
+                let value = match address {
+                    Address::Unix(path) => {
+                        Address::Unix(call.cwd.join(file).with_file_name("").join(path))
+                    }
+                    other => other,
+                };
+                self.addresses.push(Located { value, key: String::new(), origin, hidden: false });
+            }
+            Err(why) => self.faults.push(Fault::new(&origin, "", why)),
+        }
+    }
+}
+
+/// The beginning of a file that an emperor would read as an address file; a link must not lead to what only
+/// another user than its owner can read.
+fn regular_file(path: &Path, uid: u32) -> Option<Vec<u8>> {
+    let (link, file) = (fs::symlink_metadata(path).ok()?, fs::metadata(path).ok()?);
+    let may_lead = !link.is_symlink() || [0, uid, file.uid()].contains(&link.uid());
+    if !may_lead || !file.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    fs::File::open(path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
+    Some(text)
 }
 
 /// Two vassals cannot listen at one address: the one that starts later finds it taken.
@@ -88,8 +127,9 @@ fn find_collisions(reports: &mut [Report]) {
             };
             if let Some((other, name)) = seen.iter().find(same) {
                 let message = format!(
-                    "{} has this address already ({other}): only one of the two can start",
-                    name.display()
+                    "{} has this address already ({}): only one of the two can start",
+                    name.display(),
+                    other.to_string().trim_end()
                 );
                 report.faults.push(place.fault(message));
             }
@@ -205,7 +245,9 @@ fn one_emperor(
     let mut reports = vec![of_emperor(name, &reading, (call, world))];
     if reading.is_whole {
         let config = config::emperor::as_far_as_right(&reading.resolved);
-        reports.extend(vassals(call, &config, world));
+        world.below(&config, call, &mut |call, world| {
+            reports.extend(vassals(call, &config, world));
+        });
     }
     reports
 }
@@ -291,18 +333,24 @@ fn no_account(what: &str, name: &str, why: &str) -> String {
 fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> Vec<Report> {
     let mut reports = Vec::new();
     let around = Around::of(config);
-    let base =
-        config.own.chdir.as_ref().map_or(call.cwd.clone(), |chdir| call.cwd.join(&chdir.value));
+    // Its relative names count from the directory that it enters.
+    let mut call = call.of(call.uid, call.gid, call.env.clone());
+    call.cwd.extend(config.own.chdir.as_ref().map(|chdir| &chdir.value));
     for source in &config.emperors {
         let dir = source.value.strip_prefix("dir://").unwrap_or(&source.value);
-        match vassal_files(&base.join(dir), &config.extra_extensions) {
-            Ok(files) if config.starts_others() => {
-                let files = files.iter().map(|file| Path::new(dir).join(file));
-                reports.extend(files.map(|file| of_another_program(call, &file, &around)));
-            }
+        match vassal_files(&call.cwd.join(dir), &config.extra_extensions) {
             Ok(files) => {
-                let files = files.iter().map(|file| Path::new(dir).join(file));
-                reports.extend(files.map(|file| in_directory(call, &file, (&around, world))));
+                for file in files.iter().map(|file| Path::new(dir).join(file)) {
+                    let mut report = if config.starts_others() {
+                        of_another_program(&call, &file, &around)
+                    } else {
+                        in_directory(&call, &file, (&around, world))
+                    };
+                    if let Some(ending) = &config.on_demand_extension {
+                        report.add_address_file(&call, &file, ending);
+                    }
+                    reports.push(report);
+                }
             }
             Err(fault) => {
                 reports.push(Report::of_fault(Path::new(dir), source.fault(fault.message)))
