@@ -103,6 +103,7 @@ impl Emperor {
 
     fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
         self.room_to_start(vassal)?;
+        self.renew_runtime();
         let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
         let directory = self.start_of(record.key.source).ok_or(io::ErrorKind::NotFound)?;
         let (name, hall) = (&record.key.name, self.halls.get(&vassal));

@@ -2,68 +2,135 @@
 //! can reach the socket that belongs to it.
 
 use std::fs::{self, DirBuilder};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::log::escaped;
 use crate::proto::notify;
 use crate::sys::process::Pid;
 use crate::sys::{creds, socket};
 
+use super::Emperor;
+use super::setup::ABSTRACT;
+
+/// All may go in, to the socket that is theirs; only we may see what else there is.
+const MODE: u32 = 0o711;
 /// Left-over sockets that are looked at: those of an emperor that was killed, with so many vassals.
 const MAX_LEFT: usize = 10_000;
 
 /// The directory, where there is one.
 #[derive(Debug, Default)]
-pub(super) struct Runtime(Option<PathBuf>);
+pub(super) struct Runtime(Option<Place>);
+
+/// One that was made, or that has served us before.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    path: PathBuf,
+    /// Removed at the end if nothing is in it: who has made it for us removes it himself.
+    is_ours: bool,
+}
 
 impl Runtime {
     /// The first that can be had: `/run/liege` for root, `liege` in the user's own runtime directory, or one for
-    /// the user in the directory of temporary files.
+    /// the user in the directory of temporary files, where somebody else may have taken the name.
     pub fn make(user_dir: Option<&Path>, temporary: Option<&Path>) -> Self {
         let uid = creds::effective_uid();
         let system = (uid == 0).then(|| PathBuf::from("/run/liege"));
         let of_user = user_dir.filter(|dir| dir.is_absolute()).map(|dir| dir.join("liege"));
         let temporary = temporary.filter(|dir| dir.is_absolute()).unwrap_or(Path::new("/tmp"));
-        let last = temporary.join(format!("liege-{uid}"));
-        let made = [system, of_user, Some(last)].into_iter().flatten().find(|dir| fits(dir, uid));
-        if let Some(dir) = &made {
-            remove_left(dir);
+        let mut given = [system, of_user].into_iter().flatten();
+        let place = given.find_map(|dir| fits(&dir, uid)).or_else(|| in_temporary(temporary, uid));
+        if let Some(place) = &place {
+            remove_left(&place.path);
         }
-        Self(made)
+        Self(place)
     }
 
     /// Where it is.
     pub fn path(&self) -> Option<&Path> {
-        self.0.as_deref()
+        self.0.as_ref().map(|place| place.path.as_path())
+    }
+
+    /// Makes it again where somebody has removed it: another unit whose directory it is, or a cleaner of `/tmp`.
+    ///
+    /// # Errors
+    /// What is there now does not fit, or nothing can be made; it is not used any more.
+    pub fn renew(&mut self) -> Result<(), PathBuf> {
+        let Some(place) = &mut self.0 else { return Ok(()) };
+        if fs::symlink_metadata(&place.path).is_ok() {
+            return Ok(());
+        }
+        match fits(&place.path, creds::effective_uid()) {
+            Some(again) => {
+                place.is_ours |= again.is_ours;
+                Ok(())
+            }
+            None => self.0.take().map_or(Ok(()), |place| Err(place.path)),
+        }
     }
 
     /// The process is reaped: its socket goes, if it has one.
     pub fn forget(&self, pid: Pid) {
-        if let Some(dir) = &self.0 {
+        if let Some(dir) = self.path() {
             let _ = fs::remove_file(dir.join(notify::name(std::process::id(), pid.get())));
         }
     }
 
-    /// The end: what is left of ours goes.
+    /// The end: what is left of ours goes. Another emperor of this user makes the directory again.
     pub fn clear(&self) {
-        if let Some(dir) = &self.0 {
-            remove_left(dir);
+        if let Some(place) = &self.0 {
+            remove_left(&place.path);
+            if place.is_ours {
+                let _ = fs::remove_dir(&place.path);
+            }
         }
     }
 }
 
-/// Makes the directory if it is not there; whether it is one in which nobody else can change anything, and to
-/// which everybody can go.
-fn fits(dir: &Path, uid: u32) -> bool {
-    let made = DirBuilder::new().mode(0o711).create(dir);
-    if made.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
-        return false;
+impl Emperor {
+    /// Before a start that may need it.
+    pub(super) fn renew_runtime(&mut self) {
+        if let Err(path) = self.runtime.renew() {
+            let path = escaped(path.as_os_str().as_bytes());
+            self.log.warning(format_args!(
+                "the directory of notify sockets, {path}, is gone and cannot be made again: {ABSTRACT}"
+            ));
+        }
     }
-    fs::symlink_metadata(dir).is_ok_and(|meta| {
-        let is_private = meta.uid() == uid && meta.mode() & 0o022 == 0;
-        meta.is_dir() && is_private && meta.mode() & 0o711 == 0o711
-    })
+}
+
+/// One for this user in the directory of temporary files, where everybody can make anything: where the usual name
+/// is somebody else's, one that nobody can guess.
+fn in_temporary(temporary: &Path, uid: u32) -> Option<Place> {
+    let usual = temporary.join(format!("liege-{uid}"));
+    let chance = || RandomState::new().build_hasher().finish();
+    let rare = || temporary.join(format!("liege-{uid}-{:016x}", chance()));
+    let place = fits(&usual, uid).or_else(|| fits(&rare(), uid))?;
+    // No manager of services makes one here.
+    Some(Place { is_ours: true, ..place })
+}
+
+/// Makes the directory if it is not there; gives it if it is one in which nobody else can change anything, and to
+/// which everybody can go. A mode without that right, which a umask has left, is mended.
+fn fits(dir: &Path, uid: u32) -> Option<Place> {
+    let made = DirBuilder::new().mode(MODE).create(dir);
+    let is_ours = made.is_ok();
+    if made.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+        return None;
+    }
+    let meta = fs::symlink_metadata(dir).ok()?;
+    let mode = meta.mode() & 0o7777;
+    if !meta.is_dir() || meta.uid() != uid || mode & 0o022 != 0 {
+        return None;
+    }
+    if mode & MODE != MODE {
+        // Nobody else can have put another one here: it is ours, and so is what it lies in, or that is sticky.
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode | MODE)).ok()?;
+    }
+    Some(Place { path: dir.to_owned(), is_ours })
 }
 
 /// Removes sockets that nobody has any more.
@@ -82,24 +149,75 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    fn mode(dir: &Path) -> u32 {
+        fs::metadata(dir).unwrap().mode() & 0o777
+    }
+
+    fn set_mode(dir: &Path, mode: u32) {
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
     #[test]
     fn a_directory_that_others_can_change_or_that_is_none_does_not_fit() {
         let place = tempfile::tempdir().unwrap();
         let uid = creds::effective_uid();
         let dir = |name: &str| place.path().join(name);
-        assert!(fits(&dir("new"), uid));
-        assert!(fits(&dir("new"), uid), "it is there already");
-        assert_eq!(fs::metadata(dir("new")).unwrap().mode() & 0o777 & 0o022, 0);
-        assert!(!fits(&dir("new"), uid + 1), "of another user");
+        assert!(fits(&dir("new"), uid).unwrap().is_ours);
+        assert!(!fits(&dir("new"), uid).unwrap().is_ours, "it is there already");
+        assert_eq!(fits(&dir("new"), uid + 1), None, "of another user");
         fs::write(dir("file"), "").unwrap();
-        assert!(!fits(&dir("file"), uid));
+        assert_eq!(fits(&dir("file"), uid), None);
         symlink(dir("new"), dir("link")).unwrap();
-        assert!(!fits(&dir("link"), uid));
-        for mode in [0o777, 0o730, 0o700] {
-            fs::set_permissions(dir("new"), fs::Permissions::from_mode(mode)).unwrap();
-            assert!(!fits(&dir("new"), uid), "{mode:o}");
+        assert_eq!(fits(&dir("link"), uid), None);
+        for bad in [0o777, 0o730] {
+            set_mode(&dir("new"), bad);
+            assert_eq!(fits(&dir("new"), uid), None, "{bad:o}");
         }
-        assert!(!fits(&dir("missing/new"), uid));
+        assert_eq!(fits(&dir("missing/new"), uid), None);
+    }
+
+    #[test]
+    fn a_mode_that_a_umask_has_left_is_mended() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("old");
+        fs::create_dir(&dir).unwrap();
+        for (bad, good) in [(0o700, 0o711), (0o710, 0o711), (0o750, 0o751), (0o711, 0o711)] {
+            set_mode(&dir, bad);
+            assert!(fits(&dir, creds::effective_uid()).is_some(), "{bad:o}");
+            assert_eq!(mode(&dir), good);
+        }
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_has_taken_is_not_the_last_one() {
+        let place = tempfile::tempdir().unwrap();
+        let uid = creds::effective_uid();
+        fs::write(place.path().join(format!("liege-{uid}")), "taken").unwrap();
+        let first = in_temporary(place.path(), uid).unwrap();
+        assert_eq!(mode(&first.path), MODE);
+        assert_ne!(in_temporary(place.path(), uid).unwrap().path, first.path);
+    }
+
+    #[test]
+    fn what_was_removed_is_made_again_and_goes_at_the_end_if_it_is_ours_and_empty() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("dir");
+        fs::create_dir(&path).unwrap();
+        let mut runtime = Runtime(fits(&path, creds::effective_uid()));
+        runtime.clear();
+        assert!(path.exists(), "somebody has made it for us");
+        fs::remove_dir(&path).unwrap();
+        runtime.renew().unwrap();
+        assert_eq!(mode(&path), MODE);
+        fs::write(path.join("other"), "").unwrap();
+        runtime.clear();
+        assert!(path.join("other").exists());
+        fs::remove_file(path.join("other")).unwrap();
+        runtime.clear();
+        assert!(!path.exists());
+        fs::remove_dir(place.path()).unwrap();
+        assert_eq!(runtime.renew(), Err(path));
+        assert_eq!(runtime.path(), None);
     }
 
     #[test]

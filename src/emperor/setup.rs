@@ -163,6 +163,10 @@ fn open_any_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError
     }
 }
 
+/// What it means that there is no directory for notify sockets.
+pub(super) const ABSTRACT: &str = "those of the vassals have abstract names, which every user can reach; make \
+     /run/liege, or set XDG_RUNTIME_DIR";
+
 /// The directory of the notify sockets; nobody needs it where no stage offers one.
 fn runtime(given: &Given, stage: bool, log: &mut Log) -> Runtime {
     if !stage {
@@ -172,8 +176,7 @@ fn runtime(given: &Given, stage: bool, log: &mut Log) -> Runtime {
     let runtime = Runtime::make(path("XDG_RUNTIME_DIR"), path("TMPDIR"));
     if runtime.path().is_none() {
         log.warning(format_args!(
-            "no private directory for notify sockets can be made: those of the vassals have abstract names, \
-             which every user can reach; make /run/liege, or set XDG_RUNTIME_DIR"
+            "no private directory for notify sockets can be made: {ABSTRACT}"
         ));
     }
     runtime

@@ -36,6 +36,48 @@ fn a_notify_socket_is_its_users_alone_and_goes_with_the_life() {
     assert!(std::fs::symlink_metadata(&socket).is_err());
 }
 
+/// An emperor of an ordinary user, with a directory of temporary files of its own.
+fn ordinary(setup: crate::support::Setup) -> crate::support::Setup {
+    let temporary = setup.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let setup = setup.env("TMPDIR", temporary.to_str().unwrap()).env("XDG_RUNTIME_DIR", "");
+    if own_uid() != 0 {
+        return setup;
+    }
+    std::os::unix::fs::chown(&temporary, Some(12345), Some(12345)).unwrap();
+    setup.user(12345)
+}
+
+#[test]
+fn no_umask_takes_the_directory_of_notify_sockets_away_and_it_goes_with_the_emperor() {
+    use std::os::unix::fs::MetadataExt;
+    if own_uid() == 0 && !crate::support::reachable_by_all() {
+        crate::skip!("another user cannot reach the programs of the tests");
+    }
+    for umask in ["077", "027"] {
+        let setup = Liege::in_temp_dir().option("--umask", umask).app_with("one.ini", LINES, "");
+        let setup = ordinary(setup);
+        let temporary = setup.path("tmp");
+        let emperor = setup.start();
+        emperor.running("one.ini");
+        let socket = notify_socket(&emperor, "one.ini");
+        assert!(socket.starts_with(&temporary), "{}", socket.display());
+        let place = socket.parent().unwrap();
+        assert_eq!(std::fs::metadata(place).unwrap().mode() & 0o777, 0o711, "umask {umask}");
+        // A cleaner of temporary files, or another unit with the same directory.
+        std::fs::remove_dir_all(place).unwrap();
+        emperor.remove("one.ini");
+        emperor.wait_until("it is gone", || emperor.stats().find("one.ini").is_none());
+        emperor.put_app_with("two.ini", LINES, "");
+        emperor.running("two.ini");
+        assert!(notify_socket(&emperor, "two.ini").starts_with(&temporary));
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 1);
+        let left = || std::fs::read_dir(&temporary).unwrap().count();
+        emperor.signal(libc::SIGTERM);
+        emperor.wait_until("nothing is left", || left() == 0);
+    }
+}
+
 #[test]
 fn a_start_that_fails_leaves_no_notify_socket_behind() {
     let lines = format!("{LINES}\nnotify = true\nchdir = /no/such/directory");
