@@ -45,7 +45,7 @@ struct Ended {
     session: Option<Pid>,
     /// Its end, until that is told.
     end: Option<End>,
-    /// It was told to stop with all its group, and what is left of it may finish: until it is killed.
+    /// It was told to stop with all its group, and what is left of that may finish: until it is killed.
     spared: bool,
 }
 
@@ -227,15 +227,16 @@ impl Emperor {
                 Owner::Ended(life, session) => {
                     left.insert(life);
                     let Some(ended) = self.strays.ended.get(&life) else { continue };
+                    let own = session != ended.session;
                     if ended.end.as_ref().is_some_and(|end| end.soon) {
                         // Its own session is the sign of a daemon; but it may not have come to that yet.
-                        let own = session != ended.session;
                         daemons
                             .entry(life)
                             .and_modify(|it: &mut Daemon| it.own |= own)
                             .or_insert(Daemon { pid, own });
                     }
-                    if !ended.spared {
+                    // Who has a session of its own was not told to stop, and would not.
+                    if own || !ended.spared {
                         let _ = process::kill_child(pid, Signal::KILL);
                     }
                 }

@@ -147,3 +147,23 @@ fn the_program_of_a_shell_that_dies_at_once_may_finish() {
     gone(&emperor, "deaf.ini");
     assert!(!proc::lives(pids[1].1), "but not for ever");
 }
+
+#[test]
+fn nobody_waits_for_what_was_never_told_to_stop() {
+    let text = program("/bin/sh $DIR/script; exit 3");
+    let setup = Liege::in_temp_dir().option("--emperor-curse-tolerance", "600");
+    let setup = setup.vassal("one.ini", &text);
+    let dir = setup.path("").to_str().unwrap().trim_end_matches('/').to_owned();
+    let script =
+        format!("setsid sleep 1000 >/dev/null 2>&1 &\necho $! > {dir}/pid\nsleep 1000; exit 0\n");
+    std::fs::write(setup.path("script"), script).unwrap();
+    let emperor = setup.start();
+    emperor.running("one.ini");
+    let left: i32 = emperor.wait_for("the stray", || {
+        std::fs::read_to_string(emperor.path("pid")).ok()?.trim().parse().ok()
+    });
+    emperor.wait_until("it has its own session", || proc::session(left) == Some(left));
+    emperor.remove("one.ini");
+    gone(&emperor, "one.ini");
+    assert!(!proc::lives(left));
+}
