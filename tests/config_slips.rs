@@ -568,3 +568,19 @@ fn a_misspelt_security_setting_in_the_environment_gets_a_warning() {
         ["environment: UWSGI_UDI: is not an option; it resembles uid, a security setting"]
     );
 }
+
+#[test]
+fn a_check_tells_the_warnings_of_a_file_that_has_faults_too() {
+    let odd = "notify = yess\nlogto = '/l'\n";
+    for (fault, what) in [
+        ("processes = x\n", "is not a number"),
+        ("logot = @(no-such-file)\n", "no-such-file"),
+        ("udi = x\n", "is not an option"),
+    ] {
+        let text = format!("[uwsgi]\ncommand = sleep 1\n{odd}{fault}");
+        let (status, _, err) = program(&[("a.ini", &text)], &["check", "a.ini"]);
+        assert_eq!(status, 1, "{err}");
+        assert!(err.contains(what) && err.contains("quotes are part of a value"), "{err}");
+        assert!(err.contains("warning: a.ini:3: notify: 'yess' means true"), "{err}");
+    }
+}

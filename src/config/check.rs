@@ -204,6 +204,12 @@ impl Check {
 
     /// The warnings, those of the reading first, or the faults.
     pub(super) fn finish(self, resolved: &Resolved) -> Result<Vec<Fault>, Faults> {
+        let (faults, warnings) = self.parts(resolved);
+        if faults.0.is_empty() { Ok(warnings) } else { Err(faults) }
+    }
+
+    /// The faults, and the warnings, those of the reading first.
+    pub(super) fn parts(self, resolved: &Resolved) -> (Faults, Vec<Fault>) {
         let Self { mut faults, mut warnings, .. } = self;
         // What concerns the whole is said at the vassal's own file.
         let own = resolved.own.as_ref().unwrap_or(&Origin::CommandLine);
@@ -212,12 +218,9 @@ impl Check {
                 said.origin = own.clone();
             }
         }
-        if !faults.is_empty() {
-            return Err(Faults(faults));
-        }
         let mut all = resolved.warnings.clone();
         all.append(&mut warnings);
-        Ok(all)
+        (Faults(faults), all)
     }
 }
 

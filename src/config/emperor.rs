@@ -181,6 +181,11 @@ pub fn check(resolved: &Resolved) -> Result<EmperorConfig, Faults> {
     Ok(config)
 }
 
+/// All faults and all warnings.
+pub(super) fn judge(resolved: &Resolved) -> (Faults, Vec<Fault>) {
+    settled(resolved).1.parts(resolved)
+}
+
 /// What the settings that are right say, whatever the others: enough to look at the vassals.
 pub(super) fn as_far_as_right(resolved: &Resolved) -> EmperorConfig {
     settled(resolved).0
@@ -248,8 +253,8 @@ impl EmperorConfig {
         match self.emperors.iter().find(is_own) {
             Some(source) => Err(Faults(vec![source.fault(format!(
                 "this file is in the directory that it governs, and would be a vassal of itself: move it out of \
-                 {}, or give it a name that is none of a vassal",
-                source.value
+                 {}, or give it a name that no vassal has",
+                source.show(&source.value)
             ))])),
             None => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! A setting and where it came from; a fault and where it is.
 
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::types::quote::{NOT_SHOWN, cut, quoted};
@@ -140,6 +140,12 @@ impl<T> Located<T> {
         if self.hidden { NOT_SHOWN.to_owned() } else { part.to_string() }
     }
 
+    /// The path of the text as advice may name it: none if it is hidden.
+    #[must_use]
+    pub fn advised<'p>(&self, path: &'p Path) -> &'p Path {
+        if self.hidden { Path::new("") } else { path }
+    }
+
     /// A fault at this place.
     #[must_use]
     pub fn fault(&self, message: impl Into<String>) -> Fault {
@@ -213,12 +219,18 @@ pub struct Faults(pub Vec<Fault>);
 impl Faults {
     /// Adds what a check has found about a list whose reading had these faults: what the whole lacks may
     /// stand in a line that could not be read, and is not told then.
-    pub(super) fn add(&mut self, mut more: Self) {
+    pub(super) fn add(&mut self, more: Self) {
+        let more = self.what_stands(more.0);
+        self.0.extend(more);
+    }
+
+    /// Of what was found out about that list, what is true whatever its faults.
+    pub(super) fn what_stands(&self, mut found: Vec<Fault>) -> Vec<Fault> {
         if !self.0.is_empty() {
             let of_a_line = |origin: &Origin| matches!(origin, Origin::File { line: 1.., .. });
-            more.0.retain(|fault| !fault.key.is_empty() || of_a_line(&fault.origin));
+            found.retain(|fault| !fault.key.is_empty() || of_a_line(&fault.origin));
         }
-        self.0.append(&mut more.0);
+        found
     }
 
     /// The status to exit with: of the first fault, 1 if there is none.

@@ -168,6 +168,17 @@ pub struct VassalConfig {
 /// All faults: texts that are wrong for their option, options that are refused or not supported, no
 /// program to run.
 pub fn check(resolved: &Resolved) -> Result<VassalConfig, Faults> {
+    let (mut config, check) = settled(resolved);
+    config.warnings = check.finish(resolved)?;
+    Ok(config)
+}
+
+/// All faults and all warnings.
+pub(super) fn judge(resolved: &Resolved) -> (Faults, Vec<Fault>) {
+    settled(resolved).1.parts(resolved)
+}
+
+fn settled(resolved: &Resolved) -> (VassalConfig, Check) {
     let mut config = VassalConfig { listen: 100, ..VassalConfig::default() };
     let mut check = Check::new(Role::Vassal);
     for (setting, opt) in check.settings(resolved) {
@@ -178,8 +189,7 @@ pub fn check(resolved: &Resolved) -> Result<VassalConfig, Faults> {
         }
     }
     config.whole(resolved, &mut check);
-    config.warnings = check.finish(resolved)?;
-    Ok(config)
+    (config, check)
 }
 
 /// An option of the emperor.

@@ -153,7 +153,7 @@ fn open_any_log(config: &EmperorConfig, given: &Given) -> Result<Log, SetupError
             let absolute = absolute(Path::new(&path.value));
             Log::file(&absolute).map_err(|error| {
                 cannot(format!("open the log {}", at(path)))(error)
-                    .advised(|kind| advice::write(kind, &absolute))
+                    .advised(|kind| advice::write(kind, path.advised(&absolute)))
             })
         }
         None => {
@@ -248,7 +248,7 @@ impl Emperor {
             reactor.add(descriptor, token, Interest::Read, Kind::Busy);
         }
         let runtime = runtime(given, template.stage, &mut log);
-        enter_first(&monitors, &mut log);
+        enter_first(&monitors, config, &mut log);
         own::set_title(config, &mut log);
         lend_output(&log);
         Ok(Self {
@@ -353,7 +353,7 @@ fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> 
     let place = ondemand::place(&setting.value, &here);
     let unix = place.filter(|place| !matches!(place, socket::Address::Tcp(_)));
     let unix = unix.ok_or_else(|| SetupError {
-        doing: format!("use the fork server at {} ({setting})", setting.value),
+        doing: format!("use the fork server at {} ({setting})", setting.show(&setting.value)),
         source: Some(io::ErrorKind::InvalidInput.into()),
         advice: "; name a unix socket, by its path or as @name".to_owned(),
     })?;
@@ -465,12 +465,13 @@ fn stats_listeners(config: &EmperorConfig, owner: Owner) -> Result<Vec<stats::Bo
         ..ListenOptions::default()
     };
     let bind = |address: &Located<crate::config::address::Address>| {
-        let doing = format!("serve statistics at {} ({address})", address.value);
+        let doing = format!("serve statistics at {} ({address})", address.show(&address.value));
         let place = ondemand::place(&address.value, &here)
             .ok_or_else(|| cannot(doing.clone())(io::ErrorKind::InvalidInput.into()))?;
         let bound = stats::Place { address: place.clone(), options: options.clone() };
         stats::Bound::new(bound).map_err(|error| {
-            let remedy = ondemand::advice(&place, &error);
+            let remedy =
+                if address.hidden { String::new() } else { ondemand::advice(&place, &error) };
             cannot(doing)(error.source).advised(|_| remedy)
         })
     };
@@ -495,7 +496,7 @@ impl PidFile {
         }
         written.map_err(|error| {
             cannot(format!("write the pid file {}", at(setting)))(error)
-                .advised(|kind| advice::write(kind, &path))
+                .advised(|kind| advice::write(kind, setting.advised(&path)))
         })?;
         Ok(Some(Self(path)))
     }
@@ -521,6 +522,7 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
         }
         let options = dir::Options {
             path: path.clone(),
+            shown: setting.show(path.display()),
             extensions: config.extra_extensions.iter().map(OsString::from).collect(),
             on_demand_extension: config.on_demand_extension.as_ref().map(OsString::from),
             links: if config.nofollow { Links::Stay } else { Links::Follow },
@@ -539,10 +541,11 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
 }
 
 /// The emperor lives in its first source, as the documents of uWSGI promise; statistics show it.
-fn enter_first(monitors: &[Source], log: &mut Log) {
-    let Some(first) = monitors.first() else { return };
+fn enter_first(monitors: &[Source], config: &EmperorConfig, log: &mut Log) {
+    let (Some(first), Some(setting)) = (monitors.first(), config.emperors.first()) else { return };
     if let Err(error) = std::env::set_current_dir(&first.directory) {
-        log.warning(format_args!("cannot change to {}: {error}", first.directory.display()));
+        let shown = setting.show(first.directory.display());
+        log.warning(format_args!("cannot change to {shown}: {error}"));
     }
 }
 

@@ -31,6 +31,8 @@ const SHOWN: usize = 5;
 pub struct Options {
     /// The directory; a relative path counts from where we are when the monitor is made.
     pub path: PathBuf,
+    /// What messages call it.
+    pub shown: String,
     /// Endings of vassal files besides the ordinary ones, each with its dot.
     pub extensions: Vec<OsString>,
     /// What follows a vassal's name in the name of the file with its on-demand address.
@@ -57,6 +59,7 @@ enum Home {
 /// The monitor of one directory.
 pub struct Dir {
     path: PathBuf,
+    shown: String,
     source: PathBuf,
     freq: Duration,
     grace: Duration,
@@ -92,6 +95,7 @@ impl Dir {
         Ok(Self {
             source: path.clone(),
             path,
+            shown: options.shown,
             freq: options.freq,
             grace: options.grace.max(VANISHED),
             eyes: Eyes::new()?,
@@ -222,7 +226,7 @@ impl Dir {
 
     /// Says something about the directory.
     fn say(&self, level: Level, what: &str, turn: &mut Turn<'_>) {
-        turn.out.say(level, format!("{}: {what}", self.path.display()));
+        turn.out.say(level, format!("{}: {what}", self.shown));
     }
 
     fn scan(&mut self, at: BorrowedFd<'_>, scan: Scan, turn: &mut Turn<'_>) {

@@ -106,9 +106,6 @@ pub fn chdir(config: &VassalConfig) -> Result<(), Failure> {
 }
 
 fn failure(step: Step, place: &Located<String>, error: &io::Error) -> Failure {
-    let advice = match place.hidden {
-        true => String::new(),
-        false => advice::write(error.kind(), place.value.as_ref()),
-    };
+    let advice = advice::write(error.kind(), place.advised(place.value.as_ref()));
     Failure::at(step, place, format!("cannot write {}: {error}{advice}", place.show(&place.value)))
 }

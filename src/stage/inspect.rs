@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::command::{Findings, World};
-use crate::config::vassal::EnvChange;
+use crate::config::vassal::{EnvChange, Patch};
 use crate::config::{self, EmperorConfig, Fault, Invocation, Located, VassalConfig};
 use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
@@ -26,6 +26,7 @@ use crate::sys::signal::Signal;
 use crate::sys::socket::Address;
 use crate::sys::{command, dir, pidfd};
 use crate::types::advice;
+use crate::types::quote::cut;
 
 use super::environment::{self, Told};
 use super::failure::Failure;
@@ -179,7 +180,8 @@ impl Look<'_> {
             && let Err(error) = fs::metadata(self.call.cwd.join(&place.value))
         {
             let told = advice::enter(error.kind());
-            return self.fault(place, format!("cannot enter {}: {error}{told}", place.value));
+            let shown = place.show(&place.value);
+            return self.fault(place, format!("cannot enter {shown}: {error}{told}"));
         }
         for place in config.logto.iter().chain(&config.pidfile) {
             self.file(place);
@@ -194,7 +196,7 @@ impl Look<'_> {
             if let Err(error) = program.look_up(&self.call.env) {
                 let message = format!(
                     "cannot execute {}: {error}; install it, or mend the path",
-                    place.value
+                    place.show(&place.value)
                 );
                 self.fault(place, message);
             }
@@ -216,7 +218,8 @@ impl Look<'_> {
         };
         if let Err(error) = refused {
             self.refused(place, &error, |kind| {
-                format!("cannot write {}: {error}{}", place.value, advice::write(kind, &path))
+                let remedy = advice::write(kind, place.advised(&path));
+                format!("cannot write {}: {error}{remedy}", place.show(&place.value))
             });
         }
     }
@@ -292,7 +295,7 @@ impl Look<'_> {
             Ok(meta) if !meta.file_type().is_socket() => {
                 let message = format!(
                     "{} is there already and not a socket: it is not removed; remove it, or choose another path",
-                    path.display()
+                    place.show(path.display())
                 );
                 return self.fault(place, message);
             }
@@ -302,8 +305,8 @@ impl Look<'_> {
         };
         if let Err(error) = refused {
             self.refused(place, &error, |kind| {
-                let remedy = advice::bind_path(kind, path, "bind");
-                format!("cannot bind {}: {error}{remedy}", path.display())
+                let remedy = advice::bind_path(kind, place.advised(path), "bind");
+                format!("cannot bind {}: {error}{remedy}", place.show(path.display()))
             });
         }
     }
@@ -447,14 +450,14 @@ fn look_as_user(config: &VassalConfig, call: &Invocation, wanted: &Wanted) -> Ve
     let mut failures = Vec::new();
     match program.look_up(&env) {
         Err(error) => failures.push(super::not_executed(config, &program, &error)),
-        Ok(path) => failures.extend(interpreter(Path::new(&path)).err()),
+        Ok(path) => failures.extend(interpreter(Path::new(&path), patch).err()),
     }
-    failures.extend(syntax(&program).err());
+    failures.extend(syntax(&program, patch).err());
     failures
 }
 
 /// A script runs if its interpreter does.
-fn interpreter(script: &Path) -> Result<(), Failure> {
+fn interpreter(script: &Path, place: &Located<Patch>) -> Result<(), Failure> {
     let mut start = [0; 256];
     let length = File::open(script).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let Some(line) = start.get(..length).and_then(|start| start.strip_prefix(b"#!")) else {
@@ -469,15 +472,15 @@ fn interpreter(script: &Path) -> Result<(), Failure> {
             if name.ends_with(b"\r") { "; write the script with plain line ends" } else { "" };
         let message = format!(
             "cannot execute {}: its interpreter {}: {error}{hint}",
-            script.display(),
-            path.display().to_string().escape_debug()
+            place.show(script.display()),
+            cut(&path.display().to_string()).escape_debug()
         );
         Failure::new(Step::Exec, message)
     })
 }
 
 /// A command line that a shell runs is read by that shell.
-fn syntax(program: &Program) -> Result<(), Failure> {
+fn syntax(program: &Program, place: &Located<Patch>) -> Result<(), Failure> {
     let Program::Shell { shells, text } = program else { return Ok(()) };
     let runs = |shell: &&std::ffi::OsString| {
         let name = std::ffi::CString::new(shell.as_bytes()).unwrap_or_default();
@@ -494,6 +497,8 @@ fn syntax(program: &Program) -> Result<(), Failure> {
             let said = said.lines().next().unwrap_or_default();
             let said: String =
                 said.chars().filter(|sign| !sign.is_control()).take(MAX_ECHO).collect();
+            // It repeats the word that it does not understand.
+            let said = place.show(said);
             Err(Failure::new(Step::Exec, format!("the shell cannot read this command: {said}")))
         }
         // Too long for an argument is told elsewhere; a shell without -n says nothing.

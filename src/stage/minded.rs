@@ -18,7 +18,7 @@ use super::sockets::Sockets;
 ///
 /// # Errors
 /// More files than it watches, or a path that is too long.
-pub fn check(config: &VassalConfig, cwd: &Path) -> Result<(), Failure> {
+pub fn check(config: &VassalConfig, cwd: &Path, warnings: &mut Vec<String>) -> Result<(), Failure> {
     if let Some(place) = config.touch_reload.get(MAX_TOUCH) {
         let message = format!(
             "at most {MAX_TOUCH} files are watched: let several deployments touch one file"
@@ -33,12 +33,23 @@ pub fn check(config: &VassalConfig, cwd: &Path) -> Result<(), Failure> {
             format!("the whole path is longer than {MAX_PATH} bytes: choose a shorter one");
         return Err(Failure::at(Step::Read, place, message));
     }
+    for place in config.touch_reload.iter().filter(|place| is_lost(place, cwd)) {
+        let shown = place.show("");
+        let message = format!("{shown} cannot be watched; its directory must be there");
+        warnings.push(place.fault(message).to_string());
+    }
     Ok(())
+}
+
+/// Whether the emperor would say that it cannot watch a file, by a name that is not to be said.
+fn is_lost(place: &Located<String>, cwd: &Path) -> bool {
+    place.hidden && !cwd.join(&place.value).parent().is_some_and(Path::is_dir)
 }
 
 /// The files, as they are now that all is made; `None` where the vassal file asks for nothing of the kind.
 pub fn files(config: &VassalConfig, sockets: &Sockets, cwd: &Path) -> Option<Files> {
-    let touch = config.touch_reload.iter().map(|place| cwd.join(&place.value).into_os_string());
+    let touch = config.touch_reload.iter().filter(|place| !is_lost(place, cwd));
+    let touch = touch.map(|place| cwd.join(&place.value).into_os_string());
     let mut files = Files { vacuum: Vec::new(), touch: touch.collect() };
     if config.vacuum {
         let paths = sockets.bound().filter_map(|address| match address {

@@ -197,7 +197,7 @@ fn prepare(resolved: &Resolved, start: &Start, line: &Line) -> Result<Ready, Fai
     let (wanted, owner) = identities(&config, privileged, &mut accounts, &mut warnings)
         .map_err(|faults| Failure::of_faults(&Faults(faults)))?;
     settings::warn(&config, line.is_emperor(), &mut warnings);
-    minded::check(&config, &start.cwd)?;
+    minded::check(&config, &start.cwd, &mut warnings)?;
     if let Some(place) = config.logto.as_ref().filter(|place| files::is_remote(&place.value)) {
         let refusal = Refusal {
             what: "is the address of a log server, which is not supported by this version of liege",

@@ -71,6 +71,7 @@ fn processor_time() -> Option<Duration> {
 pub fn options(path: &Path) -> Options {
     Options {
         path: path.to_owned(),
+        shown: path.display().to_string(),
         extensions: Vec::new(),
         on_demand_extension: Some(".socket".into()),
         links: Links::Follow,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::config;
 use crate::config::address::{self, Address};
 use crate::opts::{self, Kind};
 use crate::types::address_file::{LONGEST, address_in};
-use crate::types::names;
+use crate::types::{advice, names};
 
 use super::super::setting::{Fault, Faults, Located, Origin, Setting, Source};
 use super::super::{EmperorConfig, Invocation, Reading, Resolved, read, values, vassal};
@@ -41,7 +41,11 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Out
                     let files = files.iter().map(|file| name.join(file));
                     reports.extend(files.map(|file| in_directory(call, &file, (&around, world))));
                 }
-                Err(fault) => reports.push(Report::of_fault(name, fault)),
+                Err(error) => {
+                    let message = unreadable(&call.cwd.join(name).display().to_string(), &error);
+                    let fault = Fault::new(&Origin::CommandLine, "", message);
+                    reports.push(Report::of_fault(name, fault));
+                }
             }
             continue;
         }
@@ -188,7 +192,7 @@ fn one_vassal(
     reading: &Reading,
     (call, world): (&Invocation, &mut dyn World),
 ) -> Report {
-    let mut report = judged(name, reading, |resolved| Ok(vassal::check(resolved)?.warnings));
+    let mut report = judged(name, reading, vassal::judge);
     let names_no_program = |fault: &&mut Fault| fault.message.starts_with("nothing to run");
     if let Some(fault) = report.faults.iter_mut().find(names_no_program) {
         fault.message.push_str(
@@ -258,8 +262,7 @@ fn of_emperor(
     reading: &Reading,
     (call, world): (&Invocation, &mut dyn World),
 ) -> Report {
-    let mut report =
-        judged(name, reading, |resolved| Ok(config::emperor::check(resolved)?.warnings));
+    let mut report = judged(name, reading, config::emperor::judge);
     report.faults.extend(unknown_accounts(reading, world));
     if report.faults.is_empty()
         && let Ok(config) = config::emperor::check(&reading.resolved)
@@ -273,19 +276,15 @@ fn of_emperor(
     report
 }
 
-fn judged(
-    name: &Path,
-    reading: &Reading,
-    check: fn(&Resolved) -> Result<Vec<Fault>, Faults>,
-) -> Report {
-    let warnings = reading.resolved.warnings.clone();
-    if reading.faults.0.is_empty() {
-        return match check(&reading.resolved) {
-            Ok(warnings) => Report::new(name, Vec::new(), warnings),
-            Err(faults) => Report::new(name, faults.0, warnings),
-        };
+fn judged(name: &Path, reading: &Reading, judge: fn(&Resolved) -> (Faults, Vec<Fault>)) -> Report {
+    let mut faults = reading.faults.clone();
+    if !reading.is_whole {
+        return Report::new(name, faults.0, reading.resolved.warnings.clone());
     }
-    Report::new(name, reading.faults_with(check).0, warnings)
+    let (more, warnings) = judge(&reading.resolved);
+    let warnings = faults.what_stands(warnings);
+    faults.add(more);
+    Report::new(name, faults.0, warnings)
 }
 
 /// Names of users and groups that nobody has, wherever they stand.
@@ -352,22 +351,25 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
                     reports.push(report);
                 }
             }
-            Err(fault) => {
-                reports.push(Report::of_fault(Path::new(dir), source.fault(fault.message)))
+            Err(error) => {
+                let shown = source.show(call.cwd.join(dir).display());
+                let fault = source.fault(unreadable(&shown, &error));
+                reports.push(Report::of_fault(Path::new(&source.show(dir)), fault));
             }
         }
     }
     reports
 }
 
+fn unreadable(dir: &str, error: &io::Error) -> String {
+    format!("{dir}: {error}{}", advice::watch(error.kind()))
+}
+
 /// The names in a directory that an emperor takes for vassals, sorted.
-fn vassal_files(dir: &Path, extra: &[String]) -> Result<Vec<OsString>, Fault> {
-    let unreadable = |error: std::io::Error| {
-        Fault::new(&Origin::CommandLine, "", format!("{}: {error}", dir.display()))
-    };
+fn vassal_files(dir: &Path, extra: &[String]) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
         let extra = extra.iter().map(String::as_str);
         if names::is_vassal(name.as_bytes(), extra) && dir.join(&name).is_file() {
             names.push(name);
