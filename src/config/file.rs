@@ -228,19 +228,32 @@ fn descriptor(call: &Invocation, number: i32) -> Result<File, String> {
     (call.descriptor)(number).map_err(|error| format!("descriptor {number}: {error}"))
 }
 
-/// What is said between emperor and vassal is no configuration, and whoever reads it takes it from the other.
+/// What is said between emperor and vassal is no configuration, and whoever reads it takes it from the other; a
+/// second descriptor of such a line is one as well.
 fn unclaimed(call: &Invocation, number: i32) -> Result<(), String> {
+    let is_same = |other: i32| {
+        let file = |number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+        let is_pair = |path: &PathBuf| !path.is_absolute();
+        other == number || file(number).filter(is_pair).is_some_and(|it| Some(it) == file(other))
+    };
     let is_number =
-        |text: &OsString| text.to_str().and_then(|text| text.parse().ok()) == Some(number);
+        |text: &OsString| text.to_str().and_then(|text| text.parse().ok()).is_some_and(is_same);
     let line = call.env.iter().find(|(name, value)| environment::is_line(name) && is_number(value));
-    match line {
-        Some((name, _)) => Err(format!(
+    if let Some((name, _)) = line {
+        return Err(format!(
             "descriptor {number} is the line between this vassal and its emperor ({}), not a file; name another \
              one, or emperor:// for the text that the emperor sends",
             name.display()
-        )),
-        None => Ok(()),
+        ));
     }
+    // Our emperor hands nothing else on than the standard streams.
+    if number > 2 && call.variable(environment::STATUS).is_some() {
+        return Err(format!(
+            "descriptor {number} is liege's own or not open: a vassal gets none from its emperor that is a file; name \
+             the file itself"
+        ));
+    }
+    Ok(())
 }
 
 /// The text that the emperor pushes: a header of four bytes, then as many as it says.

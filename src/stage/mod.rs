@@ -20,11 +20,11 @@ pub mod sockets;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::config::vassal::Notify;
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
@@ -48,6 +48,8 @@ use sockets::{Held, Sockets};
 /// Exit status when the program cannot be executed, and when it is not there (as the shells have it).
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// How long the first byte of a configuration that is read from a descriptor may take.
+const READ_PATIENCE: Duration = Duration::from_secs(8);
 
 /// What was read and looked up; nothing has been changed yet.
 struct Ready {
@@ -146,10 +148,22 @@ fn read(start: &Start) -> Result<Resolved, Failure> {
         gid: creds::effective_gid(),
         now: SystemTime::now(),
         run: command::output,
-        descriptor: |number| fd::inherited(number).map(File::from),
+        descriptor: readable,
         ..Invocation::new(start.args.clone(), start.env.clone(), start.cwd.clone())
     };
     config::load(&call).map_err(|faults| Failure::of_faults(&faults))
+}
+
+/// A descriptor to read a configuration from, which must not keep the start waiting.
+fn readable(number: RawFd) -> io::Result<File> {
+    let file = File::from(fd::inherited(number)?);
+    if file.is_terminal() {
+        return Err(io::Error::other("it is a terminal; name a file"));
+    }
+    if fd::wait_readable([file.as_fd()], Some(READ_PATIENCE))? == [false] {
+        return Err(io::Error::other("nothing came from it within 8 s; name a file"));
+    }
+    Ok(file)
 }
 
 /// The vassal is an emperor: no program is exec'd, this process goes on as one.

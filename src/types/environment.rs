@@ -17,7 +17,9 @@ const OURS: [&[u8]; 7] = [
 ];
 const OUR_FAMILIES: [&[u8]; 5] =
     [b"UWSGI_EMPEROR", b"UWSGI_VASSALS_", b"UWSGI_IMPERIAL_", b"LISTEN_", b"LIEGE_"];
-const LINES: [&str; 3] = ["LIEGE_STATUS_FD", "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
+/// Tells a stage of the socket for its verdict.
+pub const STATUS: &str = "LIEGE_STATUS_FD";
+const LINES: [&str; 3] = [STATUS, "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
 const FOR_VASSALS: &[u8] = b"UWSGI_VASSAL_";
 const OPTIONS: &[u8] = b"UWSGI_";
 

@@ -559,3 +559,20 @@ fn without_proc_it_starts_stops_and_clears_away_all_the_same() {
     assert_eq!(emperor.end().code(), Some(0));
     assert!(!proc::lives(pid));
 }
+
+#[test]
+fn a_vassal_that_reads_its_configuration_from_descriptors_of_liege_is_refused_at_once() {
+    let emperor = Liege::in_temp_dir()
+        .vassal("ini.ini", "[uwsgi]\nini = fd://3\n")
+        .vassal("include.ini", "[uwsgi]\ninclude = fd://3\n")
+        .vassal("resource.ini", "[uwsgi]\nenv = A=@(fd://4)\n")
+        .start();
+    for (name, place) in
+        [("ini", "line 2 ini"), ("include", "line 2 include"), ("resource", "line 2 env")]
+    {
+        emperor.logged(&format!("[{name}.ini] cannot start: read: {place}: "));
+    }
+    let log = emperor.log();
+    assert!(log.contains("fd://3: descriptor 3 is the line between"), "{log}");
+    assert!(log.contains("descriptor 4 is liege's own or not open"), "{log}");
+}
