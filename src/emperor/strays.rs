@@ -174,6 +174,10 @@ impl Emperor {
         let end = Some(End { event, by: self.now + PATIENCE, soon });
         self.strays.ended.insert(life, Ended { session: Some(session), end, spared });
         self.strays.more = true;
+        if soon {
+            // What we have just killed with its group is reaped later in this turn, and would be seen by nobody.
+            self.end_strays();
+        }
     }
 
     /// How a life goes whose main process has ended and is not reaped.

@@ -1,9 +1,11 @@
-//! A mark that a process cannot lose: every descendant has it, whatever it does to its parent, session, group,
+//! A mark that a process does not lose by chance: every descendant has it, whatever it does to its parent, session, group,
 //! user, environment or descriptors.
 //!
 //! It is the hard limit of file locks (`RLIMIT_LOCKS`), which no Linux since 2.4.25 looks at, but which fork and
-//! exec keep as any other. A process may lower it, which harms nobody but itself: only orphans that have become
-//! our own children are asked for it.
+//! exec keep as any other. A process may lower it, and never raise it again without privileges: it is then nobody's,
+//! lives on as an orphan when its life ends, and dies with the emperor at the latest. With intent it may take the
+//! mark of a later life, which harms nobody but itself: only orphans that have become our own children are asked,
+//! and a number kills only where a life that we have started, and seen end, had it.
 
 use std::io;
 

@@ -113,6 +113,19 @@ fn a_program_that_goes_to_the_background_is_named_with_the_remedy() {
 }
 
 #[test]
+fn a_daemon_that_is_killed_before_it_has_a_session_is_named_each_time() {
+    let names: Vec<String> = (0..12).map(|number| format!("v{number}.ini")).collect();
+    let mut setup = Liege::in_temp_dir().option("--emperor-throttle", "60000");
+    for name in &names {
+        setup = setup.app_with(name, "restart = never", "do=stray:plain,exit:0");
+    }
+    let emperor = setup.start();
+    for name in &names {
+        emperor.logged(&format!("[{name}] cannot start: its program has gone to the background"));
+    }
+}
+
+#[test]
 fn the_program_of_a_shell_that_dies_at_once_may_finish() {
     let words = "$APP record=$DIR/record/$NAME on=stop: on=eof: on=term:gate:$DIR/done+exit:0";
     let setup = Liege::in_temp_dir().option("--emperor-curse-tolerance", "3");
