@@ -90,7 +90,13 @@ impl fmt::Display for Line<'_> {
                 ReloadWay::Signal(signal) => {
                     write!(f, "is told to reload by {}", signal_name(*signal))
                 }
-                ReloadWay::Replacement => f.write_str("is being replaced on its own listeners"),
+                ReloadWay::Replacement => {
+                    f.write_str("is replaced on its own listeners if its file is good")
+                }
+                ReloadWay::Checked => f.write_str(
+                    "is replaced on its own listeners: its file starts something else than what runs",
+                ),
+                ReloadWay::Renewed => f.write_str("is to be replaced on its new listeners"),
                 ReloadWay::Restart => f.write_str("is restarted if its new file is good"),
                 ReloadWay::Anew => {
                     f.write_str("is restarted: its file starts something else than what runs")
@@ -241,7 +247,7 @@ pub(super) struct Retry(pub Option<Duration>);
 impl fmt::Display for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(wait) => write!(f, ": next try in {}, then less often", Time(wait)),
+            Some(wait) => write!(f, "; next try in {}, then less often", Time(wait)),
             None => Ok(()),
         }
     }

@@ -61,7 +61,7 @@ impl Emperor {
         let listener = socket::listen(&place, &options).map_err(|error| {
             match self.bound_by_another(vassal, address) {
                 Some(other) => format!(
-                    "cannot listen on {place}: the vassal {other} does; give one of them another address"
+                    "the vassal {other} listens on {place} already; give one of the two another address"
                 ),
                 None => format!("cannot listen on {place}: {error}{}", advice(&place, &error)),
             }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use crate::spawn::plan::Start;
 use crate::state::{
     Channel, Event, Exit, Fingerprint, LifeEvent, LifeId, Order, Role, Said, StopTo, VassalId,
 };
+use crate::sys::mark::Mark;
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::PeerCredentials;
@@ -117,13 +119,16 @@ impl Emperor {
         if self.template.stage {
             let all = listener.into_iter().chain(custody.iter().copied());
             let sockets: Vec<_> = all.map(AsFd::as_fd).collect();
+            let before = record.current().filter(|current| current.id != life);
+            let running = before.and_then(|current| self.strays.mark(current.id));
             let custody = Custody {
                 name: OsString::from_vec(self.full_name(&record.key)),
                 purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
                 on_demand: listener.is_some(),
-                in_use: record.current().is_some_and(|current| current.id != life),
+                in_use: before.is_some(),
                 listeners: u8::try_from(custody.len()).unwrap_or(0),
                 runtime: self.runtime.path().map(OsString::from).unwrap_or_default(),
+                running: running.map_or(0, Mark::to_number),
             };
             scm::send(status.as_fd(), &custody.encode(), &sockets)?;
         }
@@ -265,15 +270,24 @@ impl Emperor {
 
     /// A start that the stage has refused, or that another vassal of ours is in the way of.
     fn start_refused(&self, life: LifeId, fault: &Fault) -> LifeEvent {
-        let why = settings::fault(fault);
+        if fault.taken.is_empty() {
+            return LifeEvent::StartFailed(settings::fault(fault));
+        }
         let vassal = self.processes.get(&life).map(|process| process.vassal);
         let holder = vassal.and_then(|vassal| self.holder(&fault.taken, vassal));
         match holder.and_then(|id| self.realm.vassal(id)) {
             Some(holder) => {
+                // A path may be the output of a command, which is nobody's business.
+                let place = fault.taken.parse::<SocketAddr>();
+                let place = place.map_or("there".to_owned(), |address| format!("on {address}"));
                 let name = self.label(&holder.key);
-                LifeEvent::AddressTaken(format!("{why}; vassal {name} has it"), holder.id)
+                let message = format!(
+                    "the vassal {name} listens {place} already; give one of the two another address"
+                );
+                let why = settings::fault(&Fault { message, ..fault.clone() });
+                LifeEvent::AddressTaken(why, Some(holder.id))
             }
-            None => LifeEvent::StartFailed(why),
+            None => LifeEvent::AddressTaken(settings::fault(fault), None),
         }
     }
 

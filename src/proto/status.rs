@@ -65,7 +65,8 @@ pub enum Purpose {
     /// Start the program.
     #[default]
     Start,
-    /// Read and give the verdict, then exit 0: nothing is bound, written or started.
+    /// Read, try all that a start does without leaving anything behind, and give the verdict, then exit 0:
+    /// nothing is written or started, and no address stays bound.
     Check,
 }
 
@@ -87,6 +88,9 @@ pub struct Custody {
     pub listeners: u8,
     /// The directory for its notify socket; empty: there is none, and an abstract name has to do.
     pub runtime: OsString,
+    /// The mark of the program that runs, and of all that it has started: what these hold is given back before
+    /// the start that is checked. 0: there is none.
+    pub running: u64,
 }
 
 /// When a vassal that has ended is started again.
@@ -270,6 +274,7 @@ impl Custody {
         out.byte(self.listeners);
         let runtime = self.runtime.as_bytes();
         out.bytes(runtime.get(..MAX_NAME).unwrap_or(runtime));
+        out.long(self.running);
         out.0
     }
 
@@ -291,8 +296,9 @@ impl Custody {
         let (on_demand, in_use) = (fields.flag()?, fields.flag()?);
         let listeners = fields.listeners()?;
         let runtime = fields.name()?;
+        let running = fields.long()?;
         fields.end()?;
-        Ok(Self { name, purpose, on_demand, in_use, listeners, runtime })
+        Ok(Self { name, purpose, on_demand, in_use, listeners, runtime, running })
     }
 
     /// How many descriptors come with this packet.
@@ -680,14 +686,15 @@ mod tests {
     fn custody() -> impl Strategy<Value = Custody> {
         let name = prop::collection::vec(any::<u8>(), 0..300).prop_map(OsString::from_vec);
         let purpose = prop::sample::select(vec![Purpose::Start, Purpose::Check]);
-        (name.clone(), name, purpose, any::<[bool; 2]>(), 0u8..=16).prop_map(
-            |(name, runtime, purpose, [on_demand, in_use], listeners)| Custody {
+        (name.clone(), name, purpose, any::<[bool; 2]>(), 0u8..=16, any::<u64>()).prop_map(
+            |(name, runtime, purpose, [on_demand, in_use], listeners, running)| Custody {
                 name,
                 purpose,
                 on_demand,
                 in_use,
                 listeners,
                 runtime,
+                running,
             },
         )
     }

@@ -1,14 +1,14 @@
 //! Small changes on the way to the program: umask, log file, pid file, working directory.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::config::{Located, VassalConfig};
 use crate::spawn::step::Step;
-use crate::sys::{fd, limits, process, write};
+use crate::sys::{dir, fd, limits, process, write};
 use crate::types::advice;
 
 use super::failure::Failure;
@@ -38,13 +38,7 @@ pub fn log(config: &VassalConfig, wanted: &Wanted, of_emperor: bool) -> Result<(
         fd::set_stdio(2, file)
     };
     let path = Path::new(&place.value);
-    let placed = match write::descriptor_named(path) {
-        // Above the standard streams there are only our lines to the emperor.
-        Some(number) if of_emperor && number > 2 => {
-            let message =
-                format!("{} is not open: a vassal has the descriptors 1 and 2", place.value);
-            return Err(Failure::at(Step::Log, place, message));
-        }
+    let placed = match own_descriptor(place, of_emperor)? {
         Some(number) => fd::inherited(number).and_then(|file| place_it(file.as_fd())),
         None => write::open_log_of(path, wanted.uid, wanted.gid).and_then(|file| {
             fd::clear_nonblocking(file.as_fd())?;
@@ -55,6 +49,17 @@ pub fn log(config: &VassalConfig, wanted: &Wanted, of_emperor: bool) -> Result<(
         }),
     };
     placed.map_err(|error| failure(Step::Log, place, &error))
+}
+
+/// The descriptor that the name of a log means.
+fn own_descriptor(place: &Located<String>, of_emperor: bool) -> Result<Option<RawFd>, Failure> {
+    let number = write::descriptor_named(place.value.as_ref());
+    // Above the standard streams there are only our lines to the emperor.
+    if of_emperor && number.is_some_and(|number| number > 2) {
+        let message = format!("{} is not open: a vassal has the descriptors 1 and 2", place.value);
+        return Err(Failure::at(Step::Log, place, message));
+    }
+    Ok(number)
 }
 
 /// Writes the pid, which stays the same over the exec.
@@ -68,6 +73,39 @@ pub fn pid(config: &VassalConfig) -> Result<(), Failure> {
     let written =
         how.open(&place.value).and_then(|mut file| writeln!(file, "{}", std::process::id()));
     written.map_err(|error| failure(Step::Pidfile, place, &error))
+}
+
+/// Looks whether a start could open a file for writing, and make it if it is not there. Nothing is opened: the
+/// reader of a FIFO would see its end.
+///
+/// # Errors
+/// Why not.
+pub fn may_open(path: &Path) -> io::Result<()> {
+    // A descriptor of the process, or a device.
+    if path.starts_with("/dev") || path.starts_with("/proc") {
+        return Ok(());
+    }
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => dir::may_write(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => dir::may_make(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks at all that a start would write to.
+///
+/// # Errors
+/// The first that could not be written.
+pub fn try_all(config: &VassalConfig, of_emperor: bool) -> Result<(), Failure> {
+    if let Some(place) = &config.logto {
+        own_descriptor(place, of_emperor)?;
+    }
+    let all = [(Step::Log, &config.logto), (Step::Pidfile, &config.pidfile)];
+    for (step, place) in all.into_iter().filter_map(|(step, place)| Some((step, place.as_ref()?))) {
+        may_open(place.value.as_ref()).map_err(|error| failure(step, place, &error))?;
+    }
+    Ok(())
 }
 
 /// Sets the limits of the program.

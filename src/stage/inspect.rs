@@ -4,6 +4,7 @@
 //!
 //! Where root checks, what the program needs is looked at by a child that has become its user.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -165,7 +166,7 @@ impl Look<'_> {
             self.file(place);
         }
         self.sockets(config);
-        self.strings(config);
+        self.found.faults.extend(too_long(config, &self.call.args));
         let wanted = if is_root && !privileged { wanted } else { Wanted::default() };
         for failure in as_user(config, self.call, &wanted) {
             let is_refusal = failure.message.contains("Permission denied");
@@ -206,17 +207,7 @@ impl Look<'_> {
     /// A file that is made if it is not there, and written to.
     fn file(&mut self, place: &Located<String>) {
         let path = self.call.cwd.join(&place.value);
-        // A descriptor of the process, or a device.
-        if path.starts_with("/dev") || path.starts_with("/proc") {
-            return;
-        }
-        let refused = match fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-            Ok(_) => dir::may_write(&path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => may_make(&path),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = refused {
+        if let Err(error) = files::may_open(&path) {
             self.refused(place, &error, |kind| {
                 let remedy = advice::write(kind, place.advised(&path));
                 format!("cannot write {}: {error}{remedy}", place.show(&place.value))
@@ -300,7 +291,7 @@ impl Look<'_> {
                 return self.fault(place, message);
             }
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => may_make(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => dir::may_make(path),
             Err(error) => Err(error),
         };
         if let Err(error) = refused {
@@ -321,35 +312,23 @@ impl Look<'_> {
             self.fault(place, format!("cannot bind {address}: permission denied{remedy}"));
         }
     }
-
-    /// What the kernel would not hand to the program.
-    fn strings(&mut self, config: &VassalConfig) {
-        let too_long = |length: usize| length >= MAX_STRING;
-        let remedy = "is longer than the 128 KiB that the kernel hands to a program in one piece; put it into a \
-                      file that the program reads";
-        if let Some(place) = &config.patch {
-            let program = Program::new(&place.value, &config.binsh, &self.call.args);
-            if program.strings().any(|text| too_long(text.len())) {
-                self.fault(place, format!("an argument {remedy}"));
-            }
-        }
-        for place in &config.env {
-            if let EnvChange::Set(name, value) = &place.value
-                && too_long(name.len() + 1 + value.len())
-            {
-                self.fault(place, format!("the variable {remedy}"));
-            }
-        }
-    }
 }
 
-/// Whether a file can be made under this name, as far as its directory tells.
-fn may_make(path: &Path) -> io::Result<()> {
-    let above = path.parent().unwrap_or(Path::new("/"));
-    match fs::metadata(above)?.is_dir() {
-        true => dir::may_write(above),
-        false => Err(io::ErrorKind::NotADirectory.into()),
-    }
+/// What the kernel would not hand to the program.
+pub(super) fn too_long(config: &VassalConfig, args: &[OsString]) -> Vec<Fault> {
+    let is_long = |length: usize| length >= MAX_STRING;
+    let remedy = "is longer than the 128 KiB that the kernel hands to a program in one piece; put it into a file \
+                  that the program reads";
+    let argument = config.patch.iter().filter(|place| {
+        let program = Program::new(&place.value, &config.binsh, args);
+        program.strings().any(|text| is_long(text.len()))
+    });
+    let variable = config.env.iter().filter(|place| match &place.value {
+        EnvChange::Set(name, value) => is_long(name.len() + 1 + value.len()),
+        EnvChange::Unset(_) => false,
+    });
+    let argument = argument.map(|place| place.fault(format!("an argument {remedy}")));
+    argument.chain(variable.map(|place| place.fault(format!("the variable {remedy}")))).collect()
 }
 
 fn may_bind_low_ports() -> bool {
@@ -360,7 +339,7 @@ fn may_bind_low_ports() -> bool {
 }
 
 /// An address that is bound, in the words of a configuration.
-fn plain(address: &Address) -> config::Address {
+pub(super) fn plain(address: &Address) -> config::Address {
     match address {
         Address::Tcp(address) => config::Address::Tcp(*address),
         Address::Path(path) => config::Address::Unix(path.clone()),
@@ -457,7 +436,7 @@ fn look_as_user(config: &VassalConfig, call: &Invocation, wanted: &Wanted) -> Ve
 }
 
 /// A script runs if its interpreter does.
-fn interpreter(script: &Path, place: &Located<Patch>) -> Result<(), Failure> {
+pub(super) fn interpreter(script: &Path, place: &Located<Patch>) -> Result<(), Failure> {
     let mut start = [0; 256];
     let length = File::open(script).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let Some(line) = start.get(..length).and_then(|start| start.strip_prefix(b"#!")) else {
@@ -480,7 +459,7 @@ fn interpreter(script: &Path, place: &Located<Patch>) -> Result<(), Failure> {
 }
 
 /// A command line that a shell runs is read by that shell.
-fn syntax(program: &Program, place: &Located<Patch>) -> Result<(), Failure> {
+pub(super) fn syntax(program: &Program, place: &Located<Patch>) -> Result<(), Failure> {
     let Program::Shell { shells, text } = program else { return Ok(()) };
     let runs = |shell: &&std::ffi::OsString| {
         let name = std::ffi::CString::new(shell.as_bytes()).unwrap_or_default();

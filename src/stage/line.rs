@@ -11,11 +11,12 @@ use crate::log::escaped;
 use crate::proto::notify;
 use crate::proto::status::{self, Custody, ExecSettings, Files, FromStage, MAX_PACKET, Purpose};
 use crate::spawn::step::Step;
+use crate::sys::mark::Mark;
 use crate::sys::{fd, scm};
 
 use super::environment::Variable;
 use super::failure::Failure;
-use super::sockets::Held;
+use super::sockets::{Held, Trial};
 
 /// How long custody may take; the emperor sends it before it starts the stage.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -100,7 +101,9 @@ impl Line {
         }
         let mut fds = received.fds.into_iter();
         let on_demand = if custody.on_demand { fds.next() } else { None };
-        let held = Held { on_demand, listeners: fds.collect(), in_use: custody.in_use };
+        let trial = (custody.purpose == Purpose::Check)
+            .then(|| Trial { running: Mark::from_number(custody.running) });
+        let held = Held { on_demand, listeners: fds.collect(), in_use: custody.in_use, trial };
         self.name = custody.name;
         self.runtime = custody.runtime;
         Ok(Given { purpose: custody.purpose, held })

@@ -26,6 +26,7 @@ use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::config::command::World;
 use crate::config::vassal::Notify;
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
 use crate::opts::Refusal;
@@ -113,7 +114,7 @@ fn start(
     }
     let ready = prepare(&resolved, &start, line)?;
     if given.purpose == Purpose::Check {
-        return check(line, start, ready).map(Outcome::Ended);
+        return check(line, start, given.held, ready).map(Outcome::Ended);
     }
     act(line, start, given.held, ready).map(Outcome::Ended)
 }
@@ -143,15 +144,18 @@ fn begin(args: Vec<OsString>, env: Vec<Variable>) -> Result<Start, Failure> {
 
 /// Reads and expands the vassal file.
 fn read(start: &Start) -> Result<Resolved, Failure> {
-    let call = Invocation {
+    config::load(&invocation(start)).map_err(|faults| Failure::of_faults(&faults))
+}
+
+fn invocation(start: &Start) -> Invocation {
+    Invocation {
         uid: creds::effective_uid(),
         gid: creds::effective_gid(),
         now: SystemTime::now(),
         run: command::output,
         descriptor: readable,
         ..Invocation::new(start.args.clone(), start.env.clone(), start.cwd.clone())
-    };
-    config::load(&call).map_err(|faults| Failure::of_faults(&faults))
+    }
 }
 
 /// A descriptor to read a configuration from, which must not keep the start waiting.
@@ -188,6 +192,12 @@ fn govern(
         let most = emperor::MAX_DEPTH;
         let message = format!("{most} emperors one below another: does one govern its own file?");
         return Err(Failure::new(Step::Read, message));
+    }
+    if given.purpose == Purpose::Check {
+        let faults = inspect::System::default().emperor(&config, &invocation(&start)).faults;
+        if !faults.is_empty() {
+            return Err(Failure::of_faults(&Faults(faults)));
+        }
     }
     let argv0 = "liege".to_owned();
     let fingerprint = fingerprint::of_emperor(resolved, &start);
@@ -261,16 +271,31 @@ fn identities(
     if faults.is_empty() { Ok((wanted, owner.unwrap_or(own))) } else { Err(faults) }
 }
 
-/// Gives the verdict without doing anything: but for what only this process sees, its user and its
-/// directory, from where the program is looked up.
-fn check(line: &Line, start: Start, ready: Ready) -> Result<u8, Failure> {
+/// Tries all that [`act`] does, as far as nobody but this process sees it, and gives the verdict: what runs is
+/// stopped for this start.
+fn check(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8, Failure> {
     let fingerprint = fingerprint::of_program(&ready, &start);
-    let Ready { config, program, wanted, warnings, .. } = ready;
+    let Ready { config, program, wanted, owner, mut warnings } = ready;
+    let too_long = inspect::too_long(&config, &start.args);
+    if !too_long.is_empty() {
+        return Err(Failure::of_faults(&Faults(too_long)));
+    }
+    files::try_all(&config, line.is_emperor())?;
+    let mut sockets = sockets::open(&config, owner, held, &mut warnings)?;
+    settings::warn_of_shell(&program, &sockets, &mut warnings);
     files::limits(&config)?;
     privileges::become_wanted(&config, &wanted)?;
     files::chdir(&config)?;
-    let env = environment::build(start.env, &Told::default(), &config.env);
-    program.look_up(&env).map_err(|error| not_executed(&config, &program, &error))?;
+    let env = environment::build(std::mem::take(&mut start.env), &Told::default(), &config.env);
+    let path = program.look_up(&env).map_err(|error| not_executed(&config, &program, &error))?;
+    if let Some(patch) = &config.patch {
+        let place = |failure: Failure| Failure::at(failure.step, patch, failure.message);
+        inspect::interpreter(Path::new(&path), patch).map_err(place)?;
+        inspect::syntax(&program, patch).map_err(place)?;
+    }
+    arrange(line, &mut start, &mut sockets, &mut None).map_err(sockets::descriptors)?;
+    sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
+    sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)?;
     let settings = settings::exec_settings(&config, &program, warnings);
     line.verdict(ExecSettings { fingerprint, ..settings }, &[])?;
     Ok(0)
@@ -284,9 +309,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     files::log(&config, &wanted, line.is_emperor())?;
     files::pid(&config)?;
     let mut sockets = sockets::open(&config, owner, held, &mut warnings)?;
-    if !sockets.list().is_empty() && program.may_fork() {
-        warnings.push(settings::SHELL_STAYS.to_owned());
-    }
+    settings::warn_of_shell(&program, &sockets, &mut warnings);
     let mut notify = match config.notify {
         Notify::Demanded => notify_socket(line, start.parent, &wanted)?,
         // It does without, if there is none to be had.

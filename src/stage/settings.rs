@@ -6,9 +6,10 @@ use crate::config::vassal::{self, Notify, RestartRule};
 use crate::proto::status::{ExecSettings, Restart, StopTo};
 
 use super::patch::Program;
+use super::sockets::Sockets;
 
 /// `LISTEN_PID` is the shell's.
-pub const SHELL_STAYS: &str = "a shell runs the program and may stay as its parent: signals reach both, but \
+const SHELL_STAYS: &str = "a shell runs the program and may stay as its parent: signals reach both, but \
      LISTEN_PID is the shell's; begin the text with exec";
 
 /// The settings; sockets are counted by whoever attaches them, and a notify socket and the fingerprint are added with them.
@@ -64,6 +65,13 @@ pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>)
         if !named.is_empty() {
             warnings.push(format!("{named} has no effect: this is not started by liege's emperor"));
         }
+    }
+}
+
+/// Adds that the program may be another process than the one that gets the sockets.
+pub fn warn_of_shell(program: &Program, sockets: &Sockets, warnings: &mut Vec<String>) {
+    if !sockets.list().is_empty() && program.may_fork() {
+        warnings.push(SHELL_STAYS.to_owned());
     }
 }
 

@@ -12,11 +12,15 @@ use std::path::Path;
 use crate::config::{self, Located, VassalConfig};
 use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
+use crate::sys::listeners::{self, Holder, Listener};
+use crate::sys::mark::Mark;
+use crate::sys::process::Pid;
 use crate::sys::socket::{self, Accept, Address, ListenOptions, Owner, SocketError};
 use crate::sys::{creds, fd};
 use crate::types::advice;
 
 use super::failure::Failure;
+use super::inspect;
 
 /// The queue that every kernel grants unless the administrator has lowered it.
 const USUAL_BACKLOG: u32 = 128;
@@ -30,6 +34,15 @@ pub struct Held {
     pub listeners: Vec<OwnedFd>,
     /// A running program uses them; their flags are left alone.
     pub in_use: bool,
+    /// Nothing is bound or changed, only tried.
+    pub trial: Option<Trial>,
+}
+
+/// A start that is only tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    /// What the processes with this mark hold is given back before the start.
+    pub running: Option<Mark>,
 }
 
 /// One socket for the program.
@@ -71,7 +84,7 @@ pub fn open(
     warnings: &mut Vec<String>,
 ) -> Result<Sockets, Failure> {
     let mut sockets = Sockets::default();
-    let in_use = held.in_use;
+    let (in_use, trial) = (held.in_use, held.trial);
     if let Some(fd) = on_demand(config, held.on_demand)? {
         let address = socket::local_address(fd.as_fd()).unwrap_or_default();
         unblock(fd.as_fd(), in_use)?;
@@ -98,7 +111,10 @@ pub fn open(
         let claimed = claimed.get_mut(index).and_then(Option::take);
         let is_dead = bind_address(&place.value).is_some_and(|address| dead.contains(&address));
         let options = ListenOptions { replace_refusing: is_dead, ..options.clone() };
-        sockets.add(place, claimed.map(|fd| (fd, in_use)), &options)?;
+        let claimed = claimed.map(|fd| (fd, in_use));
+        let before = config.sockets.get(..index).unwrap_or_default();
+        let how = How { options: &options, trial, before };
+        sockets.add(place, claimed, how)?;
     }
     warn_of_backlog(config, warnings);
     Ok(sockets)
@@ -181,7 +197,7 @@ impl Sockets {
         &mut self,
         place: &Located<config::Address>,
         claimed: Option<(OwnedFd, bool)>,
-        options: &ListenOptions,
+        how: How<'_>,
     ) -> Result<(), Failure> {
         let (fd, custody) = match &place.value {
             config::Address::Stdin if self.on_demand => return Ok(()),
@@ -194,7 +210,11 @@ impl Sockets {
             }
             // The program has a shared socket at its own place; `check` knows that it is there.
             config::Address::Shared(_) => return Ok(()),
-            config::Address::Fd(number) => (inherited(place, *number)?, false),
+            config::Address::Fd(number) => {
+                let fd = inherited(place, *number)?;
+                unblock(fd.as_fd(), how.trial.is_some())?;
+                (fd, false)
+            }
             address => {
                 let Some(address) = bind_address(address) else { return Ok(()) };
                 // As in uWSGI, the listener that is there already serves the line that names it.
@@ -205,7 +225,12 @@ impl Sockets {
                 {
                     return Ok(());
                 }
-                (bound(place, &address, claimed, options)?, true)
+                if let Some(other) = how.same(&place.value) {
+                    let message =
+                        format!("{other} has this address already; remove one of the two lines");
+                    return Err(Failure::at(Step::Bind, place, message));
+                }
+                (bound(place, &address, claimed, how)?, true)
             }
         };
         if self.list.iter().filter(|socket| socket.custody).count() >= MAX_LISTENERS && custody {
@@ -304,8 +329,31 @@ fn inherited(place: &Located<config::Address>, number: RawFd) -> Result<OwnedFd,
     if !socket::is_listening(fd.as_fd()) {
         return Err(failed(format!("descriptor {number} is not a listening socket")));
     }
-    unblock(fd.as_fd(), false)?;
     Ok(fd)
+}
+
+/// How a socket is bound.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    options: &'a ListenOptions,
+    trial: Option<Trial>,
+    /// The lines before this one.
+    before: &'a [Located<config::Address>],
+}
+
+impl How<'_> {
+    /// The line before this one that has its address.
+    fn same(&self, address: &config::Address) -> Option<&Located<config::Address>> {
+        self.before.iter().find(|other| match (&other.value, address) {
+            (config::Address::Tcp(one), config::Address::Tcp(two)) => {
+                // Whether the families exclude each other is for the kernel to say.
+                !self.options.reuse_port
+                    && one.is_ipv4() == two.is_ipv4()
+                    && other.value.excludes(address)
+            }
+            _ => other.value.excludes(address),
+        })
+    }
 }
 
 /// Binds a socket, or renews the settings of the one from custody.
@@ -313,7 +361,7 @@ fn bound(
     place: &Located<config::Address>,
     address: &Address,
     claimed: Option<(OwnedFd, bool)>,
-    options: &ListenOptions,
+    How { options, trial, before: _ }: How<'_>,
 ) -> Result<OwnedFd, Failure> {
     let failed = |error: &SocketError| {
         // An address of the network is numbers; a path may be anything.
@@ -331,6 +379,9 @@ fn bound(
         let is_taken = error.source.kind() == io::ErrorKind::AddrInUse;
         Failure { taken: if is_taken { whole(address) } else { String::new() }, ..failure }
     };
+    if let Some(trial) = trial {
+        return tried(address, claimed, (options, trial)).map_err(|error| failed(&error));
+    }
     let Some((fd, in_use)) = claimed else {
         return socket::listen(address, options).map_err(|error| failed(&error));
     };
@@ -342,6 +393,52 @@ fn bound(
     socket::set_backlog(fd.as_fd(), options.backlog)
         .map_err(|source| failed(&SocketError { call: "listen", source }))?;
     Ok(fd)
+}
+
+/// A socket that could be bound, or a stand-in for it. What the running program has bound for itself is free
+/// as soon as that has been stopped.
+fn tried(
+    address: &Address,
+    claimed: Option<(OwnedFd, bool)>,
+    (options, trial): (&ListenOptions, Trial),
+) -> Result<OwnedFd, SocketError> {
+    if let Some((fd, _)) = claimed {
+        if let Address::Path(_) = address {
+            socket::try_owner(options.owner)?;
+        }
+        return Ok(fd);
+    }
+    match socket::try_listen(address, options) {
+        Err(error)
+            if error.source.kind() == io::ErrorKind::AddrInUse && trial.gives_back(address) =>
+        {
+            // Its file, too, can be made anew: the program that runs has made it.
+            Ok(socket::stream_pair().map_err(|source| SocketError { call: "socket", source })?.0)
+        }
+        tried => tried,
+    }
+}
+
+impl Trial {
+    /// Whether nobody but the running program listens at an address.
+    fn gives_back(self, address: &Address) -> bool {
+        let Some(running) = self.running else { return false };
+        let whole = |address: &Address| match address {
+            Address::Path(path) => Address::Path(std::path::absolute(path).unwrap_or_default()),
+            other => other.clone(),
+        };
+        let wanted = inspect::plain(&whole(address));
+        let is_running = |holder: &Holder| {
+            i32::try_from(holder.pid).ok().and_then(Pid::new).is_some_and(|pid| running.is_of(pid))
+        };
+        let all = listeners::all();
+        let mut in_the_way = all.iter().filter(|it| inspect::plain(&it.address).excludes(&wanted));
+        let gives = |listener: &Listener| {
+            let holders = listeners::holders(listener.inode);
+            !holders.is_empty() && holders.iter().all(is_running)
+        };
+        in_the_way.clone().next().is_some() && in_the_way.all(gives)
+    }
 }
 
 /// The same address, wherever it is read.

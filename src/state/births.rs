@@ -37,17 +37,21 @@ impl Vassal {
     pub(super) fn address_taken(
         &mut self,
         id: LifeId,
-        (why, holder): (String, VassalId),
+        (why, holder): (String, Option<VassalId>),
         turn: &mut Turn<'_>,
     ) {
+        // Nothing runs that would be lost: a stranger's address is a fault as any other.
+        if holder.is_none() && !matches!(self.phase, Phase::Replacing { .. }) {
+            return self.start_failed(id, why, turn);
+        }
         let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
         if life.failed.is_some() {
             return;
         }
         life.failed = Some(why.as_str().into());
-        life.blocked_by = Some(holder);
+        (life.is_blocked, life.blocked_by) = (true, holder);
         self.history.last_error = Some(why.clone());
-        let taken = Why::Taken(why.as_str().into(), holder);
+        let taken = taken(&why, holder);
         if self.told.as_deref() == Some(&taken) {
             return;
         }
@@ -64,10 +68,10 @@ impl Vassal {
         self.note(note, turn);
     }
 
-    /// Until that other vassal has given the address back, or the next try.
-    pub(super) fn wait_for_address(&mut self, life: &Life, of: VassalId, now: Instant) -> Hold {
-        let why = life.failed.as_deref().unwrap_or_default().into();
-        Hold::until(Why::Taken(why, of), now + self.address_retries.next(&TAKEN_RETRY))
+    /// Until the address is given back, if another vassal has it, or the next try.
+    pub(super) fn wait_for_address(&mut self, life: &Life, now: Instant) -> Hold {
+        let why = taken(life.failed.as_deref().unwrap_or_default(), life.blocked_by);
+        Hold::until(why, now + self.address_retries.next(&TAKEN_RETRY))
     }
 
     /// It waits for an address that another vassal has, or is about to.
@@ -219,5 +223,13 @@ impl Vassal {
             | Phase::Retiring { .. }
             | Phase::Stopping { .. }) => same,
         };
+    }
+}
+
+/// Why a start is put off that wants an address of this vassal, or of a stranger.
+fn taken(why: &str, holder: Option<VassalId>) -> Why {
+    match holder {
+        Some(holder) => Why::Taken(why.into(), holder),
+        None => Why::Address(why.into()),
     }
 }

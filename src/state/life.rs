@@ -158,7 +158,9 @@ pub struct Life {
     pub verdict: bool,
     /// Why its start has failed.
     pub failed: Option<Box<str>>,
-    /// It wants an address that this other vassal has.
+    /// It wants an address that somebody else has.
+    pub is_blocked: bool,
+    /// And that is this other vassal.
     pub blocked_by: Option<VassalId>,
     /// It has sent a protocol byte.
     pub spoke: bool,
@@ -170,6 +172,8 @@ pub struct Life {
     pub loyal: bool,
     /// When it said so.
     pub marks: Marks,
+    /// It is told that another is to come after it.
+    pub announced: bool,
     /// Reloads in place.
     pub reloads: u32,
     /// The last of them.
@@ -197,7 +201,9 @@ impl Life {
             edition: 0,
             verdict: !rules.stage,
             failed: None,
+            is_blocked: false,
             blocked_by: None,
+            announced: false,
             spoke: false,
             ready: false,
             accepting: false,
@@ -476,6 +482,14 @@ impl Life {
         };
         let kill_at = Some(now + rules.curse_tolerance);
         self.phase = Phase::Cursed { since, kill_at, tell_at: None };
+    }
+
+    /// When it is killed if it is still there.
+    pub fn kill_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Cursed { kill_at, .. } => kill_at,
+            Phase::Starting { .. } | Phase::Asked { .. } | Phase::Running { .. } => None,
+        }
     }
 
     /// Its slow stop is told; gives the time that is left to it.

@@ -306,7 +306,7 @@ pub enum LifeEvent {
     /// The start has failed for this reason; the process is about to end.
     StartFailed(String),
     /// The same, because another vassal of ours has an address that it wants.
-    AddressTaken(String, VassalId),
+    AddressTaken(String, Option<VassalId>),
     /// End-of-file on the status socket.
     StatusClosed,
     /// A word of the vassal.
@@ -589,8 +589,12 @@ pub enum ReloadWay {
     Byte,
     /// This signal.
     Signal(i32),
-    /// A second life on the same listeners.
+    /// A second life on the same listeners, which reads its file first.
     Replacement,
+    /// The same, and the file is known to be good, and that it starts something else.
+    Checked,
+    /// A second life on listeners that were bound anew.
+    Renewed,
     /// Its file is checked, then it is stopped and started.
     Restart,
     /// The same, and it is known to be good, and that it starts something else.

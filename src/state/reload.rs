@@ -34,9 +34,27 @@ impl Vassal {
         let role = if has_custody && !in_place { Role::Vassal } else { Role::Check };
         if !in_place {
             let by = if has_custody { ReloadWay::Replacement } else { ReloadWay::Restart };
-            self.note(Note::Reloading { by }, turn);
+            self.announce(&mut current, by, turn);
         }
         self.start_next(current, role, turn)
+    }
+
+    /// [`Vassal::reload`] for a reason that is a new one, even if what `due` waits for is still missing.
+    pub(super) fn reload_anew(
+        &mut self,
+        mut current: Box<Life>,
+        due: Option<Box<Hold>>,
+        turn: &mut Turn<'_>,
+    ) -> Phase {
+        current.announced &= due.is_some_and(|due| due.is_queued());
+        self.reload(current, turn)
+    }
+
+    /// Tells that another life is to come, once however often that is tried or begun anew.
+    fn announce(&self, current: &mut Life, by: ReloadWay, turn: &mut Turn<'_>) {
+        if !std::mem::replace(&mut current.announced, true) {
+            self.note(Note::Reloading { by }, turn);
+        }
     }
 
     /// A second life is due, as soon as there is a place for it.
@@ -63,8 +81,8 @@ impl Vassal {
             Phase::Running { current, due: _ } if self.origin == Origin::Asked => {
                 self.stop(current, None, Then::Begin(Lane::Budget), turn)
             }
-            Phase::Running { current, due: _ } if self.has_custody(&current) => {
-                self.note(Note::Reloading { by: ReloadWay::Replacement }, turn);
+            Phase::Running { mut current, due: _ } if self.has_custody(&current) => {
+                self.announce(&mut current, ReloadWay::Renewed, turn);
                 self.start_next(current, Role::Vassal, turn)
             }
             Phase::Replacing { mut current, mut next, again: _ } => {
@@ -125,7 +143,7 @@ impl Vassal {
     /// The replacement, or the check, has ended; the current life goes on.
     pub(super) fn next_ended(
         &mut self,
-        current: Box<Life>,
+        mut current: Box<Life>,
         (next, exit): (&Life, Exit),
         again: bool,
         turn: &mut Turn<'_>,
@@ -149,11 +167,12 @@ impl Vassal {
         if checked && !next.is_cursed() {
             return self.checked(current, next, turn);
         }
-        if let Some(holder) = next.blocked_by {
+        if next.is_blocked {
             self.refused = next.failed.clone();
-            let due = Some(Box::new(self.wait_for_address(next, holder, turn.now)));
+            let due = Some(Box::new(self.wait_for_address(next, turn.now)));
             return Phase::Running { current, due };
         }
+        current.announced = false;
         if next.failed.is_none() && !next.is_cursed() {
             let why = format!("the replacement has ended ({exit}) before it was accepting");
             self.history.last_error = Some(why.clone());
@@ -217,15 +236,16 @@ impl Vassal {
     fn checked(&mut self, mut current: Box<Life>, next: &Life, turn: &mut Turn<'_>) -> Phase {
         let in_place = current.reloads_in_place();
         if in_place && next.fingerprint == current.fingerprint {
+            current.announced = false;
             self.reload_in_place(&mut current, turn);
             return running(current);
         }
         if self.has_custody(&current) {
-            self.note(Note::Reloading { by: ReloadWay::Replacement }, turn);
+            self.announce(&mut current, ReloadWay::Checked, turn);
             return self.start_next(current, Role::Vassal, turn);
         }
         if in_place {
-            self.note(Note::Reloading { by: ReloadWay::Anew }, turn);
+            self.announce(&mut current, ReloadWay::Anew, turn);
         }
         self.stop(current, None, Then::Begin(Lane::Budget), turn)
     }

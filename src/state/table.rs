@@ -66,7 +66,7 @@ impl Vassal {
             {
                 self.stop(current, Some(other), anew, turn)
             }
-            Phase::Running { current, due: _ } => self.reload(current, turn),
+            Phase::Running { current, due } => self.reload_anew(current, due, turn),
             Phase::Replacing { current, mut next, again: _ } => {
                 if !next.is_cursed() {
                     next.kill(turn.now, turn.rules, turn.out);
@@ -106,7 +106,7 @@ impl Vassal {
             Phase::Running { current, due } if current.is_spared() => {
                 Phase::Running { current, due }
             }
-            Phase::Running { current, due: _ } => self.reload(current, turn),
+            Phase::Running { current, due } => self.reload_anew(current, due, turn),
             Phase::Retiring { current, old, reload: _ } => {
                 Phase::Retiring { current, old, reload: true }
             }
@@ -308,7 +308,7 @@ impl Vassal {
         }
     }
 
-    fn start_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
+    pub(super) fn start_failed(&mut self, id: LifeId, why: String, turn: &mut Turn<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
         if life.failed.is_some() {
             return;

@@ -430,8 +430,8 @@ impl Vassal {
     pub(super) fn judge(&mut self, life: &Life, exit: Exit, turn: &mut Turn<'_>) -> Then {
         let lived = life.age(turn.now);
         self.remember(life, exit);
-        if let Some(holder) = life.blocked_by {
-            return Then::Hold(Box::new(self.wait_for_address(life, holder, turn.now)));
+        if life.blocked_by.is_some() {
+            return Then::Hold(Box::new(self.wait_for_address(life, turn.now)));
         }
         if life.ended_for_reload(exit) {
             self.note(Note::Stopped { exit, lived, why: "it is to begin anew" }, turn);

@@ -204,9 +204,19 @@ impl Realm {
         if self.is_empty() && self.hooks.is_empty() {
             self.notices.ending = None;
         } else if self.notices.ending.is_none_or(|at| at <= sink.now) {
-            let left = end.kill_at.saturating_duration_since(sink.now);
+            let left = self.last_kill(end.kill_at).saturating_duration_since(sink.now);
             sink.out.push(Effect::Say(Notice::Ending { left }));
             self.notices.ending = Some(sink.now + ENDING);
         }
+    }
+
+    /// When all is killed that does not end: each by its own tolerance, and everything by the mercy.
+    fn last_kill(&self, mercy: Instant) -> Instant {
+        if !self.hooks.is_empty() {
+            return mercy;
+        }
+        let vassals = self.vassals.values();
+        let lives = vassals.flat_map(|vassal| [vassal.current(), vassal.other()]).flatten();
+        lives.map(|life| life.kill_at().unwrap_or(mercy)).max().map_or(mercy, |at| at.min(mercy))
     }
 }

@@ -210,6 +210,19 @@ pub fn may_write(path: &Path) -> io::Result<()> {
     call(|| faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS))
 }
 
+/// Looks whether a file can be made under this name, as far as its directory tells.
+///
+/// # Errors
+/// As stat(2) and faccessat(2) of the directory; `ENOTDIR` if it is none.
+pub fn may_make(path: &Path) -> io::Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new(if path.is_absolute() { "/" } else { "." }));
+    match std::fs::metadata(above)?.is_dir() {
+        true => may_write(above),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    }
+}
+
 /// Removes the file of a directory, not a directory, if it is still the one with this device and inode.
 /// Tells whether it was.
 ///

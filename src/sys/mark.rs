@@ -54,16 +54,28 @@ impl Marks {
 
     /// The number of the mark that a process has; `None` if it has none, or is gone.
     pub fn number_of(self, pid: Pid) -> Option<u64> {
-        let hard = match limit(pid.get(), None) {
-            Ok([_, hard]) => hard,
-            // Another user's may be asked only by who has CAP_SYS_RESOURCE; but everybody may read it.
-            Err(_) => read_limit(pid)?,
-        };
-        self.number(hard)
+        self.number(hard_limit(pid)?)
     }
 
     fn number(self, hard: u64) -> Option<u64> {
         (self.highest.checked_sub(hard)? >> self.space).checked_sub(1)
+    }
+}
+
+impl Mark {
+    /// For another process of the same emperor; never 0.
+    pub fn to_number(self) -> u64 {
+        self.0
+    }
+
+    /// The mark that another process of the same emperor has named.
+    pub fn from_number(number: u64) -> Option<Self> {
+        (number != 0).then_some(Self(number))
+    }
+
+    /// Whether a process has it.
+    pub fn is_of(self, pid: Pid) -> bool {
+        hard_limit(pid) == Some(self.0)
     }
 }
 
@@ -97,6 +109,15 @@ fn limit(pid: i32, new: Option<Limit>) -> io::Result<Limit> {
     let asked =
         unsafe { libc::syscall(libc::SYS_prlimit64, pid, libc::RLIMIT_LOCKS, new, &raw mut old) };
     check_long(asked).map(|_| old)
+}
+
+/// The hard limit of a process; `None` if it is gone.
+fn hard_limit(pid: Pid) -> Option<u64> {
+    match limit(pid.get(), None) {
+        Ok([_, hard]) => Some(hard),
+        // Another user's may be asked only by who has CAP_SYS_RESOURCE; but everybody may read it.
+        Err(_) => read_limit(pid),
+    }
 }
 
 /// The hard limit, from `/proc/PID/limits`.

@@ -13,7 +13,7 @@ use libc::c_int;
 
 use super::address::Raw;
 pub use super::address::{Address, MAX_PATH};
-use super::{check, check_long, retry};
+use super::{check, check_long, dir, retry};
 
 /// Whether `accept` on a listener waits; it is a property that all who share the listener see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,17 +159,7 @@ fn option<const N: usize>(socket: BorrowedFd<'_>, option: c_int) -> io::Result<[
 /// Which call failed and why; `EADDRINUSE` also where a file that is no left-over socket is in the way.
 pub fn listen(address: &Address, options: &ListenOptions) -> Result<OwnedFd, SocketError> {
     let raw = Raw::of(address).map_err(failed("bind"))?;
-    let wait = match options.accept {
-        Accept::Returns => libc::SOCK_NONBLOCK,
-        Accept::Waits => 0,
-    };
-    let socket = socket(raw.family(), libc::SOCK_STREAM | wait).map_err(failed("socket"))?;
-    if matches!(address, Address::Tcp(_)) {
-        set_option(socket.as_fd(), libc::SO_REUSEADDR, &[1]).map_err(failed("setsockopt"))?;
-        if options.reuse_port {
-            set_option(socket.as_fd(), libc::SO_REUSEPORT, &[1]).map_err(failed("setsockopt"))?;
-        }
-    }
+    let socket = unbound(address, &raw, options)?;
     match (bind(socket.as_fd(), &raw), address) {
         (Err(error), Address::Path(path)) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
             remove_stale(path, &raw, options)?;
@@ -182,6 +172,68 @@ pub fn listen(address: &Address, options: &ListenOptions) -> Result<OwnedFd, Soc
     }
     set_backlog(socket.as_fd(), options.backlog).map_err(failed("listen"))?;
     Ok(socket)
+}
+
+/// A socket that is not bound yet.
+fn unbound(address: &Address, raw: &Raw, options: &ListenOptions) -> Result<OwnedFd, SocketError> {
+    let wait = match options.accept {
+        Accept::Returns => libc::SOCK_NONBLOCK,
+        Accept::Waits => 0,
+    };
+    let socket = socket(raw.family(), libc::SOCK_STREAM | wait).map_err(failed("socket"))?;
+    if matches!(address, Address::Tcp(_)) {
+        set_option(socket.as_fd(), libc::SO_REUSEADDR, &[1]).map_err(failed("setsockopt"))?;
+        if options.reuse_port {
+            set_option(socket.as_fd(), libc::SO_REUSEPORT, &[1]).map_err(failed("setsockopt"))?;
+        }
+    }
+    Ok(socket)
+}
+
+/// Whether [`listen`] would do, as far as that is seen without leaving anything behind; gives a socket that is
+/// bound nowhere. A port or an abstract name is bound for a moment, and never listened on; where a unix socket
+/// is to be made is only looked at.
+///
+/// # Errors
+/// Those of [`listen`].
+pub fn try_listen(address: &Address, options: &ListenOptions) -> Result<OwnedFd, SocketError> {
+    let raw = Raw::of(address).map_err(failed("bind"))?;
+    let stand_in = unbound(address, &raw, options)?;
+    match address {
+        Address::Path(path) => {
+            try_path(path, options).map_err(failed("bind"))?;
+            try_owner(options.owner)?;
+        }
+        Address::Tcp(_) | Address::Abstract(_) => {
+            let bound = unbound(address, &raw, options)?;
+            bind(bound.as_fd(), &raw).map_err(failed("bind"))?;
+        }
+    }
+    Ok(stand_in)
+}
+
+fn try_path(path: &Path, options: &ListenOptions) -> io::Result<()> {
+    let in_use = || Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if !meta.file_type().is_socket() => in_use(),
+        Ok(_) if !options.replace_refusing && is_held(path) => in_use(),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // It is made, or made anew.
+        Ok(_) | Err(_) => dir::may_make(path),
+    }
+}
+
+/// Whether a file of ours may be given to this owner.
+///
+/// # Errors
+/// `EPERM`.
+pub fn try_owner(owner: Owner) -> Result<(), SocketError> {
+    if owner == Owner::default() {
+        return Ok(());
+    }
+    // The kernel has one rule for all that a process has made.
+    let own = socket(libc::AF_UNIX, libc::SOCK_STREAM).map_err(failed("socket"))?;
+    std::os::unix::fs::fchown(own, owner.uid, owner.gid).map_err(failed("chown"))
 }
 
 /// listen(2); on a socket that listens already only the length of the queue changes.

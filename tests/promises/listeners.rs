@@ -212,7 +212,7 @@ fn listeners_leave_the_descriptors_that_a_start_needs_and_what_has_no_room_waits
     let log = emperor.log();
     let lines = log.lines().filter(|line| line.contains("is held: no descriptor is left"));
     assert!(lines.count() < 10, "{log}");
-    assert!(log.contains(": next try in 50 ms, then less often"), "{log}");
+    assert!(log.contains("; next try in 50 ms, then less often"), "{log}");
     let bound = with("waiting");
     assert!((2..20).contains(&bound.len()), "{bound:?}");
     // All of them can run, and one more besides.

@@ -2,6 +2,8 @@
 
 use crate::support::{Liege, free_port, proc};
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
 
 const SPEAKER: &str = "do=ready,accepting,loyal";
 
@@ -133,4 +135,101 @@ fn an_edited_option_of_an_emperor_below_is_obeyed_and_a_touch_keeps_its_process(
     assert_eq!(emperor.pid("sub.ini"), Some(pid));
     emperor.put("sub.ini", &text(2000));
     emperor.running_anew("sub.ini", pid);
+}
+
+/// Lines that no start could obey, and what is said of them; `$PORT` is taken by the test.
+const HOPELESS: [(&str, &str); 12] = [
+    ("http-socket = 127.0.0.1:$PORT", "in use"),
+    ("http-socket = 192.0.2.1:8000", "no interface of this machine"),
+    ("socket = $DIR/nowhere/one.sock", "create $DIR/nowhere first"),
+    ("socket = $DIR/file", "in use"),
+    ("socket = @$DIR/abstract", "in use"),
+    ("socket = $DIR/a.sock\nhttp-socket = $DIR/a.sock", "has this address already"),
+    ("logto = $DIR/nowhere/log", "create $DIR/nowhere first"),
+    ("pidfile = $DIR", "not a directory"),
+    ("logto = /dev/fd/7", "descriptors 1 and 2"),
+    ("command = $DIR/script", "its interpreter"),
+    ("command = if true; then", "the shell cannot read"),
+    ("env = BIG=$BIG", "128 KiB"),
+];
+
+#[test]
+fn an_edit_that_could_not_start_leaves_what_runs_alone_and_is_shown() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for words in ["do=wait:1", SPEAKER] {
+        let emperor = Liege::in_temp_dir().app("one.ini", words).start();
+        fs::write(emperor.path("file"), "").unwrap();
+        crate::support::executable(&emperor.path("script"), "#!/nowhere/interpreter\n");
+        let name = SocketAddr::from_abstract_name(emperor.path("abstract").to_str().unwrap());
+        let _listener = std::os::unix::net::UnixListener::bind_addr(&name.unwrap()).unwrap();
+        let pid = emperor.running("one.ini");
+        emperor.life("one.ini", 1);
+        for (line, told) in HOPELESS {
+            let big = "x".repeat(140_000);
+            let fill = |text: &str| {
+                let text = text.replace("$PORT", &port.to_string()).replace("$BIG", &big);
+                text.replace("$DIR", emperor.path("").to_str().unwrap().trim_end_matches('/'))
+            };
+            match line.starts_with("command") {
+                true => emperor.put("one.ini", &format!("[uwsgi]\n{}\n", fill(line))),
+                false => emperor.put_app_with("one.ini", &fill(line), words),
+            }
+            let told = fill(told);
+            emperor.wait_until(&format!("{line} is refused: {told}"), || {
+                let (is_stale, why) = stale(&emperor, "one.ini");
+                is_stale == 1 && why.contains(&told)
+            });
+            assert_eq!(emperor.pid("one.ini"), Some(pid), "{line}");
+            assert!(!emperor.path("a.sock").exists(), "nothing is left of a trial");
+        }
+        let log = emperor.log();
+        assert!(!log.contains("cannot start") && !log.contains("is stopped"), "{log}");
+        emperor.put_app_with("one.ini", "env = COLOUR=blue", words);
+        emperor.running_anew("one.ini", pid);
+    }
+}
+
+#[test]
+fn an_address_that_the_program_has_bound_for_itself_is_no_obstacle_for_its_own_line() {
+    let port = free_port();
+    let emperor = Liege::in_temp_dir().start();
+    let path = emperor.path("own.sock");
+    for (name, address, line) in [
+        ("tcp.ini", format!("127.0.0.1:{port}"), format!("http-socket = :{port}")),
+        ("unix.ini", path.display().to_string(), format!("socket = {}", path.display())),
+    ] {
+        // A process in a session of its own has the address, too.
+        emperor.put_app(name, &format!("listen={address} do=serve,stray:double"));
+        let pid = emperor.running(name);
+        emperor.wait_until("both are there", || !emperor.events(name, "stray").is_empty());
+        emperor.put_app_with(name, &line, "listen=3 do=serve");
+        emperor.running_anew(name, pid);
+        emperor.wait_until("it serves", || match name {
+            "tcp.ini" => crate::support::ask_tcp(port).is_ok(),
+            _ => std::os::unix::net::UnixStream::connect(&path).is_ok(),
+        });
+        assert!(emperor.stats().blacklisted(name).is_none(), "{}", emperor.log());
+    }
+}
+
+#[test]
+fn an_edit_that_wants_the_address_of_another_vassal_waits_until_that_one_is_gone() {
+    let port = free_port();
+    let line = format!("http-socket = 127.0.0.1:{port}");
+    let emperor = Liege::in_temp_dir()
+        .app_with("first.ini", &line, "listen=3 do=serve")
+        .app("second.ini", "do=wait:1")
+        .start();
+    emperor.running("first.ini");
+    let pid = emperor.running("second.ini");
+    emperor.put_app_with("second.ini", &line, "listen=3 do=serve");
+    emperor.wait_until("it is shown who has it", || {
+        stale(&emperor, "second.ini").1.contains("first.ini")
+    });
+    emperor.stays("it runs on, once", || emperor.pid("second.ini") == Some(pid));
+    assert_eq!(emperor.lives("second.ini"), 1);
+    emperor.remove("first.ini");
+    emperor.running_anew("second.ini", pid);
+    emperor.wait_until("it serves", || crate::support::ask_tcp(port).is_ok());
 }

@@ -111,7 +111,7 @@ impl Kernel {
                 process.status.push_back(process.program.verdict());
             }
             Act::Refuse if rng.percent(30) => {
-                let by = VassalId(rng.below(20));
+                let by = rng.percent(70).then(|| VassalId(rng.below(20)));
                 process.status.push_back(LifeEvent::AddressTaken("in use".to_owned(), by));
             }
             Act::Refuse => process.status.push_back(LifeEvent::StartFailed("refused".to_owned())),

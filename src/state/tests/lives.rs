@@ -272,7 +272,7 @@ fn renamed() -> Scene {
     scene.find_as(OTHER_NAME, OnDemand::No, true);
     scene.runs(1, custody());
     scene.find_as(BLOG, OnDemand::No, true);
-    scene.life(2, LifeEvent::AddressTaken("bind: in use".to_owned(), VassalId(1)));
+    scene.life(2, LifeEvent::AddressTaken("bind: in use".to_owned(), Some(VassalId(1))));
     scene.done.clear();
     scene.exits(2, Exit::Code(1));
     scene
@@ -285,7 +285,7 @@ fn who_wants_the_address_of_another_waits_without_penalty_and_is_tried_now_and_t
     assert_eq!((scene.deaths(), scene.error()), (0, Some("bind: in use")));
     scene.wait(50);
     scene.is("starting 3", &["spawn 3"]);
-    scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), VassalId(1)));
+    scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), Some(VassalId(1))));
     scene.exits(3, Exit::Code(1));
     scene.is("held: taken 100", &[]);
     let held = |note: &&Note| matches!(note, Note::Held { .. });
@@ -321,7 +321,7 @@ fn a_replacement_that_wants_the_address_of_another_is_due_when_that_is_gone() {
     scene.find_as(BLOG, OnDemand::No, true);
     scene.runs(2, custody());
     scene.change();
-    scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), VassalId(1)));
+    scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), Some(VassalId(1))));
     scene.exits(3, Exit::Code(1));
     scene.done.clear();
     scene.is("running 2, due: taken 50", &[]);

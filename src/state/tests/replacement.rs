@@ -1,6 +1,7 @@
 //! The columns replacing and retiring: two lives of one vassal.
 
 use super::*;
+use crate::state::ReloadWay;
 
 // How a reload is done.
 
@@ -687,4 +688,50 @@ fn new_listeners_start_nobody_whose_address_cannot_be_read() {
     scene.send(Event::ListenersRenewed(VassalId(1)));
     scene.wait(10_000);
     scene.is("running 1", &[]);
+}
+
+#[test]
+fn an_address_that_a_stranger_has_is_tried_again_while_what_runs_goes_on() {
+    for mut scene in [Scene::checking(), Scene::replacing()] {
+        let taken = || LifeEvent::AddressTaken("bind: in use".to_owned(), None);
+        scene.life(2, taken());
+        scene.exits(2, Exit::Code(1));
+        scene.is("running 1, due: address 50", &[]);
+        assert_eq!(scene.stale(), Some(Stale::Refused("bind: in use")));
+        let said = scene.notes.len();
+        scene.wait(50);
+        scene.done.clear();
+        scene.life(3, taken());
+        scene.exits(3, Exit::Code(1));
+        scene.is("running 1, due: address 100", &[]);
+        assert_eq!((scene.deaths(), scene.notes.len()), (0, said), "{:?}", scene.notes);
+        scene.change();
+        assert_eq!(scene.notes.len(), said + 1, "a change is a reason to speak");
+    }
+    let mut scene = Scene::starting();
+    scene.life(1, LifeEvent::AddressTaken("bind: in use".to_owned(), None));
+    scene.exits(1, Exit::Code(1));
+    scene.is("held: penalty 1000", &[]);
+}
+
+#[test]
+fn a_replacement_that_is_begun_anew_is_told_once() {
+    let told = |scene: &Scene| {
+        let is_told = |note: &&Note| matches!(note, Note::Reloading { .. });
+        scene.notes.iter().filter(is_told).cloned().collect::<Vec<_>>()
+    };
+    let mut scene = Scene::running();
+    scene.notes.clear();
+    scene.send(Event::ListenersRenewed(VassalId(1)));
+    scene.change();
+    scene.exits(2, Exit::Signal(9));
+    scene.done.clear();
+    scene.is("replacing 1 by 3", &[]);
+    assert_eq!(told(&scene), [Note::Reloading { by: ReloadWay::Renewed }]);
+    scene.runs(3, custody());
+    scene.wait(10_000);
+    scene.exits(1, TERMINATED);
+    scene.notes.clear();
+    scene.change();
+    assert_eq!(told(&scene), [Note::Reloading { by: ReloadWay::Replacement }]);
 }

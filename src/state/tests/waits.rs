@@ -96,6 +96,16 @@ fn ragnarok_tells_at_once_what_it_waits_for_and_again_each_ten_seconds() {
     let mut scene = Scene::waiting();
     scene.send(Event::Ragnarok);
     assert_eq!(scene.notices, []);
+    // What is told to stop is killed by its own limit, if that comes first.
+    for (tolerance, mercy, least) in [(5, 14, 5), (14, 5, 5)] {
+        let (curse_tolerance, reload_mercy) =
+            (Duration::from_secs(tolerance), Duration::from_secs(mercy));
+        let mut scene = Scene::new(Rules { curse_tolerance, reload_mercy, ..Rules::default() });
+        scene.find(OnDemand::No);
+        scene.runs(1, custody());
+        scene.send(Event::Ragnarok);
+        assert_eq!(scene.notices, [left(least)]);
+    }
 }
 
 #[test]
