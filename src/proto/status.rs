@@ -65,8 +65,7 @@ pub enum Purpose {
     /// Start the program.
     #[default]
     Start,
-    /// Read, try all that a start does without leaving anything behind, and give the verdict, then exit 0:
-    /// nothing is written or started, and no address stays bound.
+    /// Read, try all that a start does, leave nothing behind, and give the verdict, then exit 0.
     Check,
 }
 
@@ -88,8 +87,7 @@ pub struct Custody {
     pub listeners: u8,
     /// The directory for its notify socket; empty: there is none, and an abstract name has to do.
     pub runtime: OsString,
-    /// The mark of the program that runs, and of all that it has started: what these hold is given back before
-    /// the start that is checked. 0: there is none.
+    /// The mark of the program that runs and ends before the start that is checked. 0: there is none.
     pub running: u64,
 }
 
@@ -263,17 +261,14 @@ impl Custody {
     /// The packet; a name longer than any path is cut.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(CUSTODY);
-        let name = self.name.as_bytes();
-        out.bytes(name.get(..MAX_NAME).unwrap_or(name));
-        out.byte(match self.purpose {
-            Purpose::Start => 0,
-            Purpose::Check => 1,
-        });
+        let short =
+            |text: &OsString| text.as_bytes().iter().copied().take(MAX_NAME).collect::<Vec<_>>();
+        out.bytes(&short(&self.name));
+        out.byte(u8::from(self.purpose == Purpose::Check));
         out.byte(u8::from(self.on_demand));
         out.byte(u8::from(self.in_use));
         out.byte(self.listeners);
-        let runtime = self.runtime.as_bytes();
-        out.bytes(runtime.get(..MAX_NAME).unwrap_or(runtime));
+        out.bytes(&short(&self.runtime));
         out.long(self.running);
         out.0
     }
@@ -294,9 +289,7 @@ impl Custody {
             _ => return Err(Malformed("unknown purpose")),
         };
         let (on_demand, in_use) = (fields.flag()?, fields.flag()?);
-        let listeners = fields.listeners()?;
-        let runtime = fields.name()?;
-        let running = fields.long()?;
+        let (listeners, runtime, running) = (fields.listeners()?, fields.name()?, fields.long()?);
         fields.end()?;
         Ok(Self { name, purpose, on_demand, in_use, listeners, runtime, running })
     }
