@@ -155,7 +155,7 @@ fn a_shared_listener_that_was_shut_down_is_not_handed_on() {
 fn a_vassal_that_waits_is_not_woken_by_another_that_wants_its_address() {
     let emperor = waiting(ONE_ANSWER, &[]);
     emperor.put_app_with("other.ini", "http-socket = $DIR/one.sock", "do=serve");
-    emperor.logged("cannot bind");
+    emperor.logged("listens there already; give one of the two another address");
     emperor.put("third.ini.socket", emperor.path("one.sock").to_str().unwrap());
     emperor.put_app("third.ini", "do=serve");
     emperor.wait_until("who has it is named", || {
