@@ -76,10 +76,10 @@ impl Share {
         }
     }
 
-    /// Counts one wake-up; the end of the second if it was one too many.
-    fn used_up(&mut self, now: Instant) -> Option<Instant> {
+    /// Counts wake-ups; the end of the second if it was one too many.
+    fn used_up(&mut self, now: Instant, wake_ups: u32) -> Option<Instant> {
         self.go_on(now);
-        self.wake_ups += 1;
+        self.wake_ups = self.wake_ups.saturating_add(wake_ups);
         (self.wake_ups > MOST_WAKE_UPS).then(|| self.since + SECOND)
     }
 
@@ -108,9 +108,10 @@ impl Pauses {
 impl Emperor {
     /// Whether it may not speak now, as it has said so much in this second; then it is polled no more until
     /// that is over. Nothing is lost: what it has written waits for us, and its end is seen by its pidfd.
-    pub(super) fn is_too_loud(&mut self, life: LifeId) -> bool {
+    /// What it has said now has cost as much as so many wake-ups.
+    pub(super) fn is_too_loud(&mut self, life: LifeId, wake_ups: u32) -> bool {
         let Some(process) = self.processes.get_mut(&life) else { return true };
-        let Some(until) = process.share.used_up(self.now) else { return false };
+        let Some(until) = process.share.used_up(self.now, wake_ups) else { return false };
         for channel in [&process.pipe, &process.notify].into_iter().flatten() {
             self.reactor.remove(channel.as_fd());
         }
@@ -182,10 +183,11 @@ mod tests {
     fn a_life_that_talks_without_end_is_heard_in_each_second_but_not_all_the_time() {
         let zero = Instant::now();
         let mut share = Share::new(zero);
-        assert!((0..MOST_WAKE_UPS).all(|_| share.used_up(zero).is_none()));
+        assert!((0..MOST_WAKE_UPS).all(|_| share.used_up(zero, 1).is_none()));
         let half = zero + SECOND / 2;
-        assert_eq!(share.used_up(half), Some(zero + SECOND));
-        assert!((0..MOST_WAKE_UPS).all(|_| share.used_up(zero + SECOND).is_none()));
-        assert_eq!(share.used_up(zero + SECOND), Some(zero + 2 * SECOND));
+        assert_eq!(share.used_up(half, 1), Some(zero + SECOND));
+        assert!((0..MOST_WAKE_UPS).all(|_| share.used_up(zero + SECOND, 1).is_none()));
+        assert_eq!(share.used_up(zero + SECOND, 1), Some(zero + 2 * SECOND));
+        assert_eq!(share.used_up(zero + 2 * SECOND, MOST_WAKE_UPS + 1), Some(zero + 3 * SECOND));
     }
 }

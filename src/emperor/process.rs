@@ -32,6 +32,8 @@ const LAST_WORDS: usize = 256 * 1024;
 const STATUS_PACKETS: usize = 8;
 /// Datagrams read from one notify socket in one wake-up.
 const NOTIFY_PACKETS: usize = 16;
+/// The longest datagram that is read on a notify socket.
+const NOTIFY_LENGTH: usize = 4096;
 
 /// One life, as the kernel knows it.
 #[derive(Debug)]
@@ -320,7 +322,7 @@ impl Emperor {
         // The exec is told by the end of the status socket, which comes before the first byte.
         self.read_status(life);
         // One chunk: if there is more, poll says so again.
-        if !self.is_too_loud(life) && self.read_bytes(life, 1) {
+        if !self.is_too_loud(life, 1) && self.read_bytes(life, 1) {
             self.hung_up(life);
         }
     }
@@ -371,24 +373,25 @@ impl Emperor {
     pub(super) fn read_notify(&mut self, life: LifeId) {
         self.read_status(life);
         // A life pays for its own words only: those of others must not make it unheard.
-        if self.read_datagrams(life) {
-            self.is_too_loud(life);
+        let cost = self.read_datagrams(life);
+        if cost > 0 {
+            self.is_too_loud(life, cost);
         }
     }
 
-    /// Reads what was sent to its notify socket; true if some of it was its own.
-    fn read_datagrams(&mut self, life: LifeId) -> bool {
-        let mut is_own = false;
+    /// Reads what was sent to its notify socket; how many wake-ups its own part of that is worth. One that is
+    /// longer than the buffer is not for us and costs as much as all the buffers that it would fill.
+    fn read_datagrams(&mut self, life: LifeId) -> u32 {
+        let mut cost = 0_u32;
         for _ in 0..NOTIFY_PACKETS {
-            let mut buffer = [0_u8; 4096];
+            let mut buffer = [0_u8; NOTIFY_LENGTH];
             let Some(process) = self.processes.get(&life) else { break };
             let Some(notify) = &process.notify else { break };
             let packet = match scm::receive_text(notify.as_fd(), &mut buffer) {
                 Ok(packet) => packet,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Too long: it is gone, the next one may be better.
-                Err(_) => continue,
+                Err(_) => break,
             };
+            // Nothing is believed of one that is cut off.
             let text = buffer.get(..packet.length).unwrap_or_default();
             let is = |line: &[u8]| text.split(|byte| *byte == b'\n').any(|found| found == line);
             let words = [(&b"READY=1"[..], Said::Ready), (b"WATCHDOG=1", Said::Beat)];
@@ -401,12 +404,13 @@ impl Emperor {
                 }
                 continue;
             }
-            is_own = true;
+            let more = packet.length.saturating_sub(1) / NOTIFY_LENGTH;
+            cost = cost.max(1).saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
             for word in said {
                 self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Notify)));
             }
         }
-        is_own
+        cost
     }
 
     /// Whether a sender belongs to this life: its process, or one of its session that is no life itself.
