@@ -56,9 +56,12 @@ fn stamp(path: &OsStr) -> Option<Stamp> {
 fn remove(mark: &Mark) -> std::io::Result<()> {
     let path = Path::new(&mark.path);
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    match dir::open(above)
-        .and_then(|above| dir::remove_if(above.as_fd(), name, (mark.dev, mark.ino)))
-    {
+    let is_marked = |found: &dir::Stat| {
+        let (seconds, nanos) = found.mtime;
+        (found.dev, found.ino, Mark::time((seconds, nanos.into())))
+            == (mark.dev, mark.ino, mark.modified)
+    };
+    match dir::open(above).and_then(|above| dir::remove_if(above.as_fd(), name, is_marked)) {
         Err(error) if !dir::is_nowhere(&error) => Err(error),
         _ => Ok(()),
     }

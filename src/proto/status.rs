@@ -11,10 +11,14 @@
 //! gives a value within the limits named here, or an error, and never panics. Texts are not escaped
 //! here; who prints them does that.
 
+mod files;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
+
+pub use files::{Files, Mark};
 
 /// Names the descriptor of the status socket in the stage's environment.
 pub const FD_VARIABLE: &str = "LIEGE_STATUS_FD";
@@ -194,26 +198,6 @@ pub enum FromStage {
     },
 }
 
-/// Files that the emperor minds as long as the vassal is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
-    /// Removed when the vassal is gone, at most [`MAX_VACUUM`].
-    pub vacuum: Vec<Mark>,
-    /// A change of one is a reload, at most [`MAX_TOUCH`].
-    pub touch: Vec<OsString>,
-}
-
-/// A file that was made for the vassal: one of that name with another inode is somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Absolute.
-    pub path: OsString,
-    /// `st_dev`.
-    pub dev: u64,
-    /// `st_ino`.
-    pub ino: u64,
-}
-
 /// How a start hook has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookEnd {
@@ -315,7 +299,7 @@ impl FromStage {
                 out.0
             }
             Self::Hook(end) => hook_packet(*end).to_vec(),
-            Self::Files(files) => encode_files(files),
+            Self::Files(files) => files::encode(files),
             Self::Failed { step, errno } => failed_packet(*step, *errno).to_vec(),
         }
     }
@@ -339,7 +323,7 @@ impl FromStage {
                 taken: fields.text(MAX_ORIGIN)?,
             }),
             HOOK => Self::Hook(decode_hook(&mut fields)?),
-            FILES => Self::Files(decode_files(&mut fields)?),
+            FILES => Self::Files(files::decode(&mut fields)?),
             FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
             _ => return Err(Malformed("unknown kind")),
         };
@@ -358,38 +342,6 @@ fn decode_hook(fields: &mut Reader<'_>) -> Result<HookEnd, Malformed> {
         3 => HookEnd::Refused(number),
         _ => return Err(Malformed("unknown end of a hook")),
     })
-}
-
-/// A path that is too long is left out, as half of it would be another file's.
-fn encode_files(files: &Files) -> Vec<u8> {
-    let mut out = Writer::new(FILES);
-    let fits = |path: &OsString| path.len() <= MAX_PATH;
-    let vacuum: Vec<&Mark> =
-        files.vacuum.iter().filter(|mark| fits(&mark.path)).take(MAX_VACUUM).collect();
-    let touch: Vec<&OsString> =
-        files.touch.iter().filter(|path| fits(path)).take(MAX_TOUCH).collect();
-    out.byte(u8::try_from(vacuum.len()).unwrap_or(0));
-    for mark in vacuum {
-        out.bytes(mark.path.as_bytes());
-        out.long(mark.dev);
-        out.long(mark.ino);
-    }
-    out.byte(u8::try_from(touch.len()).unwrap_or(0));
-    touch.into_iter().for_each(|path| out.bytes(path.as_bytes()));
-    out.0
-}
-
-fn decode_files(fields: &mut Reader<'_>) -> Result<Files, Malformed> {
-    let count = |number: u8, most| match usize::from(number) {
-        count if count <= most => Ok(count),
-        _ => Err(Malformed("too many files")),
-    };
-    let vacuum = (0..count(fields.byte()?, MAX_VACUUM)?)
-        .map(|_| Ok(Mark { path: fields.path()?, dev: fields.long()?, ino: fields.long()? }))
-        .collect::<Result<_, _>>()?;
-    let touch =
-        (0..count(fields.byte()?, MAX_TOUCH)?).map(|_| fields.path()).collect::<Result<_, _>>()?;
-    Ok(Files { vacuum, touch })
 }
 
 fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
@@ -745,7 +697,7 @@ mod tests {
 
     #[test]
     fn files_are_few_short_and_absolute() {
-        let mark = |path: &str| Mark { path: path.into(), dev: 1, ino: u64::MAX };
+        let mark = |path: &str| Mark { path: path.into(), dev: 1, ino: u64::MAX, modified: 5 };
         let long = format!("/{}", "x".repeat(MAX_PATH - 1));
         let full = Files {
             vacuum: vec![mark(&long); MAX_VACUUM],

@@ -65,5 +65,6 @@ pub fn files(config: &VassalConfig, sockets: &Sockets, cwd: &Path) -> Option<Fil
 /// A link is not ours: it was there before.
 fn mark(path: PathBuf) -> Option<Mark> {
     let meta = fs::symlink_metadata(&path).ok().filter(|meta| !meta.is_symlink())?;
-    Some(Mark { path: path.into_os_string(), dev: meta.dev(), ino: meta.ino() })
+    let modified = Mark::time((meta.mtime(), meta.mtime_nsec()));
+    Some(Mark { path: path.into_os_string(), dev: meta.dev(), ino: meta.ino(), modified })
 }

@@ -223,13 +223,16 @@ pub fn may_make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the file of a directory, not a directory, if it is still the one with this device and inode.
-/// Tells whether it was.
+/// Removes the file of a directory, not a directory, if it is still the one that is meant. Tells whether it was.
 ///
 /// # Errors
 /// As unlinkat(2); `ENOENT` if there is none.
-pub fn remove_if(directory: BorrowedFd<'_>, name: &OsStr, inode: (u64, u64)) -> io::Result<bool> {
-    if stat_at(directory, name, Links::Stay)?.inode() != inode {
+pub fn remove_if(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    is_meant: impl FnOnce(&Stat) -> bool,
+) -> io::Result<bool> {
+    if !is_meant(&stat_at(directory, name, Links::Stay)?) {
         return Ok(false);
     }
     let flags = nix::unistd::UnlinkatFlags::NoRemoveDir;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::time::SystemTime;
 
 use crate::support::Liege;
 
@@ -57,7 +58,10 @@ fn vacuum_removes_nothing_that_somebody_else_has_put_there() {
         fs::remove_file(emperor.path(name)).unwrap();
     }
     let _other = UnixListener::bind(emperor.path("a.sock")).unwrap();
+    // It may well get the number of the inode that is free now.
     fs::write(emperor.path("new"), "7\n").unwrap();
+    let new = fs::File::options().write(true).open(emperor.path("new")).unwrap();
+    new.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     fs::rename(emperor.path("new"), emperor.path("a.pid")).unwrap();
     emperor.remove("one.ini");
     emperor.wait_until("what is its own is removed", || !emperor.path("vassals/b.sock").exists());

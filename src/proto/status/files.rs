@@ -1,0 +1,76 @@
+//! The packet that names the files which the emperor minds for a vassal.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use super::{FILES, MAX_PATH, MAX_TOUCH, MAX_VACUUM, Malformed, Reader, Writer};
+
+/// Files that the emperor minds as long as the vassal is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Removed when the vassal is gone, at most [`MAX_VACUUM`].
+    pub vacuum: Vec<Mark>,
+    /// A change of one is a reload, at most [`MAX_TOUCH`].
+    pub touch: Vec<OsString>,
+}
+
+/// A file that was made for the vassal: one of that name with another inode is somebody else's, and so is one
+/// with another time, as the number of an inode is given out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Absolute.
+    pub path: OsString,
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+    /// `st_mtim`, nanoseconds.
+    pub modified: u64,
+}
+
+impl Mark {
+    /// `st_mtim` in nanoseconds, whatever it is.
+    pub fn time((seconds, nanos): (i64, i64)) -> u64 {
+        seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos).cast_unsigned()
+    }
+}
+
+/// A path that is too long is left out, as half of it would be another file's.
+pub(super) fn encode(files: &Files) -> Vec<u8> {
+    let mut out = Writer::new(FILES);
+    let fits = |path: &OsString| path.len() <= MAX_PATH;
+    let vacuum: Vec<&Mark> =
+        files.vacuum.iter().filter(|mark| fits(&mark.path)).take(MAX_VACUUM).collect();
+    let touch: Vec<&OsString> =
+        files.touch.iter().filter(|path| fits(path)).take(MAX_TOUCH).collect();
+    out.byte(u8::try_from(vacuum.len()).unwrap_or(0));
+    for mark in vacuum {
+        out.bytes(mark.path.as_bytes());
+        out.long(mark.dev);
+        out.long(mark.ino);
+        out.long(mark.modified);
+    }
+    out.byte(u8::try_from(touch.len()).unwrap_or(0));
+    touch.into_iter().for_each(|path| out.bytes(path.as_bytes()));
+    out.0
+}
+
+pub(super) fn decode(fields: &mut Reader<'_>) -> Result<Files, Malformed> {
+    let count = |number: u8, most| match usize::from(number) {
+        count if count <= most => Ok(count),
+        _ => Err(Malformed("too many files")),
+    };
+    let vacuum = (0..count(fields.byte()?, MAX_VACUUM)?)
+        .map(|_| {
+            Ok(Mark {
+                path: fields.path()?,
+                dev: fields.long()?,
+                ino: fields.long()?,
+                modified: fields.long()?,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let touch =
+        (0..count(fields.byte()?, MAX_TOUCH)?).map(|_| fields.path()).collect::<Result<_, _>>()?;
+    Ok(Files { vacuum, touch })
+}
