@@ -124,13 +124,13 @@ impl fmt::Display for Line<'_> {
             Note::Died { exit, lived, loyal: true, .. } => {
                 write!(f, "died after {} ({}): starts again", Time(*lived), Ending(*exit))
             }
-            Note::Died { exit, lived, wait, attempt, failed, .. } => {
+            Note::Died { exit, lived, wait, attempt, failed, hint, .. } => {
                 let next = Next { wait: *wait, attempt: *attempt };
                 match failed {
                     true => write!(f, "{next}"),
                     false => {
-                        let lived = Time(*lived);
-                        write!(f, "died unloyal after {lived} ({}), {next}", Ending(*exit))
+                        let (lived, hint) = (Time(*lived), escaped(hint.as_bytes()));
+                        write!(f, "died unloyal after {lived} ({}), {next}{hint}", Ending(*exit))
                     }
                 }
             }

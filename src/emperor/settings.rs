@@ -28,6 +28,7 @@ pub(super) fn settings(told: &ExecSettings, listeners: usize) -> Settings {
         ready_after: told.ready_after,
         start_timeout: told.start_timeout,
         listeners,
+        places: told.places.as_str().into(),
     }
 }
 

@@ -48,6 +48,9 @@ pub const MAX_TOUCH: usize = 12;
 pub const MAX_PATH: usize = 512;
 
 const MAX_NAME: usize = 4096;
+/// Longest text about the places of sockets.
+pub const MAX_PLACES: usize = 256;
+
 const MAX_ARGV0: usize = 255;
 const MAX_STEP: usize = 32;
 const MAX_ORIGIN: usize = 1024;
@@ -152,6 +155,8 @@ pub struct ExecSettings {
     pub fingerprint: u64,
     /// The program, for the log.
     pub argv0: String,
+    /// Its sockets, for the log: addresses, lines and descriptors; at most [`MAX_PLACES`] bytes.
+    pub places: String,
     /// What the administrator should know of this start, at most [`MAX_LINES`].
     pub warnings: Vec<String>,
 }
@@ -349,11 +354,7 @@ fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
     out.byte(settings.stop_signal);
     out.byte(settings.reload_signal);
     out.byte(settings.graceful_signal);
-    out.byte(match settings.restart {
-        Restart::Always => 0,
-        Restart::OnFailure => 1,
-        Restart::Never => 2,
-    });
+    out.byte(settings.restart as u8);
     out.byte(u8::from(settings.notify));
     out.byte(u8::from(settings.must_notify));
     out.duration(settings.heartbeat);
@@ -361,13 +362,10 @@ fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
     out.duration(settings.ready_after);
     out.duration(settings.start_timeout);
     out.byte(settings.listeners);
-    out.byte(match settings.stop_to {
-        StopTo::Unsaid => 0,
-        StopTo::Main => 1,
-        StopTo::Group => 2,
-    });
+    out.byte(settings.stop_to as u8);
     out.long(settings.fingerprint);
     out.text(&settings.argv0, MAX_ARGV0);
+    out.text(&settings.places, MAX_PLACES);
     out.lines(&settings.warnings);
     out.0
 }
@@ -398,6 +396,7 @@ fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecSettings, Malformed> {
         },
         fingerprint: fields.long()?,
         argv0: fields.text(MAX_ARGV0)?,
+        places: fields.text(MAX_PLACES)?,
         warnings: fields.lines()?,
     })
 }
@@ -571,7 +570,7 @@ mod tests {
             durations,
             0u8..=16,
             any::<u64>(),
-            "\\PC{0,60}",
+            ("\\PC{0,60}", "\\PC{0,60}"),
             lines,
         )
             .prop_map(
@@ -582,7 +581,7 @@ mod tests {
                     durations,
                     listeners,
                     fingerprint,
-                    argv0,
+                    (argv0, places),
                     warnings,
                 )| {
                     ExecSettings {
@@ -600,6 +599,7 @@ mod tests {
                         stop_to,
                         fingerprint,
                         argv0,
+                        places,
                         warnings,
                     }
                 },
@@ -690,8 +690,9 @@ mod tests {
         let Ok(FromStage::Error(read)) = FromStage::decode(&packet) else { panic!("not read") };
         assert_eq!(read.message, "ä".repeat(MAX_MESSAGE / 2));
         assert_eq!(read.more.len(), MAX_LINES);
-        let settings =
-            ExecSettings { argv0: long.clone(), warnings: vec![long; 50], ..Default::default() };
+        let (argv0, places) = (long.clone(), long.clone());
+        let warnings = vec![long; 50];
+        let settings = ExecSettings { argv0, places, warnings, ..Default::default() };
         assert!(FromStage::Exec(settings).encode().len() <= MAX_PACKET);
     }
 

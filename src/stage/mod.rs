@@ -347,6 +347,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
     let mut settings = settings::exec_settings(&config, &program, warnings);
     settings.notify = notify.is_some();
     settings.fingerprint = fingerprint;
+    settings.places = sockets.places();
     settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
     fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
     line.files(minded)?;

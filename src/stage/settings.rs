@@ -41,6 +41,7 @@ pub fn exec_settings(
         listeners: 0,
         fingerprint: 0,
         argv0: program.name(),
+        places: String::new(),
         warnings,
     }
 }

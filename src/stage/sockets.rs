@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use crate::config::{self, Located, VassalConfig};
-use crate::proto::status::MAX_LISTENERS;
+use crate::proto::status::{MAX_LISTENERS, MAX_PLACES};
 use crate::spawn::step::Step;
 use crate::sys::listeners::{self, Holder, Listener};
 use crate::sys::mark::Mark;
@@ -24,6 +24,9 @@ use super::inspect;
 
 /// The queue that every kernel grants unless the administrator has lowered it.
 const USUAL_BACKLOG: u32 = 128;
+
+/// After the places that have room.
+const AND_MORE: &str = ", and more";
 
 /// What the stage was given.
 #[derive(Debug, Default)]
@@ -54,6 +57,8 @@ pub struct Socket {
     pub name: String,
     /// Where it listens.
     pub address: Option<Address>,
+    /// The address and the line that asked for it, for messages; empty if no line has.
+    place: String,
     /// It goes into custody.
     custody: bool,
 }
@@ -62,7 +67,7 @@ pub struct Socket {
 impl Socket {
     /// A socket that somebody else has made.
     pub fn for_test(fd: OwnedFd, name: &str, address: Option<Address>) -> Self {
-        Self { fd, name: name.into(), address, custody: false }
+        Self { fd, name: name.into(), address, place: String::new(), custody: false }
     }
 }
 
@@ -88,7 +93,8 @@ pub fn open(
     if let Some(fd) = on_demand(config, held.on_demand)? {
         let address = socket::local_address(fd.as_fd()).unwrap_or_default();
         unblock(fd.as_fd(), in_use)?;
-        sockets.list.push(Socket { fd, name: "on-demand".into(), address, custody: false });
+        let (name, place) = ("on-demand".into(), String::new());
+        sockets.list.push(Socket { fd, name, address, place, custody: false });
         sockets.on_demand = true;
     }
     let held = held.listeners.into_iter().filter_map(|fd| {
@@ -218,11 +224,9 @@ impl Sockets {
             address => {
                 let Some(address) = bind_address(address) else { return Ok(()) };
                 // As in uWSGI, the listener that is there already serves the line that names it.
-                if self
-                    .list
-                    .first()
-                    .is_some_and(|s| self.on_demand && s.address.as_ref() == Some(&address))
-                {
+                let first = self.list.first_mut().filter(|_| self.on_demand);
+                if let Some(first) = first.filter(|s| s.address.as_ref() == Some(&address)) {
+                    first.place = shown(place, Some(&address));
                     return Ok(());
                 }
                 if let Some(other) = how.same(&place.value) {
@@ -239,8 +243,30 @@ impl Sockets {
         }
         let name = self.name(&place.key);
         let address = socket::local_address(fd.as_fd()).unwrap_or_default();
-        self.list.push(Socket { fd, name, address, custody });
+        let place = shown(place, address.as_ref());
+        self.list.push(Socket { fd, name, address, place, custody });
         Ok(())
+    }
+
+    /// In words: where each socket is that a line has asked for, and as which descriptor it is passed. As many as
+    /// have room.
+    pub fn places(&self) -> String {
+        let mut text = String::new();
+        let mut has_more = false;
+        for (socket, number) in self.list.iter().zip(3..).filter(|(s, _)| !s.place.is_empty()) {
+            let place = &socket.place;
+            if text.is_empty() {
+                text = format!("{place} and passes it as descriptor {number}");
+                continue;
+            }
+            let next = format!(", {place} as descriptor {number}");
+            if has_more || text.len() + next.len() + AND_MORE.len() > MAX_PLACES {
+                has_more = true;
+            } else {
+                text += &next;
+            }
+        }
+        if has_more { format!("{text}{AND_MORE}") } else { text }
     }
 
     /// `http-socket` for the first socket of this option, then `http-socket.1`.
@@ -319,6 +345,12 @@ impl Sockets {
         let number = RawFd::try_from(self.list.len()).map_err(io::Error::other)?.saturating_add(3);
         Ok(emperor.map(|_| number))
     }
+}
+
+/// Where a socket is, and which line has asked for it.
+fn shown(place: &Located<config::Address>, address: Option<&Address>) -> String {
+    let address = address.map_or_else(|| place.key.clone(), ToString::to_string);
+    format!("{} ({})", place.show(address), place.origin)
 }
 
 /// `fd://N`: a listening socket that our parent left open.

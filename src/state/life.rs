@@ -310,11 +310,12 @@ impl Life {
     }
 
     /// Obeys what a newer file, which would start the same, says about its running. What its own exec has
-    /// fixed stays: its listeners, and whether it has a notify socket.
+    /// fixed stays: its sockets, and whether it has a notify socket.
     pub fn obey(&mut self, told: &Settings, rules: &Rules) {
         let own = &self.settings;
         let (notify, heartbeat, listeners) = (own.notify, own.heartbeat, own.listeners);
-        let settings = Settings { notify, heartbeat, listeners, ..told.clone() };
+        let places = own.places.clone();
+        let settings = Settings { notify, heartbeat, listeners, places, ..told.clone() };
         if settings == **own {
             return;
         }

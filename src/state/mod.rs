@@ -24,6 +24,8 @@ pub mod timers;
 pub mod vassal;
 pub mod waits;
 
+pub use reload::ReloadWay;
+
 #[cfg(test)]
 mod tests;
 
@@ -220,6 +222,8 @@ pub struct Settings {
     pub start_timeout: Option<Duration>,
     /// Listening sockets that it has left in custody.
     pub listeners: usize,
+    /// Its sockets in words: addresses, lines and descriptors.
+    pub places: Box<str>,
 }
 
 /// SIGTERM, which is 15 on every Linux.
@@ -239,6 +243,7 @@ impl Default for Settings {
             ready_after: None,
             start_timeout: None,
             listeners: 0,
+            places: Box::default(),
         }
     }
 }
@@ -570,6 +575,8 @@ pub enum Note {
         attempt: u32,
         /// Its program has never run: the start has failed, which was told.
         failed: bool,
+        /// What its administrator may have to know, if it was not said before; or empty.
+        hint: String,
     },
     /// It has ended for good, as its restart setting says.
     Finished {
@@ -580,23 +587,4 @@ pub enum Note {
     Silent,
     /// The file is gone, and so is the vassal.
     Gone,
-}
-
-/// How a reload is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReloadWay {
-    /// Byte 1.
-    Byte,
-    /// This signal.
-    Signal(i32),
-    /// A second life on the same listeners, which reads its file first.
-    Replacement,
-    /// The same, and the file is known to be good, and that it starts something else.
-    Checked,
-    /// A second life on listeners that were bound anew.
-    Renewed,
-    /// Its file is checked, then it is stopped and started.
-    Restart,
-    /// The same, and it is known to be good, and that it starts something else.
-    Anew,
 }

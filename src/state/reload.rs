@@ -3,7 +3,26 @@
 
 use super::life::Life;
 use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why, running};
-use super::{Effect, Exit, Fingerprint, Note, OnDemand, Order, Origin, ReloadWay, Role};
+use super::{Effect, Exit, Fingerprint, Note, OnDemand, Order, Origin, Role};
+
+/// How a reload is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadWay {
+    /// Byte 1.
+    Byte,
+    /// This signal.
+    Signal(i32),
+    /// A second life on the same listeners, which reads its file first.
+    Replacement,
+    /// The same, and the file is known to be good, and that it starts something else.
+    Checked,
+    /// A second life on listeners that were bound anew.
+    Renewed,
+    /// Its file is checked, then it is stopped and started.
+    Restart,
+    /// The same, and it is known to be good, and that it starts something else.
+    Anew,
+}
 
 impl Vassal {
     /// Told by byte, by signal, or replaced; a stage reads the file first, where one can.

@@ -255,14 +255,16 @@ pub struct Vassal {
     last_ticket: u32,
 }
 
-/// What a program that says "Address already in use" has to know.
-const HELD_SOCKETS: &str = "; if its address is in use: liege holds the sockets of its file and passes them from descriptor \
-     3 on (LISTEN_FDS); the program must use these, or the socket lines must go";
-
 /// A program may have failed because it wanted to bind what it was given: it was given sockets, and has failed
-/// before it took requests.
-fn binds_itself(life: &Life, exit: Exit) -> bool {
-    life.settings.listeners > 0 && !life.accepting && matches!(exit, Exit::Code(1..))
+/// before it took requests. What its administrator has to know then, or nothing.
+fn hint(life: &Life, exit: Exit) -> String {
+    let places = &life.settings.places;
+    if places.is_empty() || life.accepting || !matches!(exit, Exit::Code(1..)) {
+        return String::new();
+    }
+    format!(
+        "; if its address is in use: liege holds {places}; the program must use that, or the line must go"
+    )
 }
 
 impl Vassal {
@@ -455,15 +457,20 @@ impl Vassal {
             true => Duration::ZERO,
             false => self.penalty.add(turn.now, turn.rules),
         };
+        let mut hint = String::new();
         // Who was told to go has a better reason already, and so has what could not even start.
         if !life.loyal && !life.is_cursed() && life.failed.is_none() {
-            let hint = if binds_itself(life, exit) { HELD_SOCKETS } else { "" };
+            hint = self::hint(life, exit);
             self.history.last_error =
                 Some(format!("its program has ended ({exit}) before it was loyal{hint}"));
         }
         let attempt = self.penalty.deaths();
         let (loyal, failed) = (life.loyal, life.failed.is_some());
-        self.note(Note::Died { exit, lived, loyal, wait, attempt, failed }, turn);
+        // The log says it once; without a blacklist no attempts are counted.
+        if attempt != 1 && self.history.deaths != 1 {
+            hint.clear();
+        }
+        self.note(Note::Died { exit, lived, loyal, wait, attempt, failed, hint }, turn);
         self.again(life, Some(exit), wait, turn.now)
     }
 

@@ -228,3 +228,36 @@ fn listeners_leave_the_descriptors_that_a_start_needs_and_what_has_no_room_waits
     emperor.wait_until("there is room for all", || with("held").is_empty());
     assert!(try_ask(&emperor, "39.sock").is_some());
 }
+
+#[test]
+fn a_program_that_fails_with_sockets_of_its_file_is_told_where_each_of_them_is() {
+    let (first, second) = (free_port(), free_port());
+    let lines = format!("http-socket = 127.0.0.1:{first}\nsocket = 127.0.0.1:{second}");
+    let emperor = Liege::in_temp_dir()
+        .option("--emperor-throttle", "1")
+        .app_with("own.ini", &lines, "do=exit:98")
+        .app("none.ini", "do=exit:98")
+        .start();
+    emperor.life("own.ini", 4);
+    let line_of = |key: &str| {
+        let text = fs::read_to_string(emperor.file("own.ini")).unwrap();
+        1 + text.lines().position(|line| line.starts_with(key)).expect("a line of this option")
+    };
+    let hint = |name: &str| {
+        let (http, other) = (line_of("http-socket"), line_of("socket"));
+        format!(
+            "liege holds 127.0.0.1:{first} ({name}{http}) and passes it as descriptor 3, 127.0.0.1:{second} \
+             ({name}{other}) as descriptor 4; the program must use that, or the line must go"
+        )
+    };
+    let error = |name: &str| emperor.stats().vassal(name).0["last_error"].to_string();
+    emperor.wait_until("the sockets are named", || error("own.ini").contains(&hint("own.ini:")));
+    let log = emperor.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("liege holds")).collect();
+    assert_eq!(told.len(), 1, "once, and for no other vassal: {log}");
+    assert!(
+        told[0].contains("[own.ini] died unloyal") && told[0].contains(&hint("line ")),
+        "{log}"
+    );
+    assert!(!error("none.ini").contains("liege holds"));
+}

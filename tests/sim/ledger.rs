@@ -713,7 +713,7 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
         let current = world.realm.vassal(id).and_then(Vassal::current).filter(|l| l.is_running());
         world.ledger.silent.extend(current.map(|life| (life.id, world.now)));
     }
-    let Note::Died { exit, loyal, wait, attempt, lived, failed: _ } = note else { return };
+    let Note::Died { exit, loyal, wait, attempt, lived, failed: _, hint: _ } = note else { return };
     let ledger = &mut world.ledger;
     let book = ledger.books.entry(id).or_default();
     let mut expected = Duration::ZERO;

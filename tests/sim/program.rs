@@ -197,6 +197,7 @@ impl Program {
             ready_after: if rng.percent(10) { seconds(0) } else { None },
             start_timeout: if rng.percent(20) { seconds(20) } else { None },
             listeners: usize::from(rng.percent(60)),
+            places: Box::default(),
         }
     }
 }

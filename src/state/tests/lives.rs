@@ -177,7 +177,10 @@ fn a_death_is_the_last_error_until_a_program_runs_again() {
 
 #[test]
 fn a_program_that_fails_with_sockets_of_ours_is_told_where_they_are() {
-    let hint = "liege holds the sockets of its file";
+    let hint =
+        "liege holds :8000 (a.ini:2) and passes it as descriptor 3; the program must use that";
+    let places = ":8000 (a.ini:2) and passes it as descriptor 3";
+    let given = || Settings { places: places.into(), ..custody() };
     let error_of = |settings: Settings, exit: Exit| {
         let mut scene = Scene::starting();
         scene.runs(1, settings);
@@ -185,8 +188,8 @@ fn a_program_that_fails_with_sockets_of_ours_is_told_where_they_are() {
         scene.exits(1, exit);
         scene.error().unwrap_or_default().to_owned()
     };
-    assert!(error_of(custody(), Exit::Code(1)).contains(hint));
-    assert!(!error_of(custody(), KILLED).contains(hint));
+    assert!(error_of(given(), Exit::Code(1)).contains(hint));
+    assert!(!error_of(given(), KILLED).contains(hint));
     assert!(!error_of(Settings::default(), Exit::Code(1)).contains(hint));
 }
 
