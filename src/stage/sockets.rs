@@ -666,4 +666,25 @@ mod tests {
         let config = config(&[("shared-socket", "127.0.0.1:0"), ("http-socket", "=0")]);
         assert_eq!(names(&opened(&config, Held::default()).unwrap()), ["shared-socket"]);
     }
+
+    #[test]
+    fn the_places_of_the_sockets_are_named_as_far_as_there_is_room() {
+        let many = [("socket", "127.0.0.1:0"); 9];
+        for (count, has_more) in [(0, false), (1, false), (2, false), (9, true)] {
+            let sockets = opened(&config(&many[..count]), Held::default()).unwrap();
+            let (places, addresses) = (sockets.places(), addresses(&sockets));
+            assert!(
+                places.len() <= MAX_PLACES && places.ends_with(AND_MORE) == has_more,
+                "{places}"
+            );
+            for (number, address) in addresses.iter().enumerate().take(2) {
+                assert!(places.contains(&format!("{address} (command line)")), "{places}");
+                assert!(places.contains(&format!("as descriptor {}", number + 3)), "{places}");
+            }
+        }
+        let mut hidden = config(&many[..1]);
+        hidden.sockets[0].hidden = true;
+        let sockets = opened(&hidden, Held::default()).unwrap();
+        assert!(!sockets.places().contains("127.0.0.1"), "{}", sockets.places());
+    }
 }

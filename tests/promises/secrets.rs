@@ -117,3 +117,12 @@ fn a_directory_that_a_secret_names_and_that_is_not_there_is_not_named() {
     emperor.logged(&format!("{NOT_SHOWN}: there is no such directory"));
     assert!(!emperor.log().contains(SECRET), "{}", emperor.log());
 }
+
+#[test]
+fn a_program_that_fails_with_a_socket_that_a_secret_names_is_told_the_line_alone() {
+    let setup = Liege::in_temp_dir().env("SECRET", SECRET);
+    let text = "[uwsgi]\nsocket = $DIR/$(SECRET).sock\ncommand = false\n";
+    let emperor = setup.vassal("x.ini", text).start();
+    emperor.logged("liege holds [not shown: put in by $( ) or @( )] (line 2)");
+    assert!(!emperor.log().contains(SECRET), "{}", emperor.log());
+}
