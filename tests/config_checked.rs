@@ -143,6 +143,13 @@ fn what_would_give_false_security_is_refused_with_a_way_out() {
 }
 
 #[test]
+fn root_is_meant_without_a_group_too() {
+    for text in ["uid = 0\n", "uid = root\n"] {
+        assert!(warnings(text).is_empty(), "{text}: {:?}", warnings(text));
+    }
+}
+
+#[test]
 fn what_has_no_effect_is_said() {
     for (text, told) in [
         ("procname = x", "has no effect"),

@@ -326,7 +326,9 @@ impl EmperorConfig {
 
     /// What only the whole can tell.
     fn whole(&self, check: &mut Check) {
-        if let (Some(uid), None) = (&self.own.uid, &self.own.gid) {
+        if let (Some(uid), None) = (&self.own.uid, &self.own.gid)
+            && !matches!(uid.value.as_str(), "0" | "root")
+        {
             check.warn_at(uid, "is set without gid: the user's own groups are used");
         }
         if let (Some(cap), None) = (&self.own.cap, &self.own.uid) {

@@ -312,7 +312,9 @@ impl VassalConfig {
             for identity in [&self.uid, &self.gid].into_iter().flatten().chain(&self.add_gid) {
                 check.warn_at(identity, "has no effect on a program that is run privileged");
             }
-        } else if let (Some(uid), None) = (&self.uid, &self.gid) {
+        } else if let (Some(uid), None) = (&self.uid, &self.gid)
+            && !matches!(uid.value.as_str(), "0" | "root")
+        {
             check.warn_at(uid, "is set without gid: the user's own groups are used");
         }
         if self.heartbeat.is_some() && self.notify != Notify::Demanded {
