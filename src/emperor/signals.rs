@@ -146,12 +146,13 @@ impl Emperor {
             let pid = life.and_then(|life| life.pid).unwrap_or(-1);
             let status = super::report::uwsgi_status(vassal);
             let state = super::report::state_name(vassal);
-            let reason = super::report::reason(vassal).unwrap_or_default();
+            let reason = super::report::reason(vassal);
+            let reason =
+                reason.map(|why| format!(" {}", escaped(why.as_bytes()))).unwrap_or_default();
             self.log.notice(format_args!(
                 "vassal instance {name} (last modified {}) status {status} loyal {loyal} zerg 0 \
-                 pid {pid} {state} {}",
+                 pid {pid} {state}{reason}",
                 vassal.file.modified,
-                escaped(reason.as_bytes()),
             ));
         }
     }

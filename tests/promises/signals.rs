@@ -16,9 +16,9 @@ fn usr1_writes_the_state_of_every_vassal_into_the_log() {
         let log = emperor.log();
         let new = &log[before..];
         let line = |name: &str, what: &str| {
-            new.lines().any(|line| line.contains(name) && line.contains(what))
+            new.split_inclusive('\n').any(|line| line.contains(name) && line.contains(what))
         };
-        line("good.ini", &pid.to_string()) && line("bad.ini", "")
+        line("good.ini", &format!("pid {pid} running\n")) && line("bad.ini", "")
     });
 }
 
