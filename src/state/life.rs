@@ -162,6 +162,8 @@ pub struct Life {
     pub is_blocked: bool,
     /// And that is this other vassal.
     pub blocked_by: Option<VassalId>,
+    /// Its program has run, not only its stage.
+    pub has_run: bool,
     /// It has sent a protocol byte.
     pub spoke: bool,
     /// It has started.
@@ -204,6 +206,7 @@ impl Life {
             is_blocked: false,
             blocked_by: None,
             announced: false,
+            has_run: false,
             spoke: false,
             ready: false,
             accepting: false,
@@ -295,6 +298,7 @@ impl Life {
             word_by: None,
         };
         self.phase = Phase::Running(Watch { since: now, due: Some(Box::new(due)) });
+        self.has_run = true;
     }
 
     fn ready_after(&self, rules: &Rules) -> Duration {

@@ -47,7 +47,8 @@ pub struct Realm {
 /// What the service manager is told, kept up to date with each row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Vassals with a process; a check or a replacement is a second one of the same vassal.
+    /// Vassals with a process; a check or a replacement is a second one of the same vassal. One that has
+    /// failed to start does not count with each new try, but when its program runs.
     pub running: usize,
     /// Vassals with a `last_error`.
     pub failing: usize,
@@ -55,9 +56,11 @@ pub struct Counts {
 
 impl Counts {
     pub(super) fn of(vassal: &Vassal) -> Self {
+        let failing = vassal.history.last_error.is_some();
+        let tries = failing && vassal.current().is_some_and(|life| !life.has_run);
         Self {
-            running: usize::from(vassal.current().is_some()),
-            failing: usize::from(vassal.history.last_error.is_some()),
+            running: usize::from(vassal.current().is_some() && !tries),
+            failing: usize::from(failing),
         }
     }
 

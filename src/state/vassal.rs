@@ -495,7 +495,7 @@ impl Vassal {
         Then::Hold(Box::new(Hold { lane, ..Hold::until(why, until) }))
     }
 
-    /// A life has ended as it was told to.
+    /// A life has ended as it was told to. That of a stage whose program has not run is nobody's end.
     pub(super) fn stopped(
         &mut self,
         life: &Life,
@@ -503,6 +503,9 @@ impl Vassal {
         why: &'static str,
         turn: &mut Turn<'_>,
     ) {
+        if !life.has_run {
+            return;
+        }
         self.remember(life, exit);
         self.note(Note::Stopped { exit, lived: life.age(turn.now), why }, turn);
     }

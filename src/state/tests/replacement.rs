@@ -735,3 +735,15 @@ fn a_replacement_that_is_begun_anew_is_told_once() {
     scene.change();
     assert_eq!(told(&scene), [Note::Reloading { by: ReloadWay::Replacement }]);
 }
+
+#[test]
+fn a_stage_that_is_killed_before_its_program_ran_is_not_told_as_an_end() {
+    for mut scene in [Scene::checking(), Scene::replacing()] {
+        scene.lose();
+        for life in [1, 2] {
+            scene.exits(life, KILLED);
+        }
+        let ends = scene.notes.iter().filter(|note| matches!(note, Note::Stopped { .. }));
+        assert_eq!(ends.count(), 1, "{:?}", scene.notes);
+    }
+}

@@ -121,6 +121,21 @@ fn the_counts_are_those_of_a_walk_through_all() {
 }
 
 #[test]
+fn a_start_that_fails_again_and_again_does_not_change_the_counts() {
+    let mut scene = Scene::starting();
+    scene.fails(1);
+    scene.exits(1, Exit::Code(1));
+    let counts = scene.realm.counts();
+    assert_eq!((counts.running, counts.failing), (0, 1));
+    scene.wait(1000);
+    assert_eq!(scene.phase_of(BLOG), "starting 2");
+    assert_eq!(scene.realm.counts(), counts);
+    scene.runs(2, Settings::default());
+    let counts = scene.realm.counts();
+    assert_eq!((counts.running, counts.failing), (1, 0));
+}
+
+#[test]
 fn vassals_that_wait_again_and_again_are_told_at_most_once_in_ten_seconds() {
     let mut scene = Scene::copied(Rules::default(), 0);
     let mut found = 0;
