@@ -1,6 +1,6 @@
 //! liege: a process supervisor that re-implements and outgrows the uWSGI Emperor.
 //!
-//! The map of the modules; imports point one way, and `tests/layers.rs` keeps it so.
+//! The map of the modules; imports point one way, and `tests/layers` keeps it so.
 //!
 //! - [`opts`]: the one table of options, and what is made from it (command line, help, manual).
 //! - [`config`]: files, environment and command line to one ordered list, then to checked structs.

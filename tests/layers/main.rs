@@ -1,4 +1,4 @@
-//! The direction of imports and the places of `unsafe`, as `src/lib.rs` and the guide for contributors draw them.
+//! The rules of the house, kept: the direction of imports, the places of `unsafe`, names, sizes and documents, as `src/lib.rs` and `CONTRIBUTING.md` draw them.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
