@@ -43,7 +43,7 @@ impl Emperor {
         if let Notice::Ending { left } = notice {
             return self.say_who_is_left(left);
         }
-        self.log.notice(format_args!("{}", lines::Wait(notice)));
+        self.context.log.notice(format_args!("{}", lines::Wait(notice)));
     }
 
     /// Ragnarok: whom it waits for.
@@ -61,7 +61,7 @@ impl Emperor {
             more => format!("; and for {more} stop hooks"),
         };
         let (count, left) = (lines::vassals(names.len()), lines::Time(left));
-        self.log.notice(format_args!(
+        self.context.log.notice(format_args!(
             "ragnarok waits for {count}: {shown}{hooks}; what is left in {left} is killed"
         ));
     }
@@ -72,6 +72,6 @@ impl Emperor {
         }
         let (label, line) = (self.label(key), lines::Line(note));
         let line = lines::without_name(&line.to_string(), &key.name);
-        self.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
+        self.context.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
     }
 }

@@ -59,20 +59,21 @@ impl Emperor {
     /// Whether this is told a moment later, with what others have to say of the same kind.
     pub(super) fn is_told_with_others(&mut self, key: &Key, note: &Note) -> bool {
         let Note::Held { why, wait } = note else { return false };
-        self.crowds.takes(&self.label(key), why, *wait, self.now)
+        self.crowds.takes(&self.label(key), why, *wait, self.context.now)
     }
 
     /// Tells who else is held for a reason that was told a moment ago.
     pub(super) fn tell_crowds(&mut self) {
-        for Crowd { why, wait, names, .. } in self.crowds.due(self.now) {
+        for Crowd { why, wait, names, .. } in self.crowds.due(self.context.now) {
             if let [name] = &names[..] {
                 let line = Note::Held { why, wait };
-                self.log
+                self.context
+                    .log
                     .line(lines::loudness(&line), format_args!("[{name}] {}", lines::Line(&line)));
                 continue;
             }
             let (count, why) = (names.len(), escaped(why.as_bytes()));
-            self.log.line(
+            self.context.log.line(
                 Level::Warning,
                 format_args!(
                     "{count} more vassals are held: {why}{}: {}",

@@ -19,7 +19,8 @@ use crate::state::{Event, File, Key, LifeId, OnDemand, SourceId, VassalId};
 use crate::sys::dir;
 use crate::sys::socket::{self, Address};
 
-use super::{Emperor, Token};
+use super::Emperor;
+use super::token::Token;
 
 /// Most vassals whose listeners are looked at in one turn.
 const MAX_INSPECTIONS: usize = 256;
@@ -237,7 +238,7 @@ impl Emperor {
 
     /// Looks at the listeners of all vassals in the next turns.
     pub(super) fn inspect_soon(&mut self, why: Inspection) {
-        let now = self.now;
+        let now = self.context.now;
         let is_due = |vassal: &&Vassal| match why {
             Inspection::Ordered => true,
             Inspection::Regular => vassal.current().is_none_or(|life| life.age(now) >= SETTLED),
@@ -249,9 +250,9 @@ impl Emperor {
     /// Looks whether the statistics can still be asked for.
     pub(super) fn look_at_statistics(&mut self) {
         for line in self.stats.look() {
-            self.log.warning(format_args!("{line}"));
+            self.context.log.warning(format_args!("{line}"));
         }
-        self.stats.settle(&mut self.reactor, Token::Stats);
+        self.stats.settle(&mut self.context.reactor, Token::Stats);
     }
 
     /// Looks at some of them.
@@ -288,7 +289,9 @@ impl Emperor {
     fn log_of(&mut self, vassal: VassalId, line: fmt::Arguments<'_>) {
         let Some(record) = self.realm.vassal(vassal) else { return };
         let label = self.label(&record.key);
-        self.log.warning(format_args!("[{label}] {}", escaped(line.to_string().as_bytes())));
+        self.context
+            .log
+            .warning(format_args!("[{label}] {}", escaped(line.to_string().as_bytes())));
     }
 }
 

@@ -47,9 +47,6 @@ pub(super) struct Faults {
     refused: Vec<Event>,
     /// By then the end that was ordered is over, or it never will be.
     end_by: Option<Instant>,
-    /// A file that says what is to fail next.
-    #[cfg(debug_assertions)]
-    trap: Option<std::path::PathBuf>,
 }
 
 /// Whom something is done for.
@@ -61,17 +58,6 @@ enum Subject {
 }
 
 impl Faults {
-    /// None yet; `trap` is a file by which tests cause some, where debug assertions are on.
-    pub(super) fn new(trap: Option<&OsStr>) -> Self {
-        #[cfg(not(debug_assertions))]
-        let _ = trap;
-        Self {
-            #[cfg(debug_assertions)]
-            trap: trap.map(std::path::PathBuf::from),
-            ..Self::default()
-        }
-    }
-
     /// For statistics.
     pub(super) fn count(&self) -> u64 {
         self.count + self.rows
@@ -111,8 +97,8 @@ impl Emperor {
     /// Says what has failed, and has everything compared in the next turn.
     fn tell_fault(&mut self) {
         let text = panics::last();
-        self.log.error(format_args!("internal error of liege: {text}; please report it"));
-        self.faults.repair_at.get_or_insert(self.now + self.faults.pause());
+        self.context.log.error(format_args!("internal error of liege: {text}; please report it"));
+        self.faults.repair_at.get_or_insert(self.context.now + self.faults.pause());
     }
 
     /// One turn; when turns fail again and again there are pauses between them, which a signal ends.
@@ -125,7 +111,7 @@ impl Emperor {
         }
         self.faults.streak = (self.faults.streak + 1).min(MOST);
         let _ = fd::wait_readable([self.signals.as_fd()], Some(self.faults.pause()));
-        self.now = Instant::now();
+        self.context.now = Instant::now();
         self.do_what_must_be();
     }
 
@@ -139,8 +125,8 @@ impl Emperor {
         self.safely(Self::end_strays);
         self.safely(Self::tell_manager);
         // The state itself may be what fails: then nothing is stopped one by one.
-        if self.faults.end_by.is_some_and(|by| by <= self.now) {
-            self.log.error(format_args!(
+        if self.faults.end_by.is_some_and(|by| by <= self.context.now) {
+            self.context.log.error(format_args!(
                 "the end cannot be reached in good order, as liege fails each time: what is left is killed"
             ));
             self.leave.get_or_insert(GIVEN_UP);
@@ -154,16 +140,16 @@ impl Emperor {
             Event::RagnarokNow => Some(Duration::ZERO),
             _ => None,
         };
-        if let Some(by) = mercy.map(|mercy| self.now + mercy + LAST_WAIT) {
+        if let Some(by) = mercy.map(|mercy| self.context.now + mercy + LAST_WAIT) {
             self.faults.end_by = Some(self.faults.end_by.map_or(by, |old| old.min(by)));
         }
-        self.events.push_back(order);
-        self.trip("order");
+        self.context.raise(order);
+        self.context.trip("order");
     }
 
     /// Steps the state with one event.
     pub(super) fn step(&mut self, event: Event) {
-        self.version += 1;
+        self.context.version += 1;
         let order = event.is_order().then(|| event.clone());
         let before = self.faults.count;
         let subject = match &event {
@@ -185,11 +171,15 @@ impl Emperor {
             | Event::Time => Subject::Nobody,
         };
         self.safely_for(subject, |emperor| {
-            emperor.trip("step");
-            if event.is_order() {
-                emperor.trip("step of an order");
+            #[cfg(debug_assertions)]
+            if emperor.context.trips.wants_a_row_to_fail() {
+                emperor.realm.fail_next_row();
             }
-            emperor.realm.step(emperor.now, event, &mut emperor.asked);
+            emperor.context.trip("step");
+            if event.is_order() {
+                emperor.context.trip("step of an order");
+            }
+            emperor.realm.step(emperor.context.now, event, &mut emperor.asked);
         });
         // Whoever has given it does so once.
         if self.faults.count != before {
@@ -225,7 +215,7 @@ impl Emperor {
             | Effect::Leave(_) => Subject::Nobody,
         };
         self.safely_for(subject, |emperor| {
-            emperor.trip("act");
+            emperor.context.trip("act");
             emperor.act(effect);
         });
     }
@@ -233,12 +223,12 @@ impl Emperor {
     /// Compares everything with what there is, if something has failed; first of all in a turn.
     pub(super) fn repair(&mut self) {
         // What is decided already is done before.
-        let due = self.faults.repair_at.is_some_and(|at| at <= self.now);
-        if !due || !self.events.is_empty() || !self.effects.is_empty() {
+        let due = self.faults.repair_at.is_some_and(|at| at <= self.context.now);
+        if !due || !self.context.events.is_empty() || !self.effects.is_empty() {
             return;
         }
         self.faults.repair_at = None;
-        self.trip("repair");
+        self.context.trip("repair");
         self.pids = self.processes.iter().map(|(life, process)| (process.pid, *life)).collect();
         let forgotten = |id: &&VassalId| self.realm.vassal(**id).is_none();
         let forgotten: Vec<VassalId> = self.halls.keys().filter(forgotten).copied().collect();
@@ -246,9 +236,9 @@ impl Emperor {
             self.forget(vassal);
         }
         let truth = self.truth();
-        self.realm.repair(self.now, &truth, &mut self.asked);
+        self.realm.repair(self.context.now, &truth, &mut self.asked);
         self.effects.extend(self.asked.drain(..));
-        self.events.extend(self.faults.refused.drain(..));
+        self.context.events.extend(self.faults.refused.drain(..));
         for index in 0..self.monitors.len() {
             self.safely(|emperor| emperor.compare(SourceId(index)));
         }
@@ -301,27 +291,4 @@ impl Emperor {
             self.sighted(source, Sighting { name, what, was_there: true });
         }
     }
-
-    /// Where tests let something fail: `LIEGE_TEST_FAULT` names a file that names the point, after `always`
-    /// if it is to fail each time.
-    #[cfg(debug_assertions)]
-    #[expect(clippy::panic, reason = "that is what it is for")]
-    pub(super) fn trip(&mut self, point: &str) {
-        let Some(trap) = &self.faults.trap else { return };
-        let Ok(text) = std::fs::read_to_string(trap) else { return };
-        let text = text.trim();
-        let always = text.strip_prefix("always ") == Some(point);
-        if point == "step" && text == "row" {
-            let _ = std::fs::remove_file(trap);
-            self.realm.fail_next_row();
-        } else if always || text == point {
-            if !always {
-                let _ = std::fs::remove_file(trap);
-            }
-            std::panic::panic_any(format!("{point} fails, as a test wants it"));
-        }
-    }
-
-    #[cfg(not(debug_assertions))]
-    pub(super) fn trip(&mut self, _: &str) {}
 }

@@ -23,9 +23,10 @@ use crate::sys::signal::Signal;
 use crate::sys::socket::{self, Address, Connecting, PeerCredentials};
 use crate::sys::{clock, creds, pidfd, scm};
 
+use super::Emperor;
 use super::pauses::ConfigPipe;
 use super::process::{Process, exit};
-use super::{Emperor, Token};
+use super::token::Token;
 use sweeps::{SWEEP, Sweep};
 
 /// Pieces of an answer that are read in one wake-up.
@@ -197,7 +198,7 @@ impl Emperor {
     /// Asks for a life; answers with an event, unless the server takes its time.
     pub(super) fn ask(&mut self, vassal: VassalId, life: LifeId) {
         if let Err(trouble) = self.try_ask(vassal, life) {
-            self.events.push_back(Event::Life(life, trouble.into()));
+            self.context.raise_for(life, trouble.into());
         }
     }
 
@@ -232,7 +233,7 @@ impl Emperor {
         talk.sent(sent.map_err(|error| self.broken(&error))?);
         let interest = if talk.to_send().is_empty() { Interest::Read } else { Interest::Write };
         let token = Token::ForkServer(life);
-        self.reactor.add(socket.as_fd(), token, interest, Kind::Busy);
+        self.context.reactor.add(socket.as_fd(), token, interest, Kind::Busy);
         let state = State::Talking(talk);
         let talk = Talk { vassal, socket, pipe, config, state, server, base, asked_at };
         self.forks.talks.insert(life, talk);
@@ -271,7 +272,7 @@ impl Emperor {
     /// state, for which a base that is not running, or is about to listen anew, is another matter.
     fn base_unreachable(&mut self) {
         if let Some(life) = self.forks.serves.take() {
-            self.events.push_back(Event::Life(life, LifeEvent::Unreachable));
+            self.context.raise_for(life, LifeEvent::Unreachable);
         }
     }
 
@@ -298,7 +299,7 @@ impl Emperor {
             self.forks.seen = Some(server);
             let name = base.as_ref().map(|base| super::lines::name(&base.name));
             let name = name.unwrap_or_else(|| "none of our bases".to_owned());
-            self.log.notice(format_args!("{place} is pid {pid}, uid {uid}: {name}"));
+            self.context.log.notice(format_args!("{place} is pid {pid}, uid {uid}: {name}"));
         }
         Ok((server, base))
     }
@@ -350,9 +351,9 @@ impl Emperor {
             }
             if words.to_send().is_empty() {
                 let token = Token::ForkServer(life);
-                self.reactor.remove(talk.socket.as_fd());
+                self.context.reactor.remove(talk.socket.as_fd());
                 // A busy entry is a place in an array: nothing can fail.
-                self.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
+                self.context.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
             }
             return Progress::More;
         }
@@ -403,7 +404,7 @@ impl Emperor {
         }
         self.close_talk(life);
         let why = format!("{why} ({})", self.forks.place());
-        self.events.push_back(Event::Life(life, LifeEvent::SpawnFailed(why)));
+        self.context.raise_for(life, LifeEvent::SpawnFailed(why));
     }
 
     fn fail(&mut self, life: LifeId, trouble: Trouble) {
@@ -414,10 +415,10 @@ impl Emperor {
     /// Ends a talk that has failed; what was born of it all the same is looked for a little later.
     fn close_talk(&mut self, life: LifeId) {
         let Some(talk) = self.forks.close(life) else { return };
-        self.reactor.remove(talk.socket.as_fd());
+        self.context.reactor.remove(talk.socket.as_fd());
         if let Some(base) = talk.base {
             let (life, session, since) = (Some(base.life), base.session, talk.asked_at);
-            let at = self.now + SWEEP;
+            let at = self.context.now + SWEEP;
             self.forks.look_later(Sweep { at, pause: SWEEP, life, session, since });
         }
     }
@@ -427,7 +428,7 @@ impl Emperor {
     /// The server has named a process.
     fn claim(&mut self, life: LifeId, number: i32) {
         let Some(talk) = self.forks.talks.get(&life) else { return };
-        self.reactor.remove(talk.socket.as_fd());
+        self.context.reactor.remove(talk.socket.as_fd());
         let opened = Pid::new(number)
             .ok_or_else(|| io::ErrorKind::InvalidInput.into())
             .and_then(|pid| pidfd::open(pid).map(|pidfd| (pid, pidfd)));
@@ -440,7 +441,7 @@ impl Emperor {
         }
         match opened {
             Ok((pid, pidfd)) => {
-                let look_at = self.now;
+                let look_at = self.context.now;
                 if let Some(talk) = self.forks.talks.get_mut(&life) {
                     let claim = Claim { pid, pidfd, look_at, pause: FIRST_LOOK };
                     talk.state = State::Claimed(claim);
@@ -472,7 +473,7 @@ impl Emperor {
         }
         let Some(uid) = user_of_child(pid, &claim.pidfd) else {
             // It is given to us when the process between has ended, which may be a moment later.
-            claim.look_at = self.now + claim.pause;
+            claim.look_at = self.context.now + claim.pause;
             claim.pause = (claim.pause * 2).min(LAST_LOOK);
             return;
         };
@@ -502,10 +503,10 @@ impl Emperor {
         };
         let pidfd = claim.pidfd;
         for (fd, token) in [(&pipe, Token::Pipe(life)), (&pidfd, Token::Pidfd(life))] {
-            self.reactor.add(fd.as_fd(), token, Interest::Read, Kind::Quiet);
+            self.context.reactor.add(fd.as_fd(), token, Interest::Read, Kind::Quiet);
         }
         let base = base.map(|base| base.name);
-        let mut process = Process::new(vassal, (pid, pidfd), pipe, self.now);
+        let mut process = Process::new(vassal, (pid, pidfd), pipe, self.context.now);
         process.base = base;
         process.config = config.map(ConfigPipe::new);
         self.processes.insert(life, Box::new(process));
@@ -541,7 +542,7 @@ impl Emperor {
 
     /// Serves the deadlines of claims and sweeps.
     pub(super) fn look_at_forks(&mut self) {
-        let now = self.now;
+        let now = self.context.now;
         let is_due = |talk: &Talk| match &talk.state {
             State::Claimed(claim) => claim.look_at <= now,
             State::Talking(_) => false,

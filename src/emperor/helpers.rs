@@ -19,7 +19,8 @@ use crate::sys::signal::{Mask, Signal, set_mask};
 use crate::sys::{dir, pidfd, prctl, waiters};
 
 use super::pauses::PUSH_PACE;
-use super::{Emperor, Token, lines, settings};
+use super::token::Token;
+use super::{Emperor, lines, settings};
 
 /// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
 const MOST_HOOKS: usize = 16;
@@ -98,7 +99,7 @@ impl Emperor {
     /// Runs the stop hook for a life of this vassal that has ended.
     pub(super) fn stop_hook(&mut self, key: Key) {
         let Some(directory) = self.start_of(key.source) else {
-            return self.events.push_back(Event::HookEnded(key));
+            return self.context.raise(Event::HookEnded(key));
         };
         self.helpers.waiting.push_back((key, directory));
         self.start_hooks();
@@ -108,7 +109,7 @@ impl Emperor {
         while self.helpers.hooks() < MOST_HOOKS {
             let Some((key, directory)) = self.helpers.waiting.pop_front() else { return };
             let Some(command) = &self.template.stop_hook else {
-                self.events.push_back(Event::HookEnded(key));
+                self.context.raise(Event::HookEnded(key));
                 continue;
             };
             let started = Hook::new(&self.template, command, &key.name, &directory)
@@ -122,19 +123,19 @@ impl Emperor {
 
     fn hook_refused(&mut self, key: Key, error: &io::Error) {
         let name = self.label(&key);
-        self.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
-        self.events.push_back(Event::HookEnded(key));
+        self.context.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
+        self.context.raise(Event::HookEnded(key));
     }
 
     /// Sends its file to a life that asks for it; when it asks all the time, in its pace.
     pub(super) fn push_config(&mut self, life: LifeId) {
         let Some(process) = self.processes.get_mut(&life) else { return };
         let Some(config) = &mut process.config else { return };
-        let is_early = config.last.is_some_and(|last| last + PUSH_PACE > self.now);
+        let is_early = config.last.is_some_and(|last| last + PUSH_PACE > self.context.now);
         if is_early || self.helpers.pushes_to(life) {
             return self.push_later(life);
         }
-        config.last = Some(self.now);
+        config.last = Some(self.context.now);
         let Some(key) = self.realm.vassal(process.vassal).map(|record| &record.key) else { return };
         let Some(source) = self.monitors.get(key.source.0) else { return };
         let name = CString::new(&*key.name).map_err(io::Error::from);
@@ -188,8 +189,8 @@ impl Emperor {
         let pidfd = pidfd::open(pid).inspect_err(|_| {
             let _ = process::kill_child(pid, Signal::KILL);
         })?;
-        self.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy);
-        let helper = Helper { pid, pidfd, kill_at: self.now + limit, limit, task };
+        self.context.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy);
+        let helper = Helper { pid, pidfd, kill_at: self.context.now + limit, limit, task };
         self.helpers.running.insert(id, helper);
         Ok(())
     }
@@ -203,12 +204,14 @@ impl Emperor {
             Err(_) => Ended::Exited(u8::MAX),
         };
         let Some(helper) = self.helpers.running.remove(&id) else { return };
-        self.reactor.remove(helper.pidfd.as_fd());
+        self.context.reactor.remove(helper.pidfd.as_fd());
         match helper.task {
             Task::StopHook(key) => {
                 let name = self.label(&key);
                 let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
-                self.log.line(level, format_args!("[{name}] stop hook {}", lines::result(ended)));
+                self.context
+                    .log
+                    .line(level, format_args!("[{name}] stop hook {}", lines::result(ended)));
                 self.start_hooks();
                 self.happen(Event::HookEnded(key));
             }
@@ -236,8 +239,8 @@ impl Emperor {
     /// Kills whatever has passed its limit, and what is in its group.
     pub(super) fn expire_helpers(&mut self) {
         let mut killed = Vec::new();
-        for helper in self.helpers.running.values_mut().filter(|h| h.kill_at <= self.now) {
-            helper.kill_at = self.now + helper.limit;
+        for helper in self.helpers.running.values_mut().filter(|h| h.kill_at <= self.context.now) {
+            helper.kill_at = self.context.now + helper.limit;
             helper.kill();
             let (what, key) = match &helper.task {
                 Task::StopHook(key) => ("its stop hook", Some(key.clone())),
@@ -253,14 +256,16 @@ impl Emperor {
         }
         for (what, key, limit) in killed {
             let name = key.map(|key| self.label(&key)).unwrap_or_default();
-            self.log.error(format_args!("[{name}] {what} has taken {limit} s: it is killed"));
+            self.context
+                .log
+                .error(format_args!("[{name}] {what} has taken {limit} s: it is killed"));
         }
     }
 
     /// The mercy is over.
     pub(super) fn kill_hooks(&mut self) {
         for (key, _) in self.helpers.waiting.drain(..) {
-            self.events.push_back(Event::HookEnded(key));
+            self.context.raise(Event::HookEnded(key));
         }
         self.helpers.running.values().for_each(Helper::kill);
     }

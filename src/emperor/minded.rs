@@ -17,7 +17,8 @@ use crate::state::{Event, LifeId, VassalId};
 use crate::sys::dir;
 use crate::sys::inotify::{self, Inotify, Mask, Watch};
 
-use super::{Emperor, Token};
+use super::Emperor;
+use super::token::Token;
 
 /// Events read in one wake-up.
 const BUFFER: usize = 16 * 1024;
@@ -109,7 +110,7 @@ impl Emperor {
     fn say_of(&mut self, vassal: VassalId, level: Level, text: &str) {
         let record = self.realm.vassal(vassal);
         let label = record.map_or_else(|| "?".to_owned(), |record| self.label(&record.key));
-        self.log.line(level, format_args!("[{label}] {}", escaped(text.as_bytes())));
+        self.context.log.line(level, format_args!("[{label}] {}", escaped(text.as_bytes())));
     }
 
     /// Watches the directory of a file, and that of its target.
@@ -139,7 +140,7 @@ impl Emperor {
         let directory = dir::open(above)?;
         if self.minded.inotify.is_none() {
             let made = Inotify::new()?;
-            self.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet);
+            self.context.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet);
             self.minded.inotify = Some(made);
         }
         let inotify = self.minded.inotify.as_ref().ok_or(std::io::ErrorKind::NotFound)?;

@@ -4,6 +4,7 @@
 //! waits but the reactor.
 
 mod act;
+mod context;
 mod crowd;
 mod custody;
 mod faults;
@@ -26,6 +27,7 @@ pub mod start;
 pub mod stats;
 mod strays;
 mod superior;
+mod token;
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
@@ -34,9 +36,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::log::Log;
 use crate::monitor::{self, Monitor, What};
-use crate::reactor::Reactor;
+use crate::reactor::Token as _;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::{Effect, Event, Key, LifeId, SourceId, VassalId};
@@ -44,59 +45,10 @@ use crate::sys::process::Pid;
 use crate::sys::signal::SignalFd;
 use crate::sys::{descendants, memory};
 
+use context::Context;
 use custody::Hall;
 use process::Process;
-
-/// What the reactor waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    /// Status socket of a start.
-    Status(LifeId),
-    /// Emperor pipe.
-    Pipe(LifeId),
-    /// Talk with the fork server.
-    ForkServer(LifeId),
-    /// Notify socket.
-    Notify(LifeId),
-    /// End of a process.
-    Pidfd(LifeId),
-    /// A monitor.
-    Monitor(SourceId),
-    /// On-demand listener.
-    OnDemand(VassalId),
-    /// A listener or a client of the statistics.
-    Stats(stats::Source),
-    /// Files whose change is a reload.
-    Touches,
-    /// End of a process beside the vassals.
-    Helper(helpers::Id),
-    /// The signalfd.
-    Signals,
-    /// End of the keeper.
-    Keeper,
-    /// The pipe to the emperor above.
-    Superior,
-}
-
-impl Token {
-    /// Served however much is to be done: who only wants to know something, and the end of all.
-    fn waits_for_nobody(self) -> bool {
-        matches!(self, Self::Stats(_) | Self::Keeper)
-    }
-}
-
-impl crate::reactor::Token for Token {
-    fn rank(self) -> u8 {
-        match self {
-            Self::Status(_) => 0, // "exec failed" before "it exited"
-            // Last words before the death notice; who was named as born before who has died.
-            Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
-            Self::Pidfd(_) | Self::Helper(_) => 2,
-            Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Stats(_) => 3,
-            Self::Signals | Self::Keeper | Self::Superior => RANK_OF_ORDERS, // SIGCHLD only means orphans
-        }
-    }
-}
+use token::{LAST_RANK_OF_LIVES, RANK_OF_ORDERS, Token};
 
 /// Most rounds of effects that answer with events before something else is served.
 const MAX_ROUNDS: usize = 64;
@@ -105,17 +57,13 @@ const MAX_EFFECTS: usize = 64;
 /// Most turns in a row in which lives are heard and no deadline is judged; one that speaks without end is not
 /// waited for.
 const MAX_HEARINGS: usize = 256;
-/// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
-const LAST_RANK_OF_LIVES: u8 = 2;
-const RANK_OF_ORDERS: u8 = 4;
 /// Exit status when the keeper has died.
 const KEEPER_LOST: u8 = 70;
 
 /// The emperor.
 pub struct Emperor {
-    reactor: Reactor<Token>,
+    context: Context,
     realm: Realm,
-    log: Log,
     monitors: Vec<Source>,
     halls: HashMap<VassalId, Hall>,
     minded: minded::Minded,
@@ -139,16 +87,12 @@ pub struct Emperor {
     superior: Option<OwnedFd>,
     identity: setup::Identity,
     pidfile: Option<setup::PidFile>,
-    events: VecDeque<Event>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,
-    /// Grows with all that can change what statistics show.
-    version: u64,
     /// Vassals whose listeners are looked at, some of them in each turn.
     inspections: VecDeque<VassalId>,
     /// Turns since the last one that judged a deadline, or had none to judge.
     hearings: usize,
-    now: Instant,
     started: Instant,
     /// What the state asks for in one step; empty between two.
     asked: Vec<Effect>,
@@ -185,21 +129,22 @@ impl Emperor {
     }
 
     fn turn(&mut self, ready: &mut Vec<Token>) {
-        match self.reactor.wait(self.deadline(), ready) {
-            Ok(now) => self.now = now,
-            Err(error) => self.log.error(format_args!("cannot wait for events: poll: {error}")),
+        match self.context.reactor.wait(self.deadline(), ready) {
+            Ok(now) => self.context.now = now,
+            Err(error) => {
+                self.context.log.error(format_args!("cannot wait for events: poll: {error}"))
+            }
         }
         self.settle();
         self.safely(Self::repair);
-        self.trip("turn");
-        let first_order =
-            ready.partition_point(|token| crate::reactor::Token::rank(*token) < RANK_OF_ORDERS);
+        self.context.trip("turn");
+        let first_order = ready.partition_point(|token| token.rank() < RANK_OF_ORDERS);
         let mut orders = ready.split_off(first_order);
         self.serve_all(ready);
         // Deadlines after what lives say: a heartbeat that has just come must be seen before the timer
         // that would punish its absence. But before orders: a storm of them gives no rest.
         if self.effects.is_empty() {
-            if self.deadline().is_none_or(|at| at > self.now) {
+            if self.deadline().is_none_or(|at| at > self.context.now) {
                 self.hearings = 0;
             } else if self.all_are_heard(ready) {
                 self.serve_deadlines();
@@ -219,8 +164,10 @@ impl Emperor {
     fn all_are_heard(&mut self, ready: &mut Vec<Token>) -> bool {
         self.hearings += 1;
         // Whoever is late by this clock is judged by the time of the wake-up, not by a later one.
-        if self.hearings <= MAX_HEARINGS && self.reactor.wait(Some(self.now), ready).is_ok() {
-            ready.retain(|token| crate::reactor::Token::rank(*token) <= LAST_RANK_OF_LIVES);
+        if self.hearings <= MAX_HEARINGS
+            && self.context.reactor.wait(Some(self.context.now), ready).is_ok()
+        {
+            ready.retain(|token| token.rank() <= LAST_RANK_OF_LIVES);
             if !ready.is_empty() {
                 self.serve_all(ready);
                 return false;
@@ -234,14 +181,14 @@ impl Emperor {
     /// until all is done that was decided before.
     fn serve_all(&mut self, ready: &mut Vec<Token>) {
         for token in ready.drain(..) {
-            if self.effects.is_empty() || token.waits_for_nobody() {
+            if self.effects.is_empty() || token.bypasses_backpressure() {
                 self.safely(|emperor| emperor.serve(token));
             }
         }
     }
 
     fn serve(&mut self, token: Token) {
-        self.trip("serve");
+        self.context.trip("serve");
         match token {
             Token::Status(life) => self.read_status(life),
             Token::Pipe(life) => self.read_pipe(life),
@@ -273,18 +220,18 @@ impl Emperor {
             self.status_log.due,
             self.crowds.deadline(),
             self.faults.repair_at,
-            self.strays.deadline(self.now),
+            self.strays.deadline(self.context.now),
         ];
         let more = self.more_strangers
-            || !self.events.is_empty()
+            || !self.context.events.is_empty()
             || !self.effects.is_empty()
             || !self.inspections.is_empty();
-        let more = more.then_some(self.now);
+        let more = more.then_some(self.context.now);
         monitors.chain(own.into_iter().flatten()).chain(more).min()
     }
 
     fn serve_deadlines(&mut self) {
-        let now = self.now;
+        let now = self.context.now;
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         for index in 0..self.monitors.len() {
             if due(self.monitors.get(index).and_then(|source| source.monitor.deadline())) {
@@ -307,7 +254,7 @@ impl Emperor {
         for (at, duty) in duties {
             if due(at) {
                 self.safely(|emperor| {
-                    emperor.trip("deadline");
+                    emperor.context.trip("deadline");
                     duty(emperor);
                 });
             }
@@ -315,14 +262,14 @@ impl Emperor {
     }
 
     fn expire_stats(&mut self) {
-        self.stats.expire(self.now);
-        self.stats.settle(&mut self.reactor, Token::Stats);
+        self.stats.expire(self.context.now);
+        self.stats.settle(&mut self.context.reactor, Token::Stats);
     }
 
     /// Steps the state with one event, and with all that its effects answer, before anything else; unless
     /// the state is ahead of what is done, which comes first.
     fn happen(&mut self, event: Event) {
-        self.events.push_back(event);
+        self.context.raise(event);
         self.obey();
     }
 
@@ -339,7 +286,7 @@ impl Emperor {
     fn settle(&mut self) {
         let mut left = MAX_EFFECTS;
         for _ in 0..MAX_ROUNDS {
-            while let Some(event) = self.events.pop_front() {
+            while let Some(event) = self.context.events.pop_front() {
                 self.step(event);
             }
             while left > 0
@@ -348,7 +295,7 @@ impl Emperor {
                 left -= 1;
                 self.act_safely(effect);
             }
-            if left == 0 || self.events.is_empty() {
+            if left == 0 || self.context.events.is_empty() {
                 return;
             }
         }
@@ -361,13 +308,13 @@ impl Emperor {
         how: impl FnOnce(&mut dyn Monitor, Instant, &mut monitor::Out),
     ) {
         let Some(entry) = self.monitors.get_mut(source.0) else { return };
-        how(entry.monitor.as_mut(), self.now, &mut self.heard);
+        how(entry.monitor.as_mut(), self.context.now, &mut self.heard);
         self.hear(source);
     }
 
     /// Passes on what a monitor has seen.
     fn hear(&mut self, source: SourceId) {
-        self.version += 1;
+        self.context.version += 1;
         let monitor::Out { sightings, notices, scans } = std::mem::take(&mut self.heard);
         if scans {
             self.inspect_soon(custody::Inspection::Regular);
@@ -378,14 +325,14 @@ impl Emperor {
                 Some(name) => {
                     let name = name.as_encoded_bytes().into();
                     let name = self.label(&Key { source, name });
-                    self.log.line(level, format_args!("[{name}] {}", notice.text));
+                    self.context.log.line(level, format_args!("[{name}] {}", notice.text));
                 }
-                None => self.log.line(level, format_args!("{}", notice.text)),
+                None => self.context.log.line(level, format_args!("{}", notice.text)),
             }
         }
         for sighting in sightings {
             self.safely(|emperor| {
-                emperor.trip("sighting");
+                emperor.context.trip("sighting");
                 emperor.sighted(source, sighting);
             });
         }
@@ -413,7 +360,7 @@ impl Emperor {
         memory::forget_code_pages();
         let count = lines::vassals(self.realm.len());
         let pid = std::process::id();
-        self.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));
+        self.context.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));
         let sent = self.notify.ready();
         self.told(sent);
         self.tell_superior_ready();
@@ -422,17 +369,17 @@ impl Emperor {
 
     fn serve_stats(&mut self, source: stats::Source) {
         match source {
-            stats::Source::Client(client) => self.stats.serve(client, self.now),
+            stats::Source::Client(client) => self.stats.serve(client, self.context.now),
             stats::Source::Listener(index) => {
-                if !self.stats.is_fresh(self.version, self.now) {
+                if !self.stats.is_fresh(self.context.version, self.context.now) {
                     let mut json = Vec::new();
                     stats::render(&self.report(), &mut json);
-                    self.stats.renew(json, self.version, self.now);
+                    self.stats.renew(json, self.context.version, self.context.now);
                 }
-                self.stats.accept(index, self.now);
+                self.stats.accept(index, self.context.now);
             }
         }
-        self.stats.settle(&mut self.reactor, Token::Stats);
+        self.stats.settle(&mut self.context.reactor, Token::Stats);
     }
 
     fn rescan(&mut self) {
@@ -451,19 +398,19 @@ impl Emperor {
             return;
         }
         let counts = self.realm.counts();
-        let sent = self.notify.status(counts.running, counts.failing, self.now);
+        let sent = self.notify.status(counts.running, counts.failing, self.context.now);
         self.told(sent);
     }
 
     fn told(&mut self, sent: Result<(), String>) {
         if let Err(why) = sent {
-            self.log.warning(format_args!("{why}"));
+            self.context.log.warning(format_args!("{why}"));
         }
     }
 
     /// The keeper has died: what it would have done for us is done here, at once.
     fn keeper_lost(&mut self) {
-        self.log.error(format_args!("the keeper has died: every vassal is killed"));
+        self.context.log.error(format_args!("the keeper has died: every vassal is killed"));
         self.leave = Some(KEEPER_LOST);
     }
 
@@ -476,10 +423,10 @@ impl Emperor {
         self.runtime.clear();
         let sent = self.notify.buried();
         self.told(sent);
-        self.trip("bury");
+        self.context.trip("bury");
         let turn = self.longest_turn();
-        self.log.debug(format_args!("the longest turn of the loop took {turn} us"));
-        self.log.notice(format_args!("the emperor is buried (status {status})"));
-        self.log.flush();
+        self.context.log.debug(format_args!("the longest turn of the loop took {turn} us"));
+        self.context.log.notice(format_args!("the emperor is buried (status {status})"));
+        self.context.log.flush();
     }
 }

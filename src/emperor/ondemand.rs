@@ -12,8 +12,9 @@ use crate::sys::address::Address as Place;
 use crate::sys::socket::{self, Accept, ListenOptions, SocketError};
 use crate::types::advice;
 
+use super::Emperor;
 use super::custody::{Listener, Lost};
-use super::{Emperor, Token};
+use super::token::Token;
 
 /// How on-demand sockets are made.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,7 @@ impl Emperor {
             }
             Err(why) => Event::ListenerRefused(vassal, why),
         };
-        self.events.push_back(answer);
+        self.context.raise(answer);
     }
 
     /// Makes a listener at an address.
@@ -92,15 +93,15 @@ impl Emperor {
         if let Some(lost) = listener.lost(&directory) {
             let why = format!("its on-demand socket {lost}");
             self.hall(vassal).was_shut_down = lost == Lost::ShutDown;
-            return self.events.push_back(Event::ListenerLost(vassal, why));
+            return self.context.raise(Event::ListenerLost(vassal, why));
         }
         let token = Token::OnDemand(vassal);
-        self.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet);
+        self.context.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet);
     }
 
     pub(super) fn unwatch(&mut self, vassal: VassalId) {
         if let Some(listener) = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref()) {
-            self.reactor.remove(listener.as_fd());
+            self.context.reactor.remove(listener.as_fd());
         }
     }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::reactor::{Interest, Kind};
 use crate::state::{Event, LifeEvent, LifeId, Order};
 
-use super::{Emperor, Token};
+use super::Emperor;
+use super::token::Token;
 
 /// Wake-ups for the words of one life in one second; more, and it waits for the next one.
 const MOST_WAKE_UPS: u32 = 200;
@@ -111,9 +112,9 @@ impl Emperor {
     /// What it has said now has cost as much as so many wake-ups.
     pub(super) fn is_too_loud(&mut self, life: LifeId, wake_ups: u32) -> bool {
         let Some(process) = self.processes.get_mut(&life) else { return true };
-        let Some(until) = process.share.used_up(self.now, wake_ups) else { return false };
+        let Some(until) = process.share.used_up(self.context.now, wake_ups) else { return false };
         for channel in [&process.pipe, &process.notify].into_iter().flatten() {
-            self.reactor.remove(channel.as_fd());
+            self.context.reactor.remove(channel.as_fd());
         }
         self.pauses.0.insert((until, life, What::Listen));
         true
@@ -123,13 +124,13 @@ impl Emperor {
     pub(super) fn push_later(&mut self, life: LifeId) {
         let config = self.processes.get_mut(&life).and_then(|process| process.config.as_mut());
         if config.is_some_and(|config| !std::mem::replace(&mut config.is_due, true)) {
-            self.pauses.0.insert((self.now + PUSH_PACE, life, What::Push));
+            self.pauses.0.insert((self.context.now + PUSH_PACE, life, What::Push));
         }
     }
 
     /// Its pipe is full.
     pub(super) fn tell_later(&mut self, life: LifeId, order: Order) {
-        self.pauses.0.insert((self.now + TELL_PACE, life, What::Tell(order)));
+        self.pauses.0.insert((self.context.now + TELL_PACE, life, What::Tell(order)));
     }
 
     /// The other end of its pipe is closed. A process that ends closes it a moment before it can be reaped:
@@ -137,14 +138,14 @@ impl Emperor {
     pub(super) fn hung_up(&mut self, life: LifeId) {
         self.reap(life);
         if self.processes.contains_key(&life) {
-            self.pauses.0.insert((self.now + LAST_BREATH, life, What::HungUp));
+            self.pauses.0.insert((self.context.now + LAST_BREATH, life, What::HungUp));
         }
     }
 
     /// Does what is due.
     pub(super) fn end_pauses(&mut self) {
         while let Some(&(at, life, what)) = self.pauses.0.first()
-            && at <= self.now
+            && at <= self.context.now
         {
             self.pauses.0.pop_first();
             match what {
@@ -169,7 +170,7 @@ impl Emperor {
         let channels = [(&process.pipe, Token::Pipe(life)), (&process.notify, Token::Notify(life))];
         for (channel, token) in channels {
             if let Some(channel) = channel {
-                self.reactor.add(channel.as_fd(), token, Interest::Read, Kind::Busy);
+                self.context.reactor.add(channel.as_fd(), token, Interest::Read, Kind::Busy);
             }
         }
     }

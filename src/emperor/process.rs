@@ -22,7 +22,8 @@ use crate::sys::socket::PeerCredentials;
 use crate::sys::{pidfd, scm, socket};
 
 use super::pauses::{ConfigPipe, Share};
-use super::{Emperor, Token, lines, settings};
+use super::token::Token;
+use super::{Emperor, lines, settings};
 
 /// Bytes read from one emperor pipe at once, and in one wake-up.
 const PIPE_CHUNK: usize = 64;
@@ -102,7 +103,7 @@ impl Emperor {
             Ok(pid) => LifeEvent::Spawned(pid.get()),
             Err(error) => LifeEvent::SpawnFailed(format!("cannot make a process: {error}")),
         };
-        self.events.push_back(Event::Life(life, answer));
+        self.context.raise_for(life, answer);
     }
 
     fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
@@ -165,12 +166,14 @@ impl Emperor {
         let pidfd = pidfd::open(pid).inspect_err(|_| {
             let _ = process::kill_child(pid, Signal::KILL);
         })?;
-        let process =
-            Process { status: Some(status), ..Process::new(vassal, (pid, pidfd), pipe, self.now) };
+        let process = Process {
+            status: Some(status),
+            ..Process::new(vassal, (pid, pidfd), pipe, self.context.now)
+        };
         // First of all: what is in the tables is ended if something fails after this.
         self.processes.insert(life, Box::new(process));
         self.pids.insert(pid, life);
-        self.trip("birth");
+        self.context.trip("birth");
         self.strays.is_new(pid);
         let alone = self.is_base(vassal);
         let Some(process) = self.processes.get_mut(&life) else { return Ok(pid) };
@@ -182,7 +185,7 @@ impl Emperor {
         ];
         for (fd, token, kind) in channels {
             if let Some(fd) = fd {
-                self.reactor.add(fd.as_fd(), token, Interest::Read, kind);
+                self.context.reactor.add(fd.as_fd(), token, Interest::Read, kind);
             }
         }
         Ok(pid)
@@ -208,7 +211,7 @@ impl Emperor {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok(_) | Err(_) => {
                     let status = self.processes.get_mut(&life).and_then(|p| p.status.take());
-                    self.close(status);
+                    self.context.close(status);
                     return self.happen(Event::Life(life, LifeEvent::StatusClosed));
                 }
             }
@@ -221,7 +224,7 @@ impl Emperor {
         let Some(process) = self.processes.get_mut(&life) else { return };
         process.is_cut_off = true;
         let status = process.status.take();
-        self.close(status);
+        self.context.close(status);
         self.kill(life);
     }
 
@@ -312,7 +315,7 @@ impl Emperor {
 
     fn watch_notify(&mut self, life: LifeId, notify: Option<OwnedFd>) {
         let Some(notify) = notify else { return };
-        self.reactor.add(notify.as_fd(), Token::Notify(life), Interest::Read, Kind::Quiet);
+        self.context.reactor.add(notify.as_fd(), Token::Notify(life), Interest::Read, Kind::Quiet);
         if let Some(process) = self.processes.get_mut(&life) {
             process.notify = Some(notify);
         }
@@ -341,7 +344,7 @@ impl Emperor {
             match scm::receive_text(pipe.as_fd(), &mut buffer) {
                 Ok(chunk) if chunk.length > 0 => {
                     total += chunk.length;
-                    flooded = process.share.is_flood(self.now, chunk.length);
+                    flooded = process.share.is_flood(self.context.now, chunk.length);
                     closed = flooded;
                     let bytes = buffer.get(..chunk.length).unwrap_or_default();
                     for word in bytes.iter().filter_map(|byte| FromVassal::from_byte(*byte)) {
@@ -365,7 +368,7 @@ impl Emperor {
         }
         if closed {
             let pipe = self.processes.get_mut(&life).and_then(|process| process.pipe.take());
-            self.close(pipe);
+            self.context.close(pipe);
         }
         closed
     }
@@ -443,13 +446,6 @@ impl Emperor {
         self.say(life, crate::log::Level::Warning, &why);
     }
 
-    /// Closes a descriptor that was waited for.
-    pub(super) fn close(&mut self, descriptor: Option<OwnedFd>) {
-        if let Some(descriptor) = descriptor {
-            self.reactor.remove(descriptor.as_fd());
-        }
-    }
-
     // What is said to it.
 
     /// One byte on its pipe. A vassal that does not read has 278 of them waiting at most, all of them
@@ -467,7 +463,7 @@ impl Emperor {
 
     /// SIGKILL to its process group.
     pub(super) fn kill(&mut self, life: LifeId) {
-        self.strays.kill(life, self.now);
+        self.strays.kill(life, self.context.now);
         self.send(life, Signal::KILL, StopTo::Group);
         if let Some(process) = self.processes.get_mut(&life) {
             process.told_group = false;
@@ -555,7 +551,7 @@ impl Emperor {
                 event = LifeEvent::SpawnFailed(why.to_owned());
             }
             for fd in [process.status, process.pipe, process.notify, Some(process.pidfd)] {
-                self.close(fd);
+                self.context.close(fd);
             }
         }
         if alone {
@@ -574,7 +570,7 @@ impl Emperor {
             Some(record) => lines::without_name(&text, &record.key.name),
             None => text,
         };
-        self.log.line(level, format_args!("[{label}] {text}"));
+        self.context.log.line(level, format_args!("[{label}] {text}"));
     }
 }
 

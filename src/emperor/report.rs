@@ -32,7 +32,7 @@ impl Emperor {
     /// Everything at this moment.
     pub(super) fn report(&self) -> Report {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Wall { now: self.now, seconds: since.as_secs_f64() };
+        let wall = Wall { now: self.context.now, seconds: since.as_secs_f64() };
         let sources: Vec<Vec<u8>> = self
             .monitors
             .iter()
@@ -66,7 +66,7 @@ impl Emperor {
             max_vassals: self.max_vassals,
             internal_errors: self.faults.count(),
             longest_turn: self.longest_turn(),
-            lost_log_lines: self.log.lost(),
+            lost_log_lines: self.context.log.lost(),
             refused: self.refused(&sources),
             emperor: sources,
             emperor_tyrant: false,
@@ -74,12 +74,12 @@ impl Emperor {
     }
 
     fn until(&self, at: Instant) -> u64 {
-        millis(at.saturating_duration_since(self.now))
+        millis(at.saturating_duration_since(self.context.now))
     }
 
     /// In microseconds.
     pub(super) fn longest_turn(&self) -> u64 {
-        u64::try_from(self.reactor.longest_turn().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.context.reactor.longest_turn().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// What makes the vassals die with the emperor.

@@ -95,7 +95,7 @@ impl Emperor {
     pub(super) fn renew_runtime(&mut self) {
         if let Err(path) = self.runtime.renew() {
             let path = escaped(path.as_os_str().as_bytes());
-            self.log.warning(format_args!(
+            self.context.log.warning(format_args!(
                 "the directory of notify sockets, {path}, is gone and cannot be made again: {ABSTRACT}"
             ));
         }

@@ -31,8 +31,10 @@ use crate::sys::socket::{self, ListenOptions, Owner};
 use crate::sys::{creds, fd, memory, pidfd, prctl, process, write};
 use crate::types::advice;
 
+use super::context::{Context, Trips};
 use super::runtime::Runtime;
-use super::{Emperor, Source, Token, forkserver, notify, ondemand, own, room, stats, superior};
+use super::token::Token;
+use super::{Emperor, Source, forkserver, notify, ondemand, own, room, stats, superior};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
@@ -228,6 +230,7 @@ impl Emperor {
             reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy);
         }
         let now = Instant::now();
+        let trips = Trips::new(variable(&given.environment, "LIEGE_TEST_FAULT"));
         let listeners = stats_listeners(config, own::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
         let mut stats = stats::Stats::new(listeners, form, now);
@@ -252,9 +255,8 @@ impl Emperor {
         own::set_title(config, &mut log);
         lend_output(&log);
         Ok(Self {
-            reactor,
+            context: Context::new(reactor, log, now, trips),
             realm: Realm::new(rules(config)),
-            log,
             monitors,
             halls: std::collections::HashMap::new(),
             warned: std::collections::HashMap::new(),
@@ -267,7 +269,7 @@ impl Emperor {
             runtime,
             more_strangers: false,
             max_vassals: room::max_vassals(),
-            faults: super::faults::Faults::new(variable(&given.environment, "LIEGE_TEST_FAULT")),
+            faults: super::faults::Faults::default(),
             crowds: super::crowd::Crowds::default(),
             started: now,
             template,
@@ -285,14 +287,11 @@ impl Emperor {
             superior,
             identity: identity(),
             pidfile,
-            events: VecDeque::new(),
             effects: VecDeque::new(),
             asked: Vec::new(),
             heard: crate::monitor::Out::default(),
             inspections: VecDeque::new(),
-            version: 0,
             hearings: 0,
-            now,
             leave: None,
         })
     }

@@ -36,7 +36,7 @@ impl Emperor {
                 },
                 Ok(None) => break,
                 Err(error) => {
-                    self.log.error(format_args!("cannot read signals: {error}"));
+                    self.context.log.error(format_args!("cannot read signals: {error}"));
                     break;
                 }
             }
@@ -54,7 +54,7 @@ impl Emperor {
             "SIGTERM" | "SIGINT" | "SIGQUIT" => self.ragnarok(name, &from),
             "SIGHUP" => {
                 self.order(Event::ReloadAll);
-                self.log.notice(format_args!("{name} from {from}: every vassal reloads"));
+                self.context.log.notice(format_args!("{name} from {from}: every vassal reloads"));
                 let sent = self.notify.reloading(clock::monotonic());
                 self.told(sent);
                 self.obey();
@@ -64,18 +64,22 @@ impl Emperor {
             }
             "SIGURG" => {
                 self.order(Event::ForgetBlacklist);
-                self.log.notice(format_args!("{name} from {from}: the blacklist is forgotten"));
+                self.context
+                    .log
+                    .notice(format_args!("{name} from {from}: the blacklist is forgotten"));
                 self.obey();
             }
             "SIGUSR1" => self.status_is_wanted(),
             "SIGUSR2" => {
-                self.log.reopen();
-                super::setup::lend_output(&self.log);
+                self.context.log.reopen();
+                super::setup::lend_output(&self.context.log);
                 self.look_at_statistics();
-                self.log.notice(format_args!("{name} from {from}: the log is reopened"));
+                self.context.log.notice(format_args!("{name} from {from}: the log is reopened"));
             }
             "SIGWINCH" | "SIGALRM" => {
-                self.log.notice(format_args!("{name} from {from}: every source is scanned"));
+                self.context
+                    .log
+                    .notice(format_args!("{name} from {from}: every source is scanned"));
                 self.rescan();
             }
             _ => {}
@@ -95,7 +99,7 @@ impl Emperor {
             (true, true) => self.order(Event::RagnarokNow),
             (true, false) => {}
         }
-        self.log.notice(format_args!("{name} from {from}: {what}"));
+        self.context.log.notice(format_args!("{name} from {from}: {what}"));
         if !again {
             let sent = self.notify.stopping();
             self.told(sent);
@@ -129,7 +133,7 @@ impl Emperor {
 
     fn status_is_wanted(&mut self) {
         let next = self.status_log.written.map(|last| last + STATUS_PAUSE);
-        match next.filter(|next| *next > self.now) {
+        match next.filter(|next| *next > self.context.now) {
             Some(later) => self.status_log.due = Some(later),
             None => self.log_status(),
         }
@@ -137,7 +141,7 @@ impl Emperor {
 
     /// One line for each vassal, in uWSGI's words and ours.
     pub(super) fn log_status(&mut self) {
-        self.status_log = StatusLog { written: Some(self.now), due: None };
+        self.status_log = StatusLog { written: Some(self.context.now), due: None };
         let names: Vec<String> =
             self.realm.vassals().map(|vassal| self.label(&vassal.key)).collect();
         for (vassal, name) in self.realm.vassals().zip(names) {
@@ -149,7 +153,7 @@ impl Emperor {
             let reason = super::report::reason(vassal);
             let reason =
                 reason.map(|why| format!(" {}", escaped(why.as_bytes()))).unwrap_or_default();
-            self.log.notice(format_args!(
+            self.context.log.notice(format_args!(
                 "vassal instance {name} (last modified {}) status {status} loyal {loyal} zerg 0 \
                  pid {pid} {state}{reason}",
                 vassal.file.modified,

@@ -171,7 +171,7 @@ impl Emperor {
     pub(super) fn main_ended(&mut self, life: LifeId, event: LifeEvent, ended: Leaving) {
         let Leaving { session, spared, soon } = ended;
         let soon = soon && event == LifeEvent::Exited(Exit::Code(0));
-        let end = Some(End { event, by: self.now + PATIENCE, soon });
+        let end = Some(End { event, by: self.context.now + PATIENCE, soon });
         self.strays.ended.insert(life, Ended { session: Some(session), end, spared });
         self.strays.more = true;
         if soon {
@@ -187,7 +187,8 @@ impl Emperor {
             record.current().into_iter().chain(record.other()).find(|known| known.id == life)
         });
         let cursed = of_life.is_some_and(|life| life.is_cursed());
-        let soon = of_life.is_some_and(|life| !life.is_cursed() && life.age(self.now) < DAEMON);
+        let soon =
+            of_life.is_some_and(|life| !life.is_cursed() && life.age(self.context.now) < DAEMON);
         Leaving { session, spared: told_group && cursed, soon }
     }
 
@@ -209,7 +210,7 @@ impl Emperor {
         if let Err(error) = listed
             && was_listed
         {
-            self.log.warning(format_args!(
+            self.context.log.warning(format_args!(
                 "cannot list the children of the emperor: {error}; what a program leaves behind stays until the \
                  end; mount /proc"
             ));
@@ -275,7 +276,7 @@ impl Emperor {
                 self.happen(Event::Life(life, LifeEvent::Daemonized(why)));
             }
         }
-        let now = self.now;
+        let now = self.context.now;
         let mut told = Vec::new();
         self.strays.ended.retain(|life, ended| {
             let is_left = left.contains(life);

@@ -70,7 +70,7 @@ impl Emperor {
         if length == 0 {
             self.begin_ragnarok("the emperor above is gone");
             let superior = self.superior.take();
-            return self.close(superior);
+            return self.context.close(superior);
         }
         let orders = orders.get(..length).unwrap_or_default();
         let told = |order: ToVassal| orders.contains(&order.byte());
@@ -78,7 +78,7 @@ impl Emperor {
             self.begin_ragnarok("told to stop by the emperor above");
         } else if told(ToVassal::Reload) {
             self.order(Event::ReloadAll);
-            self.log.notice(format_args!(
+            self.context.log.notice(format_args!(
                 "told to reload by the emperor above: every vassal reloads; options of this emperor itself \
                  change when it is started anew"
             ));
@@ -92,7 +92,7 @@ impl Emperor {
             return;
         }
         self.order(Event::Ragnarok);
-        self.log.notice(format_args!("{why}: ragnarok, every vassal is stopped"));
+        self.context.log.notice(format_args!("{why}: ragnarok, every vassal is stopped"));
         let sent = self.notify.stopping();
         self.told(sent);
         self.obey();

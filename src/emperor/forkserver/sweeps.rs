@@ -47,7 +47,7 @@ impl Forks {
 impl Emperor {
     /// A base has ended. What was forked from it lives on; what else is left of its session does not.
     pub(in crate::emperor) fn base_ended(&mut self, life: LifeId, session: Pid) {
-        let (at, pause, life) = (self.now, LAST_SWEEP, Some(life));
+        let (at, pause, life) = (self.context.now, LAST_SWEEP, Some(life));
         self.forks.look_later(Sweep { at, pause, life, session, since: 0 });
     }
 
@@ -55,7 +55,7 @@ impl Emperor {
     /// has forked sits there still, and is older than nobody but itself.
     pub(in crate::emperor) fn adopted_ended(&mut self, pid: Pid, session: Pid) {
         let Ok(since) = process::start_ticks(pid) else { return };
-        let (at, pause, life) = (self.now, LAST_SWEEP, self.pids.get(&session).copied());
+        let (at, pause, life) = (self.context.now, LAST_SWEEP, self.pids.get(&session).copied());
         self.forks.look_later(Sweep { at, pause, life, session, since });
     }
 
@@ -77,7 +77,9 @@ impl Emperor {
             }
         });
         if let Err(error) = listed {
-            self.log.warning(format_args!("cannot list the children of the emperor: {error}"));
+            self.context
+                .log
+                .warning(format_args!("cannot list the children of the emperor: {error}"));
         }
         let mut found = false;
         for pid in unknown {
@@ -95,8 +97,8 @@ impl Emperor {
             }
         }
         let (at, pause) = match found {
-            true => (self.now + SWEEP, sweep.pause),
-            false if sweep.pause < LAST_SWEEP => (self.now + sweep.pause, sweep.pause * 2),
+            true => (self.context.now + SWEEP, sweep.pause),
+            false if sweep.pause < LAST_SWEEP => (self.context.now + sweep.pause, sweep.pause * 2),
             false => return,
         };
         self.forks.look_later(Sweep { at, pause, ..sweep });

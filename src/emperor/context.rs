@@ -1,0 +1,113 @@
+//! What every part of the emperor needs, and nothing else: the reactor, the log, the time of this wake-up, the
+//! events for the state, the version of the statistics and the faults that tests cause.
+//!
+//! A part never sees another one. What it wants of one it says as an event here or as what it returns.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use crate::log::Log;
+use crate::reactor::Reactor;
+use crate::state::{Event, LifeEvent, LifeId};
+
+use super::token::Token;
+
+/// What every part is given.
+pub(super) struct Context {
+    pub reactor: Reactor<Token>,
+    pub log: Log,
+    /// The time of the wake-up: everything that is done until the next one happens at this moment.
+    pub now: Instant,
+    /// Events that the state has not taken in yet, oldest first.
+    pub events: VecDeque<Event>,
+    /// Grows with all that can change what statistics show.
+    pub version: u64,
+    pub trips: Trips,
+}
+
+impl Context {
+    pub fn new(reactor: Reactor<Token>, log: Log, now: Instant, trips: Trips) -> Self {
+        Self { reactor, log, now, events: VecDeque::new(), version: 0, trips }
+    }
+
+    /// An event for the state, which takes it in after those that came before it.
+    pub fn raise(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// An event of one life.
+    pub fn raise_for(&mut self, life: LifeId, event: LifeEvent) {
+        self.raise(Event::Life(life, event));
+    }
+
+    /// Closes a descriptor that was waited for.
+    pub fn close(&mut self, descriptor: Option<OwnedFd>) {
+        if let Some(descriptor) = descriptor {
+            self.reactor.remove(descriptor.as_fd());
+        }
+    }
+
+    /// A point at which tests can cause a fault.
+    pub fn trip(&self, point: &str) {
+        self.trips.trip(point);
+    }
+}
+
+/// Faults that tests cause: `LIEGE_TEST_FAULT` names a file that names the point at which a panic is wanted,
+/// after `always` if it is wanted each time. There are none without debug assertions.
+#[derive(Debug, Default)]
+pub(super) struct Trips {
+    #[cfg(debug_assertions)]
+    file: Option<std::path::PathBuf>,
+}
+
+#[cfg(debug_assertions)]
+impl Trips {
+    pub fn new(file: Option<&OsStr>) -> Self {
+        Self { file: file.map(std::path::PathBuf::from) }
+    }
+
+    /// Panics if the file names this point.
+    #[expect(clippy::panic, reason = "that is what it is for")]
+    fn trip(&self, point: &str) {
+        let Some(text) = self.text() else { return };
+        let always = text.strip_prefix("always ") == Some(point);
+        if always || text == point {
+            if !always {
+                self.remove();
+            }
+            std::panic::panic_any(format!("{point} fails, as a test wants it"));
+        }
+    }
+
+    /// Whether the next row of the state is to fail; once.
+    pub fn wants_a_row_to_fail(&self) -> bool {
+        let wants = self.text().is_some_and(|text| text == "row");
+        if wants {
+            self.remove();
+        }
+        wants
+    }
+
+    fn text(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.file.as_ref()?).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    fn remove(&self) {
+        if let Some(file) = &self.file {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+impl Trips {
+    pub fn new(_: Option<&OsStr>) -> Self {
+        Self {}
+    }
+
+    fn trip(&self, _: &str) {}
+}

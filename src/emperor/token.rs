@@ -1,0 +1,62 @@
+//! What the reactor waits for, and in which order it is served.
+
+use crate::state::{LifeId, SourceId, VassalId};
+
+use super::{helpers, stats};
+
+/// One descriptor that is polled. A token is never used again for something else, so an event that is left
+/// over from something that is gone finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// Status socket of a start.
+    Status(LifeId),
+    /// Emperor pipe.
+    Pipe(LifeId),
+    /// Talk with the fork server.
+    ForkServer(LifeId),
+    /// Notify socket.
+    Notify(LifeId),
+    /// End of a process.
+    Pidfd(LifeId),
+    /// A monitor.
+    Monitor(SourceId),
+    /// On-demand listener.
+    OnDemand(VassalId),
+    /// A listener or a client of the statistics.
+    Stats(stats::Source),
+    /// Files whose change is a reload.
+    Touches,
+    /// End of a process beside the vassals.
+    Helper(helpers::Id),
+    /// The signalfd.
+    Signals,
+    /// End of the keeper.
+    Keeper,
+    /// The pipe to the emperor above.
+    Superior,
+}
+
+/// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
+pub(super) const LAST_RANK_OF_LIVES: u8 = 2;
+/// Signals, the keeper and the emperor above: served after everybody else.
+pub(super) const RANK_OF_ORDERS: u8 = 4;
+
+impl Token {
+    /// Served however much is to be done: who only wants to know something, and the end of all.
+    pub(super) fn bypasses_backpressure(self) -> bool {
+        matches!(self, Self::Stats(_) | Self::Keeper)
+    }
+}
+
+impl crate::reactor::Token for Token {
+    fn rank(self) -> u8 {
+        match self {
+            Self::Status(_) => 0, // "exec failed" before "it exited"
+            // Last words before the death notice; who was named as born before who has died.
+            Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
+            Self::Pidfd(_) | Self::Helper(_) => LAST_RANK_OF_LIVES,
+            Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Stats(_) => 3,
+            Self::Signals | Self::Keeper | Self::Superior => RANK_OF_ORDERS, // SIGCHLD only means orphans
+        }
+    }
+}
