@@ -18,7 +18,7 @@ use crate::state::repair::Truth;
 use crate::state::{Effect, Event, LifeId, SourceId, VassalId};
 use crate::sys::fd;
 
-use super::{Emperor, custody};
+use super::{Emperor, listeners};
 
 /// From the second failure in a row on: the pause after it, which is doubled with each.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -280,7 +280,7 @@ impl Emperor {
         for (name, file) in &known {
             let what = match governed.get(name) {
                 None => What::Found(file.clone()),
-                Some(old) if *old != custody::file(file) => What::Changed(file.clone()),
+                Some(old) if *old != listeners::file(file) => What::Changed(file.clone()),
                 Some(_) => continue,
             };
             missed.push((name.clone(), what));

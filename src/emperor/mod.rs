@@ -6,28 +6,29 @@
 mod act;
 mod context;
 mod crowd;
-mod custody;
+mod descriptors;
 mod faults;
 mod forkserver;
 mod helpers;
 mod lines;
-mod minded;
-pub mod notify;
+mod listeners;
+mod listening_socket;
+pub mod manager;
 mod ondemand;
-mod own;
+mod own_process;
+mod parent;
 mod pauses;
 mod process;
 mod report;
-mod room;
-mod runtime;
+mod runtime_dir;
 mod settings;
 pub mod setup;
 mod signals;
 pub mod start;
 pub mod stats;
 mod strays;
-mod superior;
 mod token;
+mod vassal_files;
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
@@ -46,7 +47,7 @@ use crate::sys::signal::SignalFd;
 use crate::sys::{descendants, memory};
 
 use context::Context;
-use custody::Hall;
+use listeners::VassalSockets;
 use process::Process;
 use token::{LAST_RANK_OF_LIVES, RANK_OF_ORDERS, Token};
 
@@ -65,8 +66,8 @@ pub struct Emperor {
     context: Context,
     realm: Realm,
     monitors: Vec<Source>,
-    halls: HashMap<VassalId, Hall>,
-    minded: minded::Minded,
+    halls: HashMap<VassalId, VassalSockets>,
+    vassal_files: vassal_files::VassalFiles,
     /// What was said to be odd about the file of a vassal, where something was, since it has changed.
     warned: HashMap<VassalId, Vec<String>>,
     processes: HashMap<LifeId, Box<Process>>,
@@ -74,17 +75,17 @@ pub struct Emperor {
     helpers: helpers::Helpers,
     pauses: pauses::Pauses,
     strays: strays::Strays,
-    runtime: runtime::Runtime,
+    runtime_dir: runtime_dir::RuntimeDir,
     template: Template,
     null: OwnedFd,
     ondemand: ondemand::Options,
     forks: forkserver::Forks,
     stats: stats::Stats,
-    notify: notify::Notifier,
+    manager: manager::ServiceManager,
     signals: SignalFd,
     status_log: signals::StatusLog,
     keeper: Option<setup::KeeperHandle>,
-    superior: Option<OwnedFd>,
+    parent: Option<OwnedFd>,
     identity: setup::Identity,
     pidfile: Option<setup::PidFile>,
     /// What the state has asked for and one turn could not do.
@@ -204,7 +205,7 @@ impl Emperor {
             Token::Stats(source) => self.serve_stats(source),
             Token::Signals => self.read_signals(),
             Token::Keeper => self.keeper_lost(),
-            Token::Superior => self.read_superior(),
+            Token::Parent => self.read_parent(),
         }
     }
 
@@ -215,7 +216,7 @@ impl Emperor {
             self.helpers.deadline(),
             self.pauses.deadline(),
             self.stats.deadline(),
-            self.notify.deadline(),
+            self.manager.deadline(),
             self.forks.deadline(),
             self.status_log.due,
             self.crowds.deadline(),
@@ -317,7 +318,7 @@ impl Emperor {
         self.context.version += 1;
         let monitor::Out { sightings, notices, scans } = std::mem::take(&mut self.heard);
         if scans {
-            self.inspect_soon(custody::Inspection::Regular);
+            self.inspect_soon(listeners::Inspection::Regular);
         }
         for notice in notices {
             let level = lines::level(notice.level);
@@ -346,9 +347,9 @@ impl Emperor {
             self.warned.remove(&vassal);
         }
         self.happen(match sighting.what {
-            What::Found(file) => Event::Found { key, file: custody::file(&file), boot },
-            What::Changed(file) => Event::Changed { key, file: custody::file(&file) },
-            What::Chowned(file) => Event::Chowned { key, file: custody::file(&file) },
+            What::Found(file) => Event::Found { key, file: listeners::file(&file), boot },
+            What::Changed(file) => Event::Changed { key, file: listeners::file(&file) },
+            What::Chowned(file) => Event::Chowned { key, file: listeners::file(&file) },
             What::Lost => Event::Lost(key),
         });
     }
@@ -361,9 +362,9 @@ impl Emperor {
         let count = lines::vassals(self.realm.len());
         let pid = std::process::id();
         self.context.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));
-        let sent = self.notify.ready();
+        let sent = self.manager.ready();
         self.told(sent);
-        self.tell_superior_ready();
+        self.tell_parent_ready();
         self.tell_manager();
     }
 
@@ -394,11 +395,11 @@ impl Emperor {
 
     /// Tells the service manager what has changed, if there is one.
     fn tell_manager(&mut self) {
-        if self.notify.is_idle() {
+        if self.manager.is_idle() {
             return;
         }
         let counts = self.realm.counts();
-        let sent = self.notify.status(counts.running, counts.failing, self.context.now);
+        let sent = self.manager.status(counts.running, counts.failing, self.context.now);
         self.told(sent);
     }
 
@@ -420,8 +421,8 @@ impl Emperor {
         drop(self.pidfile.take());
         // Closed with them, their notify sockets are nobody's.
         self.processes.clear();
-        self.runtime.clear();
-        let sent = self.notify.buried();
+        self.runtime_dir.clear();
+        let sent = self.manager.buried();
         self.told(sent);
         self.context.trip("bury");
         let turn = self.longest_turn();

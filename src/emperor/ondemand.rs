@@ -13,7 +13,7 @@ use crate::sys::socket::{self, Accept, ListenOptions, SocketError};
 use crate::types::advice;
 
 use super::Emperor;
-use super::custody::{Listener, Lost};
+use super::listening_socket::{ListeningSocket, SocketLoss};
 use super::token::Token;
 
 /// How on-demand sockets are made.
@@ -48,7 +48,11 @@ impl Emperor {
     ///
     /// # Errors
     /// Why there can be none, with the way out.
-    pub(super) fn try_bind(&self, vassal: VassalId, address: &str) -> Result<Listener, String> {
+    pub(super) fn try_bind(
+        &self,
+        vassal: VassalId,
+        address: &str,
+    ) -> Result<ListeningSocket, String> {
         let parsed = address::of_file(address)?;
         let directory = self.directory_of(vassal).ok_or("its source is gone")?;
         let place = place(&parsed, &directory).ok_or(address::NO_PLACE)?;
@@ -67,7 +71,7 @@ impl Emperor {
                 None => format!("cannot listen on {place}: {error}{}", advice(&place, &error)),
             }
         })?;
-        Ok(Listener::new(listener, &directory))
+        Ok(ListeningSocket::new(listener, &directory))
     }
 
     /// Names another vassal of ours that has bound the same address.
@@ -92,7 +96,7 @@ impl Emperor {
         let directory = self.directory_of(vassal).unwrap_or_default();
         if let Some(lost) = listener.lost(&directory) {
             let why = format!("its on-demand socket {lost}");
-            self.hall(vassal).was_shut_down = lost == Lost::ShutDown;
+            self.hall(vassal).was_shut_down = lost == SocketLoss::ShutDown;
             return self.context.raise(Event::ListenerLost(vassal, why));
         }
         let token = Token::OnDemand(vassal);
@@ -110,7 +114,7 @@ impl Emperor {
         let listener = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref());
         let Some(listener) = listener else { return };
         match socket::is_shut_down(listener.as_fd()) {
-            true => self.lose_listener(vassal, Lost::ShutDown),
+            true => self.lose_listener(vassal, SocketLoss::ShutDown),
             false => self.happen(Event::Connection(vassal)),
         }
     }

@@ -130,7 +130,7 @@ impl Emperor {
                 on_demand: listener.is_some(),
                 in_use: before.is_some(),
                 listeners: u8::try_from(custody.len()).unwrap_or(0),
-                runtime: self.runtime.path().map(OsString::from).unwrap_or_default(),
+                runtime: self.runtime_dir.path().map(OsString::from).unwrap_or_default(),
                 running: running.map_or(0, Mark::to_number),
             };
             scm::send(status.as_fd(), &custody.encode(), &sockets)?;
@@ -545,7 +545,7 @@ impl Emperor {
         let mut event = LifeEvent::Exited(exit(ended));
         if let Some(process) = self.processes.remove(&life) {
             self.pids.remove(&process.pid);
-            self.runtime.forget(process.pid);
+            self.runtime_dir.forget(process.pid);
             if process.is_cut_off {
                 let why = "no descriptor is left for its listeners";
                 event = LifeEvent::SpawnFailed(why.to_owned());

@@ -32,9 +32,11 @@ use crate::sys::{creds, fd, memory, pidfd, prctl, process, write};
 use crate::types::advice;
 
 use super::context::{Context, Trips};
-use super::runtime::Runtime;
+use super::runtime_dir::RuntimeDir;
 use super::token::Token;
-use super::{Emperor, Source, forkserver, notify, ondemand, own, room, stats, superior};
+use super::{
+    Emperor, Source, descriptors, forkserver, manager, ondemand, own_process, parent, stats,
+};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
@@ -170,12 +172,12 @@ pub(super) const ABSTRACT: &str = "those of the vassals have abstract names, whi
      /run/liege, or set XDG_RUNTIME_DIR";
 
 /// The directory of the notify sockets; nobody needs it where no stage offers one.
-fn runtime(given: &Given, stage: bool, log: &mut Log) -> Runtime {
+fn runtime_dir(given: &Given, stage: bool, log: &mut Log) -> RuntimeDir {
     if !stage {
-        return Runtime::default();
+        return RuntimeDir::default();
     }
     let path = |name| variable(&given.environment, name).map(Path::new);
-    let runtime = Runtime::make(path("XDG_RUNTIME_DIR"), path("TMPDIR"));
+    let runtime = RuntimeDir::make(path("XDG_RUNTIME_DIR"), path("TMPDIR"));
     if runtime.path().is_none() {
         log.warning(format_args!(
             "no private directory for notify sockets can be made: {ABSTRACT}"
@@ -200,14 +202,14 @@ impl Emperor {
     /// The first thing that is refused; with its place in the configuration.
     pub fn new(config: &EmperorConfig, given: &Given, mut log: Log) -> Result<Self, SetupError> {
         memory::give_back_what_is_free();
-        own::set_limits(config)?;
+        own_process::set_limits(config)?;
         let limit = process::raise_descriptor_limit()
             .or_else(|_| process::descriptor_limit())
             .map_err(cannot("read the limit of descriptors"))?;
         // What was inherited without close-on-exec is nobody's business below.
         fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
         prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
-        let wanted = own::wanted(config, &mut log)?;
+        let wanted = own_process::wanted(config, &mut log)?;
         let variables = program::below_emperor(given.environment.clone(), &config.own.env, &wanted);
         let template = template(config, given, (variables, limit));
         for warning in &config.warnings {
@@ -221,28 +223,29 @@ impl Emperor {
             let watched = keeper.pidfd.as_fd();
             reactor.add(watched, Token::Keeper, Interest::Read, Kind::Busy);
         }
-        let superior = superior::pipe(given).unwrap_or_else(|why| {
+        let parent = parent::pipe(given).unwrap_or_else(|why| {
             log.warning(format_args!("{why}"));
             None
         });
-        if let Some(pipe) = &superior {
+        if let Some(pipe) = &parent {
             let pipe = pipe.as_fd();
-            reactor.add(pipe, Token::Superior, Interest::Read, Kind::Busy);
+            reactor.add(pipe, Token::Parent, Interest::Read, Kind::Busy);
         }
         let now = Instant::now();
         let trips = Trips::new(variable(&given.environment, "LIEGE_TEST_FAULT"));
-        let listeners = stats_listeners(config, own::owner(&wanted))?;
+        let listeners = stats_listeners(config, own_process::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
         let mut stats = stats::Stats::new(listeners, form, now);
         stats.settle(&mut reactor, Token::Stats);
-        let notify = notifier(given, now, &mut log);
+        let manager = service_manager(given, now, &mut log);
         let pidfile = PidFile::write(config)?;
         // Whatever needs privileges has been done.
         if let Some(file) = log.vassal_output() {
-            own::give_log(file, &wanted).map_err(cannot("give the log to the emperor's user"))?;
+            own_process::give_log(file, &wanted)
+                .map_err(cannot("give the log to the emperor's user"))?;
         }
-        own::become_user(config, &wanted)?;
-        own::enter(config)?;
+        own_process::become_user(config, &wanted)?;
+        own_process::enter(config)?;
         let monitors = monitors(config, &mut log)?;
         let forks = fork_server(config)?;
         for (index, source) in monitors.iter().enumerate() {
@@ -250,9 +253,9 @@ impl Emperor {
             let descriptor = source.monitor.descriptor();
             reactor.add(descriptor, token, Interest::Read, Kind::Busy);
         }
-        let runtime = runtime(given, template.stage, &mut log);
+        let runtime_dir = runtime_dir(given, template.stage, &mut log);
         enter_first(&monitors, config, &mut log);
-        own::set_title(config, &mut log);
+        own_process::set_title(config, &mut log);
         lend_output(&log);
         Ok(Self {
             context: Context::new(reactor, log, now, trips),
@@ -260,15 +263,15 @@ impl Emperor {
             monitors,
             halls: std::collections::HashMap::new(),
             warned: std::collections::HashMap::new(),
-            minded: super::minded::Minded::default(),
+            vassal_files: super::vassal_files::VassalFiles::default(),
             processes: std::collections::HashMap::new(),
             pids: std::collections::HashMap::new(),
             helpers: super::helpers::Helpers::default(),
             pauses: super::pauses::Pauses::default(),
             strays: super::strays::Strays::default(),
-            runtime,
+            runtime_dir,
             more_strangers: false,
-            max_vassals: room::max_vassals(),
+            max_vassals: descriptors::max_vassals(),
             faults: super::faults::Faults::default(),
             crowds: super::crowd::Crowds::default(),
             started: now,
@@ -280,11 +283,11 @@ impl Emperor {
             },
             forks,
             stats,
-            notify,
+            manager,
             signals,
             status_log: super::signals::StatusLog::default(),
             keeper,
-            superior,
+            parent,
             identity: identity(),
             pidfile,
             effects: VecDeque::new(),
@@ -387,7 +390,7 @@ fn template(
 ) -> Template {
     let text = |text: &str| CString::new(text).ok();
     let mut environment = environment::for_vassals(variables);
-    environment.extend(superior::depth(given).and_then(|depth| CString::new(depth).ok()));
+    environment.extend(parent::depth(given).and_then(|depth| CString::new(depth).ok()));
     let (programs, overrides) = programs(config, given);
     let mut template = Template::new(programs, environment, limit);
     template.overrides = overrides;
@@ -420,9 +423,9 @@ fn template(
 }
 
 /// The line to the service manager; silent where there is none, or an address that makes no sense.
-fn notifier(given: &Given, now: Instant, log: &mut Log) -> notify::Notifier {
+fn service_manager(given: &Given, now: Instant, log: &mut Log) -> manager::ServiceManager {
     let told = |name| variable(&given.environment, name);
-    let environment = notify::Environment {
+    let environment = manager::ManagerEnvironment {
         socket: told("NOTIFY_SOCKET"),
         watchdog_usec: told("WATCHDOG_USEC"),
         watchdog_pid: told("WATCHDOG_PID"),
@@ -430,9 +433,9 @@ fn notifier(given: &Given, now: Instant, log: &mut Log) -> notify::Notifier {
         pid: given.keeper.unwrap_or_else(std::process::id),
         relay: given.relay.as_deref(),
     };
-    notify::Notifier::new(&environment, now).unwrap_or_else(|why| {
+    manager::ServiceManager::new(&environment, now).unwrap_or_else(|why| {
         log.warning(format_args!("{why}"));
-        notify::Notifier::default()
+        manager::ServiceManager::default()
     })
 }
 
@@ -456,7 +459,7 @@ fn keeper(given: &Given) -> Result<Option<KeeperHandle>, SetupError> {
 }
 
 fn stats_listeners(config: &EmperorConfig, owner: Owner) -> Result<Vec<stats::Bound>, SetupError> {
-    let here = own::directory(config)?;
+    let here = own_process::directory(config)?;
     let options = ListenOptions {
         owner,
         backlog: config.listen,

@@ -8,7 +8,7 @@ use crate::sys::clock;
 use crate::sys::process::{self, Children, Reap};
 use crate::sys::signal::Received;
 
-use super::{Emperor, custody};
+use super::{Emperor, listeners};
 
 /// Strangers reaped in one wake-up; the rest comes in the next.
 const MAX_STRANGERS: usize = 256;
@@ -55,11 +55,11 @@ impl Emperor {
             "SIGHUP" => {
                 self.order(Event::ReloadAll);
                 self.context.log.notice(format_args!("{name} from {from}: every vassal reloads"));
-                let sent = self.notify.reloading(clock::monotonic());
+                let sent = self.manager.reloading(clock::monotonic());
                 self.told(sent);
                 self.obey();
-                self.inspect_soon(custody::Inspection::Ordered);
-                let sent = self.notify.ready();
+                self.inspect_soon(listeners::Inspection::Ordered);
+                let sent = self.manager.ready();
                 self.told(sent);
             }
             "SIGURG" => {
@@ -101,7 +101,7 @@ impl Emperor {
         }
         self.context.log.notice(format_args!("{name} from {from}: {what}"));
         if !again {
-            let sent = self.notify.stopping();
+            let sent = self.manager.stopping();
             self.told(sent);
         }
         self.obey();

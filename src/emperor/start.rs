@@ -16,7 +16,7 @@ use crate::log::panics;
 use crate::sys::{command, creds, oom, process, write};
 
 use super::setup::{self, Given};
-use super::{Emperor, own};
+use super::{Emperor, own_process};
 
 /// Exit status for a fault in the configuration or at the start.
 const FAULT: u8 = 1;
@@ -99,7 +99,7 @@ fn own_program() -> PathBuf {
 }
 
 fn govern(config: &EmperorConfig, given: &Given) -> u8 {
-    own::set_mask(config);
+    own_process::set_mask(config);
     let prepare =
         || setup::open_log(config, given).and_then(|log| Emperor::new(config, given, log));
     // Nothing is started yet, so nothing is lost but the start.

@@ -22,7 +22,7 @@ use crate::sys::accept::{self, Accepted};
 use crate::sys::socket::{Address, ListenOptions, SocketError};
 use crate::sys::{fd, socket, write};
 
-use super::custody;
+use super::listening_socket;
 
 pub use json::render;
 
@@ -99,7 +99,7 @@ pub struct Place {
 /// A listening socket, and where it is bound.
 #[derive(Debug)]
 pub struct Bound {
-    socket: custody::Listener,
+    socket: listening_socket::ListeningSocket,
     place: Option<Place>,
 }
 
@@ -127,14 +127,17 @@ impl Bound {
     /// Those of [`socket::listen`].
     pub fn new(place: Place) -> Result<Self, SocketError> {
         let socket = socket::listen(&place.address, &place.options)?;
-        Ok(Self { socket: custody::Listener::new(socket, Path::new("/")), place: Some(place) })
+        Ok(Self {
+            socket: listening_socket::ListeningSocket::new(socket, Path::new("/")),
+            place: Some(place),
+        })
     }
 }
 
 impl From<OwnedFd> for Bound {
     /// A socket that others have bound; it is never bound anew.
     fn from(socket: OwnedFd) -> Self {
-        Self { socket: custody::Listener::new(socket, Path::new("/")), place: None }
+        Self { socket: listening_socket::ListeningSocket::new(socket, Path::new("/")), place: None }
     }
 }
 
@@ -261,7 +264,7 @@ impl Stats {
             let Some(place) = listener.bound.place.clone() else { continue };
             let Some(lost) = listener.bound.socket.lost(Path::new("/")) else { continue };
             let address = place.address.clone();
-            let replace_refusing = lost == custody::Lost::ShutDown;
+            let replace_refusing = lost == listening_socket::SocketLoss::ShutDown;
             let options = ListenOptions { replace_refusing, ..place.options.clone() };
             let anew = Bound::new(Place { options, ..place.clone() });
             lines.push(match anew {

@@ -33,7 +33,7 @@ pub(super) enum Token {
     /// End of the keeper.
     Keeper,
     /// The pipe to the emperor above.
-    Superior,
+    Parent,
 }
 
 /// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
@@ -56,7 +56,7 @@ impl crate::reactor::Token for Token {
             Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => LAST_RANK_OF_LIVES,
             Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Stats(_) => 3,
-            Self::Signals | Self::Keeper | Self::Superior => RANK_OF_ORDERS, // SIGCHLD only means orphans
+            Self::Signals | Self::Keeper | Self::Parent => RANK_OF_ORDERS, // SIGCHLD only means orphans
         }
     }
 }

@@ -22,7 +22,7 @@ pub const BURIED: &str = "The Emperor is buried.";
 
 /// What the service manager has put into the environment.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Environment<'a> {
+pub struct ManagerEnvironment<'a> {
     /// `$NOTIFY_SOCKET`: a path, or `@` and an abstract name.
     pub socket: Option<&'a OsStr>,
     /// `$WATCHDOG_USEC`.
@@ -37,7 +37,7 @@ pub struct Environment<'a> {
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum ManagerMessage {
     /// The first scan is done.
     Ready,
     /// A line for people.
@@ -50,7 +50,7 @@ pub enum Message {
     Watchdog,
 }
 
-impl Message {
+impl ManagerMessage {
     /// The datagram.
     pub fn text(&self) -> String {
         match self {
@@ -77,10 +77,10 @@ pub fn governing(running: usize, failing: usize) -> String {
 
 /// The line to the service manager; silent if there is none.
 #[derive(Debug, Default)]
-pub struct Notifier {
-    manager: Option<Manager>,
+pub struct ServiceManager {
+    manager: Option<ManagerSocket>,
     /// Not told yet, oldest first; of each kind at most one.
-    pending: Vec<Message>,
+    pending: Vec<ManagerMessage>,
     status: String,
     /// Half of the watchdog's period, and when the next beat is due.
     watchdog: Option<(Duration, Instant)>,
@@ -92,13 +92,13 @@ pub struct Notifier {
 }
 
 #[derive(Debug)]
-struct Manager {
+struct ManagerSocket {
     socket: UnixDatagram,
     /// None for one whose other end passes everything on.
     address: Option<SocketAddr>,
 }
 
-impl Manager {
+impl ManagerSocket {
     fn send(&self, text: &[u8]) -> io::Result<usize> {
         match &self.address {
             Some(address) => self.socket.send_to_addr(text, address),
@@ -107,12 +107,12 @@ impl Manager {
     }
 }
 
-impl Notifier {
+impl ServiceManager {
     /// Prepares a line to the manager that the environment names, if it names one.
     ///
     /// # Errors
     /// A sentence for the log: the address is of no known kind, or there is no descriptor left.
-    pub fn new(environment: &Environment<'_>, now: Instant) -> Result<Self, String> {
+    pub fn new(environment: &ManagerEnvironment<'_>, now: Instant) -> Result<Self, String> {
         let Some(name) = environment.socket else { return Ok(Self::default()) };
         let cannot = |why: io::Error| format!("cannot use NOTIFY_SOCKET: {why}");
         let (socket, address) = match environment.relay {
@@ -124,7 +124,7 @@ impl Notifier {
         };
         socket.set_nonblocking(true).map_err(cannot)?;
         Ok(Self {
-            manager: Some(Manager { socket, address }),
+            manager: Some(ManagerSocket { socket, address }),
             watchdog: half_period(environment).map(|half| (half, now + half)),
             ..Self::default()
         })
@@ -140,38 +140,38 @@ impl Notifier {
     /// # Errors
     /// Here and below: a sentence for the log, once until a message gets through again.
     pub fn ready(&mut self) -> Result<(), String> {
-        self.tell(Message::Ready)
+        self.tell(ManagerMessage::Ready)
     }
 
     /// All vassals are being reloaded, since this time on CLOCK_MONOTONIC; end it with `ready`.
     ///
     /// # Errors
-    /// As [`Notifier::ready`].
+    /// As [`ServiceManager::ready`].
     pub fn reloading(&mut self, since: Duration) -> Result<(), String> {
-        self.tell(Message::Reloading(since))
+        self.tell(ManagerMessage::Reloading(since))
     }
 
     /// Ragnarok has begun.
     ///
     /// # Errors
-    /// As [`Notifier::ready`].
+    /// As [`ServiceManager::ready`].
     pub fn stopping(&mut self) -> Result<(), String> {
-        self.tell(Message::Stopping)
+        self.tell(ManagerMessage::Stopping)
     }
 
     /// Nothing is left.
     ///
     /// # Errors
-    /// As [`Notifier::ready`].
+    /// As [`ServiceManager::ready`].
     pub fn buried(&mut self) -> Result<(), String> {
-        self.tell(Message::Status(BURIED.to_owned()))
+        self.tell(ManagerMessage::Status(BURIED.to_owned()))
     }
 
     /// Tells how many vassals run and have trouble, if that has changed, and all that is due: the
     /// watchdog's beat, what did not fit before. To be called at the end of each turn of the loop.
     ///
     /// # Errors
-    /// As [`Notifier::ready`].
+    /// As [`ServiceManager::ready`].
     pub fn status(&mut self, running: usize, failing: usize, now: Instant) -> Result<(), String> {
         if self.is_idle() {
             return Ok(());
@@ -182,13 +182,13 @@ impl Notifier {
             && is_due(*beat_at)
         {
             *beat_at = now + *half;
-            self.keep(Message::Watchdog);
+            self.keep(ManagerMessage::Watchdog);
             must_send = true;
         }
         let line = governing(running, failing);
         if line != self.status {
             self.status.clone_from(&line);
-            self.keep(Message::Status(line));
+            self.keep(ManagerMessage::Status(line));
             must_send = true;
         }
         let result = if must_send { self.send() } else { Ok(()) };
@@ -197,12 +197,12 @@ impl Notifier {
         result
     }
 
-    /// When [`Notifier::status`] must be called, at the latest.
+    /// When [`ServiceManager::status`] must be called, at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         self.watchdog.map(|(_, beat_at)| beat_at).into_iter().chain(self.retry_at).min()
     }
 
-    fn tell(&mut self, message: Message) -> Result<(), String> {
+    fn tell(&mut self, message: ManagerMessage) -> Result<(), String> {
         if self.is_idle() {
             return Ok(());
         }
@@ -210,7 +210,7 @@ impl Notifier {
         self.send()
     }
 
-    fn keep(&mut self, message: Message) {
+    fn keep(&mut self, message: ManagerMessage) {
         self.pending.retain(|older| !older.is_like(&message));
         self.pending.push(message);
     }
@@ -237,7 +237,7 @@ impl Notifier {
 }
 
 /// The manager wants a beat in each period; sd_watchdog_enabled(3) advises to send two.
-fn half_period(environment: &Environment<'_>) -> Option<Duration> {
+fn half_period(environment: &ManagerEnvironment<'_>) -> Option<Duration> {
     let number = |text: &OsStr| text.to_str()?.parse::<u64>().ok();
     if let Some(pid) = environment.watchdog_pid
         && number(pid) != Some(u64::from(environment.pid))
@@ -250,7 +250,7 @@ fn half_period(environment: &Environment<'_>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BURIED, Environment, Message, Notifier, RETRY, governing};
+    use super::{BURIED, ManagerEnvironment, ManagerMessage, RETRY, ServiceManager, governing};
     use std::ffi::OsStr;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -273,8 +273,12 @@ mod tests {
             Self { socket, path, _dir: dir }
         }
 
-        fn environment(&self) -> Environment<'_> {
-            Environment { socket: Some(self.path.as_os_str()), pid: 42, ..Environment::default() }
+        fn environment(&self) -> ManagerEnvironment<'_> {
+            ManagerEnvironment {
+                socket: Some(self.path.as_os_str()),
+                pid: 42,
+                ..ManagerEnvironment::default()
+            }
         }
 
         fn heard(&self) -> Vec<String> {
@@ -303,33 +307,33 @@ mod tests {
         let since = Duration::from_micros(12_345_678);
         for (message, text) in [
             (
-                Message::Ready,
+                ManagerMessage::Ready,
                 "READY=1
 ",
             ),
             (
-                Message::Status(governing(3, 0)),
+                ManagerMessage::Status(governing(3, 0)),
                 "STATUS=The Emperor is governing 3 vassals
 ",
             ),
             (
-                Message::Status(governing(3, 1)),
+                ManagerMessage::Status(governing(3, 1)),
                 "STATUS=The Emperor is governing 3 vassals, 1 failing
 ",
             ),
             (
-                Message::Reloading(since),
+                ManagerMessage::Reloading(since),
                 "RELOADING=1
 MONOTONIC_USEC=12345678
 ",
             ),
             (
-                Message::Stopping,
+                ManagerMessage::Stopping,
                 "STOPPING=1
 ",
             ),
             (
-                Message::Watchdog,
+                ManagerMessage::Watchdog,
                 "WATCHDOG=1
 ",
             ),
@@ -341,7 +345,7 @@ MONOTONIC_USEC=12345678
     #[test]
     fn the_manager_hears_of_the_whole_life_and_of_each_change_once() {
         let (manager, now) = (Manager::new(), Instant::now());
-        let mut notifier = Notifier::new(&manager.environment(), now).unwrap();
+        let mut notifier = ServiceManager::new(&manager.environment(), now).unwrap();
         notifier.ready().unwrap();
         for (running, failing) in [(0, 0), (2, 0), (2, 0), (2, 1)] {
             notifier.status(running, failing, now).unwrap();
@@ -385,8 +389,9 @@ MONOTONIC_USEC=1000000
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         socket.set_nonblocking(true).unwrap();
         let name = format!("@{name}");
-        let environment = Environment { socket: Some(OsStr::new(&name)), ..Environment::default() };
-        Notifier::new(&environment, Instant::now()).unwrap().ready().unwrap();
+        let environment =
+            ManagerEnvironment { socket: Some(OsStr::new(&name)), ..ManagerEnvironment::default() };
+        ServiceManager::new(&environment, Instant::now()).unwrap().ready().unwrap();
         assert_eq!(
             heard(&socket),
             ["READY=1
@@ -397,21 +402,23 @@ MONOTONIC_USEC=1000000
     #[test]
     fn without_a_manager_nothing_happens() {
         let now = Instant::now();
-        let mut notifier = Notifier::new(&Environment::default(), now).unwrap();
+        let mut notifier = ServiceManager::new(&ManagerEnvironment::default(), now).unwrap();
         assert!(notifier.is_idle());
         notifier.ready().unwrap();
         notifier.status(1, 0, now).unwrap();
         assert_eq!(notifier.deadline(), None);
-        let strange =
-            Environment { socket: Some(OsStr::new("vsock:2:9")), ..Environment::default() };
-        let why = Notifier::new(&strange, now).unwrap_err();
+        let strange = ManagerEnvironment {
+            socket: Some(OsStr::new("vsock:2:9")),
+            ..ManagerEnvironment::default()
+        };
+        let why = ServiceManager::new(&strange, now).unwrap_err();
         assert!(why.starts_with("cannot use NOTIFY_SOCKET: "), "{why}");
     }
 
     #[test]
     fn a_manager_that_does_not_read_is_told_later_and_never_waited_for() {
         let (manager, start) = (Manager::new(), Instant::now());
-        let mut notifier = Notifier::new(&manager.environment(), start).unwrap();
+        let mut notifier = ServiceManager::new(&manager.environment(), start).unwrap();
         let noise = manager.fill();
         let why = notifier.ready().unwrap_err();
         assert!(why.starts_with("cannot tell the service manager READY=1: "), "{why}");
@@ -442,7 +449,7 @@ MONOTONIC_USEC=1000000
     #[test]
     fn a_manager_that_is_gone_is_mentioned_once_and_wakes_nobody() {
         let (manager, now) = (Manager::new(), Instant::now());
-        let mut notifier = Notifier::new(&manager.environment(), now).unwrap();
+        let mut notifier = ServiceManager::new(&manager.environment(), now).unwrap();
         std::fs::remove_file(&manager.path).unwrap();
         notifier.ready().unwrap_err();
         notifier.status(1, 0, now).unwrap();
@@ -467,8 +474,8 @@ MONOTONIC_USEC=1000000
         let (manager, start) = (Manager::new(), Instant::now());
         let half = Duration::from_secs(15);
         let period = Some(OsStr::new("30000000"));
-        let environment = Environment { watchdog_usec: period, ..manager.environment() };
-        let mut notifier = Notifier::new(&environment, start).unwrap();
+        let environment = ManagerEnvironment { watchdog_usec: period, ..manager.environment() };
+        let mut notifier = ServiceManager::new(&environment, start).unwrap();
         notifier.status(0, 0, start).unwrap();
         assert_eq!(notifier.deadline(), Some(start + half));
         notifier.status(0, 0, start + half).unwrap();
@@ -481,7 +488,8 @@ MONOTONIC_USEC=1000000
 
         let for_pid = |pid| {
             let watchdog_pid = Some(OsStr::new(pid));
-            let notifier = Notifier::new(&Environment { watchdog_pid, ..environment }, start);
+            let notifier =
+                ServiceManager::new(&ManagerEnvironment { watchdog_pid, ..environment }, start);
             notifier.unwrap().deadline()
         };
         assert_eq!(for_pid("42"), Some(start + half));
@@ -489,12 +497,14 @@ MONOTONIC_USEC=1000000
         assert_eq!(for_pid("x"), None);
         for usec in ["0", "", "-1", "x", "99999999999999999999999"] {
             let watchdog_usec = Some(OsStr::new(usec));
-            let notifier = Notifier::new(&Environment { watchdog_usec, ..environment }, start);
+            let notifier =
+                ServiceManager::new(&ManagerEnvironment { watchdog_usec, ..environment }, start);
             assert_eq!(notifier.unwrap().deadline(), None, "{usec}");
         }
         // The longest period that can be written does not overflow the clock.
         let longest = u64::MAX.to_string();
         let watchdog_usec = Some(OsStr::new(&longest));
-        let _ = Notifier::new(&Environment { watchdog_usec, ..environment }, start).unwrap();
+        let _ = ServiceManager::new(&ManagerEnvironment { watchdog_usec, ..environment }, start)
+            .unwrap();
     }
 }

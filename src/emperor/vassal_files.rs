@@ -39,7 +39,7 @@ struct Touched {
 
 /// What is minded for all vassals.
 #[derive(Default)]
-pub(super) struct Minded {
+pub(super) struct VassalFiles {
     vacuum: HashMap<VassalId, Vec<Mark>>,
     touched: HashMap<VassalId, Vec<Touched>>,
     inotify: Option<Inotify>,
@@ -74,24 +74,24 @@ impl Emperor {
     pub(super) fn mind(&mut self, vassal: VassalId, life: LifeId) {
         let named = self.processes.get_mut(&life).and_then(|process| process.files.take());
         let Files { vacuum, touch } = named.map(|files| *files).unwrap_or_default();
-        let old = self.minded.vacuum.remove(&vassal).unwrap_or_default();
+        let old = self.vassal_files.vacuum.remove(&vassal).unwrap_or_default();
         let gone = old.iter().filter(|old| !vacuum.iter().any(|new| new.path == old.path));
         self.vacuum(vassal, gone);
         if !vacuum.is_empty() {
-            self.minded.vacuum.insert(vassal, vacuum);
+            self.vassal_files.vacuum.insert(vassal, vacuum);
         }
-        self.minded.forget_touched(vassal);
+        self.vassal_files.forget_touched(vassal);
         if !touch.is_empty() {
             let touched = touch.into_iter().map(|path| self.watch_file(vassal, path)).collect();
-            self.minded.touched.insert(vassal, touched);
+            self.vassal_files.touched.insert(vassal, touched);
         }
     }
 
     /// The vassal is gone.
     pub(super) fn mind_no_more(&mut self, vassal: VassalId) {
-        let marks = self.minded.vacuum.remove(&vassal).unwrap_or_default();
+        let marks = self.vassal_files.vacuum.remove(&vassal).unwrap_or_default();
         self.vacuum(vassal, marks.iter());
-        self.minded.forget_touched(vassal);
+        self.vassal_files.forget_touched(vassal);
     }
 
     fn vacuum<'a>(&mut self, vassal: VassalId, marks: impl Iterator<Item = &'a Mark>) {
@@ -138,24 +138,24 @@ impl Emperor {
             return Err(std::io::ErrorKind::InvalidInput.into());
         };
         let directory = dir::open(above)?;
-        if self.minded.inotify.is_none() {
+        if self.vassal_files.inotify.is_none() {
             let made = Inotify::new()?;
             self.context.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet);
-            self.minded.inotify = Some(made);
+            self.vassal_files.inotify = Some(made);
         }
-        let inotify = self.minded.inotify.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        let inotify = self.vassal_files.inotify.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
         Ok((inotify.watch(directory.as_fd(), CHANGES)?, name.to_owned()))
     }
 
     /// Something has happened in a watched directory.
     pub(super) fn read_touches(&mut self) {
         let mut buffer = [0; BUFFER];
-        let read = self.minded.inotify.as_ref().and_then(|it| it.read(&mut buffer).ok());
+        let read = self.vassal_files.inotify.as_ref().and_then(|it| it.read(&mut buffer).ok());
         let mut happened = Vec::new();
         for event in inotify::events(buffer.get(..read.unwrap_or(0)).unwrap_or_default()) {
             happened.push((event.watch, event.name.to_owned(), event.mask.has(Mask::OVERFLOW)));
         }
-        for (vassal, path) in self.minded.changed(&happened) {
+        for (vassal, path) in self.vassal_files.changed(&happened) {
             let path = Path::new(&path).display();
             self.say_of(vassal, Level::Notice, &format!("touch-reload: {path} has changed"));
             if let Some(record) = self.realm.vassal(vassal) {
@@ -166,7 +166,7 @@ impl Emperor {
     }
 }
 
-impl Minded {
+impl VassalFiles {
     /// The vassals of which a file is another now, each with the first of them.
     fn changed(&mut self, happened: &[(Watch, OsString, bool)]) -> Vec<(VassalId, OsString)> {
         let concerns = |touched: &Touched| {

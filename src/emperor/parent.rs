@@ -44,21 +44,21 @@ pub(super) fn depth(given: &Given) -> Option<String> {
 
 impl Emperor {
     /// It reads the words that are known to it; one that does not read must not hold us.
-    fn tell_superior(&self, words: &[FromVassal]) {
-        if let Some(pipe) = &self.superior {
+    fn tell_parent(&self, words: &[FromVassal]) {
+        if let Some(pipe) = &self.parent {
             let bytes: Vec<u8> = words.iter().map(|word| word.byte()).collect();
             let _ = socket::send(pipe.as_fd(), &bytes);
         }
     }
 
     /// All that there is to govern is known.
-    pub(super) fn tell_superior_ready(&self) {
-        self.tell_superior(&[FromVassal::Ready, FromVassal::Accepting, FromVassal::Loyal]);
+    pub(super) fn tell_parent_ready(&self) {
+        self.tell_parent(&[FromVassal::Ready, FromVassal::Accepting, FromVassal::Loyal]);
     }
 
-    pub(super) fn read_superior(&mut self) {
+    pub(super) fn read_parent(&mut self) {
         let mut orders = [0_u8; CHUNK];
-        let Some(pipe) = &self.superior else { return };
+        let Some(pipe) = &self.parent else { return };
         let length = match scm::receive(pipe.as_fd(), &mut orders) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Ok(received) => {
@@ -69,8 +69,8 @@ impl Emperor {
         };
         if length == 0 {
             self.begin_ragnarok("the emperor above is gone");
-            let superior = self.superior.take();
-            return self.context.close(superior);
+            let parent = self.parent.take();
+            return self.context.close(parent);
         }
         let orders = orders.get(..length).unwrap_or_default();
         let told = |order: ToVassal| orders.contains(&order.byte());
@@ -83,7 +83,7 @@ impl Emperor {
                  change when it is started anew"
             ));
             self.obey();
-            self.tell_superior_ready();
+            self.tell_parent_ready();
         }
     }
 
@@ -93,7 +93,7 @@ impl Emperor {
         }
         self.order(Event::Ragnarok);
         self.context.log.notice(format_args!("{why}: ragnarok, every vassal is stopped"));
-        let sent = self.notify.stopping();
+        let sent = self.manager.stopping();
         self.told(sent);
         self.obey();
     }

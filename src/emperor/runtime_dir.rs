@@ -23,7 +23,7 @@ const MAX_LEFT: usize = 10_000;
 
 /// The directory, where there is one.
 #[derive(Debug, Default)]
-pub(super) struct Runtime(Option<Place>);
+pub(super) struct RuntimeDir(Option<Place>);
 
 /// One that was made, or that has served us before.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ struct Place {
     is_ours: bool,
 }
 
-impl Runtime {
+impl RuntimeDir {
     /// The first that can be had: `/run/liege` for root, `liege` in the user's own runtime directory, or one for
     /// the user in the directory of temporary files, where somebody else may have taken the name.
     pub fn make(user_dir: Option<&Path>, temporary: Option<&Path>) -> Self {
@@ -93,7 +93,7 @@ impl Runtime {
 impl Emperor {
     /// Before a start that may need it.
     pub(super) fn renew_runtime(&mut self) {
-        if let Err(path) = self.runtime.renew() {
+        if let Err(path) = self.runtime_dir.renew() {
             let path = escaped(path.as_os_str().as_bytes());
             self.context.log.warning(format_args!(
                 "the directory of notify sockets, {path}, is gone and cannot be made again: {ABSTRACT}"
@@ -203,7 +203,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("dir");
         fs::create_dir(&path).unwrap();
-        let mut runtime = Runtime(fits(&path, creds::effective_uid()));
+        let mut runtime = RuntimeDir(fits(&path, creds::effective_uid()));
         runtime.clear();
         assert!(path.exists(), "somebody has made it for us");
         fs::remove_dir(&path).unwrap();

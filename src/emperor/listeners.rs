@@ -2,11 +2,9 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,10 +14,10 @@ use crate::monitor;
 use crate::state::life::Life;
 use crate::state::vassal::{Phase, Vassal};
 use crate::state::{Event, File, Key, LifeId, OnDemand, SourceId, VassalId};
-use crate::sys::dir;
 use crate::sys::socket::{self, Address};
 
 use super::Emperor;
+use super::listening_socket::{ListeningSocket, SocketLoss};
 use super::token::Token;
 
 /// Most vassals whose listeners are looked at in one turn.
@@ -29,21 +27,13 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// One vassal's listeners. Who has none has no entry.
 #[derive(Debug, Default)]
-pub(super) struct Hall {
+pub(super) struct VassalSockets {
     /// On-demand; blocking, as programs expect it.
-    pub listener: Option<Listener>,
+    pub listener: Option<ListeningSocket>,
     /// The listening sockets that its stage has bound.
-    pub custody: Vec<Listener>,
+    pub custody: Vec<ListeningSocket>,
     /// The last on-demand listener was shut down, and who has done so may still hold it.
     pub was_shut_down: bool,
-}
-
-/// A listening socket, and which file clients find it by.
-#[derive(Debug)]
-pub struct Listener {
-    pub(super) socket: OwnedFd,
-    /// Device and number of the file of a unix socket, where it could be seen.
-    file: Option<(u64, u64)>,
 }
 
 /// What the listeners of all are looked at for.
@@ -53,80 +43,6 @@ pub(super) enum Inspection {
     Ordered,
     /// It is time. A program that loses its listener at each start is replaced once in a minute at most.
     Regular,
-}
-
-/// Why nobody can come to a listener any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// Some program has shut it down, for all who hold it.
-    ShutDown,
-    /// Its file is removed.
-    Removed,
-    /// Its name is that of another file.
-    Replaced,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ShutDown => "was shut down by a program",
-            Self::Removed => "cannot be reached any more: somebody has removed its file",
-            Self::Replaced => {
-                "cannot be reached any more: somebody has put another file in its place"
-            }
-        })
-    }
-}
-
-impl Listener {
-    /// A listener that was bound a moment ago; relative paths count from `directory`.
-    pub fn new(socket: OwnedFd, directory: &Path) -> Self {
-        let file = path_of(&socket, directory).and_then(|path| inode(&path).ok());
-        Self { socket, file }
-    }
-
-    /// Whether clients still come to it: one lstat(2) for a unix socket.
-    pub fn lost(&self, directory: &Path) -> Option<Lost> {
-        if socket::is_shut_down(self.socket.as_fd()) {
-            return Some(Lost::ShutDown);
-        }
-        let file = self.file?;
-        match inode(&path_of(&self.socket, directory)?) {
-            Ok(now) => (now != file).then_some(Lost::Replaced),
-            Err(error) => dir::is_nowhere(&error).then_some(Lost::Removed),
-        }
-    }
-
-    /// Whether somebody else is reached in its place. A program that has bound the address itself is served
-    /// as it wants to be.
-    pub fn has_successor(&self, lost: Lost, directory: &Path) -> bool {
-        let path = || path_of(&self.socket, directory);
-        lost == Lost::Replaced && path().is_some_and(|path| socket::is_held(&path))
-    }
-
-    /// Whether the next life can be given it. The stage finds out itself what was shut down or removed.
-    pub fn is_of_use(&self, directory: &Path) -> bool {
-        let lost = self.lost(directory);
-        lost.is_none_or(|lost| lost != Lost::Replaced || self.has_successor(lost, directory))
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-fn path_of(socket: &OwnedFd, directory: &Path) -> Option<PathBuf> {
-    match socket::local_address(socket.as_fd()) {
-        Ok(Some(Address::Path(path))) => Some(directory.join(path)),
-        _ => None,
-    }
-}
-
-fn inode(path: &Path) -> io::Result<(u64, u64)> {
-    let meta = std::fs::symlink_metadata(path)?;
-    Ok((meta.dev(), meta.ino()))
 }
 
 impl Emperor {
@@ -175,7 +91,7 @@ impl Emperor {
     }
 
     /// The listeners of a vassal, to be changed.
-    pub(super) fn hall(&mut self, id: VassalId) -> &mut Hall {
+    pub(super) fn hall(&mut self, id: VassalId) -> &mut VassalSockets {
         self.halls.entry(id).or_default()
     }
 
@@ -191,7 +107,7 @@ impl Emperor {
         let set = std::mem::take(&mut process.custody);
         if !set.is_empty() || self.halls.contains_key(&vassal) {
             let directory = self.directory_of(vassal).unwrap_or_default();
-            let listeners = set.into_iter().map(|socket| Listener::new(socket, &directory));
+            let listeners = set.into_iter().map(|socket| ListeningSocket::new(socket, &directory));
             self.hall(vassal).custody = listeners.collect();
         }
     }
@@ -264,16 +180,16 @@ impl Emperor {
     }
 
     /// A listener that is polled is of no use any more.
-    pub(super) fn lose_listener(&mut self, vassal: VassalId, lost: Lost) {
-        self.hall(vassal).was_shut_down = lost == Lost::ShutDown;
+    pub(super) fn lose_listener(&mut self, vassal: VassalId, lost: SocketLoss) {
+        self.hall(vassal).was_shut_down = lost == SocketLoss::ShutDown;
         let why = format!("its on-demand socket {lost}");
         self.happen(Event::ListenerLost(vassal, why));
     }
 
-    fn renew_listener(&mut self, vassal: VassalId, lost: Lost) {
+    fn renew_listener(&mut self, vassal: VassalId, lost: SocketLoss) {
         let address = self.realm.vassal(vassal).and_then(Vassal::address).map(str::to_owned);
         let Some(address) = address else { return };
-        self.hall(vassal).was_shut_down = lost == Lost::ShutDown;
+        self.hall(vassal).was_shut_down = lost == SocketLoss::ShutDown;
         match self.try_bind(vassal, &address) {
             Ok(listener) => {
                 let line = format_args!("its on-demand socket {lost}; it is bound anew");
