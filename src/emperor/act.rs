@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::state::{Effect, Key, Note, Notice, VassalId};
 
-use super::{Emperor, lines};
+use super::{Emperor, messages};
 
 impl Emperor {
     /// Does what one effect asks for; what fails becomes an event, which comes next.
@@ -43,7 +43,7 @@ impl Emperor {
         if let Notice::Ending { left } = notice {
             return self.say_who_is_left(left);
         }
-        self.context.log.notice(format_args!("{}", lines::Wait(notice)));
+        self.context.log.notice(format_args!("{}", messages::Wait(notice)));
     }
 
     /// Ragnarok: whom it waits for.
@@ -54,13 +54,13 @@ impl Emperor {
         if names.is_empty() && hooks == 0 {
             return;
         }
-        let shown = lines::names(&names);
+        let shown = messages::names(&names);
         let hooks = match hooks {
             0 => String::new(),
             1 => "; and for 1 stop hook".to_owned(),
             more => format!("; and for {more} stop hooks"),
         };
-        let (count, left) = (lines::vassals(names.len()), lines::Time(left));
+        let (count, left) = (messages::vassals(names.len()), messages::Time(left));
         self.context.log.notice(format_args!(
             "ragnarok waits for {count}: {shown}{hooks}; what is left in {left} is killed"
         ));
@@ -70,8 +70,8 @@ impl Emperor {
         if self.is_told_with_others(key, note) {
             return;
         }
-        let (label, line) = (self.label(key), lines::Line(note));
-        let line = lines::without_name(&line.to_string(), &key.name);
-        self.context.log.line(lines::loudness(note), format_args!("[{label}] {line}"));
+        let (label, line) = (self.label(key), messages::Line(note));
+        let line = messages::without_name(&line.to_string(), &key.name);
+        self.context.log.line(messages::loudness(note), format_args!("[{label}] {line}"));
     }
 }

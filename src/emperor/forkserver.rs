@@ -297,7 +297,7 @@ impl Emperor {
         self.forks.serves = base.as_ref().map(|base| base.life);
         if self.forks.seen != Some(server) {
             self.forks.seen = Some(server);
-            let name = base.as_ref().map(|base| super::lines::name(&base.name));
+            let name = base.as_ref().map(|base| super::messages::name(&base.name));
             let name = name.unwrap_or_else(|| "none of our bases".to_owned());
             self.context.log.notice(format_args!("{place} is pid {pid}, uid {uid}: {name}"));
         }

@@ -20,7 +20,7 @@ use crate::sys::{dir, pidfd, prctl, waiters};
 
 use super::pauses::PUSH_PACE;
 use super::token::Token;
-use super::{Emperor, lines, settings};
+use super::{Emperor, messages, settings};
 
 /// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
 const MOST_HOOKS: usize = 16;
@@ -211,7 +211,7 @@ impl Emperor {
                 let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
                 self.context
                     .log
-                    .line(level, format_args!("[{name}] stop hook {}", lines::result(ended)));
+                    .line(level, format_args!("[{name}] stop hook {}", messages::result(ended)));
                 self.start_hooks();
                 self.happen(Event::HookEnded(key));
             }

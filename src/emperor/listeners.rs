@@ -56,7 +56,7 @@ impl Emperor {
 
     /// The same, as it may be printed.
     pub(super) fn label(&self, key: &Key) -> String {
-        super::lines::name(&self.full_name(key))
+        super::messages::name(&self.full_name(key))
     }
 
     /// Which other vassal has a listener that is in the way of this address.

@@ -5,27 +5,26 @@
 
 mod act;
 mod context;
-mod crowd;
 mod descriptors;
 mod faults;
 mod forkserver;
 mod helpers;
-mod lines;
+mod hold_groups;
 mod listeners;
 mod listening_socket;
 pub mod manager;
+mod messages;
 mod ondemand;
 mod own_process;
 mod parent;
 mod pauses;
 mod process;
-mod report;
 mod runtime_dir;
+pub mod servers;
 mod settings;
 pub mod setup;
 mod signals;
 pub mod start;
-pub mod stats;
 mod strays;
 mod token;
 mod vassal_files;
@@ -49,6 +48,7 @@ use crate::sys::{descendants, memory};
 use context::Context;
 use listeners::VassalSockets;
 use process::Process;
+use servers::server as stats;
 use token::{LAST_RANK_OF_LIVES, RANK_OF_ORDERS, Token};
 
 /// Most rounds of effects that answer with events before something else is served.
@@ -102,7 +102,7 @@ pub struct Emperor {
     /// How many vassals the limit of descriptors allows.
     max_vassals: usize,
     faults: faults::Faults,
-    crowds: crowd::Crowds,
+    hold_groups: hold_groups::HoldGroups,
     /// More strangers have died than one wake-up reaps.
     more_strangers: bool,
     leave: Option<u8>,
@@ -219,7 +219,7 @@ impl Emperor {
             self.manager.deadline(),
             self.forks.deadline(),
             self.status_log.due,
-            self.crowds.deadline(),
+            self.hold_groups.deadline(),
             self.faults.repair_at,
             self.strays.deadline(self.context.now),
         ];
@@ -249,7 +249,7 @@ impl Emperor {
             (self.helpers.deadline(), Self::expire_helpers),
             (self.forks.deadline(), Self::look_at_forks),
             (self.status_log.due, Self::log_status),
-            (self.crowds.deadline(), Self::tell_crowds),
+            (self.hold_groups.deadline(), Self::log_hold_groups),
             (self.realm.deadline(), |emperor| emperor.happen(Event::Time)),
         ];
         for (at, duty) in duties {
@@ -321,7 +321,7 @@ impl Emperor {
             self.inspect_soon(listeners::Inspection::Regular);
         }
         for notice in notices {
-            let level = lines::level(notice.level);
+            let level = messages::level(notice.level);
             match notice.name {
                 Some(name) => {
                     let name = name.as_encoded_bytes().into();
@@ -359,7 +359,7 @@ impl Emperor {
         // All listeners are new.
         self.inspections.clear();
         memory::forget_code_pages();
-        let count = lines::vassals(self.realm.len());
+        let count = messages::vassals(self.realm.len());
         let pid = std::process::id();
         self.context.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));
         let sent = self.manager.ready();
@@ -374,7 +374,7 @@ impl Emperor {
             stats::Source::Listener(index) => {
                 if !self.stats.is_fresh(self.context.version, self.context.now) {
                     let mut json = Vec::new();
-                    stats::render(&self.report(), &mut json);
+                    servers::statistics::json::render(&self.report(), &mut json);
                     self.stats.renew(json, self.context.version, self.context.now);
                 }
                 self.stats.accept(index, self.context.now);

@@ -23,7 +23,7 @@ use crate::sys::{pidfd, scm, socket};
 
 use super::pauses::{ConfigPipe, Share};
 use super::token::Token;
-use super::{Emperor, lines, settings};
+use super::{Emperor, messages, settings};
 
 /// Bytes read from one emperor pipe at once, and in one wake-up.
 const PIPE_CHUNK: usize = 64;
@@ -259,7 +259,7 @@ impl Emperor {
             }
             Ok(FromStage::Hook(end)) => {
                 scm::discard(fds);
-                let (level, text) = lines::start_hook(end);
+                let (level, text) = messages::start_hook(end);
                 return self.say(life, level, &text);
             }
             Ok(FromStage::Failed { step, errno }) => {
@@ -499,7 +499,7 @@ impl Emperor {
             false => process::kill_group(process.pid, signal).or_else(|_| alone()),
         };
         if let Err(error) = sent {
-            let why = format!("cannot be sent {}: {error}", lines::signal_name(signal.raw()));
+            let why = format!("cannot be sent {}: {error}", messages::signal_name(signal.raw()));
             self.say(life, crate::log::Level::Error, &why);
         }
         is_alone
@@ -567,7 +567,7 @@ impl Emperor {
         let label = record.map_or_else(|| "?".to_owned(), |record| self.label(&record.key));
         let text = crate::log::escaped(text.as_bytes()).to_string();
         let text = match record {
-            Some(record) => lines::without_name(&text, &record.key.name),
+            Some(record) => messages::without_name(&text, &record.key.name),
             None => text,
         };
         self.context.log.line(level, format_args!("[{label}] {text}"));

@@ -273,7 +273,7 @@ impl Emperor {
             more_strangers: false,
             max_vassals: descriptors::max_vassals(),
             faults: super::faults::Faults::default(),
-            crowds: super::crowd::Crowds::default(),
+            hold_groups: super::hold_groups::HoldGroups::default(),
             started: now,
             template,
             null: fd::open_null().map_err(cannot("open /dev/null"))?,

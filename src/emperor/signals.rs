@@ -148,9 +148,9 @@ impl Emperor {
             let life = vassal.current();
             let loyal = i32::from(life.is_some_and(|life| life.loyal));
             let pid = life.and_then(|life| life.pid).unwrap_or(-1);
-            let status = super::report::uwsgi_status(vassal);
-            let state = super::report::state_name(vassal);
-            let reason = super::report::reason(vassal);
+            let status = super::servers::statistics::view::uwsgi_status(vassal);
+            let state = super::servers::statistics::view::state_name(vassal);
+            let reason = super::servers::statistics::view::reason(vassal);
             let reason =
                 reason.map(|why| format!(" {}", escaped(why.as_bytes()))).unwrap_or_default();
             self.context.log.notice(format_args!(

@@ -2,7 +2,7 @@
 
 use crate::state::{LifeId, SourceId, VassalId};
 
-use super::{helpers, stats};
+use super::{helpers, servers::server as stats};
 
 /// One descriptor that is polled. A token is never used again for something else, so an event that is left
 /// over from something that is gone finds nobody.

@@ -16,7 +16,6 @@ pub mod penalty;
 pub mod realm;
 mod reload;
 pub mod repair;
-pub mod report;
 pub mod stale;
 pub mod table;
 pub mod throttle;

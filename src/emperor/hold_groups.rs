@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::log::{Level, escaped};
 use crate::state::{Key, Note};
 
-use super::{Emperor, lines};
+use super::{Emperor, messages};
 
 /// From the first to the line about the others.
 const GATHER: Duration = Duration::from_secs(1);
@@ -15,10 +15,10 @@ const MOST: usize = 8;
 
 /// Reasons that were told a moment ago.
 #[derive(Debug, Default)]
-pub(super) struct Crowds(Vec<Crowd>);
+pub(super) struct HoldGroups(Vec<HoldGroup>);
 
 #[derive(Debug)]
-struct Crowd {
+struct HoldGroup {
     why: String,
     /// To the next try of the last one.
     wait: Option<Duration>,
@@ -27,31 +27,31 @@ struct Crowd {
     names: Vec<String>,
 }
 
-impl Crowds {
-    /// When [`Emperor::tell_crowds`] is due.
+impl HoldGroups {
+    /// When [`Emperor::log_hold_groups`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.iter().filter(|crowd| !crowd.names.is_empty()).map(|crowd| crowd.until).min()
+        self.0.iter().filter(|group| !group.names.is_empty()).map(|group| group.until).min()
     }
 
     /// Whether others are held for this reason too, so that it is told with them.
     fn takes(&mut self, name: &str, why: &str, wait: Option<Duration>, now: Instant) -> bool {
-        self.0.retain(|crowd| crowd.until > now || !crowd.names.is_empty());
-        if let Some(crowd) = self.0.iter_mut().find(|crowd| crowd.why == why) {
-            crowd.names.push(name.to_owned());
-            crowd.wait = wait;
+        self.0.retain(|group| group.until > now || !group.names.is_empty());
+        if let Some(group) = self.0.iter_mut().find(|group| group.why == why) {
+            group.names.push(name.to_owned());
+            group.wait = wait;
             return true;
         }
         if self.0.len() < MOST {
             let (why, names) = (why.to_owned(), Vec::new());
-            self.0.push(Crowd { why, wait, until: now + GATHER, names });
+            self.0.push(HoldGroup { why, wait, until: now + GATHER, names });
         }
         false
     }
 
     /// Those whose time is over.
-    fn due(&mut self, now: Instant) -> Vec<Crowd> {
-        let due: Vec<Crowd> = self.0.extract_if(.., |crowd| crowd.until <= now).collect();
-        due.into_iter().filter(|crowd| !crowd.names.is_empty()).collect()
+    fn due(&mut self, now: Instant) -> Vec<HoldGroup> {
+        let due: Vec<HoldGroup> = self.0.extract_if(.., |group| group.until <= now).collect();
+        due.into_iter().filter(|group| !group.names.is_empty()).collect()
     }
 }
 
@@ -59,17 +59,18 @@ impl Emperor {
     /// Whether this is told a moment later, with what others have to say of the same kind.
     pub(super) fn is_told_with_others(&mut self, key: &Key, note: &Note) -> bool {
         let Note::Held { why, wait } = note else { return false };
-        self.crowds.takes(&self.label(key), why, *wait, self.context.now)
+        self.hold_groups.takes(&self.label(key), why, *wait, self.context.now)
     }
 
     /// Tells who else is held for a reason that was told a moment ago.
-    pub(super) fn tell_crowds(&mut self) {
-        for Crowd { why, wait, names, .. } in self.crowds.due(self.context.now) {
+    pub(super) fn log_hold_groups(&mut self) {
+        for HoldGroup { why, wait, names, .. } in self.hold_groups.due(self.context.now) {
             if let [name] = &names[..] {
                 let line = Note::Held { why, wait };
-                self.context
-                    .log
-                    .line(lines::loudness(&line), format_args!("[{name}] {}", lines::Line(&line)));
+                self.context.log.line(
+                    messages::loudness(&line),
+                    format_args!("[{name}] {}", messages::Line(&line)),
+                );
                 continue;
             }
             let (count, why) = (names.len(), escaped(why.as_bytes()));
@@ -77,8 +78,8 @@ impl Emperor {
                 Level::Warning,
                 format_args!(
                     "{count} more vassals are held: {why}{}: {}",
-                    lines::Retry(wait),
-                    lines::names(&names)
+                    messages::Retry(wait),
+                    messages::names(&names)
                 ),
             );
         }
@@ -91,20 +92,20 @@ mod tests {
 
     #[test]
     fn the_first_of_a_reason_is_told_at_once_and_all_others_together() {
-        let (zero, mut crowds) = (Instant::now(), Crowds::default());
+        let (zero, mut hold_groups) = (Instant::now(), HoldGroups::default());
         let wait = Some(Duration::from_millis(50));
-        assert!(!crowds.takes("a.ini", "no room", wait, zero));
-        assert!(!crowds.takes("b.ini", "something else", wait, zero));
-        assert_eq!(crowds.deadline(), None);
-        assert!(crowds.takes("c.ini", "no room", wait, zero));
-        assert!(crowds.takes("d.ini", "no room", wait, zero + GATHER / 2));
-        assert_eq!(crowds.deadline(), Some(zero + GATHER));
-        let told = crowds.due(zero + GATHER);
+        assert!(!hold_groups.takes("a.ini", "no room", wait, zero));
+        assert!(!hold_groups.takes("b.ini", "something else", wait, zero));
+        assert_eq!(hold_groups.deadline(), None);
+        assert!(hold_groups.takes("c.ini", "no room", wait, zero));
+        assert!(hold_groups.takes("d.ini", "no room", wait, zero + GATHER / 2));
+        assert_eq!(hold_groups.deadline(), Some(zero + GATHER));
+        let told = hold_groups.due(zero + GATHER);
         assert_eq!(told.len(), 1);
         assert_eq!(
             (told[0].why.as_str(), &told[0].names[..]),
             ("no room", &["c.ini".to_owned(), "d.ini".to_owned()][..])
         );
-        assert!(!crowds.takes("e.ini", "no room", wait, zero + GATHER));
+        assert!(!hold_groups.takes("e.ini", "no room", wait, zero + GATHER));
     }
 }

@@ -9,8 +9,6 @@
 //! A client that has got everything is waited for until it closes: closing first, with a request of
 //! its own unread, would reset the connection and take back what is under way (RFC 1122, 4.2.2.13).
 
-mod json;
-
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -22,9 +20,7 @@ use crate::sys::accept::{self, Accepted};
 use crate::sys::socket::{Address, ListenOptions, SocketError};
 use crate::sys::{fd, socket, write};
 
-use super::listening_socket;
-
-pub use json::render;
+use crate::emperor::listening_socket;
 
 /// Most clients at one time; one more, and one that has got nothing for longest is dropped.
 pub const MAX_CLIENTS: usize = 32;
@@ -895,7 +891,7 @@ mod tests {
         if std::env::var_os(ROLE).is_some() {
             return no_descriptors();
         }
-        let name = "emperor::stats::tests::without_descriptors_clients_are_answered_or_left_waiting_and_the_loop_sleeps";
+        let name = "emperor::servers::server::tests::without_descriptors_clients_are_answered_or_left_waiting_and_the_loop_sleeps";
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", "ulimit -n 64; exec \"$0\" --exact \"$1\" --nocapture 2>&1"])

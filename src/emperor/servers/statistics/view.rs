@@ -3,12 +3,12 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::report::{BlacklistEntry, Refused, Report, VassalReport};
 use crate::state::life::{Life, Phase as LifePhase};
-use crate::state::report::{BlacklistEntry, Refused, Report, VassalReport};
 use crate::state::stale::Stale;
 use crate::state::vassal::{Hold, Phase, Vassal, Why};
 
-use super::Emperor;
+use crate::emperor::Emperor;
 
 /// Turns moments of the monotonic clock into seconds since 1970.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ impl Wall {
 
 impl Emperor {
     /// Everything at this moment.
-    pub(super) fn report(&self) -> Report {
+    pub(in crate::emperor) fn report(&self) -> Report {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Wall { now: self.context.now, seconds: since.as_secs_f64() };
         let sources: Vec<Vec<u8>> = self
@@ -78,7 +78,7 @@ impl Emperor {
     }
 
     /// In microseconds.
-    pub(super) fn longest_turn(&self) -> u64 {
+    pub(in crate::emperor) fn longest_turn(&self) -> u64 {
         u64::try_from(self.context.reactor.longest_turn().as_micros()).unwrap_or(u64::MAX)
     }
 
@@ -90,7 +90,7 @@ impl Emperor {
     }
 
     fn refused(&self, sources: &[Vec<u8>]) -> Vec<Refused> {
-        let of = |(source, monitor): (&super::Source, &Vec<u8>)| {
+        let of = |(source, monitor): (&crate::emperor::Source, &Vec<u8>)| {
             let refused = source.monitor.refused();
             let entry = |(name, why): (&std::ffi::OsStr, &str)| Refused {
                 id: name.as_bytes().to_vec(),
@@ -167,7 +167,7 @@ fn cursed(life: &Life, wall: Wall) -> i64 {
 }
 
 /// The name of a phase.
-pub(super) fn state_name(vassal: &Vassal) -> &'static str {
+pub(in crate::emperor) fn state_name(vassal: &Vassal) -> &'static str {
     match &vassal.phase {
         Phase::Held(_) => "held",
         Phase::Waiting => "waiting",
@@ -180,7 +180,7 @@ pub(super) fn state_name(vassal: &Vassal) -> &'static str {
 }
 
 /// uWSGI's number for it: 0 normal, 1 leaving.
-pub(super) fn uwsgi_status(vassal: &Vassal) -> u8 {
+pub(in crate::emperor) fn uwsgi_status(vassal: &Vassal) -> u8 {
     u8::from(matches!(vassal.phase, Phase::Stopping { .. }))
 }
 
@@ -203,7 +203,7 @@ fn stale_reason(vassal: &Vassal, stale: Stale<'_>) -> String {
 }
 
 /// Why a vassal does not run, or what its replacement waits for.
-pub(super) fn reason(vassal: &Vassal) -> Option<String> {
+pub(in crate::emperor) fn reason(vassal: &Vassal) -> Option<String> {
     let hold = match &vassal.phase {
         Phase::Held(hold) => hold,
         Phase::Running { due, .. } => due.as_ref()?,

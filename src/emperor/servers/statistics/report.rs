@@ -3,7 +3,7 @@
 //! Bytes from outside (names, paths) stay bytes here; who prints them escapes them. Times are seconds of
 //! the wall clock since 1970, and 0 where the thing has not happened yet, as in uWSGI.
 
-use super::Exit;
+use crate::state::Exit;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,8 @@
 
 use std::fmt::{self, Write};
 
+use super::report::{BlacklistEntry, Refused, Report, VassalReport};
 use crate::log::{escaped, is_deceptive};
-use crate::state::report::{BlacklistEntry, Refused, Report, VassalReport};
 
 /// About as long as a vassal is; saves growing step by step when there are thousands.
 const TYPICAL_VASSAL: usize = 750;
@@ -259,9 +259,9 @@ impl Write for Json<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::{BlacklistEntry, Refused, Report, VassalReport};
     use super::render;
     use crate::state::Exit;
-    use crate::state::report::{BlacklistEntry, Refused, Report, VassalReport};
     use proptest::prelude::{any, prop_assert_eq, proptest};
     use serde_json::{Value, json};
 
