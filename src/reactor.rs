@@ -7,7 +7,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sys::clock;
+use crate::types::moment::Moment;
 
 pub use crate::sys::poll::Interest;
 use crate::sys::poll::{Epoll, PollSet};
@@ -42,7 +45,7 @@ pub struct Reactor<T> {
     /// The tokens of the quiet ones, by the number of the descriptor, which is the key in the set.
     quiet_tokens: Vec<Option<T>>,
     /// When the last wait was over, if there was one.
-    woken: Option<Instant>,
+    woken: Option<Moment>,
     longest_turn: Duration,
 }
 
@@ -115,14 +118,14 @@ impl<T: Token> Reactor<T> {
     ///
     /// # Errors
     /// `ENOMEM`, `EINVAL` if there are more descriptors than the limit allows.
-    pub fn wait(&mut self, deadline: Option<Instant>, ready: &mut Vec<T>) -> io::Result<Instant> {
+    pub fn wait(&mut self, deadline: Option<Moment>, ready: &mut Vec<T>) -> io::Result<Moment> {
         ready.clear();
-        let now = Instant::now();
+        let now = clock::now();
         let turn = self.woken.map(|woken| now.saturating_duration_since(woken));
         self.longest_turn = self.longest_turn.max(turn.unwrap_or_default());
         let limit = deadline.map(|at| at.saturating_duration_since(now));
         let waited = self.busy.wait(limit);
-        let now = Instant::now();
+        let now = clock::now();
         self.woken = Some(now);
         waited?;
         let mut quiet_is_ready = false;
@@ -152,6 +155,7 @@ impl<T: Token> Reactor<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
@@ -166,7 +170,7 @@ mod tests {
 
     fn now_ready(reactor: &mut Reactor<Name>) -> Vec<u8> {
         let mut ready = Vec::new();
-        let soon = Instant::now() + Duration::from_millis(1);
+        let soon = clock::now() + Duration::from_millis(1);
         reactor.wait(Some(soon), &mut ready).unwrap();
         ready.into_iter().map(|name| name.0).collect()
     }
@@ -237,7 +241,7 @@ mod tests {
         assert!(now_ready(&mut reactor).is_empty());
         let longest = reactor.longest_turn();
         assert!(longest >= turn, "{longest:?}");
-        let wait = Instant::now() + longest * 2;
+        let wait = clock::now() + longest * 2;
         reactor.wait(Some(wait), &mut Vec::new()).unwrap();
         assert_eq!(reactor.longest_turn(), longest);
     }
@@ -245,7 +249,7 @@ mod tests {
     #[test]
     fn a_deadline_that_has_passed_does_not_sleep() {
         let mut reactor = Reactor::<Name>::new().unwrap();
-        let before = Instant::now();
+        let before = clock::now();
         let now = reactor.wait(Some(before), &mut Vec::new()).unwrap();
         assert!(now >= before);
     }

@@ -6,20 +6,19 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
 
+use super::token::Token;
 use crate::log::Log;
 use crate::reactor::Reactor;
 use crate::state::{Event, LifeEvent, LifeId};
-
-use super::token::Token;
+use crate::types::moment::Moment;
 
 /// What every part is given.
 pub(super) struct Context {
     pub reactor: Reactor<Token>,
     pub log: Log,
     /// The time of the wake-up: everything that is done until the next one happens at this moment.
-    pub now: Instant,
+    pub now: Moment,
     /// Events that the state has not taken in yet, oldest first.
     pub events: VecDeque<Event>,
     /// Grows with all that can change what statistics show.
@@ -28,7 +27,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub fn new(reactor: Reactor<Token>, log: Log, now: Instant, trips: Trips) -> Self {
+    pub fn new(reactor: Reactor<Token>, log: Log, now: Moment, trips: Trips) -> Self {
         Self { reactor, log, now, events: VecDeque::new(), version: 0, trips }
     }
 

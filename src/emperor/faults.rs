@@ -10,13 +10,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::log::panics;
 use crate::monitor::{File, Sighting, What};
 use crate::state::repair::Truth;
 use crate::state::{Effect, Event, LifeId, SourceId, VassalId};
+use crate::sys::clock;
 use crate::sys::fd;
+use crate::types::moment::Moment;
 
 use super::{Emperor, listeners};
 
@@ -42,11 +44,11 @@ pub(super) struct Faults {
     /// For whom something was being done.
     suspects: Vec<VassalId>,
     /// When state, processes and monitors are compared.
-    pub repair_at: Option<Instant>,
+    pub repair_at: Option<Moment>,
     /// Orders that the state has failed to take.
     refused: Vec<Event>,
     /// By then the end that was ordered is over, or it never will be.
-    end_by: Option<Instant>,
+    end_by: Option<Moment>,
 }
 
 /// Whom something is done for.
@@ -111,7 +113,7 @@ impl Emperor {
         }
         self.faults.streak = (self.faults.streak + 1).min(MOST);
         let _ = fd::wait_readable([self.signals.as_fd()], Some(self.faults.pause()));
-        self.context.now = Instant::now();
+        self.context.now = clock::now();
         self.do_what_must_be();
     }
 

@@ -12,8 +12,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::Emperor;
+use super::pauses::ConfigPipe;
+use super::process::{Process, exit};
+use super::token::Token;
 use crate::proto::emperor;
 use crate::proto::fork::{self, Failure};
 use crate::reactor::{Interest, Kind};
@@ -22,11 +26,7 @@ use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::{self, Address, Connecting, PeerCredentials};
 use crate::sys::{clock, creds, pidfd, scm};
-
-use super::Emperor;
-use super::pauses::ConfigPipe;
-use super::process::{Process, exit};
-use super::token::Token;
+use crate::types::moment::Moment;
 use sweeps::{SWEEP, Sweep};
 
 /// Pieces of an answer that are read in one wake-up.
@@ -81,7 +81,7 @@ struct Claim {
     pid: Pid,
     pidfd: OwnedFd,
     /// When it is looked at next.
-    look_at: Instant,
+    look_at: Moment,
     pause: Duration,
 }
 
@@ -139,7 +139,7 @@ impl Forks {
     }
 
     /// When [`Emperor::look_at_forks`] is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         let looks = self.talks.values().filter_map(|talk| match &talk.state {
             State::Claimed(claim) => Some(claim.look_at),
             State::Talking(_) => None,

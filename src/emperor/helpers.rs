@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::log::Level;
 use crate::reactor::{Interest, Kind};
@@ -17,6 +17,7 @@ use crate::state::{Event, Key, LifeEvent, LifeId, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::{Mask, Signal, set_mask};
 use crate::sys::{dir, pidfd, prctl, waiters};
+use crate::types::moment::Moment;
 
 use super::pauses::PUSH_PACE;
 use super::token::Token;
@@ -46,7 +47,7 @@ pub(super) struct Helpers {
 struct Helper {
     pid: Pid,
     pidfd: OwnedFd,
-    kill_at: Instant,
+    kill_at: Moment,
     limit: Duration,
     task: Task,
 }
@@ -63,7 +64,7 @@ enum Task {
 
 impl Helpers {
     /// When the next limit has passed.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         self.running.values().map(|helper| helper.kill_at).min()
     }
 

@@ -1,10 +1,11 @@
 //! Vassals that are held for one reason at one time (a limit, a fork server): a line for the first of them, and
 //! one for all others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::log::{Level, escaped};
 use crate::state::{Key, Note};
+use crate::types::moment::Moment;
 
 use super::{Emperor, messages};
 
@@ -22,19 +23,19 @@ struct HoldGroup {
     why: String,
     /// To the next try of the last one.
     wait: Option<Duration>,
-    until: Instant,
+    until: Moment,
     /// Who was held for it since.
     names: Vec<String>,
 }
 
 impl HoldGroups {
     /// When [`Emperor::log_hold_groups`] is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         self.0.iter().filter(|group| !group.names.is_empty()).map(|group| group.until).min()
     }
 
     /// Whether others are held for this reason too, so that it is told with them.
-    fn takes(&mut self, name: &str, why: &str, wait: Option<Duration>, now: Instant) -> bool {
+    fn takes(&mut self, name: &str, why: &str, wait: Option<Duration>, now: Moment) -> bool {
         self.0.retain(|group| group.until > now || !group.names.is_empty());
         if let Some(group) = self.0.iter_mut().find(|group| group.why == why) {
             group.names.push(name.to_owned());
@@ -49,7 +50,7 @@ impl HoldGroups {
     }
 
     /// Those whose time is over.
-    fn due(&mut self, now: Instant) -> Vec<HoldGroup> {
+    fn due(&mut self, now: Moment) -> Vec<HoldGroup> {
         let due: Vec<HoldGroup> = self.0.extract_if(.., |group| group.until <= now).collect();
         due.into_iter().filter(|group| !group.names.is_empty()).collect()
     }
@@ -89,10 +90,11 @@ impl Emperor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
 
     #[test]
     fn the_first_of_a_reason_is_told_at_once_and_all_others_together() {
-        let (zero, mut hold_groups) = (Instant::now(), HoldGroups::default());
+        let (zero, mut hold_groups) = (clock::now(), HoldGroups::default());
         let wait = Some(Duration::from_millis(50));
         assert!(!hold_groups.takes("a.ini", "no room", wait, zero));
         assert!(!hold_groups.takes("b.ini", "something else", wait, zero));

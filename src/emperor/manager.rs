@@ -10,9 +10,10 @@
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::init::relay;
+use crate::types::moment::Moment;
 
 /// Until a message that did not fit is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -42,8 +43,8 @@ pub enum ManagerMessage {
     Ready,
     /// A line for people.
     Status(String),
-    /// All vassals are being reloaded, since this time on CLOCK_MONOTONIC; `Ready` ends it.
-    Reloading(Duration),
+    /// All vassals are being reloaded, since this time; `Ready` ends it.
+    Reloading(Moment),
     /// Ragnarok has begun.
     Stopping,
     /// The loop still turns.
@@ -57,7 +58,7 @@ impl ManagerMessage {
             Self::Ready => "READY=1\n".to_owned(),
             Self::Status(line) => format!("STATUS={line}\n"),
             Self::Reloading(since) => {
-                format!("RELOADING=1\nMONOTONIC_USEC={}\n", since.as_micros())
+                format!("RELOADING=1\nMONOTONIC_USEC={}\n", since.as_nanos() / 1000)
             }
             Self::Stopping => "STOPPING=1\n".to_owned(),
             Self::Watchdog => "WATCHDOG=1\n".to_owned(),
@@ -83,10 +84,10 @@ pub struct ServiceManager {
     pending: Vec<ManagerMessage>,
     status: String,
     /// Half of the watchdog's period, and when the next beat is due.
-    watchdog: Option<(Duration, Instant)>,
+    watchdog: Option<(Duration, Moment)>,
     /// The last message did not fit.
     is_full: bool,
-    retry_at: Option<Instant>,
+    retry_at: Option<Moment>,
     /// The last message has failed, and that was said.
     has_complained: bool,
 }
@@ -112,7 +113,7 @@ impl ServiceManager {
     ///
     /// # Errors
     /// A sentence for the log: the address is of no known kind, or there is no descriptor left.
-    pub fn new(environment: &ManagerEnvironment<'_>, now: Instant) -> Result<Self, String> {
+    pub fn new(environment: &ManagerEnvironment<'_>, now: Moment) -> Result<Self, String> {
         let Some(name) = environment.socket else { return Ok(Self::default()) };
         let cannot = |why: io::Error| format!("cannot use NOTIFY_SOCKET: {why}");
         let (socket, address) = match environment.relay {
@@ -147,7 +148,7 @@ impl ServiceManager {
     ///
     /// # Errors
     /// As [`ServiceManager::ready`].
-    pub fn reloading(&mut self, since: Duration) -> Result<(), String> {
+    pub fn reloading(&mut self, since: Moment) -> Result<(), String> {
         self.tell(ManagerMessage::Reloading(since))
     }
 
@@ -172,11 +173,11 @@ impl ServiceManager {
     ///
     /// # Errors
     /// As [`ServiceManager::ready`].
-    pub fn status(&mut self, running: usize, failing: usize, now: Instant) -> Result<(), String> {
+    pub fn status(&mut self, running: usize, failing: usize, now: Moment) -> Result<(), String> {
         if self.is_idle() {
             return Ok(());
         }
-        let is_due = |at: Instant| at <= now;
+        let is_due = |at: Moment| at <= now;
         let mut must_send = self.retry_at.is_some_and(is_due);
         if let Some((half, beat_at)) = &mut self.watchdog
             && is_due(*beat_at)
@@ -198,7 +199,7 @@ impl ServiceManager {
     }
 
     /// When [`ServiceManager::status`] must be called, at the latest.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         self.watchdog.map(|(_, beat_at)| beat_at).into_iter().chain(self.retry_at).min()
     }
 
@@ -251,11 +252,13 @@ fn half_period(environment: &ManagerEnvironment<'_>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::{BURIED, ManagerEnvironment, ManagerMessage, RETRY, ServiceManager, governing};
+    use crate::sys::clock;
+    use crate::types::moment::Moment;
     use std::ffi::OsStr;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
     use std::path::PathBuf;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     /// A service manager that reads when it is asked to.
     struct Manager {
@@ -304,7 +307,7 @@ mod tests {
 
     #[test]
     fn messages_are_those_of_sd_notify() {
-        let since = Duration::from_micros(12_345_678);
+        let since = Moment::from_nanos(12_345_678_900);
         for (message, text) in [
             (
                 ManagerMessage::Ready,
@@ -344,13 +347,13 @@ MONOTONIC_USEC=12345678
 
     #[test]
     fn the_manager_hears_of_the_whole_life_and_of_each_change_once() {
-        let (manager, now) = (Manager::new(), Instant::now());
+        let (manager, now) = (Manager::new(), clock::now());
         let mut notifier = ServiceManager::new(&manager.environment(), now).unwrap();
         notifier.ready().unwrap();
         for (running, failing) in [(0, 0), (2, 0), (2, 0), (2, 1)] {
             notifier.status(running, failing, now).unwrap();
         }
-        notifier.reloading(Duration::from_secs(1)).unwrap();
+        notifier.reloading(Moment::from_nanos(1_000_000_000)).unwrap();
         notifier.ready().unwrap();
         notifier.stopping().unwrap();
         notifier.buried().unwrap();
@@ -391,7 +394,7 @@ MONOTONIC_USEC=1000000
         let name = format!("@{name}");
         let environment =
             ManagerEnvironment { socket: Some(OsStr::new(&name)), ..ManagerEnvironment::default() };
-        ServiceManager::new(&environment, Instant::now()).unwrap().ready().unwrap();
+        ServiceManager::new(&environment, clock::now()).unwrap().ready().unwrap();
         assert_eq!(
             heard(&socket),
             ["READY=1
@@ -401,7 +404,7 @@ MONOTONIC_USEC=1000000
 
     #[test]
     fn without_a_manager_nothing_happens() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut notifier = ServiceManager::new(&ManagerEnvironment::default(), now).unwrap();
         assert!(notifier.is_idle());
         notifier.ready().unwrap();
@@ -417,7 +420,7 @@ MONOTONIC_USEC=1000000
 
     #[test]
     fn a_manager_that_does_not_read_is_told_later_and_never_waited_for() {
-        let (manager, start) = (Manager::new(), Instant::now());
+        let (manager, start) = (Manager::new(), clock::now());
         let mut notifier = ServiceManager::new(&manager.environment(), start).unwrap();
         let noise = manager.fill();
         let why = notifier.ready().unwrap_err();
@@ -448,7 +451,7 @@ MONOTONIC_USEC=1000000
 
     #[test]
     fn a_manager_that_is_gone_is_mentioned_once_and_wakes_nobody() {
-        let (manager, now) = (Manager::new(), Instant::now());
+        let (manager, now) = (Manager::new(), clock::now());
         let mut notifier = ServiceManager::new(&manager.environment(), now).unwrap();
         std::fs::remove_file(&manager.path).unwrap();
         notifier.ready().unwrap_err();
@@ -471,7 +474,7 @@ MONOTONIC_USEC=1000000
 
     #[test]
     fn the_watchdog_hears_two_beats_in_each_period_if_it_means_us() {
-        let (manager, start) = (Manager::new(), Instant::now());
+        let (manager, start) = (Manager::new(), clock::now());
         let half = Duration::from_secs(15);
         let period = Some(OsStr::new("30000000"));
         let environment = ManagerEnvironment { watchdog_usec: period, ..manager.environment() };

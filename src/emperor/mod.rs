@@ -34,7 +34,6 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
 
 use crate::monitor::{self, Monitor, What};
 use crate::reactor::Token as _;
@@ -44,6 +43,7 @@ use crate::state::{Effect, Event, Key, LifeId, SourceId, VassalId};
 use crate::sys::process::Pid;
 use crate::sys::signal::SignalFd;
 use crate::sys::{descendants, memory};
+use crate::types::moment::Moment;
 
 use context::Context;
 use listeners::VassalSockets;
@@ -94,7 +94,7 @@ pub struct Emperor {
     inspections: VecDeque<VassalId>,
     /// Turns since the last one that judged a deadline, or had none to judge.
     hearings: usize,
-    started: Instant,
+    started: Moment,
     /// What the state asks for in one step; empty between two.
     asked: Vec<Effect>,
     /// What a monitor has to say; empty between two looks.
@@ -209,7 +209,7 @@ impl Emperor {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Moment> {
         let monitors = self.monitors.iter().filter_map(|source| source.monitor.deadline());
         let own = [
             self.realm.deadline(),
@@ -233,14 +233,14 @@ impl Emperor {
 
     fn serve_deadlines(&mut self) {
         let now = self.context.now;
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         for index in 0..self.monitors.len() {
             if due(self.monitors.get(index).and_then(|source| source.monitor.deadline())) {
                 let expire = |monitor: &mut dyn Monitor, now, out: &mut _| monitor.expire(now, out);
                 self.safely(|emperor| emperor.look(SourceId(index), expire));
             }
         }
-        type Duty = (Option<Instant>, fn(&mut Emperor));
+        type Duty = (Option<Moment>, fn(&mut Emperor));
         let inspection = (!self.inspections.is_empty()).then_some(now);
         let duties: [Duty; 8] = [
             (inspection, Self::inspect),
@@ -306,7 +306,7 @@ impl Emperor {
     fn look(
         &mut self,
         source: SourceId,
-        how: impl FnOnce(&mut dyn Monitor, Instant, &mut monitor::Out),
+        how: impl FnOnce(&mut dyn Monitor, Moment, &mut monitor::Out),
     ) {
         let Some(entry) = self.monitors.get_mut(source.0) else { return };
         how(entry.monitor.as_mut(), self.context.now, &mut self.heard);

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-use crate::reactor::{Interest, Kind};
-use crate::state::{Event, LifeEvent, LifeId, Order};
+use std::time::Duration;
 
 use super::Emperor;
 use super::token::Token;
+use crate::reactor::{Interest, Kind};
+use crate::state::{Event, LifeEvent, LifeId, Order};
+use crate::types::moment::Moment;
 
 /// Wake-ups for the words of one life in one second; more, and it waits for the next one.
 const MOST_WAKE_UPS: u32 = 200;
@@ -28,7 +28,7 @@ const TELL_PACE: Duration = Duration::from_millis(100);
 
 /// Moments, at most one of each kind for each life.
 #[derive(Debug, Default)]
-pub(super) struct Pauses(BTreeSet<(Instant, LifeId, What)>);
+pub(super) struct Pauses(BTreeSet<(Moment, LifeId, What)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
@@ -45,7 +45,7 @@ enum What {
 /// How much a life has talked in the present second, and for how many seconds it has talked too much.
 #[derive(Debug)]
 pub(super) struct Share {
-    since: Instant,
+    since: Moment,
     wake_ups: u32,
     bytes: u32,
     loud_seconds: u32,
@@ -57,7 +57,7 @@ pub(super) struct ConfigPipe {
     /// Our end.
     pub pipe: OwnedFd,
     /// When its file was last sent.
-    pub last: Option<Instant>,
+    pub last: Option<Moment>,
     /// It has asked too early, and is sent it when it is time.
     pub is_due: bool,
     /// Why that has failed, where it has.
@@ -66,11 +66,11 @@ pub(super) struct ConfigPipe {
 
 impl Share {
     /// Nothing so far.
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: Moment) -> Self {
         Self { since: now, wake_ups: 0, bytes: 0, loud_seconds: 0 }
     }
 
-    fn go_on(&mut self, now: Instant) {
+    fn go_on(&mut self, now: Moment) {
         if now.saturating_duration_since(self.since) >= SECOND {
             let loud_seconds = if self.bytes > MOST_BYTES { self.loud_seconds + 1 } else { 0 };
             *self = Self { loud_seconds, ..Self::new(now) };
@@ -78,14 +78,14 @@ impl Share {
     }
 
     /// Counts wake-ups; the end of the second if it was one too many.
-    fn used_up(&mut self, now: Instant, wake_ups: u32) -> Option<Instant> {
+    fn used_up(&mut self, now: Moment, wake_ups: u32) -> Option<Moment> {
         self.go_on(now);
         self.wake_ups = self.wake_ups.saturating_add(wake_ups);
         (self.wake_ups > MOST_WAKE_UPS).then(|| self.since + SECOND)
     }
 
     /// Counts bytes; true if it has been too many for too long.
-    pub fn is_flood(&mut self, now: Instant, bytes: usize) -> bool {
+    pub fn is_flood(&mut self, now: Moment, bytes: usize) -> bool {
         self.go_on(now);
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.loud_seconds >= MOST_LOUD_SECONDS
@@ -101,7 +101,7 @@ impl ConfigPipe {
 
 impl Pauses {
     /// When [`Emperor::end_pauses`] is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         self.0.first().map(|(at, ..)| *at)
     }
 }
@@ -179,10 +179,11 @@ impl Emperor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
 
     #[test]
     fn a_life_that_talks_without_end_is_heard_in_each_second_but_not_all_the_time() {
-        let zero = Instant::now();
+        let zero = clock::now();
         let mut share = Share::new(zero);
         assert!((0..MOST_WAKE_UPS).all(|_| share.used_up(zero, 1).is_none()));
         let half = zero + SECOND / 2;

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
-use std::time::Instant;
 
 use crate::proto::emperor::FromVassal;
 use crate::proto::status::{Custody, Fault, Files, FromStage, MAX_PACKET, Purpose};
@@ -20,6 +19,7 @@ use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::PeerCredentials;
 use crate::sys::{pidfd, scm, socket};
+use crate::types::moment::Moment;
 
 use super::pauses::{ConfigPipe, Share};
 use super::token::Token;
@@ -70,12 +70,7 @@ pub(super) struct Process {
 
 impl Process {
     /// A process that has said nothing yet, with our end of its emperor pipe.
-    pub fn new(
-        vassal: VassalId,
-        (pid, pidfd): (Pid, OwnedFd),
-        pipe: OwnedFd,
-        now: Instant,
-    ) -> Self {
+    pub fn new(vassal: VassalId, (pid, pidfd): (Pid, OwnedFd), pipe: OwnedFd, now: Moment) -> Self {
         Self {
             vassal,
             pid,

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::emperor::{EmperorConfig, Keeper};
 use crate::config::setting::Located;
@@ -25,11 +25,13 @@ use crate::spawn::plan::Template;
 use crate::stage::environment as program;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
+use crate::sys::clock;
 use crate::sys::dir::Links;
 use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
 use crate::sys::socket::{self, ListenOptions, Owner};
 use crate::sys::{creds, fd, memory, pidfd, prctl, process, write};
 use crate::types::advice;
+use crate::types::moment::Moment;
 
 use super::context::{Context, Trips};
 use super::runtime_dir::RuntimeDir;
@@ -231,7 +233,7 @@ impl Emperor {
             let pipe = pipe.as_fd();
             reactor.add(pipe, Token::Parent, Interest::Read, Kind::Busy);
         }
-        let now = Instant::now();
+        let now = clock::now();
         let trips = Trips::new(variable(&given.environment, "LIEGE_TEST_FAULT"));
         let listeners = stats_listeners(config, own_process::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
@@ -423,7 +425,7 @@ fn template(
 }
 
 /// The line to the service manager; silent where there is none, or an address that makes no sense.
-fn service_manager(given: &Given, now: Instant, log: &mut Log) -> manager::ServiceManager {
+fn service_manager(given: &Given, now: Moment, log: &mut Log) -> manager::ServiceManager {
     let told = |name| variable(&given.environment, name);
     let environment = manager::ManagerEnvironment {
         socket: told("NOTIFY_SOCKET"),

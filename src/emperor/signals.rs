@@ -1,14 +1,14 @@
 //! Signals to events, and the dead whom nobody knows.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::{Emperor, listeners};
 use crate::log::escaped;
 use crate::state::Event;
 use crate::sys::clock;
 use crate::sys::process::{self, Children, Reap};
 use crate::sys::signal::Received;
-
-use super::{Emperor, listeners};
+use crate::types::moment::Moment;
 
 /// Strangers reaped in one wake-up; the rest comes in the next.
 const MAX_STRANGERS: usize = 256;
@@ -20,9 +20,9 @@ const STATUS_PAUSE: Duration = Duration::from_secs(1);
 /// When the state of all vassals is written into the log.
 #[derive(Debug, Default)]
 pub(super) struct StatusLog {
-    written: Option<Instant>,
+    written: Option<Moment>,
     /// Somebody has asked for it too soon.
-    pub due: Option<Instant>,
+    pub due: Option<Moment>,
 }
 
 impl Emperor {
@@ -55,7 +55,7 @@ impl Emperor {
             "SIGHUP" => {
                 self.order(Event::ReloadAll);
                 self.context.log.notice(format_args!("{name} from {from}: every vassal reloads"));
-                let sent = self.manager.reloading(clock::monotonic());
+                let sent = self.manager.reloading(clock::now());
                 self.told(sent);
                 self.obey();
                 self.inspect_soon(listeners::Inspection::Ordered);

@@ -6,15 +6,15 @@
 //! ended too, and the end of the life is told when nothing of it is found any more: its ports are free then.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::Emperor;
 use crate::state::{Event, Exit, LifeEvent, LifeId};
 use crate::sys::descendants;
 use crate::sys::mark::{self, Mark, Marks};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
-
-use super::Emperor;
+use crate::types::moment::Moment;
 
 /// How long the end of a life waits for what was killed; who hangs in the kernel holds up nobody.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ struct Ended {
 struct End {
     event: LifeEvent,
     /// Told then at the latest, unless what is left is spared.
-    by: Instant,
+    by: Moment,
     /// It has ended well, unasked, and very soon.
     soon: bool,
 }
@@ -105,7 +105,7 @@ impl Strays {
     }
 
     /// What is left of this life is spared no more.
-    pub fn kill(&mut self, life: LifeId, now: Instant) {
+    pub fn kill(&mut self, life: LifeId, now: Moment) {
         if let Some(ended) = self.ended.get_mut(&life)
             && std::mem::take(&mut ended.spared)
         {
@@ -117,7 +117,7 @@ impl Strays {
     }
 
     /// When a turn is needed, though nobody has anything to say.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub fn deadline(&self, now: Moment) -> Option<Moment> {
         if self.more {
             return Some(now);
         }

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::eyes::{Eyes, News};
 use super::files::{Files, Scan, Turn};
@@ -19,6 +19,7 @@ use super::waits::{VANISHED, WRITER_SILENT, Wait};
 use super::watches::Route;
 use super::{Level, Monitor, Out};
 use crate::sys::dir::{self, Kind, Links};
+use crate::types::moment::Moment;
 
 /// How often everything is looked at while inotify is refused, unless `freq` says otherwise.
 const BLIND_PERIOD: Duration = Duration::from_secs(3);
@@ -53,7 +54,7 @@ enum Home {
     /// The path leads to this device and number.
     There((u64, u64)),
     /// The path leads to no directory, since then.
-    Gone(Instant),
+    Gone(Moment),
 }
 
 /// The monitor of one directory.
@@ -68,12 +69,12 @@ pub struct Dir {
     home: Home,
     /// What was told and has been too much for one call; since when.
     news: News,
-    behind_since: Option<Instant>,
+    behind_since: Option<Moment>,
     /// Why not all events are told, if so.
     blind: Option<String>,
     /// What is wrong with the directory, and when it is tried again.
     trouble: Option<Trouble>,
-    rescan_at: Option<Instant>,
+    rescan_at: Option<Moment>,
     has_scanned: bool,
 }
 
@@ -327,7 +328,7 @@ impl Dir {
     }
 
     /// When the vassals of a missing directory are given up.
-    fn grace_ends(&self) -> Option<Instant> {
+    fn grace_ends(&self) -> Option<Moment> {
         match self.home {
             Home::Gone(since) if self.files.count() > 0 => Some(since + self.grace),
             _ => None,
@@ -344,7 +345,7 @@ impl Monitor for Dir {
         self.eyes.descriptor()
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Moment> {
         let again = self.trouble.as_ref().map(|trouble| trouble.again.due);
         [self.behind_since, self.files.next(), self.rescan_at, again, self.grace_ends()]
             .into_iter()
@@ -352,7 +353,7 @@ impl Monitor for Dir {
             .min()
     }
 
-    fn read(&mut self, now: Instant, out: &mut Out) {
+    fn read(&mut self, now: Moment, out: &mut Out) {
         let turn = &mut Turn { now, out };
         // While we are behind, events wait in the kernel, which has an end.
         if self.news.is_empty() {
@@ -362,9 +363,9 @@ impl Monitor for Dir {
         self.plan(turn);
     }
 
-    fn expire(&mut self, now: Instant, out: &mut Out) {
+    fn expire(&mut self, now: Moment, out: &mut Out) {
         let turn = &mut Turn { now, out };
-        let is_due = |when: Option<Instant>| when.is_some_and(|when| when <= now);
+        let is_due = |when: Option<Moment>| when.is_some_and(|when| when <= now);
         if is_due(self.grace_ends()) {
             self.files.lose_all(turn);
         }
@@ -387,7 +388,7 @@ impl Monitor for Dir {
         self.plan(turn);
     }
 
-    fn rescan(&mut self, now: Instant, out: &mut Out) {
+    fn rescan(&mut self, now: Moment, out: &mut Out) {
         let turn = &mut Turn { now, out };
         self.scan_all(turn);
         self.plan(turn);

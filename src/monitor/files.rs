@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::eyes::News;
 use super::filter::{Filter, Name};
@@ -15,6 +15,7 @@ use super::trail::Trails;
 use super::waits::{SETTLED, VANISHED, Wait, Waits, Why};
 use super::{File, Out, Stamp, What};
 use crate::sys::dir::{self, Kind, Links, Stat};
+use crate::types::moment::Moment;
 
 /// How much is done in one call, in steps of a walk: the loop must not be away for long, whatever
 /// somebody does to the directory. The rest is due at once.
@@ -22,7 +23,7 @@ const MOST_EFFORT: usize = 1000;
 
 /// One wake-up: when it is, and where its news goes.
 pub(super) struct Turn<'a> {
-    pub(super) now: Instant,
+    pub(super) now: Moment,
     pub(super) out: &'a mut Out,
 }
 
@@ -65,7 +66,7 @@ pub(super) struct Files {
     known: BTreeMap<Box<OsStr>, Box<Known>>,
     /// The vassals whose address file has vanished, since when.
     pub(super) strangers: Strangers,
-    pub(super) without_address: HashMap<OsString, Instant>,
+    pub(super) without_address: HashMap<OsString, Moment>,
     /// What a scan has not come to yet, and why a difference there would matter.
     unseen: VecDeque<OsString>,
     unseen_why: Why,
@@ -110,7 +111,7 @@ impl Files {
     }
 
     /// When [`Files::expire`] is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Moment> {
         [self.waits.next(), self.strangers.next()].into_iter().flatten().min()
     }
 
@@ -239,7 +240,7 @@ impl Files {
     }
 
     /// The file is different, and must stay so for a moment.
-    fn postpone(&mut self, name: &OsStr, file: &File, has_kin: bool, (why, now): (Why, Instant)) {
+    fn postpone(&mut self, name: &OsStr, file: &File, has_kin: bool, (why, now): (Why, Moment)) {
         if has_kin {
             self.look_at_kin(name, file, now);
         }
@@ -414,7 +415,7 @@ impl Files {
 
     /// A file has got another name here. Those that were known before are told of what is done
     /// through that one only after another look, because a new name is not told in their directory.
-    fn look_at_kin(&mut self, name: &OsStr, file: &File, now: Instant) {
+    fn look_at_kin(&mut self, name: &OsStr, file: &File, now: Moment) {
         for (kin, known) in &self.known {
             let stamp = known.file.as_ref().map(|file| file.stamp);
             let is_same = stamp.is_some_and(|stamp| stamp.inode() == file.stamp.inode());

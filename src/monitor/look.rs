@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
 
 use super::files::Files;
 use super::filter::Name;
@@ -11,6 +10,7 @@ use super::waits::VANISHED;
 use super::watches::Route;
 use super::{File, OnDemand, Stamp, ondemand};
 use crate::sys::dir::{self, Kind, Links, Stat};
+use crate::types::moment::Moment;
 
 /// What a look at a name costs at least.
 const LOOK: usize = 4;
@@ -19,7 +19,7 @@ const LOOK: usize = 4;
 pub(super) enum Seen {
     /// A vassal file; if not all of it could be learned, another look is due soon. Its address file has
     /// vanished, and may come back until `address_by`.
-    File { file: File, is_firm: bool, has_kin: bool, address_by: Option<Instant> },
+    File { file: File, is_firm: bool, has_kin: bool, address_by: Option<Moment> },
     /// There is no such name.
     Nothing,
     /// There is a link without an end.
@@ -50,7 +50,7 @@ impl Files {
         &mut self,
         at: BorrowedFd<'_>,
         name: &OsStr,
-        now: Instant,
+        now: Moment,
     ) -> io::Result<Seen> {
         self.trails.exert(LOOK);
         let mut routes = Vec::new();
@@ -65,7 +65,7 @@ impl Files {
     fn examine_for(
         &mut self,
         (at, name): (BorrowedFd<'_>, &OsStr),
-        now: Instant,
+        now: Moment,
         routes: &mut Vec<Route>,
     ) -> io::Result<Seen> {
         let own = match dir::stat_at(at, name, Links::Stay) {
@@ -96,12 +96,7 @@ impl Files {
     }
 
     /// Until when the address file of a vassal that had one may come back, if it is away.
-    fn address_may_return(
-        &mut self,
-        name: &OsStr,
-        seen: &OnDemand,
-        now: Instant,
-    ) -> Option<Instant> {
+    fn address_may_return(&mut self, name: &OsStr, seen: &OnDemand, now: Moment) -> Option<Moment> {
         let had_one = self.file(name).is_some_and(|file| file.on_demand != OnDemand::No);
         if *seen != OnDemand::No || !had_one {
             self.without_address.remove(name);

@@ -20,9 +20,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
 
 use crate::sys::dir::Stat;
+use crate::types::moment::Moment;
 
 /// A source of vassals.
 ///
@@ -38,16 +38,16 @@ pub trait Monitor {
     fn descriptor(&self) -> BorrowedFd<'_>;
 
     /// When [`expire`](Monitor::expire) wants to be called; `None` if everything is quiet.
-    fn deadline(&self) -> Option<Instant>;
+    fn deadline(&self) -> Option<Moment>;
 
     /// Takes in what was told since; what is too much for one call leaves the descriptor readable.
-    fn read(&mut self, now: Instant, out: &mut Out);
+    fn read(&mut self, now: Moment, out: &mut Out);
 
     /// Does what is due.
-    fn expire(&mut self, now: Instant, out: &mut Out);
+    fn expire(&mut self, now: Moment, out: &mut Out);
 
     /// Compares everything with what is known, and says what had been missed.
-    fn rescan(&mut self, now: Instant, out: &mut Out);
+    fn rescan(&mut self, now: Moment, out: &mut Out);
 
     /// All vassal files that it has told of and not told to be lost.
     fn known(&self) -> Vec<(&OsStr, &File)>;

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::marks::Mark;
 use crate::sys::dir::{self, Kind, Links};
+use crate::types::moment::Moment;
 
 /// The endings of files that have their reasons to be in a directory of vassals; the manual shows the same list.
 pub(super) const LEFT_ALONE: &str = concat!(
@@ -54,13 +55,13 @@ pub(super) fn is_left_alone(name: &OsStr) -> bool {
 pub(super) struct Strangers {
     known: BTreeSet<OsString>,
     /// Those that may go as they have come, and when they are looked at.
-    due: BTreeMap<OsString, Instant>,
+    due: BTreeMap<OsString, Moment>,
     unsaid: Vec<OsString>,
 }
 
 impl Strangers {
     /// Takes in what an event or a scan says of one.
-    pub(super) fn note(&mut self, name: &OsStr, mark: Mark, now: Instant) {
+    pub(super) fn note(&mut self, name: &OsStr, mark: Mark, now: Moment) {
         match mark {
             Mark::Gone | Mark::Away | Mark::Renamed => {
                 self.known.remove(name);
@@ -96,12 +97,12 @@ impl Strangers {
     }
 
     /// When [`Strangers::expire`] is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Moment> {
         self.due.values().min().copied()
     }
 
     /// Looks at those that have stayed.
-    pub(super) fn expire(&mut self, at: BorrowedFd<'_>, now: Instant) {
+    pub(super) fn expire(&mut self, at: BorrowedFd<'_>, now: Moment) {
         let due: Vec<_> = self.due.extract_if(.., |_, due| *due <= now).collect();
         due.iter().for_each(|(name, _)| self.look(at, name));
     }

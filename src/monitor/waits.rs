@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Stamp;
+use crate::types::moment::Moment;
 
 /// A file, an address file or a whole directory that is removed or moved away may be made anew within this
 /// time, and is changed then, not lost: git, install(1), tar and editors remove a file before they write it
@@ -44,22 +45,22 @@ pub(super) enum Why {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
     /// When to look.
-    pub(super) due: Instant,
+    pub(super) due: Moment,
     /// Why it waits.
     pub(super) why: Why,
     quiet: Duration,
-    until: Instant,
+    until: Moment,
     last: Option<Stamp>,
 }
 
 impl Wait {
     /// Waits until the name has looked like `last` for `quiet`.
-    pub(super) fn new(why: Why, now: Instant, quiet: Duration, last: Option<Stamp>) -> Self {
+    pub(super) fn new(why: Why, now: Moment, quiet: Duration, last: Option<Stamp>) -> Self {
         Self { due: now + quiet, why, quiet, until: now + WRITER_LIMIT.max(quiet), last }
     }
 
     /// The next try after an error; `before` is the wait that has just ended.
-    pub(super) fn retry(now: Instant, before: Option<&Self>) -> Self {
+    pub(super) fn retry(now: Moment, before: Option<&Self>) -> Self {
         let pause = match before {
             Some(wait) if wait.why == Why::Retry => (wait.quiet * 2).min(RETRY.1),
             _ => RETRY.0,
@@ -74,7 +75,7 @@ impl Wait {
     }
 
     /// The wait that must follow on this one because the name was different at its end, if any.
-    pub(super) fn again(&self, now: Instant, seen: Option<Stamp>) -> Option<Self> {
+    pub(super) fn again(&self, now: Moment, seen: Option<Stamp>) -> Option<Self> {
         let is_busy = self.why != Why::Retry && seen.is_some() && seen != self.last;
         let due = now + self.quiet;
         (is_busy && due <= self.until).then_some(Self { due, last: seen, ..*self })
@@ -116,12 +117,12 @@ impl Waits {
     }
 
     /// When the first is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Moment> {
         self.0.values().map(|wait| wait.due).min()
     }
 
     /// Takes out what is due, the earliest first.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(OsString, Wait)> {
+    pub(super) fn due(&mut self, now: Moment) -> Vec<(OsString, Wait)> {
         let mut due: Vec<_> = self.0.extract_if(|_, wait| wait.due <= now).collect();
         due.sort_by(|(one, first), (other, second)| (first.due, one).cmp(&(second.due, other)));
         due
@@ -131,6 +132,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
 
     fn stamp(size: u64) -> Option<Stamp> {
         Some(Stamp { dev: 1, ino: 1, size, mtime: (0, 0) })
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_writer_is_waited_for_while_it_writes_but_not_for_ever() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut wait = Wait::new(Why::Writer, start, WRITER_SILENT, stamp(0));
         let mut size = 0;
         while let Some(next) = wait.again(wait.due, stamp(size + 1)) {
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_at_the_end_is_not_waited_for() {
-        let now = Instant::now();
+        let now = clock::now();
         let wait = Wait::new(Why::Settle, now, VANISHED, None);
         assert!(wait.again(wait.due, None).is_none());
         assert!(wait.again(wait.due, stamp(1)).is_some());
@@ -159,12 +161,12 @@ mod tests {
 
     #[test]
     fn pauses_after_errors_double_up_to_three_seconds() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut wait = Wait::retry(now, None);
-        let mut pauses = vec![wait.due - now];
+        let mut pauses = vec![wait.due.saturating_duration_since(now)];
         for _ in 0..9 {
             wait = Wait::retry(now, Some(&wait));
-            pauses.push(wait.due - now);
+            pauses.push(wait.due.saturating_duration_since(now));
         }
         let millis: Vec<_> = pauses.iter().map(Duration::as_millis).collect();
         assert_eq!(millis, [50, 100, 200, 400, 800, 1600, 3000, 3000, 3000, 3000]);
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_earliest_comes_first() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut waits = Waits::default();
         for (name, millis) in [("late", 900), ("b", 20), ("a", 20), ("first", 10)] {
             let wait = Wait::new(Why::Settle, now, Duration::from_millis(millis), None);

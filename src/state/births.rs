@@ -1,11 +1,12 @@
 //! The rows of the event table that say how a life comes to be, or does not: a fork, and what a base says.
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::life::Life;
 use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why, running};
 use super::{LifeId, Note, Role, VassalId};
+use crate::types::moment::Moment;
 
 /// First and longest pause before a base that takes no requests is asked again.
 const BASE_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
@@ -69,7 +70,7 @@ impl Vassal {
     }
 
     /// Until the address is given back, if another vassal has it, or the next try.
-    pub(super) fn wait_for_address(&mut self, life: &Life, now: Instant) -> Hold {
+    pub(super) fn wait_for_address(&mut self, life: &Life, now: Moment) -> Hold {
         let why = taken(life.failed.as_deref().unwrap_or_default(), life.blocked_by);
         Hold::until(why, now + self.address_retries.next(&TAKEN_RETRY))
     }

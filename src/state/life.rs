@@ -1,11 +1,12 @@
 //! One process of one vassal, from fork or adoption to reaping.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, Said, Settings, VassalId,
 };
+use crate::types::moment::Moment;
 
 /// Where a life is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,26 +14,26 @@ pub enum Phase {
     /// Forked; its program does not run yet.
     Starting {
         /// The program must run by then.
-        deadline: Instant,
+        deadline: Moment,
     },
     /// A base is asked for it; there is no process of ours yet.
     Asked {
         /// The answer, or the proof of it, must be there by then.
-        deadline: Instant,
+        deadline: Moment,
         /// Nobody wants it any more since then: what is born is stopped. The talk is not cut short,
         /// because nobody would know what was born of it.
-        unwanted: Option<Instant>,
+        unwanted: Option<Moment>,
     },
     /// Its program runs.
     Running(Watch),
     /// Told to stop, or to be killed.
     Cursed {
         /// Since then.
-        since: Instant,
+        since: Moment,
         /// SIGKILL then, and again each curse tolerance; never as long as it is spared.
-        kill_at: Option<Instant>,
+        kill_at: Option<Moment>,
         /// If it is still there then, that is told.
-        tell_at: Option<Instant>,
+        tell_at: Option<Moment>,
     },
 }
 
@@ -40,7 +41,7 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// Its program began.
-    since: Instant,
+    since: Moment,
     /// Nothing once it has settled, as most have.
     due: Option<Box<Due>>,
 }
@@ -57,22 +58,22 @@ impl Watch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Due {
     /// Counts as accepting then, as it announces nothing.
-    accepting_at: Option<Instant>,
+    accepting_at: Option<Moment>,
     /// Is looked at then, whether it accepts already.
-    look_at: Option<Instant>,
+    look_at: Option<Moment>,
     /// Counts as loyal then, as it speaks no protocol.
-    loyal_at: Option<Instant>,
+    loyal_at: Option<Moment>,
     /// Must have announced its readiness by then.
-    ready_by: Option<Instant>,
+    ready_by: Option<Moment>,
     /// The next heartbeat must have come by then.
-    beat_by: Option<Instant>,
+    beat_by: Option<Moment>,
     /// It was asked to reload for its silence; any word must have come by then.
-    word_by: Option<Instant>,
+    word_by: Option<Moment>,
 }
 
 impl Due {
     /// The nearest, and what has passed with it.
-    fn first(&self) -> Option<(Instant, Overdue)> {
+    fn first(&self) -> Option<(Moment, Overdue)> {
         [
             (self.accepting_at, Overdue::Accepting),
             (self.look_at, Overdue::Look),
@@ -126,13 +127,13 @@ const LONG_STOP: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marks {
     /// Ready.
-    pub ready: Option<Instant>,
+    pub ready: Option<Moment>,
     /// Accepting.
-    pub accepting: Option<Instant>,
+    pub accepting: Option<Moment>,
     /// Loyal.
-    pub loyal: Option<Instant>,
+    pub loyal: Option<Moment>,
     /// Heartbeat.
-    pub beat: Option<Instant>,
+    pub beat: Option<Moment>,
 }
 
 /// One process.
@@ -147,7 +148,7 @@ pub struct Life {
     /// Where it is.
     pub phase: Phase,
     /// When it was forked.
-    pub born: Instant,
+    pub born: Moment,
     /// What its stage has told of it.
     pub settings: Rc<Settings>,
     /// Of its start, as far as a stage has told.
@@ -179,7 +180,7 @@ pub struct Life {
     /// Reloads in place.
     pub reloads: u32,
     /// The last of them.
-    pub reloaded: Option<Instant>,
+    pub reloaded: Option<Moment>,
     /// It was forked by a base.
     pub adopted: bool,
     /// The base has answered; what it has said is being proved.
@@ -191,7 +192,7 @@ pub struct Life {
 
 impl Life {
     /// A life that is about to be forked.
-    pub fn new(id: LifeId, role: Role, now: Instant, rules: &Rules) -> Self {
+    pub fn new(id: LifeId, role: Role, now: Moment, rules: &Rules) -> Self {
         Self {
             id,
             role,
@@ -222,7 +223,7 @@ impl Life {
     }
 
     /// A life that a base is about to be asked for.
-    pub fn asked(id: LifeId, role: Role, now: Instant, rules: &Rules) -> Self {
+    pub fn asked(id: LifeId, role: Role, now: Moment, rules: &Rules) -> Self {
         let deadline = now + rules.adoption_timeout;
         Self {
             phase: Phase::Asked { deadline, unwanted: None },
@@ -242,7 +243,7 @@ impl Life {
     }
 
     /// The base has named a process; it must be proved by a new deadline.
-    pub fn answered(&mut self, now: Instant, rules: &Rules) {
+    pub fn answered(&mut self, now: Moment, rules: &Rules) {
         if let Phase::Asked { deadline, .. } = &mut self.phase {
             *deadline = now + rules.claim_timeout;
             self.answered = true;
@@ -250,7 +251,7 @@ impl Life {
     }
 
     /// The talk is given up: why. The shell answers at once; the new deadline is for one that does not.
-    pub fn end_talk(&mut self, now: Instant, rules: &Rules) -> &'static str {
+    pub fn end_talk(&mut self, now: Moment, rules: &Rules) -> &'static str {
         if let Phase::Asked { deadline, .. } = &mut self.phase {
             *deadline = now + rules.adoption_timeout;
         }
@@ -261,7 +262,7 @@ impl Life {
     }
 
     /// It has a process; tells whether anybody still wants it.
-    pub fn adopt(&mut self, pid: i32, now: Instant, rules: &Rules) -> bool {
+    pub fn adopt(&mut self, pid: i32, now: Moment, rules: &Rules) -> bool {
         let wanted = !self.is_cursed();
         self.pid = Some(pid);
         self.adopted = true;
@@ -285,7 +286,7 @@ impl Life {
     }
 
     /// Its program runs from now on.
-    pub fn run(&mut self, now: Instant, rules: &Rules) {
+    pub fn run(&mut self, now: Moment, rules: &Rules) {
         let settings = &self.settings;
         let silent = !settings.notify;
         let watchdog = settings.heartbeat.filter(|_| settings.notify);
@@ -353,7 +354,7 @@ impl Life {
     }
 
     /// It is time to look at it; true if it is, as it is not to be believed by its age at once.
-    pub fn looked(&mut self, now: Instant) -> bool {
+    pub fn looked(&mut self, now: Moment) -> bool {
         let Phase::Running(watch) = &mut self.phase else { return false };
         let age = now.saturating_duration_since(watch.since);
         let pause = age.min(LONGEST_LOOK.max(age / 10)).max(FIRST_LOOK);
@@ -371,7 +372,7 @@ impl Life {
     }
 
     /// Takes a word of the program; true if it changes what is known of it.
-    pub fn hear(&mut self, now: Instant, said: Said, channel: Channel, rules: &Rules) -> bool {
+    pub fn hear(&mut self, now: Moment, said: Said, channel: Channel, rules: &Rules) -> bool {
         let first = channel == Channel::Pipe && !self.spoke;
         self.spoke |= channel == Channel::Pipe;
         self.reloading = false;
@@ -423,7 +424,7 @@ impl Life {
     }
 
     /// It was told to reload in place: it says again when it is ready.
-    pub fn reload(&mut self, now: Instant) {
+    pub fn reload(&mut self, now: Moment) {
         self.count_reload(now);
         self.ready = false;
         self.accepting = false;
@@ -435,13 +436,13 @@ impl Life {
     }
 
     /// It was told to reload in place.
-    pub fn count_reload(&mut self, now: Instant) {
+    pub fn count_reload(&mut self, now: Moment) {
         self.reloads = self.reloads.saturating_add(1);
         self.reloaded = Some(now);
     }
 
     /// Its heartbeat is missing: gives it the curse tolerance for any word.
-    pub fn expect_word(&mut self, now: Instant, rules: &Rules) {
+    pub fn expect_word(&mut self, now: Moment, rules: &Rules) {
         if let Phase::Running(watch) = &mut self.phase {
             watch.change(|due| {
                 due.beat_by = None;
@@ -451,7 +452,7 @@ impl Life {
     }
 
     /// Tells it to stop; one that does not run its program yet is killed.
-    pub fn stop(&mut self, now: Instant, rules: &Rules, out: &mut Vec<Effect>) {
+    pub fn stop(&mut self, now: Moment, rules: &Rules, out: &mut Vec<Effect>) {
         match self.phase {
             Phase::Starting { .. } | Phase::Asked { .. } => self.kill(now, rules, out),
             Phase::Running(_) => {
@@ -476,7 +477,7 @@ impl Life {
     }
 
     /// Its pipe is gone, so it cannot be told: the curse alone.
-    pub fn curse(&mut self, now: Instant, rules: &Rules) {
+    pub fn curse(&mut self, now: Moment, rules: &Rules) {
         let since = match &mut self.phase {
             Phase::Cursed { since, .. } => *since,
             Phase::Starting { .. } | Phase::Running(_) => now,
@@ -490,7 +491,7 @@ impl Life {
     }
 
     /// When it is killed if it is still there.
-    pub fn kill_at(&self) -> Option<Instant> {
+    pub fn kill_at(&self) -> Option<Moment> {
         match self.phase {
             Phase::Cursed { kill_at, .. } => kill_at,
             Phase::Starting { .. } | Phase::Asked { .. } | Phase::Running { .. } => None,
@@ -498,7 +499,7 @@ impl Life {
     }
 
     /// Its slow stop is told; gives the time that is left to it.
-    pub fn stops_slowly(&mut self, now: Instant) -> Duration {
+    pub fn stops_slowly(&mut self, now: Moment) -> Duration {
         match &mut self.phase {
             Phase::Cursed { kill_at, tell_at, .. } => {
                 *tell_at = None;
@@ -521,7 +522,7 @@ impl Life {
     }
 
     /// Kills it without a further word, and again each curse tolerance.
-    pub fn kill(&mut self, now: Instant, rules: &Rules, out: &mut Vec<Effect>) {
+    pub fn kill(&mut self, now: Moment, rules: &Rules, out: &mut Vec<Effect>) {
         if !self.is_asked() {
             out.push(Effect::Kill(self.id));
         }
@@ -537,7 +538,7 @@ impl Life {
     }
 
     /// Its nearest deadline, and what has passed with it.
-    pub fn deadline(&self) -> Option<(Instant, Overdue)> {
+    pub fn deadline(&self) -> Option<(Moment, Overdue)> {
         match &self.phase {
             Phase::Starting { deadline } => Some((*deadline, Overdue::Start)),
             Phase::Asked { deadline, .. } => Some((*deadline, Overdue::Talk)),
@@ -548,7 +549,7 @@ impl Life {
     }
 
     /// Counts as accepting (and ready) by its age.
-    pub fn believe_accepting(&mut self, now: Instant) {
+    pub fn believe_accepting(&mut self, now: Moment) {
         if let Phase::Running(watch) = &mut self.phase {
             watch.change(|due| (due.accepting_at, due.look_at) = (None, None));
         }
@@ -557,7 +558,7 @@ impl Life {
     }
 
     /// Counts as loyal, by its age or by its readiness; true if it was not before.
-    pub fn believe_loyal(&mut self, now: Instant) -> bool {
+    pub fn believe_loyal(&mut self, now: Moment) -> bool {
         if let Phase::Running(watch) = &mut self.phase {
             watch.change(|due| due.loyal_at = None);
         }
@@ -565,13 +566,13 @@ impl Life {
     }
 
     /// How long it has lived.
-    pub fn age(&self, now: Instant) -> Duration {
+    pub fn age(&self, now: Moment) -> Duration {
         now.saturating_duration_since(self.born)
     }
 }
 
 /// Sets a flag and its mark; true if it was not set before.
-fn flag(flag: &mut bool, mark: &mut Option<Instant>, now: Instant) -> bool {
+fn flag(flag: &mut bool, mark: &mut Option<Moment>, now: Moment) -> bool {
     *mark = Some(now);
     !std::mem::replace(flag, true)
 }

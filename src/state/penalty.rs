@@ -1,8 +1,9 @@
 //! The blacklist: what a vassal's deaths have earned it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Rules;
+use crate::types::moment::Moment;
 
 /// The deaths of one vassal since it was last forgiven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,13 +13,13 @@ pub struct Penalty(Option<Box<Deaths>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Deaths {
     count: u32,
-    first: Instant,
-    last: Instant,
+    first: Moment,
+    last: Moment,
 }
 
 impl Penalty {
     /// One more death that was not loyal; gives the wait before the next start.
-    pub fn add(&mut self, now: Instant, rules: &Rules) -> Duration {
+    pub fn add(&mut self, now: Moment, rules: &Rules) -> Duration {
         if !rules.blacklist {
             return Duration::ZERO;
         }
@@ -40,7 +41,7 @@ impl Penalty {
     }
 
     /// First and last death, if there was any.
-    pub fn span(&self) -> Option<(Instant, Instant)> {
+    pub fn span(&self) -> Option<(Moment, Moment)> {
         self.0.as_ref().map(|deaths| (deaths.first, deaths.last))
     }
 
@@ -62,25 +63,29 @@ mod tests {
             ..Rules::default()
         };
         let mut penalty = Penalty::default();
-        let waits: Vec<u128> =
-            (0..5).map(|_| penalty.add(Instant::now(), &rules).as_millis()).collect();
+        let waits: Vec<u128> = (0..5)
+            .map(|_| penalty.add(Moment::from_nanos(1_000_000_000_000), &rules).as_millis())
+            .collect();
         assert_eq!(waits, [800, 1600, 2000, 2000, 2000]);
     }
 
     #[test]
     fn a_forgiven_vassal_begins_anew() {
         let mut penalty = Penalty::default();
-        penalty.add(Instant::now(), &Rules::default());
+        penalty.add(Moment::from_nanos(1_000_000_000_000), &Rules::default());
         assert!(penalty.forgive());
         assert!(!penalty.forgive());
-        assert_eq!(penalty.add(Instant::now(), &Rules::default()), Duration::from_secs(1));
+        assert_eq!(
+            penalty.add(Moment::from_nanos(1_000_000_000_000), &Rules::default()),
+            Duration::from_secs(1)
+        );
     }
 
     #[test]
     fn without_blacklist_no_death_is_counted() {
         let rules = Rules { blacklist: false, ..Rules::default() };
         let mut penalty = Penalty::default();
-        assert_eq!(penalty.add(Instant::now(), &rules), Duration::ZERO);
+        assert_eq!(penalty.add(Moment::from_nanos(1_000_000_000_000), &rules), Duration::ZERO);
         assert_eq!(penalty.span(), None);
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::throttle::{Throttle, Ticket};
 use super::timers::Timers;
 use super::vassal::{Lane, Turn, Vassal, Want};
 use super::waits::Notices;
 use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Origin, Role, Rules, VassalId};
+use crate::types::moment::Moment;
 
 /// A life holds its place in the start budget no longer than this.
 pub(super) const SLOT: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ pub struct Realm {
     pub(super) timers: Timers,
     pub(super) throttle: Throttle,
     pub(super) budget: VecDeque<(VassalId, Ticket)>,
-    pub(super) slots: VecDeque<(Instant, LifeId)>,
+    pub(super) slots: VecDeque<(Moment, LifeId)>,
     /// How many stop hooks are not over, by the name for which they run.
     pub(super) hooks: HashMap<Key, usize>,
     pub(super) counts: Counts,
@@ -72,7 +73,7 @@ impl Counts {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ragnarok {
-    pub(super) kill_at: Instant,
+    pub(super) kill_at: Moment,
     pub(super) killed: bool,
     pub(super) left: bool,
 }
@@ -104,7 +105,7 @@ impl Realm {
 
     /// One event in; what the shell must do is appended to `out`, in order. Whatever of it fails or
     /// answers at once comes back as an event before anything else is served.
-    pub fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Effect>) {
+    pub fn step(&mut self, now: Moment, event: Event, out: &mut Vec<Effect>) {
         let first = out.len();
         let mut sink = self.sink(now, out);
         match event {
@@ -149,7 +150,7 @@ impl Realm {
     }
 
     /// When `Event::Time` is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         let slot = self.slots.front().map(|(at, _)| *at).filter(|_| !self.budget.is_empty());
         let end = self.ragnarok.filter(|end| !end.left).map(|end| end.kill_at);
         let own =
@@ -157,7 +158,7 @@ impl Realm {
         own.into_iter().flatten().min()
     }
 
-    pub(super) fn sink<'a>(&self, now: Instant, out: &'a mut Vec<Effect>) -> Sink<'a> {
+    pub(super) fn sink<'a>(&self, now: Moment, out: &'a mut Vec<Effect>) -> Sink<'a> {
         Sink { now, out, wants: Vec::new(), ending: self.ragnarok.is_some() }
     }
 
@@ -515,7 +516,7 @@ impl Realm {
 
 /// Where a step puts what it wants done.
 pub(super) struct Sink<'a> {
-    pub(super) now: Instant,
+    pub(super) now: Moment,
     pub(super) out: &'a mut Vec<Effect>,
     wants: Vec<Want>,
     pub(super) ending: bool,

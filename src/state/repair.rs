@@ -8,13 +8,14 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::life::Life;
 use super::realm::{Counts, Realm};
 use super::timers::Timers;
 use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why};
 use super::{Effect, Key, LifeId, Note, Origin, VassalId};
+use crate::types::moment::Moment;
 
 /// First and longest pause before a vassal is started again for which liege has failed.
 const INTERNAL_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
@@ -110,7 +111,7 @@ impl Vassal {
 impl Realm {
     /// Makes all that is known agree with itself and with what there really is. Lives that nobody knows any
     /// more are killed; vassals whose life has vanished, or for which something has failed, are rebuilt.
-    pub fn repair(&mut self, now: Instant, truth: &Truth, out: &mut Vec<Effect>) {
+    pub fn repair(&mut self, now: Moment, truth: &Truth, out: &mut Vec<Effect>) {
         self.rebuild_indexes(now, truth);
         let mut sink = self.sink(now, out);
         let known = |life: &LifeId| self.lives.binary_search_by_key(life, |(id, _)| *id).is_ok();
@@ -154,7 +155,7 @@ impl Realm {
     }
 
     /// Everything that can be told from the vassals themselves.
-    fn rebuild_indexes(&mut self, now: Instant, truth: &Truth) {
+    fn rebuild_indexes(&mut self, now: Moment, truth: &Truth) {
         let mut names: Vec<VassalId> = self.vassals.keys().copied().collect();
         names.sort_by_key(|id| self.vassals.get(id).map(|vassal| &vassal.key));
         self.names = names;

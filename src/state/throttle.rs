@@ -6,9 +6,10 @@
 //! are copied all at once start one step apart.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Rules, VassalId};
+use crate::types::moment::Moment;
 
 const WINDOW: Duration = Duration::from_secs(1);
 const SMALLEST: Duration = Duration::from_millis(1);
@@ -21,7 +22,7 @@ pub struct Ticket(pub u32);
 #[derive(Debug, Default)]
 pub struct Throttle {
     level: Duration,
-    recent: VecDeque<Instant>,
+    recent: VecDeque<Moment>,
     queue: VecDeque<(VassalId, Ticket)>,
     head: Option<Head>,
 }
@@ -30,7 +31,7 @@ pub struct Throttle {
 #[derive(Clone, Copy, Debug)]
 struct Head {
     /// When it may go.
-    at: Instant,
+    at: Moment,
     /// The level from then on.
     level: Duration,
     /// It has joined others that waited.
@@ -46,7 +47,7 @@ impl Throttle {
     }
 
     /// When the head of the queue may go.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         self.head.map(|head| head.at)
     }
 
@@ -56,7 +57,7 @@ impl Throttle {
     }
 
     /// When each of the queue starts, if nobody leaves it.
-    pub fn forecast(&self, rules: &Rules) -> Vec<(VassalId, Ticket, Instant)> {
+    pub fn forecast(&self, rules: &Rules) -> Vec<(VassalId, Ticket, Moment)> {
         let Some(mut head) = self.head else { return Vec::new() };
         let (level, recent) = (self.level, self.recent.clone());
         let mut rest = Self { level, recent, ..Self::default() };
@@ -70,7 +71,7 @@ impl Throttle {
     }
 
     /// Puts a start at the end of the queue.
-    pub fn push(&mut self, now: Instant, start: (VassalId, Ticket), rules: &Rules) {
+    pub fn push(&mut self, now: Moment, start: (VassalId, Ticket), rules: &Rules) {
         self.queue.push_back(start);
         if self.head.is_none() {
             self.plan(now, false, rules);
@@ -86,7 +87,7 @@ impl Throttle {
     /// Takes the first of the queue that still waits, if the time of the head has come.
     pub fn pop(
         &mut self,
-        now: Instant,
+        now: Moment,
         rules: &Rules,
         waits: impl Fn(VassalId, Ticket) -> bool,
     ) -> Option<(VassalId, Ticket)> {
@@ -105,12 +106,7 @@ impl Throttle {
     }
 
     /// Drops from the queue, for nothing, whoever no longer waits.
-    pub fn retain(
-        &mut self,
-        now: Instant,
-        rules: &Rules,
-        waits: impl Fn(VassalId, Ticket) -> bool,
-    ) {
+    pub fn retain(&mut self, now: Moment, rules: &Rules, waits: impl Fn(VassalId, Ticket) -> bool) {
         let first = self.queue.front().copied();
         self.queue.retain(|(vassal, ticket)| waits(*vassal, *ticket));
         if self.queue.front().copied() != first
@@ -121,7 +117,7 @@ impl Throttle {
     }
 
     /// One has started.
-    fn went(&mut self, at: Instant, level: Duration, rules: &Rules) {
+    fn went(&mut self, at: Moment, level: Duration, rules: &Rules) {
         self.level = level;
         self.recent.push_back(at);
         while self.recent.len() > rules.throttle_burst.max(1) {
@@ -129,12 +125,12 @@ impl Throttle {
         }
     }
 
-    fn plan(&mut self, now: Instant, joined: bool, rules: &Rules) {
+    fn plan(&mut self, now: Moment, joined: bool, rules: &Rules) {
         self.head = (!self.queue.is_empty()).then(|| self.next(now, joined, rules));
     }
 
     /// When a start that is the head of the queue now may go.
-    fn next(&self, now: Instant, joined: bool, rules: &Rules) -> Head {
+    fn next(&self, now: Moment, joined: bool, rules: &Rules) -> Head {
         let level = self.level;
         let halved = if level / 2 < SMALLEST { Duration::ZERO } else { level / 2 };
         let at_once = |level| Head { at: now, level, joined, waits: joined };
@@ -159,7 +155,7 @@ mod tests {
     use super::*;
 
     fn starts(rules: &Rules, arrivals_ms: &[u64]) -> Vec<u64> {
-        let zero = Instant::now();
+        let zero = Moment::from_nanos(1_000_000_000_000);
         let mut throttle = Throttle::default();
         let mut starts = Vec::new();
         let mut arrivals =
@@ -177,7 +173,8 @@ mod tests {
                 throttle.push(now, (VassalId(0), Ticket(0)), rules);
             }
             while throttle.pop(now, rules, |_, _| true).is_some() {
-                starts.push(u64::try_from((now - zero).as_millis()).unwrap());
+                starts
+                    .push(u64::try_from(now.saturating_duration_since(zero).as_millis()).unwrap());
             }
         }
     }
@@ -205,7 +202,7 @@ mod tests {
 
     #[test]
     fn it_makes_no_difference_whether_files_are_found_one_by_one_or_together() {
-        let (zero, rules) = (Instant::now(), rules(600));
+        let (zero, rules) = (Moment::from_nanos(1_000_000_000_000), rules(600));
         let mut throttle = Throttle::default();
         for id in 0..4 {
             throttle.push(zero, (VassalId(id), Ticket(0)), &rules);
@@ -213,14 +210,14 @@ mod tests {
         let mut starts = Vec::new();
         while let Some(at) = throttle.deadline() {
             throttle.pop(at, &rules, |_, _| true).unwrap();
-            starts.push((at - zero).as_millis());
+            starts.push(at.saturating_duration_since(zero).as_millis());
         }
         assert_eq!(starts, [0, 600, 1200, 1800]);
     }
 
     #[test]
     fn the_forecast_of_the_queue_comes_true() {
-        let zero = Instant::now();
+        let zero = Moment::from_nanos(1_000_000_000_000);
         for burst in [1, 3] {
             let rules = Rules { throttle_burst: burst, ..rules(700) };
             let mut throttle = Throttle::default();
@@ -259,7 +256,7 @@ mod tests {
 
     #[test]
     fn who_leaves_the_queue_costs_the_others_nothing() {
-        let zero = Instant::now();
+        let zero = Moment::from_nanos(1_000_000_000_000);
         let rules = rules(1000);
         let mut throttle = Throttle::default();
         for id in 0..4 {
@@ -275,7 +272,7 @@ mod tests {
 
     #[test]
     fn who_has_lost_interest_is_passed_over_when_the_turn_comes() {
-        let zero = Instant::now();
+        let zero = Moment::from_nanos(1_000_000_000_000);
         let rules = rules(1000);
         let mut throttle = Throttle::default();
         for id in 0..3 {
@@ -291,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_late_wake_up_does_not_let_two_go_at_once() {
-        let zero = Instant::now();
+        let zero = Moment::from_nanos(1_000_000_000_000);
         let late = zero + Duration::from_secs(20);
         let rules = rules(1000);
         let mut throttle = Throttle::default();

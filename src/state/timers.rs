@@ -1,19 +1,19 @@
 //! Deadlines of all vassals, in order; each vassal has at most one, its nearest.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use super::VassalId;
+use crate::types::moment::Moment;
 
 /// The nearest deadline of each vassal.
 #[derive(Debug, Default)]
 pub struct Timers {
-    order: BTreeSet<(Instant, VassalId)>,
+    order: BTreeSet<(Moment, VassalId)>,
 }
 
 impl Timers {
     /// Sets, moves or removes the deadline of a vassal; `before`: the one it had.
-    pub fn set(&mut self, vassal: VassalId, before: Option<Instant>, at: Option<Instant>) {
+    pub fn set(&mut self, vassal: VassalId, before: Option<Moment>, at: Option<Moment>) {
         if before == at {
             return;
         }
@@ -26,12 +26,12 @@ impl Timers {
     }
 
     /// The nearest of all.
-    pub fn first(&self) -> Option<Instant> {
+    pub fn first(&self) -> Option<Moment> {
         self.order.first().map(|(at, _)| *at)
     }
 
     /// The vassals whose deadline has passed, the longest overdue first.
-    pub fn due(&self, now: Instant) -> Vec<VassalId> {
+    pub fn due(&self, now: Moment) -> Vec<VassalId> {
         self.order.iter().take_while(|(at, _)| *at <= now).map(|(_, vassal)| *vassal).collect()
     }
 }
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_nearest_deadline_comes_first_wherever_it_was_moved() {
-        let zero = Instant::now();
+        let zero = Moment::from_nanos(1_000_000_000_000);
         let at = |s| zero + Duration::from_secs(s);
         let mut timers = Timers::default();
         timers.set(VassalId(1), None, Some(at(5)));

@@ -1,7 +1,7 @@
 //! One vassal file: its phases, and what the rows of the event table (`table`) are made of.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::life::Life;
@@ -10,6 +10,7 @@ use super::throttle::Ticket;
 use super::{
     Effect, Exit, File, Key, LifeId, Note, OnDemand, Origin, Restart, Role, Rules, VassalId,
 };
+use crate::types::moment::Moment;
 
 /// Between the start of a life that ends by its own will and that of its successor, at least: a program
 /// that ends at once, whatever it has said before, must not keep us busy.
@@ -75,7 +76,7 @@ pub struct Hold {
     /// The reason.
     pub why: Why,
     /// Until then; `None`: until something else happens.
-    pub until: Option<Instant>,
+    pub until: Option<Moment>,
     pub(super) ticket: Option<Ticket>,
     pub(super) lane: Lane,
     /// The part that the process is to play which it waits for.
@@ -87,7 +88,7 @@ impl Hold {
         Self { why, until: None, ticket: None, lane: Lane::Budget, role: Role::Vassal }
     }
 
-    pub(super) fn until(why: Why, until: Instant) -> Self {
+    pub(super) fn until(why: Why, until: Moment) -> Self {
         Self { until: Some(until), ..Self::new(why) }
     }
 
@@ -182,7 +183,7 @@ pub enum Want {
 /// What one step may use.
 pub struct Turn<'a> {
     /// The time of this wake-up.
-    pub now: Instant,
+    pub now: Moment,
     /// The administrator's numbers.
     pub rules: &'a Rules,
     /// Ragnarok has begun.
@@ -213,9 +214,9 @@ pub struct History {
     /// Reloads in place of lives that are gone.
     pub reloads: u32,
     /// Start of the first life.
-    pub first_run: Option<Instant>,
+    pub first_run: Option<Moment>,
     /// Start of the last life.
-    pub last_run: Option<Instant>,
+    pub last_run: Option<Moment>,
     /// How the last life ended.
     pub last_exit: Option<Exit>,
     /// What went wrong last; cleared by the next program that runs.
@@ -323,7 +324,7 @@ impl Vassal {
     }
 
     /// Its nearest deadline.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         let lives = [self.current(), self.other()];
         let nearest =
             lives.into_iter().flatten().filter_map(|l| l.deadline().map(|(at, _)| at)).min();
@@ -482,7 +483,7 @@ impl Vassal {
         life: &Life,
         exit: Option<Exit>,
         penalty: Duration,
-        now: Instant,
+        now: Moment,
     ) -> Then {
         let lane = lane_after(life, now);
         let killed = life.loyal && exit == Some(Exit::Signal(SIGKILL));
@@ -565,7 +566,7 @@ impl Vassal {
 }
 
 /// The queue in which the successor of a life that ends by its own will has to wait.
-fn lane_after(life: &Life, now: Instant) -> Lane {
+fn lane_after(life: &Life, now: Moment) -> Lane {
     match life.age(now) < SHORT_LIFE && !life.loyal {
         true => Lane::Throttle,
         false => Lane::Budget,

@@ -5,12 +5,13 @@
 //! those in which many wait for the same: the throttle, the start budget, and ragnarok for all.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::realm::{Realm, SLOT, Sink};
 use super::throttle::Ticket;
 use super::vassal::{Lane, Phase, Vassal, Why};
 use super::{Effect, Notice, VassalId};
+use crate::types::moment::Moment;
 
 /// From the first that waits to the line: others of the same burst are counted in.
 const GATHER: Duration = Duration::from_millis(300);
@@ -27,18 +28,18 @@ const ENDING: Duration = Duration::from_secs(10);
 pub(super) struct Notices {
     throttle: Told,
     budget: Told,
-    ending: Option<Instant>,
+    ending: Option<Moment>,
 }
 
 /// What was told of one kind of wait.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
     /// Somebody waits; it is looked at then.
-    look_at: Option<Instant>,
+    look_at: Option<Moment>,
     /// The begin of the present wait was told.
     begun: bool,
     /// When a begin was told last, and how many waited.
-    last: Option<(Instant, usize)>,
+    last: Option<(Moment, usize)>,
 }
 
 impl Told {
@@ -49,7 +50,7 @@ impl Told {
     }
 
     /// Somebody waits; true if it is time to look how long that takes, which is `pause` after the begin.
-    fn is_due(&mut self, now: Instant, pause: Duration) -> bool {
+    fn is_due(&mut self, now: Moment, pause: Duration) -> bool {
         if self.begun {
             return false;
         }
@@ -57,7 +58,7 @@ impl Told {
     }
 
     /// Whether so many are told now; else it is looked at again when they may be.
-    fn tells(&mut self, now: Instant, waiting: usize) -> bool {
+    fn tells(&mut self, now: Moment, waiting: usize) -> bool {
         if let Some((at, most)) = self.last
             && now < at + QUIET
             && waiting <= most
@@ -72,7 +73,7 @@ impl Told {
 
 impl Notices {
     /// When [`Realm::tell_waits`] is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         [self.throttle.look_at, self.budget.look_at, self.ending].into_iter().flatten().min()
     }
 }
@@ -107,7 +108,7 @@ impl Vassal {
     }
 
     /// Until when it, or its replacement, is held, where that is known.
-    pub fn held_until(&self) -> Option<Instant> {
+    pub fn held_until(&self) -> Option<Moment> {
         match &self.phase {
             Phase::Held(hold) => hold.until,
             Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
@@ -123,21 +124,21 @@ impl Vassal {
 impl Realm {
     /// When the vassals that wait start next, where that is known; of those that wait for their turn the
     /// latest time.
-    pub fn next_starts(&self) -> HashMap<VassalId, Instant> {
+    pub fn next_starts(&self) -> HashMap<VassalId, Moment> {
         let held = self.vassals().filter_map(|v| Some((v.id, v.held_until()?)));
         self.budgeted().into_iter().chain(self.throttled()).chain(held).collect()
     }
 
     /// Those in the queue of the throttle, and when they leave it.
-    fn throttled(&self) -> impl Iterator<Item = (VassalId, Instant)> {
+    fn throttled(&self) -> impl Iterator<Item = (VassalId, Moment)> {
         let starts = self.throttle.forecast(&self.rules).into_iter();
         let waits = |id, ticket| self.vassal(id).is_some_and(|vassal| vassal.waits_with(ticket));
         starts.filter(move |(id, ticket, _)| waits(*id, *ticket)).map(|(id, _, at)| (id, at))
     }
 
     /// Those in the queue of the start budget, and when they leave it at the latest.
-    fn budgeted(&self) -> Vec<(VassalId, Instant)> {
-        let free: Vec<Instant> = self.slots.iter().map(|(at, _)| *at).collect();
+    fn budgeted(&self) -> Vec<(VassalId, Moment)> {
+        let free: Vec<Moment> = self.slots.iter().map(|(at, _)| *at).collect();
         let waits = |(id, ticket): &&(VassalId, _)| {
             self.vassal(*id).is_some_and(|vassal| vassal.waits_with(*ticket))
         };
@@ -163,7 +164,7 @@ impl Realm {
                 sink.out.push(Effect::Say(Notice::ThrottleEnds));
             }
         } else if self.notices.throttle.is_due(now, GATHER) {
-            let starts: Vec<Instant> = self.throttled().map(|(_, at)| at).collect();
+            let starts: Vec<Moment> = self.throttled().map(|(_, at)| at).collect();
             let last = starts.last().map(|at| at.saturating_duration_since(now));
             let told = &mut self.notices.throttle;
             match last.filter(|last| *last + GATHER > LONG) {
@@ -211,7 +212,7 @@ impl Realm {
     }
 
     /// When all is killed that does not end: each by its own tolerance, and everything by the mercy.
-    fn last_kill(&self, mercy: Instant) -> Instant {
+    fn last_kill(&self, mercy: Moment) -> Moment {
         if !self.hooks.is_empty() {
             return mercy;
         }

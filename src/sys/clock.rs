@@ -1,17 +1,17 @@
-//! Clocks that the standard library does not have. `Instant` is CLOCK_MONOTONIC already, and
-//! `SystemTime` the wall clock.
+//! The clocks.
 
 use std::io;
 
 use super::check;
+use crate::types::moment::Moment;
 
-/// The time on CLOCK_MONOTONIC, as the service manager wants to hear it.
-pub fn monotonic() -> std::time::Duration {
+/// The time by CLOCK_MONOTONIC.
+pub fn now() -> Moment {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec, which is ours; the clock exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    std::time::Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+    let part = |count: i64| u64::try_from(count).unwrap_or(0);
+    Moment::from_nanos(part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec))
 }
 
 /// The time since boot, suspension included, in the ticks of `/proc/PID/stat`: what

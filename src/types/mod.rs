@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod address_file;
 pub mod advice;
 pub mod environment;
+pub mod moment;
 pub mod names;
 pub mod quote;
 pub mod signal;

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use liege::monitor::dir::{Dir, Options};
 use liege::monitor::{File, Monitor, Out, What};
+use liege::sys::clock;
 use liege::sys::dir::Links;
 use liege::sys::mounts::Mounts;
+use liege::types::moment::Moment;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tempfile::TempDir;
 
@@ -54,7 +56,7 @@ pub struct World {
     /// What was there when its directory was first looked at.
     pub were_there: Vec<OsString>,
     told: Vec<String>,
-    clock: Instant,
+    clock: Moment,
     longest: Duration,
     mounts: Mounts,
     root: Option<TempDir>,
@@ -111,7 +113,7 @@ impl World {
             notices: Vec::new(),
             were_there: Vec::new(),
             told: Vec::new(),
-            clock: Instant::now(),
+            clock: clock::now(),
             longest: Duration::ZERO,
             mounts: Mounts::open().unwrap(),
             root: None,
@@ -147,7 +149,7 @@ impl World {
 
     /// The time of this world. It stands still unless it is moved, so that a test that has to wait for a
     /// processor is not late.
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Moment {
         self.clock
     }
 
@@ -168,7 +170,7 @@ impl World {
         self.call(Dir::expire);
     }
 
-    fn call(&mut self, what: fn(&mut Dir, Instant, &mut Out)) {
+    fn call(&mut self, what: fn(&mut Dir, Moment, &mut Out)) {
         let (mut out, now) = (Out::default(), self.now());
         let before = processor_time();
         what(&mut self.monitor, now, &mut out);

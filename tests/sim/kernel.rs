@@ -4,7 +4,9 @@
 //! or a lie. Everything after the birth is the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use liege::types::moment::Moment;
 
 use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, Said, Settings, VassalId};
 
@@ -72,7 +74,7 @@ pub struct Kernel {
     pub bind_fails: bool,
     pub base_fails: bool,
     pub talks: BTreeMap<LifeId, Talk>,
-    agenda: BTreeMap<(Instant, u64), (LifeId, Act)>,
+    agenda: BTreeMap<(Moment, u64), (LifeId, Act)>,
     planned: u64,
 }
 
@@ -80,12 +82,12 @@ const BEAT: Duration = Duration::from_secs(12);
 
 impl Kernel {
     /// When the next process does something.
-    pub fn next_act(&self) -> Option<Instant> {
+    pub fn next_act(&self) -> Option<Moment> {
         self.agenda.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Lets the processes do what is due.
-    pub fn run(&mut self, now: Instant, rng: &mut Rng) {
+    pub fn run(&mut self, now: Moment, rng: &mut Rng) {
         while let Some(entry) = self.agenda.first_entry()
             && entry.key().0 <= now
         {
@@ -94,12 +96,12 @@ impl Kernel {
         }
     }
 
-    fn plan(&mut self, at: Instant, life: LifeId, act: Act) {
+    fn plan(&mut self, at: Moment, life: LifeId, act: Act) {
         self.planned += 1;
         self.agenda.insert((at, self.planned), (life, act));
     }
 
-    fn act(&mut self, now: Instant, life: LifeId, act: Act, rng: &mut Rng) {
+    fn act(&mut self, now: Moment, life: LifeId, act: Act, rng: &mut Rng) {
         if matches!(act, Act::Answer | Act::Adopt | Act::Fail(_)) {
             return self.hear_base(now, life, act, rng);
         }
@@ -141,7 +143,7 @@ impl Kernel {
     /// A base is asked for a life; gives what is known at once.
     pub fn ask(
         &mut self,
-        now: Instant,
+        now: Moment,
         life: LifeId,
         birth: Birth,
         rng: &mut Rng,
@@ -184,7 +186,7 @@ impl Kernel {
         None
     }
 
-    fn hear_base(&mut self, now: Instant, life: LifeId, act: Act, rng: &mut Rng) {
+    fn hear_base(&mut self, now: Moment, life: LifeId, act: Act, rng: &mut Rng) {
         let Some(talk) = self.talks.get_mut(&life) else { return };
         talk.heard.push_back(match act {
             Act::Fail(event) => event,
@@ -233,7 +235,7 @@ impl Kernel {
     }
 
     /// A new process, from fork to verdict; `staged`: the stage is what is exec'd first.
-    pub fn fork(&mut self, now: Instant, life: LifeId, birth: Birth, rng: &mut Rng) {
+    pub fn fork(&mut self, now: Moment, life: LifeId, birth: Birth, rng: &mut Rng) {
         let Birth { vassal, role, program, staged } = birth;
         let stage = program.stage;
         let soon = now + rng.millis(30);
@@ -290,7 +292,7 @@ impl Kernel {
     }
 
     /// The course of a program, from its exec or from its reload.
-    fn begin(&mut self, now: Instant, life: LifeId, rng: &mut Rng) {
+    fn begin(&mut self, now: Moment, life: LifeId, rng: &mut Rng) {
         let Some(process) = self.processes.get(&life) else { return };
         let (voice, course, channel) =
             (process.program.voice, process.program.course, process.channel());
@@ -332,7 +334,7 @@ impl Kernel {
     /// A byte on the emperor pipe; `file`: what it would read in a reload.
     pub fn tell(
         &mut self,
-        now: Instant,
+        now: Moment,
         (life, order): (LifeId, Order),
         file: Option<&Program>,
         rng: &mut Rng,
@@ -363,7 +365,7 @@ impl Kernel {
         }
     }
 
-    pub fn signal(&mut self, now: Instant, life: LifeId, signal: i32, rng: &mut Rng) {
+    pub fn signal(&mut self, now: Moment, life: LifeId, signal: i32, rng: &mut Rng) {
         let Some(process) = self.processes.get(&life) else { return };
         let settings = &process.program.settings;
         let stops = [Some(15), Some(settings.stop_signal), settings.graceful_signal];
@@ -373,7 +375,7 @@ impl Kernel {
         }
     }
 
-    fn stop(&mut self, now: Instant, life: LifeId, exit: Exit, rng: &mut Rng) {
+    fn stop(&mut self, now: Moment, life: LifeId, exit: Exit, rng: &mut Rng) {
         let Some(process) = self.processes.get(&life) else { return };
         match process.program.manners {
             Manners::Obedient => self.plan(now + rng.millis(200), life, Act::Exit(exit)),
@@ -382,7 +384,7 @@ impl Kernel {
         }
     }
 
-    pub fn kill(&mut self, now: Instant, life: LifeId, rng: &mut Rng) {
+    pub fn kill(&mut self, now: Moment, life: LifeId, rng: &mut Rng) {
         // Some sit in a system call that does not end before its device answers.
         let stuck = if rng.percent(2) { rng.millis(40_000) } else { rng.millis(20) };
         self.plan(now + stuck, life, Act::Exit(Exit::Signal(9)));

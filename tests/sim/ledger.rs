@@ -1,7 +1,9 @@
 //! The invariants: what must hold whatever happens, kept in books of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use liege::types::moment::Moment;
 
 use liege::state::life::{Life, Phase as LifePhase};
 use liege::state::realm::Realm;
@@ -20,14 +22,14 @@ pub struct Before(BTreeMap<VassalId, Seen>);
 struct Seen {
     key: Key,
     kind: Kind,
-    until: Option<Instant>,
+    until: Option<Moment>,
     throttled: bool,
     /// It waits for a base, or for the address of another, which may come before the hold ends.
     base: bool,
     current: Option<LifeId>,
     /// The current life runs, and nobody has told it to stop.
     up: bool,
-    overdue: Option<Instant>,
+    overdue: Option<Moment>,
     other: Option<LifeId>,
     address: Option<String>,
     custody: bool,
@@ -49,21 +51,21 @@ pub struct Ledger {
     pub rules: Rules,
     lives: BTreeSet<LifeId>,
     /// No verdict yet: they hold a place in the start budget while they are young.
-    undecided: BTreeMap<LifeId, Instant>,
+    undecided: BTreeMap<LifeId, Moment>,
     refused: BTreeSet<LifeId>,
     /// Talks with a base, and when each must be over.
-    talks: BTreeMap<LifeId, Instant>,
+    talks: BTreeMap<LifeId, Moment>,
     decided: BTreeSet<LifeId>,
-    cursed: BTreeMap<LifeId, Instant>,
-    killed: BTreeMap<LifeId, Instant>,
+    cursed: BTreeMap<LifeId, Moment>,
+    killed: BTreeMap<LifeId, Moment>,
     /// Asked to reload because their heartbeat was missing.
-    silent: BTreeMap<LifeId, Instant>,
+    silent: BTreeMap<LifeId, Moment>,
     loyal: BTreeSet<LifeId>,
     books: BTreeMap<VassalId, Book>,
     /// The last start that has waited in the throttle, and whether the budget was ever used up.
-    throttled: Option<Instant>,
+    throttled: Option<Moment>,
     contended: bool,
-    ragnarok: Option<Instant>,
+    ragnarok: Option<Moment>,
     left: Option<u8>,
 }
 
@@ -71,7 +73,7 @@ pub struct Ledger {
 #[derive(Default)]
 struct Book {
     deaths: u32,
-    penalty_ends: Option<Instant>,
+    penalty_ends: Option<Moment>,
     /// The file that the last process or reload order was given.
     read: i64,
     forks_failed: u32,
@@ -316,7 +318,7 @@ impl Ledger {
         realm: &Realm,
         (life, event): (LifeId, &LifeEvent),
         before: &Before,
-        now: Instant,
+        now: Moment,
     ) {
         let Some(seen) = before.owner(life) else { return };
         let id = realm.named_id(&seen.key);
@@ -385,7 +387,7 @@ impl Ledger {
             if let Some(Phase::Held(hold)) = held
                 && matches!(hold.why, Why::Base(_))
             {
-                let wait = hold.until.map(|until| until - now);
+                let wait = hold.until.map(|until| until.saturating_duration_since(now));
                 let (least, most) = (Duration::from_millis(50), Duration::from_secs(1));
                 assert!(
                     wait >= Some(least) && wait <= Some(most),
@@ -409,7 +411,7 @@ impl Ledger {
     }
 
     /// Books of what can be seen of each vassal.
-    pub fn follow(&mut self, realm: &Realm, now: Instant) {
+    pub fn follow(&mut self, realm: &Realm, now: Moment) {
         for vassal in realm.vassals() {
             let book = self.books.entry(vassal.id).or_default();
             for life in vassal.current().into_iter().chain(vassal.other()) {
@@ -642,7 +644,7 @@ fn check_spawn(
     assert!(forgiven || ends.is_none_or(|ends| ends <= now), "{id:?} comes too soon after a death");
     // The start budget.
     ledger.undecided.insert(life, now);
-    let young = |born: &&Instant| **born + Duration::from_secs(1) > now;
+    let young = |born: &&Moment| **born + Duration::from_secs(1) > now;
     let starting = ledger.undecided.values().filter(young).count();
     let most = ledger.rules.max_starting;
     assert!(starting <= most, "{starting} lives start at once");
@@ -658,7 +660,7 @@ fn check_spawn(
     }
 }
 
-fn check_throttle(ledger: &mut Ledger, id: VassalId, now: Instant) {
+fn check_throttle(ledger: &mut Ledger, id: VassalId, now: Moment) {
     let rules = &ledger.rules;
     let gap = rules.throttle.min(rules.max_throttle).min(Duration::from_secs(1));
     // Where slots are scarce too, a start comes later than it left the throttle.

@@ -1,7 +1,9 @@
 //! The world around a realm: files, people, time and faults; and the shell that does what the realm wants.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use liege::types::moment::Moment;
 
 use liege::state::realm::Realm;
 use liege::state::{
@@ -19,21 +21,21 @@ const MOST_ROUNDS: usize = 64;
 const NAMES: u64 = 7;
 
 pub struct World {
-    pub now: Instant,
+    pub now: Moment,
     pub realm: Realm,
     pub kernel: Kernel,
     pub files: BTreeMap<Key, Content>,
     pub ledger: Ledger,
     pub events: usize,
     seed: u64,
-    zero: Instant,
+    zero: Moment,
     rng: Rng,
     /// Answers are served before the other effects' answers, or after them.
     depth_first: bool,
     /// How many in a hundred programs do what they should.
     decency: u64,
     dead: VecDeque<LifeId>,
-    log: VecDeque<(Instant, Line)>,
+    log: VecDeque<(Moment, Line)>,
     memory: usize,
 }
 
@@ -43,7 +45,10 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("seed {}: replay with SIM_SEED={}; the last events:", self.seed, self.seed);
             for (at, line) in &self.log {
-                eprintln!("{:10.3} {line:?}", (*at - self.zero).as_secs_f64());
+                eprintln!(
+                    "{:10.3} {line:?}",
+                    at.saturating_duration_since(self.zero).as_secs_f64()
+                );
             }
         }
     }
@@ -53,7 +58,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let rules = random_rules(&mut rng);
-        let zero = Instant::now();
+        let zero = Moment::from_nanos(1_000_000_000_000);
         let mut world = Self {
             now: zero,
             realm: Realm::new(rules.clone()),
@@ -215,7 +220,7 @@ impl World {
     }
 
     /// To the next thing that happens by itself.
-    fn advance_to(&mut self, end: Instant) {
+    fn advance_to(&mut self, end: Moment) {
         let deadline = self.realm.deadline();
         let next = [self.kernel.next_act(), deadline].into_iter().flatten().min();
         self.now = self.now.max(next.map_or(end, |next| next.min(end)));

@@ -1,15 +1,15 @@
 //! What failed talks, ended bases and ended lives leave behind in the session of a base.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::super::Emperor;
+use super::Forks;
 use crate::state::LifeId;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd};
-
-use super::super::Emperor;
-use super::Forks;
+use crate::types::moment::Moment;
 
 /// From a failed talk to the first look at what it has left behind; then doubled.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const LAST_SWEEP: Duration = Duration::from_secs(32);
 /// A look at the session of a base, for children that nobody knows.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    pub at: Instant,
+    pub at: Moment,
     /// To the look after that, if this one finds nobody.
     pub pause: Duration,
     /// The base, unless it has ended already.

@@ -13,12 +13,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::reactor::{Interest, Kind, Reactor, Token};
 use crate::sys::accept::{self, Accepted};
 use crate::sys::socket::{Address, ListenOptions, SocketError};
 use crate::sys::{fd, socket, write};
+use crate::types::moment::Moment;
 
 use crate::emperor::listening_socket;
 
@@ -102,15 +103,15 @@ pub struct Bound {
 #[derive(Debug)]
 struct Listener {
     bound: Bound,
-    deaf_until: Option<Instant>,
+    deaf_until: Option<Moment>,
     /// How many it has let in since then.
-    share: (Instant, usize),
+    share: (Moment, usize),
 }
 
 /// What the clients of a moment get.
 #[derive(Debug)]
 struct Snapshot {
-    made: Instant,
+    made: Moment,
     /// What the state was when it was made.
     version: u64,
     answer: Rc<Vec<u8>>,
@@ -145,8 +146,8 @@ struct Client {
     rest: Option<Rest>,
     ignored: usize,
     /// When it last took something.
-    moved: Instant,
-    deadline: Instant,
+    moved: Moment,
+    deadline: Moment,
 }
 
 #[derive(Debug)]
@@ -180,7 +181,7 @@ enum Next {
 
 impl Stats {
     /// Serves these listening sockets, which are made non-blocking.
-    pub fn new(listeners: Vec<Bound>, form: Form, now: Instant) -> Self {
+    pub fn new(listeners: Vec<Bound>, form: Form, now: Moment) -> Self {
         let heard = |bound| Listener { bound, deaf_until: None, share: (now, 0) };
         let listeners: Vec<Listener> = listeners.into_iter().map(heard).collect();
         for listener in &listeners {
@@ -200,7 +201,7 @@ impl Stats {
 
     /// Whether there is a snapshot that can still be given to who comes now; `version` tells whether anything
     /// has happened since it was made.
-    pub fn is_fresh(&self, version: u64, now: Instant) -> bool {
+    pub fn is_fresh(&self, version: u64, now: Moment) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| {
             let bytes = u32::try_from(snapshot.answer.len()).unwrap_or(u32::MAX);
             let good = match snapshot.version == version {
@@ -212,13 +213,13 @@ impl Stats {
     }
 
     /// Takes a new snapshot, in JSON.
-    pub fn renew(&mut self, report: Vec<u8>, version: u64, now: Instant) {
+    pub fn renew(&mut self, report: Vec<u8>, version: u64, now: Moment) {
         let answer = self.form.dress(report);
         self.snapshot = Some(Snapshot { made: now, version, answer });
     }
 
     /// Takes the connections that wait at a listener and writes to each what fits of the snapshot.
-    pub fn accept(&mut self, index: usize, now: Instant) {
+    pub fn accept(&mut self, index: usize, now: Moment) {
         let Some(snapshot) = self.snapshot.as_ref().map(|it| Rc::clone(&it.answer)) else { return };
         while let Some(until) = self.may_let_in(index, now) {
             if until > now {
@@ -240,7 +241,7 @@ impl Stats {
     }
 
     /// When a listener may let the next one in, which is counted if it may now.
-    fn may_let_in(&mut self, index: usize, now: Instant) -> Option<Instant> {
+    fn may_let_in(&mut self, index: usize, now: Moment) -> Option<Moment> {
         let share = &mut self.listeners.get_mut(index)?.share;
         if now.saturating_duration_since(share.0) >= REUSE {
             *share = (now, 0);
@@ -282,7 +283,7 @@ impl Stats {
     }
 
     /// Goes on with a client that is ready.
-    pub fn serve(&mut self, id: ClientId, now: Instant) {
+    pub fn serve(&mut self, id: ClientId, now: Moment) {
         let Some(place) = self.clients.iter().position(|client| client.id == id) else { return };
         let Some(client) = self.clients.get_mut(place) else { return };
         let was_writing = client.rest.is_some();
@@ -296,13 +297,13 @@ impl Stats {
     }
 
     /// When [`Stats::expire`] is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Moment> {
         let clients = self.clients.iter().map(|client| client.deadline);
         clients.chain(self.listeners.iter().filter_map(|listener| listener.deaf_until)).min()
     }
 
     /// Drops the clients that have had their time, and hears again what was deaf.
-    pub fn expire(&mut self, now: Instant) {
+    pub fn expire(&mut self, now: Moment) {
         while let Some(place) = self.clients.iter().position(|client| client.deadline <= now) {
             self.drop_client(place);
         }
@@ -342,7 +343,7 @@ impl Stats {
         self.clients.iter().find(|client| client.id == id).map(|client| client.socket.as_fd())
     }
 
-    fn welcome(&mut self, socket: OwnedFd, snapshot: Rc<Vec<u8>>, now: Instant) {
+    fn welcome(&mut self, socket: OwnedFd, snapshot: Rc<Vec<u8>>, now: Moment) {
         self.last_id += 1;
         let id = ClientId(self.last_id);
         let mut client = Client {
@@ -394,7 +395,7 @@ impl Stats {
         sum
     }
 
-    fn take_one(&mut self, listener: usize, now: Instant, snapshot: &Rc<Vec<u8>>) -> Next {
+    fn take_one(&mut self, listener: usize, now: Moment, snapshot: &Rc<Vec<u8>>) -> Next {
         let Some(entry) = self.listeners.get(listener) else { return Next::Stop };
         match accept::next(entry.bound.socket.as_fd()) {
             Accepted::Connection(socket) => {
@@ -424,7 +425,7 @@ impl Stats {
         }
     }
 
-    fn deafen(&mut self, index: usize, until: Instant) {
+    fn deafen(&mut self, index: usize, until: Moment) {
         if let Some(listener) = self.listeners.get_mut(index) {
             listener.deaf_until = Some(until);
             self.changes.push(Change::Deafen(index));
@@ -441,7 +442,7 @@ fn answer_at_once(client: &OwnedFd, snapshot: &[u8]) {
 
 impl Client {
     /// Sends what fits, or, when all is sent, throws away what has come, until the end.
-    fn go_on(&mut self, now: Instant) -> Fate {
+    fn go_on(&mut self, now: Moment) -> Fate {
         while let Some(rest) = &mut self.rest {
             let tail = rest.snapshot.get(rest.sent..).unwrap_or_default();
             if tail.is_empty() {
@@ -498,6 +499,7 @@ mod tests {
         Stats,
     };
     use crate::reactor::{Reactor, Token};
+    use crate::sys::clock;
     use crate::sys::{forks, socket};
     use std::fs::File;
     use std::io::{self, Read, Write};
@@ -507,7 +509,7 @@ mod tests {
     use std::path::PathBuf;
     use std::process::{Command, Stdio};
     use std::thread::{self, JoinHandle};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Name {
@@ -550,7 +552,7 @@ mod tests {
                 stats: Stats::new(
                     vec![OwnedFd::from(unix).into(), OwnedFd::from(tcp).into()],
                     form,
-                    Instant::now(),
+                    clock::now(),
                 ),
                 reactor: Reactor::new().unwrap(),
                 text: (0..length).map(|index| b'a' + (index % 23) as u8).collect(),
@@ -576,7 +578,7 @@ mod tests {
         /// One wake-up, or none after 20 ms.
         fn turn(&mut self) -> usize {
             let mut ready = Vec::new();
-            let soon = Instant::now() + Duration::from_millis(20);
+            let soon = clock::now() + Duration::from_millis(20);
             let now = self.reactor.wait(Some(soon), &mut ready).unwrap() + self.later;
             for name in &ready {
                 match *name {
@@ -597,9 +599,9 @@ mod tests {
         }
 
         fn turn_until(&mut self, mut is_done: impl FnMut(&mut Self) -> bool) {
-            let deadline = Instant::now() + Duration::from_secs(30);
+            let deadline = clock::now() + Duration::from_secs(30);
             while !is_done(self) {
-                assert!(Instant::now() < deadline, "nothing came");
+                assert!(clock::now() < deadline, "nothing came");
                 self.turn();
             }
         }
@@ -696,7 +698,7 @@ mod tests {
         let mut silent = world.connect();
         world.turn_until(|world| world.stats.clients.len() == 1);
         let due = world.stats.deadline().unwrap();
-        assert!(due <= Instant::now() + PATIENCE);
+        assert!(due <= clock::now() + PATIENCE);
         world.turn();
         assert_eq!(world.turn(), 0, "asleep until then");
         world.later = PATIENCE;
@@ -751,7 +753,7 @@ mod tests {
 
     #[test]
     fn a_report_is_good_for_a_moment_and_shorter_when_something_has_happened() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut stats = Stats::new(Vec::new(), Form::Json, now);
         assert!(!stats.is_fresh(0, now));
         stats.renew(vec![0; 1000], 7, now);
@@ -775,14 +777,14 @@ mod tests {
         }
         let path = world.path.clone();
         let storm = thread::spawn(move || {
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(1) {
+            let start = clock::now();
+            while clock::now().saturating_duration_since(start) < Duration::from_secs(1) {
                 drop(UnixStream::connect(&path));
             }
         });
         let mut turns = 0;
         let mut honest = 0;
-        let start = Instant::now();
+        let start = clock::now();
         while !storm.is_finished() {
             let path = world.path.clone();
             let reader = thread::spawn(move || {
@@ -793,12 +795,16 @@ mod tests {
             while !reader.is_finished() {
                 world.turn();
                 turns += 1;
-                assert!(start.elapsed() < Duration::from_secs(30), "it is kept out");
+                assert!(
+                    clock::now().saturating_duration_since(start) < Duration::from_secs(30),
+                    "it is kept out"
+                );
             }
             assert!(reader.join().unwrap() == world.text);
             honest += 1;
         }
-        let moments = start.elapsed().as_millis() / REUSE.as_millis() + 2;
+        let moments =
+            clock::now().saturating_duration_since(start).as_millis() / REUSE.as_millis() + 2;
         assert!(honest >= 3, "{honest}");
         println!("{turns} turns, {honest} answers, {} reports, {moments} moments", world.asked);
         assert!(world.asked as u128 <= moments);
@@ -873,7 +879,7 @@ mod tests {
     #[test]
     fn a_listener_that_is_broken_is_left_alone_for_a_second() {
         let broken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let now = Instant::now();
+        let now = clock::now();
         let mut stats = Stats::new(vec![OwnedFd::from(broken).into()], Form::Json, now);
         stats.renew(Vec::new(), 0, now);
         stats.accept(0, now);

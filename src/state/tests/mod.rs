@@ -3,7 +3,7 @@
 //! A [`Scene`] is a realm with one vassal in view. Its phase and what it wants done are compared as short
 //! strings: `"replacing 1 by 2"`, `"kill 2"`. Forks and binds succeed unless the scene says otherwise.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::life::Life;
 use super::realm::Realm;
@@ -13,6 +13,7 @@ use super::{
     Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, Notice,
     OnDemand, Restart, Role, Rules, Said, Settings, SourceId, StopTo, VassalId,
 };
+use crate::types::moment::Moment;
 
 mod bases;
 mod faults;
@@ -40,8 +41,8 @@ const PHASES: [&str; 7] =
 
 struct Scene {
     realm: Realm,
-    now: Instant,
-    zero: Instant,
+    now: Moment,
+    zero: Moment,
     forks: bool,
     binds: bool,
     /// The fork server takes requests.
@@ -57,7 +58,7 @@ struct Scene {
 
 impl Scene {
     fn new(rules: Rules) -> Self {
-        let now = Instant::now();
+        let now = Moment::from_nanos(1_000_000_000_000);
         let (done, notes) = (Vec::new(), Vec::new());
         Self {
             realm: Realm::new(rules),
@@ -234,8 +235,11 @@ impl Scene {
             Effect::Watch(_) => ("watch".to_owned(), None),
             Effect::Unwatch(_) => ("unwatch".to_owned(), None),
             Effect::Look(_, life) => {
-                self.looks
-                    .push((life.0, u64::try_from((self.now - self.zero).as_millis()).unwrap()));
+                self.looks.push((
+                    life.0,
+                    u64::try_from(self.now.saturating_duration_since(self.zero).as_millis())
+                        .unwrap(),
+                ));
                 return None;
             }
             Effect::Tell(life, order) => (format!("tell {} {order:?}", life.0), None),
@@ -401,11 +405,11 @@ impl Scene {
     }
 
     fn elapsed(&self) -> u64 {
-        u64::try_from((self.now - self.zero).as_millis()).unwrap()
+        u64::try_from(self.now.saturating_duration_since(self.zero).as_millis()).unwrap()
     }
 }
 
-fn describe(phase: &Phase, now: Instant) -> String {
+fn describe(phase: &Phase, now: Moment) -> String {
     let hold = |hold: &Hold| {
         let why = match &hold.why {
             Why::Throttle => "throttle",

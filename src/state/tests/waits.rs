@@ -15,7 +15,7 @@ impl Scene {
     fn next_start(&self, name: &str) -> Option<u64> {
         let id = self.realm.named_id(&key(name))?;
         let at = *self.realm.next_starts().get(&id)?;
-        Some(u64::try_from((at - self.zero).as_millis()).unwrap())
+        Some(u64::try_from(at.saturating_duration_since(self.zero).as_millis()).unwrap())
     }
 }
 

@@ -1,29 +1,29 @@
 //! What statistics show, read off the state.
 
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::report::{BlacklistEntry, Refused, Report, VassalReport};
+use crate::emperor::Emperor;
 use crate::state::life::{Life, Phase as LifePhase};
 use crate::state::stale::Stale;
 use crate::state::vassal::{Hold, Phase, Vassal, Why};
-
-use crate::emperor::Emperor;
+use crate::types::moment::Moment;
 
 /// Turns moments of the monotonic clock into seconds since 1970.
 #[derive(Clone, Copy)]
 struct Wall {
-    now: Instant,
+    now: Moment,
     seconds: f64,
 }
 
 impl Wall {
-    fn at(self, moment: Instant) -> i64 {
+    fn at(self, moment: Moment) -> i64 {
         let ago = self.now.saturating_duration_since(moment).as_secs_f64();
         (self.seconds - ago) as i64
     }
 
-    fn of(self, moment: Option<Instant>) -> i64 {
+    fn of(self, moment: Option<Moment>) -> i64 {
         moment.map_or(0, |moment| self.at(moment))
     }
 }
@@ -73,7 +73,7 @@ impl Emperor {
         }
     }
 
-    fn until(&self, at: Instant) -> u64 {
+    fn until(&self, at: Moment) -> u64 {
         millis(at.saturating_duration_since(self.context.now))
     }
 
