@@ -49,7 +49,8 @@ impl Emperor {
     /// Ragnarok: whom it waits for.
     fn say_who_is_left(&mut self, left: Duration) {
         let vassals = self.realm.vassals().filter(|vassal| vassal.current().is_some());
-        let names: Vec<String> = vassals.map(|vassal| self.label(&vassal.key)).collect();
+        let names: Vec<String> =
+            vassals.map(|vassal| self.context.sources.label(&vassal.key)).collect();
         let hooks = self.helpers.stop_hooks().count();
         if names.is_empty() && hooks == 0 {
             return;
@@ -70,7 +71,7 @@ impl Emperor {
         if self.is_told_with_others(key, note) {
             return;
         }
-        let (label, line) = (self.label(key), messages::Line(note));
+        let (label, line) = (self.context.sources.label(key), messages::Line(note));
         let line = messages::without_name(&line.to_string(), &key.name);
         self.context.log.line(messages::loudness(note), format_args!("[{label}] {line}"));
     }

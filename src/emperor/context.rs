@@ -4,14 +4,20 @@
 //! A part never sees another one. What it wants of one it says as an event here or as what it returns.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::rc::Rc;
 
-use super::token::Token;
 use crate::log::Log;
 use crate::reactor::Reactor;
-use crate::state::{Event, LifeEvent, LifeId};
+use crate::state::{Event, Key, LifeEvent, LifeId, SourceId};
+
 use crate::types::moment::Moment;
+
+use super::messages;
+use super::token::Token;
 
 /// What every part is given.
 pub(super) struct Context {
@@ -23,12 +29,14 @@ pub(super) struct Context {
     pub events: VecDeque<Event>,
     /// Grows with all that can change what statistics show.
     pub version: u64,
+    pub sources: Sources,
     pub trips: Trips,
 }
 
 impl Context {
-    pub fn new(reactor: Reactor<Token>, log: Log, now: Moment, trips: Trips) -> Self {
-        Self { reactor, log, now, events: VecDeque::new(), version: 0, trips }
+    pub fn new(reactor: Reactor<Token>, log: Log, now: Moment) -> Self {
+        let (sources, trips) = (Sources::default(), Trips::default());
+        Self { reactor, log, now, events: VecDeque::new(), version: 0, sources, trips }
     }
 
     /// An event for the state, which takes it in after those that came before it.
@@ -51,6 +59,38 @@ impl Context {
     /// A point at which tests can cause a fault.
     pub fn trip(&self, point: &str) {
         self.trips.trip(point);
+    }
+}
+
+/// Where the vassals of each source start, as chdir(2) wants it; by the number of the source.
+#[derive(Debug, Default)]
+pub(super) struct Sources(pub Vec<Rc<CStr>>);
+
+impl Sources {
+    /// Where the vassals of a source start.
+    pub fn start(&self, source: SourceId) -> Option<Rc<CStr>> {
+        self.0.get(source.0).map(Rc::clone)
+    }
+
+    /// The same, as a path.
+    pub fn directory(&self, source: SourceId) -> Option<PathBuf> {
+        let start = self.0.get(source.0)?;
+        Some(PathBuf::from(OsStr::from_bytes(start.to_bytes())))
+    }
+
+    /// What a vassal is called in the log: its name, or its path where another source may have the same.
+    pub fn full_name(&self, key: &Key) -> Vec<u8> {
+        match self.directory(key.source).filter(|_| self.0.len() > 1) {
+            Some(directory) => {
+                directory.join(OsStr::from_bytes(&key.name)).into_os_string().into_vec()
+            }
+            None => key.name.to_vec(),
+        }
+    }
+
+    /// The full name, as it may be printed.
+    pub fn label(&self, key: &Key) -> String {
+        messages::name(&self.full_name(key))
     }
 }
 

@@ -99,7 +99,7 @@ impl Helpers {
 impl Emperor {
     /// Runs the stop hook for a life of this vassal that has ended.
     pub(super) fn stop_hook(&mut self, key: Key) {
-        let Some(directory) = self.start_of(key.source) else {
+        let Some(directory) = self.context.sources.start(key.source) else {
             return self.context.raise(Event::HookEnded(key));
         };
         self.helpers.waiting.push_back((key, directory));
@@ -123,7 +123,7 @@ impl Emperor {
     }
 
     fn hook_refused(&mut self, key: Key, error: &io::Error) {
-        let name = self.label(&key);
+        let name = self.context.sources.label(&key);
         self.context.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
         self.context.raise(Event::HookEnded(key));
     }
@@ -138,10 +138,10 @@ impl Emperor {
         }
         config.last = Some(self.context.now);
         let Some(key) = self.realm.vassal(process.vassal).map(|record| &record.key) else { return };
-        let Some(source) = self.monitors.get(key.source.0) else { return };
+        let Some(directory) = self.context.sources.start(key.source) else { return };
         let name = CString::new(&*key.name).map_err(io::Error::from);
         let pushed = name
-            .and_then(|name| push::spawn(config.pipe.as_fd(), &source.start, &name))
+            .and_then(|name| push::spawn(config.pipe.as_fd(), &directory, &name))
             .and_then(|pid| self.help(pid, Task::Push(life), push::LIMIT));
         if let Err(error) = pushed {
             self.not_pushed(life, format!("cannot be sent its file: {error}"));
@@ -208,7 +208,7 @@ impl Emperor {
         self.context.reactor.remove(helper.pidfd.as_fd());
         match helper.task {
             Task::StopHook(key) => {
-                let name = self.label(&key);
+                let name = self.context.sources.label(&key);
                 let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
                 self.context
                     .log
@@ -256,7 +256,7 @@ impl Emperor {
             killed.push((what, key, helper.limit.as_secs()));
         }
         for (what, key, limit) in killed {
-            let name = key.map(|key| self.label(&key)).unwrap_or_default();
+            let name = key.map(|key| self.context.sources.label(&key)).unwrap_or_default();
             self.context
                 .log
                 .error(format_args!("[{name}] {what} has taken {limit} s: it is killed"));

@@ -60,7 +60,7 @@ impl Emperor {
     /// Whether this is told a moment later, with what others have to say of the same kind.
     pub(super) fn is_told_with_others(&mut self, key: &Key, note: &Note) -> bool {
         let Note::Held { why, wait } = note else { return false };
-        self.hold_groups.takes(&self.label(key), why, *wait, self.context.now)
+        self.hold_groups.takes(&self.context.sources.label(key), why, *wait, self.context.now)
     }
 
     /// Tells who else is held for a reason that was told a moment ago.

@@ -1,11 +1,9 @@
 //! What the shell holds for a vassal as long as its file exists: its listeners.
 
-use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +11,7 @@ use crate::log::escaped;
 use crate::monitor;
 use crate::state::life::Life;
 use crate::state::vassal::{Phase, Vassal};
-use crate::state::{Event, File, Key, LifeId, OnDemand, SourceId, VassalId};
+use crate::state::{Event, File, LifeId, OnDemand, VassalId};
 use crate::sys::socket::{self, Address};
 
 use super::Emperor;
@@ -46,19 +44,6 @@ pub(super) enum Inspection {
 }
 
 impl Emperor {
-    /// What a vassal is called in the log: its name, or its path where another source may have the same.
-    pub(super) fn full_name(&self, key: &Key) -> Vec<u8> {
-        let directory = self.start_of(key.source).filter(|_| self.monitors.len() > 1);
-        let Some(directory) = directory else { return key.name.to_vec() };
-        let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
-        directory.join(OsStr::from_bytes(&key.name)).into_os_string().into_vec()
-    }
-
-    /// The same, as it may be printed.
-    pub(super) fn label(&self, key: &Key) -> String {
-        super::messages::name(&self.full_name(key))
-    }
-
     /// Which other vassal has a listener that is in the way of this address.
     pub(super) fn holder(&self, address: &str, not: VassalId) -> Option<VassalId> {
         let wanted: Option<SocketAddr> = address.parse().ok();
@@ -70,10 +55,8 @@ impl Emperor {
                 }),
                 // A relative one counts from where its stage has started.
                 Some(Address::Path(path)) => {
-                    let start = self.realm.vassal(id).and_then(|it| self.start_of(it.key.source));
-                    let start = start.map(|start| OsStr::from_bytes(start.to_bytes()).to_owned());
-                    Path::new(&start.unwrap_or_default()).join(path).display().to_string()
-                        == address
+                    let start = self.directory_of(id).unwrap_or_default();
+                    start.join(path).display().to_string() == address
                 }
                 Some(abstract_name @ Address::Abstract(_)) => abstract_name.to_string() == address,
                 None => false,
@@ -95,11 +78,6 @@ impl Emperor {
         self.halls.entry(id).or_default()
     }
 
-    /// Where the vassals of a source start.
-    pub(super) fn start_of(&self, source: SourceId) -> Option<Rc<CStr>> {
-        self.monitors.get(source.0).map(|source| Rc::clone(&source.start))
-    }
-
     /// The set of listeners that the stage of this life has sent is the vassal's from now on.
     pub(super) fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
         self.mind(vassal, life);
@@ -114,8 +92,7 @@ impl Emperor {
 
     /// Where a vassal starts.
     pub(super) fn directory_of(&self, vassal: VassalId) -> Option<PathBuf> {
-        let start = self.start_of(self.realm.vassal(vassal)?.key.source)?;
-        Some(Path::new(OsStr::from_bytes(start.to_bytes())).to_owned())
+        self.context.sources.directory(self.realm.vassal(vassal)?.key.source)
     }
 
     /// Looks whether clients still come to the listeners of a vassal, and makes new ones where they do not. What
@@ -204,7 +181,7 @@ impl Emperor {
 
     fn log_of(&mut self, vassal: VassalId, line: fmt::Arguments<'_>) {
         let Some(record) = self.realm.vassal(vassal) else { return };
-        let label = self.label(&record.key);
+        let label = self.context.sources.label(&record.key);
         self.context
             .log
             .warning(format_args!("[{label}] {}", escaped(line.to_string().as_bytes())));

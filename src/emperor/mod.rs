@@ -30,10 +30,8 @@ mod token;
 mod vassal_files;
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use crate::monitor::{self, Monitor, What};
 use crate::reactor::Token as _;
@@ -112,8 +110,6 @@ pub struct Emperor {
 struct Source {
     monitor: Box<dyn Monitor>,
     directory: PathBuf,
-    /// The same, as chdir(2) wants it.
-    start: Rc<CStr>,
 }
 
 impl Emperor {
@@ -325,7 +321,7 @@ impl Emperor {
             match notice.name {
                 Some(name) => {
                     let name = name.as_encoded_bytes().into();
-                    let name = self.label(&Key { source, name });
+                    let name = self.context.sources.label(&Key { source, name });
                     self.context.log.line(level, format_args!("[{name}] {}", notice.text));
                 }
                 None => self.context.log.line(level, format_args!("{}", notice.text)),

@@ -80,7 +80,7 @@ impl Emperor {
             let bound = self.halls.get(&other.id).is_some_and(|hall| hall.listener.is_some());
             other.id != vassal && bound && other.address() == Some(address)
         });
-        others.next().map(|other| self.label(&other.key))
+        others.next().map(|other| self.context.sources.label(&other.key))
     }
 
     pub(super) fn unbind(&mut self, vassal: VassalId) {

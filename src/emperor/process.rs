@@ -105,7 +105,8 @@ impl Emperor {
         self.room_to_start(vassal)?;
         self.renew_runtime();
         let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
-        let directory = self.start_of(record.key.source).ok_or(io::ErrorKind::NotFound)?;
+        let directory =
+            self.context.sources.start(record.key.source).ok_or(io::ErrorKind::NotFound)?;
         let (name, hall) = (&record.key.name, self.halls.get(&vassal));
         let listener = hall.and_then(|hall| hall.listener.as_ref());
         let place = self.directory_of(vassal).unwrap_or_default();
@@ -120,7 +121,7 @@ impl Emperor {
             let before = record.current().filter(|current| current.id != life);
             let running = before.and_then(|current| self.strays.mark(current.id));
             let custody = Custody {
-                name: OsString::from_vec(self.full_name(&record.key)),
+                name: OsString::from_vec(self.context.sources.full_name(&record.key)),
                 purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
                 on_demand: listener.is_some(),
                 in_use: before.is_some(),
@@ -280,7 +281,7 @@ impl Emperor {
                 // A path may be the output of a command, which is nobody's business.
                 let place = fault.taken.parse::<SocketAddr>();
                 let place = place.map_or("there".to_owned(), |address| format!("on {address}"));
-                let name = self.label(&holder.key);
+                let name = self.context.sources.label(&holder.key);
                 let message = format!(
                     "the vassal {name} listens {place} already; give one of the two another address"
                 );
@@ -559,7 +560,8 @@ impl Emperor {
     /// A line about the vassal of this life.
     pub(super) fn say(&mut self, life: LifeId, level: crate::log::Level, text: &str) {
         let record = self.processes.get(&life).and_then(|it| self.realm.vassal(it.vassal));
-        let label = record.map_or_else(|| "?".to_owned(), |record| self.label(&record.key));
+        let label =
+            record.map_or_else(|| "?".to_owned(), |record| self.context.sources.label(&record.key));
         let text = crate::log::escaped(text.as_bytes()).to_string();
         let text = match record {
             Some(record) => messages::without_name(&text, &record.key.name),

@@ -3,7 +3,7 @@
 //! Every fault found here still names the place of the setting, and nothing has been started yet.
 
 use std::collections::VecDeque;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -33,7 +33,7 @@ use crate::sys::{creds, fd, memory, pidfd, prctl, process, write};
 use crate::types::advice;
 use crate::types::moment::Moment;
 
-use super::context::{Context, Trips};
+use super::context::{Context, Sources, Trips};
 use super::runtime_dir::RuntimeDir;
 use super::token::Token;
 use super::{
@@ -234,7 +234,6 @@ impl Emperor {
             reactor.add(pipe, Token::Parent, Interest::Read, Kind::Busy);
         }
         let now = clock::now();
-        let trips = Trips::new(variable(&given.environment, "LIEGE_TEST_FAULT"));
         let listeners = stats_listeners(config, own_process::owner(&wanted))?;
         let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
         let mut stats = stats::Stats::new(listeners, form, now);
@@ -259,8 +258,11 @@ impl Emperor {
         enter_first(&monitors, config, &mut log);
         own_process::set_title(config, &mut log);
         lend_output(&log);
+        let mut context = Context::new(reactor, log, now);
+        context.sources = Sources(monitors.iter().map(start_of).collect());
+        context.trips = Trips::new(variable(&given.environment, "LIEGE_TEST_FAULT"));
         Ok(Self {
-            context: Context::new(reactor, log, now, trips),
+            context,
             realm: Realm::new(rules(config)),
             monitors,
             halls: std::collections::HashMap::new(),
@@ -537,11 +539,15 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
             cannot(format!("watch {}", at(setting)))(error)
                 .advised(|kind| advice::watch(kind).to_owned())
         })?;
-        let start = CString::new(path.as_os_str().as_bytes()).unwrap_or_default().into();
         let monitor = Box::new(monitor);
-        sources.push(Source { monitor, directory: path, start });
+        sources.push(Source { monitor, directory: path });
     }
     Ok(sources)
+}
+
+/// Where the vassals of a source start.
+fn start_of(source: &Source) -> Rc<CStr> {
+    CString::new(source.directory.as_os_str().as_bytes()).unwrap_or_default().into()
 }
 
 /// The emperor lives in its first source, as the documents of uWSGI promise; statistics show it.

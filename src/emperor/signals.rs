@@ -143,7 +143,7 @@ impl Emperor {
     pub(super) fn log_status(&mut self) {
         self.status_log = StatusLog { written: Some(self.context.now), due: None };
         let names: Vec<String> =
-            self.realm.vassals().map(|vassal| self.label(&vassal.key)).collect();
+            self.realm.vassals().map(|vassal| self.context.sources.label(&vassal.key)).collect();
         for (vassal, name) in self.realm.vassals().zip(names) {
             let life = vassal.current();
             let loyal = i32::from(life.is_some_and(|life| life.loyal));

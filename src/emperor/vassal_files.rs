@@ -109,7 +109,8 @@ impl Emperor {
 
     fn say_of(&mut self, vassal: VassalId, level: Level, text: &str) {
         let record = self.realm.vassal(vassal);
-        let label = record.map_or_else(|| "?".to_owned(), |record| self.label(&record.key));
+        let label =
+            record.map_or_else(|| "?".to_owned(), |record| self.context.sources.label(&record.key));
         self.context.log.line(level, format_args!("[{label}] {}", escaped(text.as_bytes())));
     }
 
