@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use liege::config::emperor::Keeper;
-use liege::config::vassal::{EnvChange, Notify, Patch, RestartRule, Run};
+use liege::config::vassal::{EnvChange, Notify, Patch, Run};
 use liege::config::{self, Address, EmperorConfig, Faults, Invocation, VassalConfig, values};
 use liege::opts::{self, Arg, Class, Kind, Missing, Opt};
+use liege::types::run_settings::Restart;
 
 const RUN: &str = "unprivileged-binary-patch-arg = sleep 1\n";
 
@@ -74,12 +75,13 @@ fn a_whole_vassal_file_becomes_what_it_says() {
     );
     assert_eq!((config.processes, config.threads), (Some(4), Some(2)));
     let seconds = |count| Some(Duration::from_secs(count));
-    assert_eq!(config.heartbeat, seconds(5));
-    assert_eq!((config.loyal_after, config.ready_after), (seconds(1), seconds(2)));
-    assert_eq!(config.start_timeout, seconds(3));
-    assert_eq!(config.stop_signal, Some(2));
-    assert_eq!((config.reload_signal, config.graceful_signal), (Some(1), Some(3)));
-    assert_eq!(config.restart, Some(RestartRule::OnFailure));
+    let run = &config.run;
+    assert_eq!(run.heartbeat, seconds(5));
+    assert_eq!((run.loyal_after, run.ready_after), (seconds(1), seconds(2)));
+    assert_eq!(run.start_timeout, seconds(3));
+    assert_eq!(run.stop_signal, Some(2));
+    assert_eq!((run.reload_signal, run.graceful_signal), (Some(1), Some(3)));
+    assert_eq!(run.restart, Restart::OnFailure);
     assert_eq!((config.notify, config.reuse_port), (Notify::Demanded, true));
 }
 

@@ -506,7 +506,7 @@ fn signals_have_the_same_names_everywhere() {
         let config =
             vassal(&format!("{RUN}stop-signal = {text}\nreload-signal = {text}\n")).unwrap();
         assert_eq!(
-            (config.stop_signal, config.reload_signal),
+            (config.run.stop_signal, config.run.reload_signal),
             (Some(number), Some(number)),
             "{text}"
         );

@@ -1,9 +1,9 @@
 //! The settings of a vassal, checked.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::opts::{Opt, Refusal, Vassal as V};
+use crate::types::run_settings::{Choice, RunSettings};
 
 use super::Resolved;
 use super::address::{self, Address};
@@ -44,27 +44,6 @@ pub enum EnvChange {
     Set(String, String),
     /// `unenv = NAME`, or `env = NAME`.
     Unset(String),
-}
-
-/// When a vassal that has ended is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RestartRule {
-    /// Whatever the reason.
-    #[default]
-    Always,
-    /// Unless its exit status was 0.
-    OnFailure,
-    /// Only by a change of its file.
-    Never,
-}
-
-/// Who is sent the signals for a stop and a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopTo {
-    /// The main process.
-    Main,
-    /// Its process group.
-    Group,
 }
 
 /// Whether a program announces its readiness on a notify socket.
@@ -138,26 +117,12 @@ pub struct VassalConfig {
     pub processes: Option<u32>,
     /// Told to the program as `LIEGE_THREADS`.
     pub threads: Option<u32>,
-    /// Watchdog period promised to the program.
-    pub heartbeat: Option<Duration>,
-    /// Signal for a stop.
-    pub stop_signal: Option<u8>,
-    /// Signal for a reload.
-    pub reload_signal: Option<u8>,
-    /// Signal for a graceful stop.
-    pub graceful_signal: Option<u8>,
-    /// Who is sent these signals.
-    pub stop_to: Option<StopTo>,
-    /// When it is started again.
-    pub restart: Option<RestartRule>,
     /// Whether it announces readiness on a notify socket.
     pub notify: Notify,
-    /// Alive this long = loyal.
-    pub loyal_after: Option<Duration>,
-    /// Alive this long = accepting, where nothing is announced.
-    pub ready_after: Option<Duration>,
-    /// From exec to readiness, where it is announced.
-    pub start_timeout: Option<Duration>,
+    /// What the emperor obeys.
+    pub run: RunSettings,
+    /// Names of options that only the emperor obeys, as far as they ask for something.
+    pub for_emperor: Vec<String>,
     /// What is odd but does not stop the start, one per line of the log.
     pub warnings: Vec<Fault>,
 }
@@ -184,6 +149,7 @@ fn settled(resolved: &Resolved) -> (VassalConfig, Check) {
     for (setting, opt) in check.settings(resolved) {
         if let Some(key) = opt.vassal_key() {
             config.set(key, setting, &mut check);
+            config.note_for_emperor(key, setting);
         } else {
             elsewhere(&opt, setting, &mut check);
         }
@@ -206,6 +172,7 @@ impl VassalConfig {
         let flag = || values::flag(&setting.value);
         let text = || located(setting, setting.value.clone());
         let seconds = || values::seconds(&setting.value).ok();
+        let run = &mut self.run;
         match key {
             V::PrivilegedPath
             | V::PrivilegedCommand
@@ -260,16 +227,41 @@ impl VassalConfig {
             V::Procname => check.warn(setting, "has no effect: the program keeps its own title"),
             V::Processes => self.processes = Some(number(setting)),
             V::Threads => self.threads = Some(number(setting)),
-            V::Heartbeat => self.heartbeat = seconds().filter(|time| !time.is_zero()),
-            V::StopSignal => self.stop_signal = signal(setting),
-            V::ReloadSignal => self.reload_signal = signal(setting),
-            V::GracefulSignal => self.graceful_signal = signal(setting),
-            V::StopTo => self.stop_to = Some(stop_to(&setting.value)),
-            V::Restart => self.restart = Some(restart(&setting.value)),
-            V::Notify => self.notify = notify(&setting.value),
-            V::LoyalAfter => self.loyal_after = seconds(),
-            V::ReadyAfter => self.ready_after = seconds(),
-            V::StartTimeout => self.start_timeout = seconds(),
+            V::Heartbeat => run.heartbeat = seconds().filter(|time| !time.is_zero()),
+            V::StopSignal => run.stop_signal = signal(setting),
+            V::ReloadSignal => run.reload_signal = signal(setting),
+            V::GracefulSignal => run.graceful_signal = signal(setting),
+            V::StopTo => run.stop_to = choice(setting),
+            V::Restart => run.restart = choice(setting),
+            V::Notify => {
+                self.notify = notify(&setting.value);
+                run.notify = self.notify == Notify::Demanded;
+            }
+            V::LoyalAfter => run.loyal_after = seconds(),
+            V::ReadyAfter => run.ready_after = seconds(),
+            V::StartTimeout => run.start_timeout = seconds(),
+        }
+    }
+
+    /// Remembers an option that nobody but the emperor obeys.
+    fn note_for_emperor(&mut self, key: V, setting: &Setting) {
+        let is_for_emperor = match key {
+            V::StopSignal
+            | V::ReloadSignal
+            | V::GracefulSignal
+            | V::StopTo
+            | V::Restart
+            | V::LoyalAfter
+            | V::ReadyAfter
+            | V::StartTimeout
+            | V::TouchReload => true,
+            V::Notify => self.run.notify,
+            V::Vacuum => self.vacuum,
+            _ => false,
+        };
+        self.for_emperor.retain(|name| *name != setting.key);
+        if is_for_emperor {
+            self.for_emperor.push(setting.key.clone());
         }
     }
 
@@ -317,7 +309,7 @@ impl VassalConfig {
         {
             check.warn_at(uid, "is set without gid: the user's own groups are used");
         }
-        if self.heartbeat.is_some() && self.notify != Notify::Demanded {
+        if self.run.heartbeat.is_some() && !self.run.notify {
             check.warn_of_all(
                 "heartbeat without notify = true: that the program is alive is all that can be known",
             );
@@ -375,14 +367,7 @@ fn notify(text: &str) -> Notify {
     }
 }
 
-fn stop_to(text: &str) -> StopTo {
-    if text == "group" { StopTo::Group } else { StopTo::Main }
-}
-
-fn restart(text: &str) -> RestartRule {
-    match text {
-        "never" => RestartRule::Never,
-        "on-failure" => RestartRule::OnFailure,
-        _ => RestartRule::Always,
-    }
+/// One of the words that the table of options lists for this setting.
+fn choice<T: Choice + Default>(setting: &Setting) -> T {
+    T::from_word(&setting.value).unwrap_or_default()
 }

@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 use crate::proto::emperor::FromVassal;
-use crate::proto::status::{Custody, Fault, Files, FromStage, MAX_PACKET, Purpose};
+use crate::proto::status::{Custody, Files, FromStage, MAX_PACKET, Purpose, StageFault, Verdict};
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
 use crate::state::{
-    Channel, Event, Exit, Fingerprint, LifeEvent, LifeId, Order, Role, Said, StopTo, VassalId,
+    Channel, Event, Exit, Fingerprint, LifeEvent, LifeId, Order, Role, Said, VassalId,
 };
 use crate::sys::mark::Mark;
 use crate::sys::process::{self, Ended, Pid, Reap};
@@ -20,6 +20,7 @@ use crate::sys::signal::Signal;
 use crate::sys::socket::PeerCredentials;
 use crate::sys::{pidfd, scm, socket};
 use crate::types::moment::Moment;
+use crate::types::run_settings::{RunSettings, StopTo};
 
 use super::pauses::{ConfigPipe, Share};
 use super::token::Token;
@@ -226,21 +227,24 @@ impl Emperor {
 
     fn status_packet(&mut self, life: LifeId, bytes: &[u8], mut fds: Vec<OwnedFd>) {
         let event = match FromStage::decode(bytes) {
-            Ok(FromStage::Exec(told)) => {
-                let notify = (told.notify && fds.len() == told.descriptors()).then(|| fds.pop());
+            Ok(FromStage::Verdict(Verdict::Exec(told))) => {
+                let notify =
+                    (told.notify_socket && fds.len() == told.descriptors()).then(|| fds.pop());
                 let mut listeners: Vec<OwnedFd> =
-                    fds.drain(..fds.len().min(usize::from(told.listeners))).collect();
+                    fds.drain(..fds.len().min(usize::from(told.run.listeners))).collect();
                 let strange = listeners.extract_if(.., |fd| !socket::is_listening(fd.as_fd()));
                 scm::discard(strange.collect::<Vec<_>>());
-                let settings = settings::settings(&told, listeners.len());
+                // As many as were really taken into custody.
+                let taken = u8::try_from(listeners.len()).unwrap_or(u8::MAX);
+                let run = RunSettings { listeners: taken, ..told.run };
                 self.warn(life, &told.warnings);
                 if let Some(process) = self.processes.get_mut(&life) {
                     process.custody = listeners;
                 }
                 self.watch_notify(life, notify.flatten());
-                LifeEvent::Verdict(settings, Fingerprint(told.fingerprint))
+                LifeEvent::Verdict(run, Fingerprint(told.fingerprint))
             }
-            Ok(FromStage::Error(fault)) => {
+            Ok(FromStage::Verdict(Verdict::Error(fault))) => {
                 for more in &fault.more {
                     self.say(life, crate::log::Level::Error, more);
                 }
@@ -270,7 +274,7 @@ impl Emperor {
     }
 
     /// A start that the stage has refused, or that another vassal of ours is in the way of.
-    fn start_refused(&self, life: LifeId, fault: &Fault) -> LifeEvent {
+    fn start_refused(&self, life: LifeId, fault: &StageFault) -> LifeEvent {
         if fault.taken.is_empty() {
             return LifeEvent::StartFailed(settings::fault(fault));
         }
@@ -285,7 +289,7 @@ impl Emperor {
                 let message = format!(
                     "the vassal {name} listens {place} already; give one of the two another address"
                 );
-                let why = settings::fault(&Fault { message, ..fault.clone() });
+                let why = settings::fault(&StageFault { message, ..fault.clone() });
                 LifeEvent::AddressTaken(why, Some(holder.id))
             }
             None => LifeEvent::AddressTaken(settings::fault(fault), None),
@@ -488,7 +492,7 @@ impl Emperor {
             || match to {
                 StopTo::Main => true,
                 StopTo::Group => false,
-                StopTo::Unsaid => !process::is_shell(process.pid),
+                StopTo::Auto => !process::is_shell(process.pid),
             };
         let sent = match is_alone {
             true => alone(),

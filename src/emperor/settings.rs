@@ -1,36 +1,9 @@
-//! Between the wire and the state: a stage's verdict and a vassal's bytes in the words of `state`.
+//! Between the wire and the state: what a stage and a vassal say, in the words of `state` and of the log.
 
 use crate::proto::emperor::{FromVassal, MAX_CONFIG};
-use crate::proto::status::{ExecSettings, Fault, Restart, StopTo};
+use crate::proto::status::StageFault;
 use crate::spawn::step::Step;
-use crate::state::{self, Order, Said, Settings};
-
-/// The settings of a verdict; `listeners`: how many descriptors were really taken into custody.
-pub(super) fn settings(told: &ExecSettings, listeners: usize) -> Settings {
-    let signal = |number: u8| (number > 0).then_some(i32::from(number));
-    Settings {
-        stop_signal: signal(told.stop_signal).unwrap_or(state::SIGTERM),
-        reload_signal: signal(told.reload_signal),
-        graceful_signal: signal(told.graceful_signal),
-        stop_to: match told.stop_to {
-            StopTo::Unsaid => state::StopTo::Unsaid,
-            StopTo::Main => state::StopTo::Main,
-            StopTo::Group => state::StopTo::Group,
-        },
-        restart: match told.restart {
-            Restart::Always => state::Restart::Always,
-            Restart::OnFailure => state::Restart::OnFailure,
-            Restart::Never => state::Restart::Never,
-        },
-        notify: told.must_notify,
-        heartbeat: told.heartbeat,
-        loyal_after: told.loyal_after,
-        ready_after: told.ready_after,
-        start_timeout: told.start_timeout,
-        listeners,
-        places: told.places.as_str().into(),
-    }
-}
+use crate::state::{Order, Said};
 
 /// What a byte means for the state; what only the shell serves means nothing there.
 pub(super) fn said(byte: FromVassal) -> Option<Said> {
@@ -56,7 +29,7 @@ pub(super) fn byte(order: Order) -> u8 {
 }
 
 /// A fault that the stage has found, in one sentence.
-pub(super) fn fault(fault: &Fault) -> String {
+pub(super) fn fault(fault: &StageFault) -> String {
     // A message that says what could not be done needs no name of the step.
     let says_it = fault.message.starts_with(&format!("cannot {} ", fault.step));
     let step = if says_it { None } else { Some(fault.step.as_str()) };

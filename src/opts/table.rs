@@ -4,6 +4,7 @@ use super::key::Block::{For, ForGlob, ForReadline, ForTimes, If};
 use super::key::Format::{Ini, Json, Xml, Yaml};
 use super::key::{Emperor as E, Steer as S, Test, Vassal as V};
 use super::{Class, Kind, Missing, Opt, Section};
+use crate::types::run_settings::{Choice, Restart, StopTo};
 
 const fn steer(name: &'static str, steer: S, kind: Kind, help: &'static str) -> Opt {
     Opt::new(name, kind, Class::Steer(steer), Section::Language).help(help)
@@ -60,8 +61,6 @@ const fn not_read_yet(name: &'static str, help: &'static str) -> Opt {
 }
 
 const BIND: &str = "bind this address and pass it to the program";
-const RESTARTS: &[&str] = &["always", "on-failure", "never"];
-const STOP_TO: &[&str] = &["main", "group"];
 const KEEPERS: &[&str] = &["auto", "on", "off"];
 /// How much is logged.
 const LEVELS: &[&str] = &["error", "warning", "notice", "info", "debug"];
@@ -190,8 +189,8 @@ pub static OPTIONS: &[Opt] = &[
     vassal("stop-signal", V::StopSignal, Kind::Signal, Section::Program).default("TERM").help("signal that asks the program to stop"),
     vassal("graceful-signal", V::GracefulSignal, Kind::Signal, Section::Program).help("signal for a graceful stop; default stop-signal"),
     vassal("reload-signal", V::ReloadSignal, Kind::Signal, Section::Program).help("signal that makes the program reload; without it the program is replaced"),
-    vassal("stop-to", V::StopTo, Kind::Choice(STOP_TO), Section::Program).meta("main|group").help("who gets them: the main process or its group; default main, group where a shell stays"),
-    vassal("restart", V::Restart, Kind::Choice(RESTARTS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
+    vassal("stop-to", V::StopTo, Kind::Choice(StopTo::WORDS), Section::Program).meta("main|group").help("who gets them: the main process or its group; default main, group where a shell stays"),
+    vassal("restart", V::Restart, Kind::Choice(Restart::WORDS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
     vassal("notify", V::Notify, Kind::AutoFlag, Section::Program).default("auto").help("the program must announce its readiness on a notify socket (auto: it may)"),
     vassal("heartbeat", V::Heartbeat, Kind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify = true"),
 

@@ -13,10 +13,13 @@
 
 mod files;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
+
+use crate::types::run_settings::{Choice, Fields, RunSettings};
 
 pub use files::{Files, Mark};
 
@@ -98,79 +101,42 @@ pub struct Custody {
     pub running: u64,
 }
 
-/// When a vassal that has ended is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Restart {
-    /// Whatever the reason; the default, as the documents of uWSGI promise.
-    #[default]
-    Always,
-    /// Unless its exit status was 0.
-    OnFailure,
-    /// Only by a change of its file.
-    Never,
+/// The stage's answer: what it has found and done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is prepared, the program is exec'd next.
+    Exec(ExecVerdict),
+    /// It is not started.
+    Error(StageFault),
 }
 
-/// Who is sent the signals for a stop and a reload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StopTo {
-    /// The main process; its process group where that is a shell which has stayed.
-    #[default]
-    Unsaid,
-    /// The main process.
-    Main,
-    /// Its process group.
-    Group,
-}
-
-/// What a vassal file says about the running of its program; all of it concerns this vassal only.
+/// What the emperor has to know of a program that is about to run.
 ///
-/// Attached: `listeners` listening sockets, then the notify socket if `notify` is set.
+/// Attached: `run.listeners` listening sockets, then the notify socket if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExecSettings {
-    /// Sent for a stop; 0 = the default (TERM), else 1 to 64.
-    pub stop_signal: u8,
-    /// Sent for a reload; 0 = none, the vassal is replaced.
-    pub reload_signal: u8,
-    /// Sent for a graceful stop; 0 = as `stop_signal`.
-    pub graceful_signal: u8,
-    /// Whether it comes back when it ends.
-    pub restart: Restart,
+pub struct ExecVerdict {
+    /// What the emperor obeys for this vassal.
+    pub run: RunSettings,
     /// It has a notify socket, which is the last attached descriptor.
-    pub notify: bool,
-    /// It must announce its readiness there.
-    pub must_notify: bool,
-    /// It was promised a watchdog with this period.
-    pub heartbeat: Option<Duration>,
-    /// Alive this long = loyal; `None` = the emperor's rule.
-    pub loyal_after: Option<Duration>,
-    /// Alive this long = accepting, where nothing is announced; `None` = the emperor's rule.
-    pub ready_after: Option<Duration>,
-    /// From exec to readiness, where it is announced; `None` = the emperor's rule.
-    pub start_timeout: Option<Duration>,
-    /// How many of the attached descriptors, from the first, are listening sockets for custody.
-    pub listeners: u8,
-    /// Who is sent these signals.
-    pub stop_to: StopTo,
+    pub notify_socket: bool,
     /// Of all that the exec fixes: a file with the same one would start the same.
     pub fingerprint: u64,
     /// The program, for the log.
     pub argv0: String,
-    /// Its sockets, for the log: addresses, lines and descriptors; at most [`MAX_PLACES`] bytes.
-    pub places: String,
     /// What the administrator should know of this start, at most [`MAX_LINES`].
     pub warnings: Vec<String>,
 }
 
-impl ExecSettings {
+impl ExecVerdict {
     /// How many descriptors come with this verdict.
     pub fn descriptors(&self) -> usize {
-        usize::from(self.listeners) + usize::from(self.notify)
+        usize::from(self.run.listeners) + usize::from(self.notify_socket)
     }
 }
 
 /// A fault found by the stage: one step of the start, the place in the configuration, the sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fault {
+pub struct StageFault {
     /// The named point of the start (`spawn::step::Step::name`).
     pub step: String,
     /// `file:line option`, or empty.
@@ -186,10 +152,7 @@ pub struct Fault {
 /// One packet from the child or the stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromStage {
-    /// The verdict `exec`: everything is prepared, the program is exec'd next.
-    Exec(ExecSettings),
-    /// The verdict `error`.
-    Error(Fault),
+    Verdict(Verdict),
     /// The start hook is over; the start goes on, whatever it says.
     Hook(HookEnd),
     /// Before the verdict `exec`, where the vassal file asks for it: files that the emperor minds.
@@ -293,8 +256,8 @@ impl FromStage {
     /// The packet; texts and lists beyond the limits are cut.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Exec(settings) => encode_exec(settings),
-            Self::Error(fault) => {
+            Self::Verdict(Verdict::Exec(verdict)) => encode_exec(verdict),
+            Self::Verdict(Verdict::Error(fault)) => {
                 let mut out = Writer::new(ERROR);
                 out.text(&fault.step, MAX_STEP);
                 out.text(&fault.origin, MAX_ORIGIN);
@@ -319,14 +282,14 @@ impl FromStage {
         }
         let mut fields = Reader(packet);
         let message = match fields.header()? {
-            EXEC => Self::Exec(decode_exec(&mut fields)?),
-            ERROR => Self::Error(Fault {
+            EXEC => Self::Verdict(Verdict::Exec(decode_exec(&mut fields)?)),
+            ERROR => Self::Verdict(Verdict::Error(StageFault {
                 step: fields.text(MAX_STEP)?,
                 origin: fields.text(MAX_ORIGIN)?,
                 message: fields.text(MAX_MESSAGE)?,
                 more: fields.lines()?,
                 taken: fields.text(MAX_ORIGIN)?,
-            }),
+            })),
             HOOK => Self::Hook(decode_hook(&mut fields)?),
             FILES => Self::Files(files::decode(&mut fields)?),
             FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
@@ -349,54 +312,24 @@ fn decode_hook(fields: &mut Reader<'_>) -> Result<HookEnd, Malformed> {
     })
 }
 
-fn encode_exec(settings: &ExecSettings) -> Vec<u8> {
+fn encode_exec(verdict: &ExecVerdict) -> Vec<u8> {
     let mut out = Writer::new(EXEC);
-    out.byte(settings.stop_signal);
-    out.byte(settings.reload_signal);
-    out.byte(settings.graceful_signal);
-    out.byte(settings.restart as u8);
-    out.byte(u8::from(settings.notify));
-    out.byte(u8::from(settings.must_notify));
-    out.duration(settings.heartbeat);
-    out.duration(settings.loyal_after);
-    out.duration(settings.ready_after);
-    out.duration(settings.start_timeout);
-    out.byte(settings.listeners);
-    out.byte(settings.stop_to as u8);
-    out.long(settings.fingerprint);
-    out.text(&settings.argv0, MAX_ARGV0);
-    out.text(&settings.places, MAX_PLACES);
-    out.lines(&settings.warnings);
+    let Ok(()) = verdict.run.clone().visit(&mut out);
+    out.byte(u8::from(verdict.notify_socket));
+    out.long(verdict.fingerprint);
+    out.text(&verdict.argv0, MAX_ARGV0);
+    out.lines(&verdict.warnings);
     out.0
 }
 
-fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecSettings, Malformed> {
-    Ok(ExecSettings {
-        stop_signal: fields.signal()?,
-        reload_signal: fields.signal()?,
-        graceful_signal: fields.signal()?,
-        restart: match fields.byte()? {
-            0 => Restart::Always,
-            1 => Restart::OnFailure,
-            2 => Restart::Never,
-            _ => return Err(Malformed("unknown restart rule")),
-        },
-        notify: fields.flag()?,
-        must_notify: fields.flag()?,
-        heartbeat: fields.duration()?,
-        loyal_after: fields.duration()?,
-        ready_after: fields.duration()?,
-        start_timeout: fields.duration()?,
-        listeners: fields.listeners()?,
-        stop_to: match fields.byte()? {
-            0 => StopTo::Unsaid,
-            1 => StopTo::Main,
-            2 => StopTo::Group,
-            _ => return Err(Malformed("unknown target of signals")),
-        },
+fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecVerdict, Malformed> {
+    let mut run = RunSettings::default();
+    run.visit(fields)?;
+    Ok(ExecVerdict {
+        run,
+        notify_socket: fields.flag()?,
         fingerprint: fields.long()?,
         argv0: fields.text(MAX_ARGV0)?,
-        places: fields.text(MAX_PLACES)?,
         warnings: fields.lines()?,
     })
 }
@@ -448,6 +381,80 @@ impl Writer {
     }
 }
 
+impl Fields for Writer {
+    type Error = Infallible;
+
+    fn signal(&mut self, value: &mut Option<u8>) -> Result<(), Infallible> {
+        self.byte(value.unwrap_or(0));
+        Ok(())
+    }
+
+    fn choice<T: Choice>(&mut self, value: &mut T) -> Result<(), Infallible> {
+        let index = T::ALL.iter().position(|known| known == value);
+        self.byte(index.and_then(|index| u8::try_from(index).ok()).unwrap_or(u8::MAX));
+        Ok(())
+    }
+
+    fn flag(&mut self, value: &mut bool) -> Result<(), Infallible> {
+        self.byte(u8::from(*value));
+        Ok(())
+    }
+
+    fn duration(&mut self, value: &mut Option<Duration>) -> Result<(), Infallible> {
+        Writer::duration(self, *value);
+        Ok(())
+    }
+
+    fn listeners(&mut self, value: &mut u8) -> Result<(), Infallible> {
+        self.byte(*value);
+        Ok(())
+    }
+
+    fn text(&mut self, value: &mut Box<str>) -> Result<(), Infallible> {
+        Writer::text(self, value, MAX_PLACES);
+        Ok(())
+    }
+}
+
+impl Fields for Reader<'_> {
+    type Error = Malformed;
+
+    fn signal(&mut self, value: &mut Option<u8>) -> Result<(), Malformed> {
+        *value = match self.byte()? {
+            0 => None,
+            number @ 1..=64 => Some(number),
+            _ => return Err(Malformed("not a signal")),
+        };
+        Ok(())
+    }
+
+    fn choice<T: Choice>(&mut self, value: &mut T) -> Result<(), Malformed> {
+        let known = T::ALL.get(usize::from(self.byte()?));
+        *value = *known.ok_or(Malformed("an unknown choice"))?;
+        Ok(())
+    }
+
+    fn flag(&mut self, value: &mut bool) -> Result<(), Malformed> {
+        *value = Reader::flag(self)?;
+        Ok(())
+    }
+
+    fn duration(&mut self, value: &mut Option<Duration>) -> Result<(), Malformed> {
+        *value = Reader::duration(self)?;
+        Ok(())
+    }
+
+    fn listeners(&mut self, value: &mut u8) -> Result<(), Malformed> {
+        *value = Reader::listeners(self)?;
+        Ok(())
+    }
+
+    fn text(&mut self, value: &mut Box<str>) -> Result<(), Malformed> {
+        *value = Reader::text(self, MAX_PLACES)?.into();
+        Ok(())
+    }
+}
+
 /// What has not been read yet.
 struct Reader<'a>(&'a [u8]);
 
@@ -484,11 +491,6 @@ impl<'a> Reader<'a> {
 
     fn long(&mut self) -> Result<u64, Malformed> {
         Ok(u64::from_le_bytes(self.take()?))
-    }
-
-    fn signal(&mut self) -> Result<u8, Malformed> {
-        let signal = self.byte()?;
-        if signal <= 64 { Ok(signal) } else { Err(Malformed("no signal")) }
     }
 
     fn listeners(&mut self) -> Result<u8, Malformed> {
@@ -552,58 +554,64 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn duration() -> impl Strategy<Value = Option<Duration>> {
-        let longest = MAX_DURATION.as_millis() as u64;
-        prop::option::of((0..=longest).prop_map(Duration::from_millis))
+    /// Fills each field of the settings by chance: shrinks to the seed 0.
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (self.0 >> 33) % limit
+        }
     }
 
-    fn settings() -> impl Strategy<Value = ExecSettings> {
-        let restart =
-            prop::sample::select(vec![Restart::Always, Restart::OnFailure, Restart::Never]);
-        let stop_to = prop::sample::select(vec![StopTo::Unsaid, StopTo::Main, StopTo::Group]);
-        let durations = (duration(), duration(), duration(), duration());
+    impl Fields for Chance {
+        type Error = Infallible;
+
+        fn signal(&mut self, value: &mut Option<u8>) -> Result<(), Infallible> {
+            *value = Some(self.below(65) as u8).filter(|number| *number > 0);
+            Ok(())
+        }
+
+        fn choice<T: Choice>(&mut self, value: &mut T) -> Result<(), Infallible> {
+            *value = T::ALL[self.below(T::ALL.len() as u64) as usize];
+            Ok(())
+        }
+
+        fn flag(&mut self, value: &mut bool) -> Result<(), Infallible> {
+            *value = self.below(2) == 1;
+            Ok(())
+        }
+
+        fn duration(&mut self, value: &mut Option<Duration>) -> Result<(), Infallible> {
+            let longest = MAX_DURATION.as_millis() as u64;
+            *value = match self.below(4) {
+                0 => None,
+                1 => Some(MAX_DURATION),
+                _ => Some(Duration::from_millis(self.below(longest + 1))),
+            };
+            Ok(())
+        }
+
+        fn listeners(&mut self, value: &mut u8) -> Result<(), Infallible> {
+            *value = self.below(MAX_LISTENERS as u64 + 1) as u8;
+            Ok(())
+        }
+
+        fn text(&mut self, value: &mut Box<str>) -> Result<(), Infallible> {
+            *value = "ä,".repeat(self.below(60) as usize).into();
+            Ok(())
+        }
+    }
+
+    fn verdict() -> impl Strategy<Value = ExecVerdict> {
         let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
-        (
-            prop::array::uniform3(0u8..=64),
-            (restart, stop_to),
-            any::<[bool; 2]>(),
-            durations,
-            0u8..=16,
-            any::<u64>(),
-            ("\\PC{0,60}", "\\PC{0,60}"),
-            lines,
+        (any::<u64>(), any::<bool>(), any::<u64>(), "\\PC{0,60}", lines).prop_map(
+            |(seed, notify_socket, fingerprint, argv0, warnings)| {
+                let mut run = RunSettings::default();
+                let Ok(()) = run.visit(&mut Chance(seed));
+                ExecVerdict { run, notify_socket, fingerprint, argv0, warnings }
+            },
         )
-            .prop_map(
-                |(
-                    signals,
-                    (restart, stop_to),
-                    notify,
-                    durations,
-                    listeners,
-                    fingerprint,
-                    (argv0, places),
-                    warnings,
-                )| {
-                    ExecSettings {
-                        stop_signal: signals[0],
-                        reload_signal: signals[1],
-                        graceful_signal: signals[2],
-                        restart,
-                        notify: notify[0],
-                        must_notify: notify[1],
-                        heartbeat: durations.0,
-                        loyal_after: durations.1,
-                        ready_after: durations.2,
-                        start_timeout: durations.3,
-                        listeners,
-                        stop_to,
-                        fingerprint,
-                        argv0,
-                        places,
-                        warnings,
-                    }
-                },
-            )
     }
 
     fn hook_end() -> impl Strategy<Value = HookEnd> {
@@ -618,11 +626,17 @@ mod tests {
     fn from_stage() -> impl Strategy<Value = FromStage> {
         let lines = prop::collection::vec("\\PC{0,40}", 0..MAX_LINES);
         let fault = ("[a-z]{0,8}", "\\PC{0,60}", "\\PC{0,60}", lines, "\\PC{0,60}").prop_map(
-            |(step, origin, message, more, taken)| Fault { step, origin, message, more, taken },
+            |(step, origin, message, more, taken)| StageFault {
+                step,
+                origin,
+                message,
+                more,
+                taken,
+            },
         );
         prop_oneof![
-            settings().prop_map(FromStage::Exec),
-            fault.prop_map(FromStage::Error),
+            verdict().prop_map(|it| FromStage::Verdict(Verdict::Exec(it))),
+            fault.prop_map(|it| FromStage::Verdict(Verdict::Error(it))),
             (any::<u8>(), 0i32..4096).prop_map(|(step, errno)| FromStage::Failed { step, errno }),
             hook_end().prop_map(FromStage::Hook),
         ]
@@ -660,9 +674,9 @@ mod tests {
             let mut packet = vec![VERSION, [CUSTODY, EXEC, ERROR, FAILED, HOOK][kind]];
             packet.extend(bytes);
             let _ = Custody::decode(&packet);
-            if let Ok(FromStage::Exec(settings)) = FromStage::decode(&packet) {
-                prop_assert!(settings.stop_signal <= 64 && settings.descriptors() <= MAX_DESCRIPTORS);
-                prop_assert!(settings.heartbeat.is_none_or(|period| period <= MAX_DURATION));
+            if let Ok(FromStage::Verdict(Verdict::Exec(verdict))) = FromStage::decode(&packet) {
+                prop_assert!(verdict.run.stop_signal() <= 64 && verdict.descriptors() <= MAX_DESCRIPTORS);
+                prop_assert!(verdict.run.heartbeat.is_none_or(|period| period <= MAX_DURATION));
             }
         }
 
@@ -678,22 +692,25 @@ mod tests {
     #[test]
     fn long_texts_are_cut_between_characters_and_always_fit_a_packet() {
         let long = "ä".repeat(5000) + "x";
-        let fault = Fault {
+        let fault = StageFault {
             step: long.clone(),
             origin: long.clone(),
             message: long.clone(),
             more: vec![long.clone(); 200],
             taken: long.clone(),
         };
-        let packet = FromStage::Error(fault).encode();
+        let packet = FromStage::Verdict(Verdict::Error(fault)).encode();
         assert!(packet.len() <= MAX_PACKET);
-        let Ok(FromStage::Error(read)) = FromStage::decode(&packet) else { panic!("not read") };
+        let Ok(FromStage::Verdict(Verdict::Error(read))) = FromStage::decode(&packet) else {
+            panic!("not read")
+        };
         assert_eq!(read.message, "ä".repeat(MAX_MESSAGE / 2));
         assert_eq!(read.more.len(), MAX_LINES);
         let (argv0, places) = (long.clone(), long.clone());
         let warnings = vec![long; 50];
-        let settings = ExecSettings { argv0, places, warnings, ..Default::default() };
-        assert!(FromStage::Exec(settings).encode().len() <= MAX_PACKET);
+        let run = RunSettings { places: places.into(), ..RunSettings::default() };
+        let verdict = ExecVerdict { run, argv0, warnings, ..ExecVerdict::default() };
+        assert!(FromStage::Verdict(Verdict::Exec(verdict)).encode().len() <= MAX_PACKET);
     }
 
     #[test]
@@ -722,21 +739,27 @@ mod tests {
 
     #[test]
     fn a_lying_stage_cannot_exceed_the_limits() {
-        let good = ExecSettings::default();
-        let mut packet = FromStage::Exec(good.clone()).encode();
-        packet[2] = 65; // the stop signal
-        assert_eq!(FromStage::decode(&packet), Err(Malformed("no signal")));
-        packet[2] = 9;
+        let argv0 = "x".to_owned();
+        let good = ExecVerdict { argv0, ..ExecVerdict::default() };
+        let good = FromStage::Verdict(Verdict::Exec(good)).encode();
+        let read = |packet: &[u8]| match FromStage::decode(packet) {
+            Ok(FromStage::Verdict(Verdict::Exec(verdict))) => Ok(verdict),
+            Ok(other) => panic!("{other:?}"),
+            Err(malformed) => Err(malformed.0),
+        };
+        for (at, byte, error) in
+            [(2, 65, "not a signal"), (5, 3, "an unknown choice"), (40, 17, "too many sockets")]
+        {
+            let mut packet = good.clone();
+            packet[at] = byte;
+            assert_eq!(read(&packet), Err(error));
+        }
+        let mut packet = good.clone();
         packet[8..16].copy_from_slice(&(u64::MAX - 1).to_le_bytes()); // heartbeat
-        let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
-        assert_eq!(read.heartbeat, Some(MAX_DURATION));
-        packet[40] = 17; // listeners
-        assert_eq!(FromStage::decode(&packet), Err(Malformed("too many sockets")));
-        let settings = ExecSettings { argv0: "x".into(), ..good };
-        let mut packet = FromStage::Exec(settings).encode();
-        packet[52] = 0xff; // the x
-        let Ok(FromStage::Exec(read)) = FromStage::decode(&packet) else { panic!("not read") };
-        assert_eq!(read.argv0, "\u{fffd}");
+        assert_eq!(read(&packet).unwrap().run.heartbeat, Some(MAX_DURATION));
+        let x = good.iter().rposition(|byte| *byte == b'x').unwrap();
+        packet[x] = 0xff;
+        assert_eq!(read(&packet).unwrap().argv0, "\u{fffd}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::{Faults, Located};
-use crate::proto::status::Fault;
+use crate::proto::status::StageFault;
 use crate::spawn::step::Step;
 
 /// Why the program is not started.
@@ -56,10 +56,10 @@ impl Failure {
     }
 
     /// As the verdict says it.
-    pub fn into_fault(self) -> Fault {
+    pub fn into_fault(self) -> StageFault {
         let step = self.step.name().to_owned();
         let Self { origin, message, more, taken, .. } = self;
-        Fault { step, origin, message, more, taken }
+        StageFault { step, origin, message, more, taken }
     }
 }
 

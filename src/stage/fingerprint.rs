@@ -13,6 +13,7 @@
 use crate::config::vassal::{EnvChange, Notify};
 use crate::config::{Address, Located, Resolved, VassalConfig};
 use crate::sys::creds;
+use crate::types::run_settings::RunSettings;
 
 use super::environment::{self, Told, Variable};
 use super::patch::Program;
@@ -133,7 +134,6 @@ impl Print {
             umask,
             logto,
             pidfile,
-            heartbeat,
             notify,
             logfile_chown,
             limit_as,
@@ -143,15 +143,9 @@ impl Print {
             touch_reload,
             // Refused in a vassal.
             cap: _,
-            // The emperor's.
-            stop_signal: _,
-            reload_signal: _,
-            graceful_signal: _,
-            stop_to: _,
-            restart: _,
-            loyal_after: _,
-            ready_after: _,
-            start_timeout: _,
+            // What the emperor obeys enters only as far as the exec fixes it.
+            run: RunSettings { heartbeat, .. },
+            for_emperor: _,
             warnings: _,
         } = config;
         self.flag(patch.as_ref().is_some_and(|patch| patch.value.privileged));

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::log::escaped;
 use crate::proto::notify;
-use crate::proto::status::{self, Custody, ExecSettings, Files, FromStage, MAX_PACKET, Purpose};
+use crate::proto::status::{
+    self, Custody, ExecVerdict, Files, FromStage, MAX_PACKET, Purpose, Verdict,
+};
 use crate::spawn::step::Step;
 use crate::sys::mark::Mark;
 use crate::sys::{fd, scm};
@@ -140,14 +142,14 @@ impl Line {
     ///
     /// # Errors
     /// The emperor is gone.
-    pub fn verdict(&self, settings: ExecSettings, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+    pub fn verdict(&self, verdict: ExecVerdict, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
         let Some(socket) = &self.status else {
-            for warning in &settings.warnings {
+            for warning in &verdict.warnings {
                 self.print(warning);
             }
             return Ok(());
         };
-        let packet = FromStage::Exec(settings).encode();
+        let packet = FromStage::Verdict(Verdict::Exec(verdict)).encode();
         let sent = scm::send(socket.as_fd(), &packet, fds);
         sent.map(drop).map_err(|error| Failure::new(Step::Verdict, error.to_string()))
     }
@@ -168,7 +170,8 @@ impl Line {
         let said = match &self.status {
             None => Err(failure),
             Some(socket) => {
-                let packet = FromStage::Error(failure.clone().into_fault()).encode();
+                let verdict = Verdict::Error(failure.clone().into_fault());
+                let packet = FromStage::Verdict(verdict).encode();
                 scm::send(socket.as_fd(), &packet, &[]).map_err(|_| failure)
             }
         };

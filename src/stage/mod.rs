@@ -31,7 +31,7 @@ use crate::config::vassal::Notify;
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
 use crate::opts::Refusal;
 use crate::proto::emperor;
-use crate::proto::status::{ExecSettings, Purpose};
+use crate::proto::status::{ExecVerdict, Purpose};
 use crate::spawn::step::Step;
 use crate::sys::creds::{self, Accounts};
 use crate::sys::signal::{Mask, Signal};
@@ -201,7 +201,7 @@ fn govern(
     }
     let argv0 = "liege".to_owned();
     let fingerprint = fingerprint::of_emperor(resolved, &start);
-    line.verdict(ExecSettings { argv0, fingerprint, ..ExecSettings::default() }, &[])?;
+    line.verdict(ExecVerdict { argv0, fingerprint, ..ExecVerdict::default() }, &[])?;
     if given.purpose == Purpose::Check {
         return Ok(Outcome::Ended(0));
     }
@@ -296,8 +296,7 @@ fn check(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<
     arrange(line, &mut start, &mut sockets, &mut None).map_err(sockets::descriptors)?;
     sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
     sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)?;
-    let settings = settings::exec_settings(&config, &program, warnings);
-    line.verdict(ExecSettings { fingerprint, ..settings }, &[])?;
+    line.verdict(settings::exec_verdict(&config, &program, fingerprint, warnings), &[])?;
     Ok(0)
 }
 
@@ -333,9 +332,7 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
         emperor,
         user,
         notify: notify.as_ref().map(|(_, address)| address),
-        watchdog: config
-            .heartbeat
-            .filter(|_| config.notify == Notify::Demanded && notify.is_some()),
+        watchdog: config.run.heartbeat.filter(|_| config.run.notify && notify.is_some()),
         processes: config.processes,
         threads: config.threads,
     };
@@ -344,14 +341,13 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
         die_with_parent(start.parent)?;
     }
     let mut fds = sockets.custody();
-    let mut settings = settings::exec_settings(&config, &program, warnings);
-    settings.notify = notify.is_some();
-    settings.fingerprint = fingerprint;
-    settings.places = sockets.places();
-    settings.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
+    let mut verdict = settings::exec_verdict(&config, &program, fingerprint, warnings);
+    verdict.notify_socket = notify.is_some();
+    verdict.run.places = sockets.places().into();
+    verdict.run.listeners = u8::try_from(fds.len()).unwrap_or(u8::MAX);
     fds.extend(notify.as_ref().map(|(socket, _)| socket.as_fd()));
     line.files(minded)?;
-    line.verdict(settings, &fds)?;
+    line.verdict(verdict, &fds)?;
     Err(exec(&config, &program, &env))
 }
 

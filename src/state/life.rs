@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{
-    Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, Said, Settings, VassalId,
-};
+use super::{Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, Said, VassalId};
 use crate::types::moment::Moment;
+use crate::types::run_settings::RunSettings;
 
 /// Where a life is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +149,7 @@ pub struct Life {
     /// When it was forked.
     pub born: Moment,
     /// What its stage has told of it.
-    pub settings: Rc<Settings>,
+    pub settings: Rc<RunSettings>,
     /// Of its start, as far as a stage has told.
     pub fingerprint: Fingerprint,
     /// The last edition of its file that it is known to be as good as.
@@ -316,11 +315,11 @@ impl Life {
 
     /// Obeys what a newer file, which would start the same, says about its running. What its own exec has
     /// fixed stays: its sockets, and whether it has a notify socket.
-    pub fn obey(&mut self, told: &Settings, rules: &Rules) {
+    pub fn obey(&mut self, told: &RunSettings, rules: &Rules) {
         let own = &self.settings;
         let (notify, heartbeat, listeners) = (own.notify, own.heartbeat, own.listeners);
         let places = own.places.clone();
-        let settings = Settings { notify, heartbeat, listeners, places, ..told.clone() };
+        let settings = RunSettings { notify, heartbeat, listeners, places, ..told.clone() };
         if settings == **own {
             return;
         }
@@ -461,7 +460,7 @@ impl Life {
                 out.push(Effect::Tell(self.id, order));
                 if !self.spoke {
                     let gentle = self.settings.graceful_signal.filter(|_| graceful);
-                    let signal = gentle.unwrap_or(self.settings.stop_signal);
+                    let signal = i32::from(gentle.unwrap_or(self.settings.stop_signal()));
                     self.stopped_by = Some(signal);
                     out.push(Effect::Signal(self.id, signal, self.settings.stop_to));
                 }

@@ -25,6 +25,8 @@ pub mod waits;
 
 pub use reload::ReloadWay;
 
+use crate::types::run_settings::{RunSettings, StopTo};
+
 #[cfg(test)]
 mod tests;
 
@@ -95,7 +97,7 @@ pub struct Rules {
     /// From its answer until the process that it names is our child.
     pub claim_timeout: Duration,
     /// Of a vassal whose file says nothing else; all of these share it.
-    pub settings: Rc<Settings>,
+    pub settings: Rc<RunSettings>,
 }
 
 impl Rules {
@@ -172,81 +174,6 @@ pub enum OnDemand {
     Fault(Rc<str>),
 }
 
-/// When a vassal that has ended is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Restart {
-    /// Whatever the reason.
-    #[default]
-    Always,
-    /// Unless it ended cleanly.
-    OnFailure,
-    /// When its file changes.
-    Never,
-}
-
-/// Who is sent the signals for a stop and a reload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StopTo {
-    /// The main process; its process group where that is a shell which has stayed.
-    #[default]
-    Unsaid,
-    /// The main process.
-    Main,
-    /// Its process group.
-    Group,
-}
-
-/// What a stage's verdict says about the running of its program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// For a polite stop.
-    pub stop_signal: i32,
-    /// For a reload; without it the vassal is replaced.
-    pub reload_signal: Option<i32>,
-    /// For a graceful stop; without it `stop_signal`.
-    pub graceful_signal: Option<i32>,
-    /// Who is sent these signals.
-    pub stop_to: StopTo,
-    /// Whether it comes back.
-    pub restart: Restart,
-    /// It must announce its readiness.
-    pub notify: bool,
-    /// It was promised a watchdog with this period.
-    pub heartbeat: Option<Duration>,
-    /// Overrides the rule of that name.
-    pub loyal_after: Option<Duration>,
-    /// Overrides the rule of that name.
-    pub ready_after: Option<Duration>,
-    /// Overrides the rule of that name.
-    pub start_timeout: Option<Duration>,
-    /// Listening sockets that it has left in custody.
-    pub listeners: usize,
-    /// Its sockets in words: addresses, lines and descriptors.
-    pub places: Box<str>,
-}
-
-/// SIGTERM, which is 15 on every Linux.
-pub const SIGTERM: i32 = 15;
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            stop_signal: SIGTERM,
-            reload_signal: None,
-            graceful_signal: None,
-            stop_to: StopTo::Unsaid,
-            restart: Restart::Always,
-            notify: false,
-            heartbeat: None,
-            loyal_after: None,
-            ready_after: None,
-            start_timeout: None,
-            listeners: 0,
-            places: Box::default(),
-        }
-    }
-}
-
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -306,7 +233,7 @@ pub enum LifeEvent {
     /// It is: this life has the process of this number, which is for eyes only.
     Adopted(i32),
     /// The stage has prepared everything.
-    Verdict(Settings, Fingerprint),
+    Verdict(RunSettings, Fingerprint),
     /// The start has failed for this reason; the process is about to end.
     StartFailed(String),
     /// The same, because another vassal of ours has an address that it wants.

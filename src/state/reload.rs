@@ -127,7 +127,7 @@ impl Vassal {
             turn.out.push(Effect::Tell(current.id, Order::Reload));
             current.reload(turn.now);
             self.note(Note::Reloading { by: ReloadWay::Byte }, turn);
-        } else if let Some(signal) = current.settings.reload_signal {
+        } else if let Some(signal) = current.settings.reload_signal.map(i32::from) {
             let to = current.settings.stop_to;
             turn.out.push(Effect::Signal(current.id, signal, to));
             current.count_reload(turn.now);

@@ -10,10 +10,8 @@ use std::time::Duration;
 use super::life::{FIRST_LOOK, IDLE_LOOK, Life};
 use super::throttle::Ticket;
 use super::vassal::{Hold, Lane, PACE, Phase, Then, Turn, Vassal, Why, running};
-use super::{
-    Channel, Effect, Exit, File, Fingerprint, LifeEvent, LifeId, Note, Restart, Role, Said,
-    Settings,
-};
+use super::{Channel, Effect, Exit, File, Fingerprint, LifeEvent, LifeId, Note, Role, Said};
+use crate::types::run_settings::{Restart, RunSettings};
 
 /// First and longest pause between two tries to bind.
 const BIND_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
@@ -287,7 +285,7 @@ impl Vassal {
     fn verdict(
         &mut self,
         id: LifeId,
-        settings: Settings,
+        settings: RunSettings,
         fingerprint: Fingerprint,
         turn: &mut Turn<'_>,
     ) {

@@ -7,10 +7,9 @@ use super::backoff::Backoff;
 use super::life::Life;
 use super::penalty::Penalty;
 use super::throttle::Ticket;
-use super::{
-    Effect, Exit, File, Key, LifeId, Note, OnDemand, Origin, Restart, Role, Rules, VassalId,
-};
+use super::{Effect, Exit, File, Key, LifeId, Note, OnDemand, Origin, Role, Rules, VassalId};
 use crate::types::moment::Moment;
+use crate::types::run_settings::Restart;
 
 /// Between the start of a life that ends by its own will and that of its successor, at least: a program
 /// that ends at once, whatever it has said before, must not keep us busy.

@@ -8,4 +8,5 @@ pub mod environment;
 pub mod moment;
 pub mod names;
 pub mod quote;
+pub mod run_settings;
 pub mod signal;

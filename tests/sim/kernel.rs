@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use liege::types::moment::Moment;
 
-use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, Said, Settings, VassalId};
+use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, Said, VassalId};
+use liege::types::run_settings::RunSettings;
 
 use crate::program::{Course, Manners, Program, Stage, Voice};
 use crate::rng::Rng;
@@ -159,7 +160,7 @@ impl Kernel {
             Voice::Notify | Voice::BrokenPromise => Voice::Mute,
             voice => voice,
         };
-        let program = Program { settings: Settings::default(), voice, ..program };
+        let program = Program { settings: RunSettings::default(), voice, ..program };
         self.talks.insert(life, Talk { vassal, program, heard: VecDeque::new() });
         let soon = now + rng.millis(40);
         let late = now + rng.millis(9000);
@@ -368,8 +369,8 @@ impl Kernel {
     pub fn signal(&mut self, now: Moment, life: LifeId, signal: i32, rng: &mut Rng) {
         let Some(process) = self.processes.get(&life) else { return };
         let settings = &process.program.settings;
-        let stops = [Some(15), Some(settings.stop_signal), settings.graceful_signal];
-        if stops.contains(&Some(signal)) {
+        let stops = [Some(15), Some(settings.stop_signal()), settings.graceful_signal];
+        if stops.contains(&u8::try_from(signal).ok()) {
             let exit = *rng.pick(&[Exit::Signal(signal), Exit::Code(0)]);
             self.stop(now, life, exit, rng);
         }

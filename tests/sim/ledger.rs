@@ -204,7 +204,7 @@ impl Ledger {
             Effect::Signal(life, signal, _) => {
                 check_alive(world, *life);
                 let process = &world.kernel.processes[life];
-                if process.program.settings.reload_signal == Some(*signal) {
+                if process.program.settings.reload_signal.map(i32::from) == Some(*signal) {
                     Self::reads(world, process.vassal);
                 }
             }

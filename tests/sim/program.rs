@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use liege::state::{Exit, Fingerprint, LifeEvent, OnDemand, Restart, Settings, StopTo};
+use liege::state::{Exit, Fingerprint, LifeEvent, OnDemand};
+use liege::types::run_settings::{Restart, RunSettings, StopTo};
 
 use crate::rng::Rng;
 
@@ -16,7 +17,7 @@ pub struct Content {
 #[derive(Clone, Debug)]
 pub struct Program {
     pub stage: Stage,
-    pub settings: Settings,
+    pub settings: RunSettings,
     pub voice: Voice,
     pub course: Course,
     pub manners: Manners,
@@ -166,7 +167,7 @@ impl Program {
     pub fn fingerprint(&self) -> Fingerprint {
         let settings = &self.settings;
         let (notify, beats) = (u64::from(settings.notify), u64::from(settings.heartbeat.is_some()));
-        let listeners = u64::try_from(settings.listeners).unwrap();
+        let listeners = u64::from(settings.listeners);
         Fingerprint(1 + self.start + 2 * notify + 4 * beats + 8 * listeners)
     }
 
@@ -174,12 +175,12 @@ impl Program {
         LifeEvent::Verdict(self.settings.clone(), self.fingerprint())
     }
 
-    fn settings(rng: &mut Rng, voice: Voice, course: Course) -> Settings {
+    fn settings(rng: &mut Rng, voice: Voice, course: Course) -> RunSettings {
         let notify = matches!(voice, Voice::Notify | Voice::BrokenPromise);
         let beats = matches!(course, Course::Beats | Course::BeatsThenHangs);
         let seconds = |s| Some(Duration::from_secs(s));
-        Settings {
-            stop_signal: *rng.pick(&[15, 15, 3]),
+        RunSettings {
+            stop_signal: *rng.pick(&[None, Some(15), Some(3)]),
             reload_signal: if rng.percent(10) { Some(1) } else { None },
             stop_to: StopTo::default(),
             graceful_signal: if rng.percent(10) { Some(10) } else { None },
@@ -196,7 +197,7 @@ impl Program {
             loyal_after: if rng.percent(10) { seconds(1) } else { None },
             ready_after: if rng.percent(10) { seconds(0) } else { None },
             start_timeout: if rng.percent(20) { seconds(20) } else { None },
-            listeners: usize::from(rng.percent(60)),
+            listeners: u8::from(rng.percent(60)),
             places: Box::default(),
         }
     }

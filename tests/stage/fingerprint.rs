@@ -15,7 +15,7 @@ const BASE: [&str; 7] = [
 ];
 
 /// What the stage says in `dir` of a vassal file with these lines.
-fn told(dir: &Path, lines: &[&str], purpose: Purpose) -> ExecSettings {
+fn told(dir: &Path, lines: &[&str], purpose: Purpose) -> ExecVerdict {
     let mut setup = stage(&[]).custody(|custody| custody.purpose = purpose).env("GIVEN", "x");
     fs::write(dir.join("a.ini"), format!("[uwsgi]\n{}\n", lines.join("\n"))).unwrap();
     setup.command.current_dir(dir);

@@ -21,7 +21,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use liege::proto::status::{self, Custody, ExecSettings, Fault, FromStage, MAX_PACKET};
+use liege::proto::status::{
+    self, Custody, ExecVerdict, FromStage, MAX_PACKET, StageFault, Verdict,
+};
 use liege::sys::{fd, scm, socket};
 use tempfile::TempDir;
 
@@ -189,12 +191,12 @@ impl Stage {
     }
 
     /// The verdict `exec`, and that nothing came after it.
-    fn exec(&mut self) -> (ExecSettings, Vec<OwnedFd>) {
+    fn exec(&mut self) -> (ExecVerdict, Vec<OwnedFd>) {
         let mut said = self.said();
         let last = said.pop();
         assert!(said.is_empty(), "{said:?} before {last:?}");
         match last {
-            Some((FromStage::Exec(settings), fds)) => {
+            Some((FromStage::Verdict(Verdict::Exec(settings)), fds)) => {
                 assert_eq!(fds.len(), settings.descriptors());
                 if settings.argv0 == "sleep" {
                     until("its sleep", || {
@@ -208,11 +210,11 @@ impl Stage {
     }
 
     /// The verdict `error`, after which the stage has ended with this status.
-    fn error(mut self, expected: i32) -> Fault {
+    fn error(mut self, expected: i32) -> StageFault {
         let said = self.said();
         assert_eq!(self.wait().code(), Some(expected), "{said:?}");
         match said.into_iter().next() {
-            Some((FromStage::Error(fault), fds)) => {
+            Some((FromStage::Verdict(Verdict::Error(fault)), fds)) => {
                 assert!(fds.is_empty());
                 fault
             }

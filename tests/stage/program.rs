@@ -1,7 +1,8 @@
 //! What the program finds: arguments, environment, descriptors, signals, identity, files.
 
 use super::*;
-use liege::proto::status::{Purpose, Restart};
+use liege::proto::status::Purpose;
+use liege::types::run_settings::Restart;
 
 #[test]
 fn the_program_has_the_pid_of_the_stage_and_its_words_as_a_shell_would_split_them() {
@@ -257,13 +258,14 @@ fn the_verdict_says_how_the_program_wants_to_be_treated() {
     ])
     .start();
     let (settings, _) = stage.exec();
-    let signals = (settings.stop_signal, settings.reload_signal, settings.graceful_signal);
-    assert_eq!(signals, (2, 1, 3));
-    assert_eq!((settings.restart, settings.notify), (Restart::OnFailure, false));
+    let signals =
+        (settings.run.stop_signal, settings.run.reload_signal, settings.run.graceful_signal);
+    assert_eq!(signals, (Some(2), Some(1), Some(3)));
+    assert_eq!((settings.run.restart, settings.notify_socket), (Restart::OnFailure, false));
     let seconds = |number| Some(Duration::from_secs(number));
-    assert_eq!(settings.loyal_after, seconds(5));
-    assert_eq!(settings.ready_after, seconds(1));
-    assert_eq!(settings.start_timeout, seconds(60));
+    assert_eq!(settings.run.loyal_after, seconds(5));
+    assert_eq!(settings.run.ready_after, seconds(1));
+    assert_eq!(settings.run.start_timeout, seconds(60));
 }
 
 #[test]
@@ -273,8 +275,11 @@ fn a_program_that_notifies_gets_a_socket_whose_other_end_the_emperor_has() {
     lines.extend([SLEEP, "notify = true", "heartbeat = 20"]);
     let mut stage = stage(&lines).start();
     let (settings, mut fds) = stage.exec();
-    assert!(settings.notify && settings.must_notify);
-    assert_eq!((settings.listeners, settings.heartbeat), (9, Some(Duration::from_secs(20))));
+    assert!(settings.notify_socket && settings.run.notify);
+    assert_eq!(
+        (settings.run.listeners, settings.run.heartbeat),
+        (9, Some(Duration::from_secs(20)))
+    );
     let notify = fds.pop().unwrap();
     assert!(fds.iter().all(|fd| socket::is_listening(fd.as_fd())));
     let env = stage.environment();
@@ -303,7 +308,7 @@ fn a_program_with_sockets_is_offered_a_notify_socket_and_need_not_use_it() {
     ] {
         let mut stage = stage(&lines).start();
         let (settings, _) = stage.exec();
-        assert_eq!((settings.notify, settings.must_notify), (offered, false), "{lines:?}");
+        assert_eq!((settings.notify_socket, settings.run.notify), (offered, false), "{lines:?}");
         assert_eq!(stage.environment().contains_key("NOTIFY_SOCKET"), offered, "{lines:?}");
         assert!(!settings.warnings.iter().any(|line| line.contains("notify")), "{settings:?}");
     }
@@ -313,7 +318,7 @@ fn a_program_with_sockets_is_offered_a_notify_socket_and_need_not_use_it() {
 fn without_notify_there_is_no_watchdog_and_a_warning() {
     let mut stage = stage(&[SLEEP, "heartbeat = 20"]).start();
     let (settings, _) = stage.exec();
-    assert_eq!(settings.heartbeat, None);
+    assert_eq!(settings.run.heartbeat, None);
     assert!(settings.warnings.iter().any(|line| line.contains("heartbeat")), "{settings:?}");
     assert!(!stage.environment().contains_key("WATCHDOG_USEC"));
 }

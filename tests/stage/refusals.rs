@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 /// The fault of a stage whose vassal file has these lines.
-fn fault(lines: &[&str]) -> Fault {
+fn fault(lines: &[&str]) -> StageFault {
     stage(lines).start().error(1)
 }
 
@@ -165,11 +165,14 @@ fn a_program_that_cannot_be_executed_is_told_after_the_verdict_with_its_place() 
             executable(&setup.path("missing-interpreter"), "#!/no/such/interpreter\n");
             let mut stage = setup.start();
             let said = stage.said();
-            let [(FromStage::Exec(settings), _), (failed, _)] = said.as_slice() else {
+            let [(FromStage::Verdict(Verdict::Exec(settings)), _), (failed, _)] = said.as_slice()
+            else {
                 panic!("{program}: {said:?}");
             };
-            assert_eq!((settings.argv0.as_str(), settings.listeners), (*program, 1));
-            let FromStage::Error(fault) = failed else { panic!("{program}: {failed:?}") };
+            assert_eq!((settings.argv0.as_str(), settings.run.listeners), (*program, 1));
+            let FromStage::Verdict(Verdict::Error(fault)) = failed else {
+                panic!("{program}: {failed:?}")
+            };
             assert_eq!((&*fault.step, &*fault.origin), ("exec", &*format!("a.ini:2 {option}")));
             let reason = std::io::Error::from_raw_os_error(*errno).to_string();
             assert!(

@@ -4,11 +4,11 @@ use super::*;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// The stage that has become the program, what it has said, and the sockets in custody.
-fn exec(setup: Setup) -> (Stage, ExecSettings, Vec<OwnedFd>) {
+fn exec(setup: Setup) -> (Stage, ExecVerdict, Vec<OwnedFd>) {
     let mut stage = setup.start();
     let (settings, mut fds) = stage.exec();
     // Behind them comes a notify socket, which is nobody's custody.
-    fds.truncate(usize::from(settings.listeners));
+    fds.truncate(usize::from(settings.run.listeners));
     (stage, settings, fds)
 }
 
@@ -17,7 +17,7 @@ fn sockets_lie_from_descriptor_3_in_the_order_of_the_file_and_the_emperor_pipe_b
     let lines =
         [SLEEP, "http-socket = 127.0.0.1:0", "socket = a.sock", "http-socket = 127.0.0.1:0"];
     let (stage, settings, custody) = exec(stage(&lines));
-    assert_eq!(settings.listeners, 3);
+    assert_eq!(settings.run.listeners, 3);
     let fds = stage.fds();
     assert_eq!(fds.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
     for (number, held) in (3..).zip(&custody) {
@@ -60,7 +60,7 @@ fn the_on_demand_listener_is_descriptor_0_and_3_and_is_not_sent_back() {
     let id = identity(&listener);
     let (stage, settings, custody) =
         exec(stage(&[SLEEP, "socket = 127.0.0.1:0"]).on_demand(listener));
-    assert_eq!((settings.listeners, custody.len()), (1, 1));
+    assert_eq!((settings.run.listeners, custody.len()), (1, 1));
     let fds = stage.fds();
     assert_eq!((&fds[&0], &fds[&3], &fds[&4]), (&id, &id, &identity(&custody[0])));
     assert!(stage.is_blocking(3));
@@ -111,7 +111,7 @@ fn a_successor_gets_the_same_sockets_from_custody_and_what_is_gone_is_closed() {
     let _client = std::net::TcpStream::connect(&kept).unwrap();
     let (second, settings, custody) =
         exec(stage(&[SLEEP, &format!("http-socket = {kept}")]).held(custody));
-    assert_eq!((settings.listeners, custody.len()), (1, 1));
+    assert_eq!((settings.run.listeners, custody.len()), (1, 1));
     assert_eq!((&identity(&custody[0]), &second.fds()[&3]), (&id, &id));
     assert_eq!(second.environment()["LISTEN_FDNAMES"], "http-socket");
     socket::accept(custody[0].as_fd()).unwrap();
@@ -138,7 +138,7 @@ fn as_many_sockets_as_custody_has_room_for_are_passed_and_one_more_is_refused() 
     let mut lines = vec!["socket = 127.0.0.1:0"; status::MAX_LISTENERS];
     lines.push(SLEEP);
     let (stage, settings, custody) = exec(super::stage(&lines));
-    assert_eq!(usize::from(settings.listeners), status::MAX_LISTENERS);
+    assert_eq!(usize::from(settings.run.listeners), status::MAX_LISTENERS);
     assert_eq!(stage.fds().len(), 3 + status::MAX_LISTENERS + 1);
     let (listener, _) = tcp();
     let (stage, _, _) = exec(super::stage(&lines).held(custody).on_demand(listener));
@@ -208,7 +208,7 @@ fn abstract_shared_and_inherited_sockets_reach_the_program() {
     setup.extra.push(("INHERITED".into(), listener));
     let (stage, settings, custody) = exec(setup);
     // The one that was open before is not ours to keep.
-    assert_eq!((settings.listeners, custody.len()), (2, 2));
+    assert_eq!((settings.run.listeners, custody.len()), (2, 2));
     let env = stage.environment();
     assert_eq!(env["LISTEN_FDNAMES"], "socket:shared-socket:raw-socket");
     assert_eq!(stage.fds()[&5], id);

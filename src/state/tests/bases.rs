@@ -94,7 +94,7 @@ fn a_base_that_is_not_ready_is_asked_again_without_penalty_at_most_each_second()
 fn whoever_waits_for_a_base_asks_at_its_byte_5() {
     let mut scene = waiting_for_base();
     scene.find_as(BASE, OnDemand::No, true);
-    scene.runs(2, Settings::default());
+    scene.runs(2, RunSettings::default());
     scene.wait(40);
     scene.done.clear();
     scene.serves = true;
@@ -288,7 +288,7 @@ fn what_has_died_before_its_answer_was_read_is_born_and_dead() {
 fn the_death_of_a_base_is_not_that_of_its_vassals() {
     let mut scene = adopted();
     scene.find_as(BASE, OnDemand::No, true);
-    scene.runs(2, Settings::default());
+    scene.runs(2, RunSettings::default());
     scene.wait(12_000);
     scene.done.clear();
     scene.exits(2, KILLED);
@@ -363,7 +363,7 @@ fn an_answer_for_a_life_that_is_gone_means_nothing() {
 fn base_that_runs() -> Scene {
     let mut scene = Scene::new(rules());
     scene.find_as(BASE, OnDemand::No, true);
-    scene.runs(1, Settings::default());
+    scene.runs(1, RunSettings::default());
     scene.done.clear();
     scene
 }

@@ -245,7 +245,7 @@ fn what_waits_in_a_queue_or_for_a_hook_waits_on_and_not_in_vain() {
 
     let mut scene = Scene::new(Rules { stop_hook: true, ..Rules::default() });
     scene.find(OnDemand::No);
-    scene.runs(1, Settings::default());
+    scene.runs(1, RunSettings::default());
     scene.wait(20_000);
     scene.exits(1, KILLED);
     assert_eq!(scene.phase(), "held: stop hook");

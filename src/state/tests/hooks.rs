@@ -59,7 +59,7 @@ fn an_on_demand_vassal_waits_at_once_and_starts_when_the_stop_hook_is_over() {
     let mut scene = Scene::new(rules());
     scene.find(on_demand());
     scene.connect();
-    scene.runs(1, Settings::default());
+    scene.runs(1, RunSettings::default());
     scene.wait(1000);
     scene.exits(1, Exit::Code(0));
     scene.is(
@@ -99,7 +99,7 @@ fn a_replacement_is_not_held_back_and_both_lives_have_their_hook() {
 fn a_check_of_the_file_and_a_fork_that_failed_have_no_hook() {
     let mut scene = Scene::new(rules());
     scene.find(OnDemand::No);
-    scene.runs(1, Settings::default());
+    scene.runs(1, RunSettings::default());
     scene.change();
     scene.is("replacing 1 by 2", &["spawn 1", "custody 1", "check 2"]);
     scene.fails(2);

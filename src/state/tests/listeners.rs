@@ -54,7 +54,7 @@ fn a_lost_listener_is_bound_anew_after_a_pause_that_grows_until_somebody_connect
         scene.is("waiting", &["bind /run/blog.sock", "watch"]);
     }
     scene.connect();
-    scene.runs(1, Settings::default());
+    scene.runs(1, RunSettings::default());
     scene.exits(1, Exit::Code(0));
     scene.done.clear();
     scene.send(lost());

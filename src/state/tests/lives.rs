@@ -7,9 +7,9 @@ use super::*;
 #[test]
 fn a_verdict_is_noted_and_the_end_of_the_status_socket_means_running() {
     let mut scene = Scene::starting();
-    scene.verdict(1, Settings { stop_signal: 3, ..custody() });
+    scene.verdict(1, RunSettings { stop_signal: Some(3), ..custody() });
     scene.is("starting 1", &[]);
-    assert_eq!(scene.current().settings.stop_signal, 3);
+    assert_eq!(scene.current().settings.stop_signal, Some(3));
     scene.status_closes(1);
     scene.is("running 1", &["custody 1"]);
 }
@@ -180,8 +180,8 @@ fn a_program_that_fails_with_sockets_of_ours_is_told_where_they_are() {
     let hint =
         "liege holds :8000 (a.ini:2) and passes it as descriptor 3; the program must use that";
     let places = ":8000 (a.ini:2) and passes it as descriptor 3";
-    let given = || Settings { places: places.into(), ..custody() };
-    let error_of = |settings: Settings, exit: Exit| {
+    let given = || RunSettings { places: places.into(), ..custody() };
+    let error_of = |settings: RunSettings, exit: Exit| {
         let mut scene = Scene::starting();
         scene.runs(1, settings);
         scene.wait(500);
@@ -190,7 +190,7 @@ fn a_program_that_fails_with_sockets_of_ours_is_told_where_they_are() {
     };
     assert!(error_of(given(), Exit::Code(1)).contains(hint));
     assert!(!error_of(given(), KILLED).contains(hint));
-    assert!(!error_of(Settings::default(), Exit::Code(1)).contains(hint));
+    assert!(!error_of(RunSettings::default(), Exit::Code(1)).contains(hint));
 }
 
 #[test]
@@ -213,11 +213,11 @@ fn a_loyal_life_comes_back_at_once() {
 
 #[test]
 fn what_is_not_to_come_back_is_held_until_its_file_changes() {
-    use crate::state::Restart::{Never, OnFailure};
+    use crate::types::run_settings::Restart::{Never, OnFailure};
     for (restart, exit) in
         [(Never, Exit::Code(1)), (Never, Exit::Code(0)), (OnFailure, Exit::Code(0))]
     {
-        let mut scene = Scene::running_with(Settings { restart, ..custody() });
+        let mut scene = Scene::running_with(RunSettings { restart, ..custody() });
         scene.exits(1, exit);
         scene.wait(1_000_000);
         scene.is("held: finished", &[]);
@@ -228,8 +228,8 @@ fn what_is_not_to_come_back_is_held_until_its_file_changes() {
 
 #[test]
 fn what_comes_back_on_failure_comes_back_on_failure() {
-    let restart = crate::state::Restart::OnFailure;
-    let mut scene = Scene::running_with(Settings { restart, ..custody() });
+    let restart = crate::types::run_settings::Restart::OnFailure;
+    let mut scene = Scene::running_with(RunSettings { restart, ..custody() });
     scene.wait(1500);
     scene.exits(1, Exit::Signal(11));
     scene.is("held: penalty 1000", &[]);
@@ -238,7 +238,10 @@ fn what_comes_back_on_failure_comes_back_on_failure() {
 #[test]
 fn a_start_that_fails_is_tried_again_whatever_the_restart_setting() {
     let mut scene = Scene::starting();
-    scene.verdict(1, Settings { restart: crate::state::Restart::Never, ..custody() });
+    scene.verdict(
+        1,
+        RunSettings { restart: crate::types::run_settings::Restart::Never, ..custody() },
+    );
     scene.fails(1);
     scene.exits(1, Exit::Code(0));
     scene.is("held: penalty 1000", &[]);

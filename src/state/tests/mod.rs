@@ -11,9 +11,10 @@ use super::stale::Stale;
 use super::vassal::{Hold, Phase, Then, Vassal, Why};
 use super::{
     Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, Notice,
-    OnDemand, Restart, Role, Rules, Said, Settings, SourceId, StopTo, VassalId,
+    OnDemand, Role, Rules, Said, SourceId, VassalId,
 };
 use crate::types::moment::Moment;
+use crate::types::run_settings::{Restart, RunSettings, StopTo};
 
 mod bases;
 mod faults;
@@ -84,7 +85,7 @@ impl Scene {
         scene
     }
 
-    fn running_with(settings: Settings) -> Self {
+    fn running_with(settings: RunSettings) -> Self {
         let mut scene = Self::starting();
         scene.runs(1, settings);
         scene.is("running 1", &["custody 1"]);
@@ -97,7 +98,7 @@ impl Scene {
 
     /// It has nothing that a second life could share.
     fn alone() -> Self {
-        Self::running_with(Settings::default())
+        Self::running_with(RunSettings::default())
     }
 
     /// A program that speaks the Emperor protocol.
@@ -126,7 +127,7 @@ impl Scene {
     fn woken() -> Self {
         let mut scene = Self::waiting();
         scene.connect();
-        scene.runs(1, Settings::default());
+        scene.runs(1, RunSettings::default());
         scene.is("running 1", &["unwatch", "spawn 1", "custody 1"]);
         scene
     }
@@ -245,7 +246,7 @@ impl Scene {
             Effect::Tell(life, order) => (format!("tell {} {order:?}", life.0), None),
             Effect::Signal(life, signal, to) => {
                 let to = match to {
-                    StopTo::Unsaid => "",
+                    StopTo::Auto => "",
                     StopTo::Main => " main",
                     StopTo::Group => " group",
                 };
@@ -313,7 +314,7 @@ impl Scene {
         self.send(Event::Life(LifeId(life), event));
     }
 
-    fn verdict(&mut self, life: u64, settings: Settings) {
+    fn verdict(&mut self, life: u64, settings: RunSettings) {
         self.life(life, LifeEvent::Verdict(settings, Fingerprint(SAME)));
     }
 
@@ -322,7 +323,7 @@ impl Scene {
         self.checks_with(life, custody(), fingerprint);
     }
 
-    fn checks_with(&mut self, life: u64, settings: Settings, fingerprint: u64) {
+    fn checks_with(&mut self, life: u64, settings: RunSettings, fingerprint: u64) {
         self.life(life, LifeEvent::Verdict(settings, Fingerprint(fingerprint)));
         self.status_closes(life);
         self.exits(life, Exit::Code(0));
@@ -336,7 +337,7 @@ impl Scene {
         self.life(life, LifeEvent::StartFailed("line 3: no such option".to_owned()));
     }
 
-    fn runs(&mut self, life: u64, settings: Settings) {
+    fn runs(&mut self, life: u64, settings: RunSettings) {
         self.verdict(life, settings);
         self.status_closes(life);
     }
@@ -474,12 +475,12 @@ fn fault() -> OnDemand {
     OnDemand::Fault("blog.ini.socket: permission denied".into())
 }
 
-fn custody() -> Settings {
-    Settings { listeners: 1, ..Settings::default() }
+fn custody() -> RunSettings {
+    RunSettings { listeners: 1, ..RunSettings::default() }
 }
 
-fn notifying() -> Settings {
-    Settings { notify: true, ..custody() }
+fn notifying() -> RunSettings {
+    RunSettings { notify: true, ..custody() }
 }
 
 /// Sends one event to a vassal in each of these phases: nothing may change, and nothing be done.

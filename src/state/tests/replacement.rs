@@ -50,7 +50,7 @@ fn a_speaker_without_listeners_whose_file_starts_something_else_is_stopped_and_s
 
 #[test]
 fn a_reload_signal_reloads_in_place_what_starts_the_same() {
-    let settings = Settings { reload_signal: Some(1), ..custody() };
+    let settings = RunSettings { reload_signal: Some(1), ..custody() };
     let mut scene = Scene::running_with(settings.clone());
     scene.change();
     scene.checks_with(2, settings.clone(), SAME);
@@ -86,25 +86,30 @@ fn what_only_the_emperor_obeys_is_obeyed_without_an_exec() {
     scene.change();
     let restart = Restart::Never;
     let heartbeat = Some(Duration::from_secs(1));
-    let newer =
-        Settings { stop_signal: 3, reload_signal: Some(10), restart, heartbeat, ..custody() };
-    scene.checks_with(2, Settings { listeners: 0, ..newer }, SAME);
+    let newer = RunSettings {
+        stop_signal: Some(3),
+        reload_signal: Some(10),
+        restart,
+        heartbeat,
+        ..custody()
+    };
+    scene.checks_with(2, RunSettings { listeners: 0, ..newer }, SAME);
     let settings = &scene.current().settings;
     assert_eq!(
         (settings.stop_signal, settings.reload_signal, settings.restart),
-        (3, Some(10), restart)
+        (Some(3), Some(10), restart)
     );
     assert_eq!((settings.listeners, settings.heartbeat), (1, None), "its own exec has fixed them");
 }
 
 #[test]
 fn a_newer_age_counts_from_the_begin_of_the_program() {
-    let signal = Settings { reload_signal: Some(1), ..custody() };
+    let signal = RunSettings { reload_signal: Some(1), ..custody() };
     let mut scene = Scene::running_with(signal.clone());
     scene.wait(1000);
     scene.change();
     let (ready, loyal) = (Some(Duration::from_secs(2)), Some(Duration::from_secs(4)));
-    scene.checks_with(2, Settings { ready_after: ready, loyal_after: loyal, ..signal }, SAME);
+    scene.checks_with(2, RunSettings { ready_after: ready, loyal_after: loyal, ..signal }, SAME);
     scene.wait(999);
     assert!(!scene.current().accepting);
     scene.wait(1);

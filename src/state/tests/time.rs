@@ -37,7 +37,7 @@ fn a_failed_start_that_does_not_end_is_killed() {
 #[test]
 fn a_program_that_does_not_announce_its_readiness_in_time_is_killed() {
     for (start_timeout, limit) in [(None, 90_000), (Some(Duration::from_secs(5)), 5000)] {
-        let mut scene = Scene::running_with(Settings { start_timeout, ..notifying() });
+        let mut scene = Scene::running_with(RunSettings { start_timeout, ..notifying() });
         scene.wait(limit - 1);
         scene.is("running 1", &[]);
         scene.wait(1);
@@ -118,7 +118,7 @@ fn a_slow_reload_is_never_punished_for_its_silence() {
 #[test]
 fn a_promised_watchdog_is_due_from_the_start() {
     let heartbeat = Some(Duration::from_secs(5));
-    let mut scene = Scene::running_with(Settings { heartbeat, ..notifying() });
+    let mut scene = Scene::running_with(RunSettings { heartbeat, ..notifying() });
     scene.notifies(1, Said::Ready);
     scene.wait(34_999);
     scene.is("running 1", &[]);
@@ -151,7 +151,7 @@ fn a_speaker_is_stopped_by_byte_alone_and_others_by_signal_too() {
     let mut scene = Scene::speaker();
     scene.lose();
     scene.is("stopping 1, then gone", &["tell 1 Stop"]);
-    let mut scene = Scene::running_with(Settings { stop_signal: 3, ..custody() });
+    let mut scene = Scene::running_with(RunSettings { stop_signal: Some(3), ..custody() });
     scene.lose();
     scene.is("stopping 1, then gone", &["tell 1 Stop", "signal 1 3"]);
 }
@@ -160,7 +160,7 @@ fn a_speaker_is_stopped_by_byte_alone_and_others_by_signal_too() {
 fn a_graceful_shutdown_is_byte_2_and_the_graceful_signal() {
     let mut scene = Scene::new(Rules { graceful_shutdown: true, ..Rules::default() });
     scene.find(OnDemand::No);
-    scene.runs(1, Settings { graceful_signal: Some(10), ..custody() });
+    scene.runs(1, RunSettings { graceful_signal: Some(10), ..custody() });
     scene.done.clear();
     scene.lose();
     scene.is("stopping 1, then gone", &["tell 1 StopGracefully", "signal 1 10"]);

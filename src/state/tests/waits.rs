@@ -130,7 +130,7 @@ fn a_start_that_fails_again_and_again_does_not_change_the_counts() {
     scene.wait(1000);
     assert_eq!(scene.phase_of(BLOG), "starting 2");
     assert_eq!(scene.realm.counts(), counts);
-    scene.runs(2, Settings::default());
+    scene.runs(2, RunSettings::default());
     let counts = scene.realm.counts();
     assert_eq!((counts.running, counts.failing), (1, 0));
 }

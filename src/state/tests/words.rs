@@ -55,7 +55,7 @@ fn a_program_that_speaks_no_protocol_is_loyal_by_its_age() {
 #[test]
 fn a_vassal_file_says_when_its_program_is_loyal_and_ready() {
     let seconds = |s| Some(Duration::from_secs(s));
-    let settings = Settings { loyal_after: seconds(2), ready_after: seconds(1), ..custody() };
+    let settings = RunSettings { loyal_after: seconds(2), ready_after: seconds(1), ..custody() };
     let mut scene = Scene::running_with(settings);
     scene.wait(1000);
     assert!(scene.current().accepting && !scene.current().loyal);
