@@ -138,7 +138,7 @@ fn the_quickstart_serves_sleeps_crashes_and_ends() {
     let first = within(Duration::from_secs(600), "the web server answers", || http(http_port));
     assert!(first.contains("This is hello"), "{first}");
     let seen = within(Duration::from_secs(10), "statistics", || statistics(stats));
-    assert_eq!(seen.vassal("ondemand.ini").text("state"), "waiting");
+    assert_eq!(seen.vassal("ondemand.ini").text("state"), "listening");
     let woken = within(Duration::from_secs(10), "the one on demand answers", || http(on_demand));
     assert!(woken.contains("This is ondemand"), "{woken}");
     within(Duration::from_secs(30), "the penalty of the crashing one grows", || {
@@ -153,8 +153,8 @@ fn the_quickstart_serves_sleeps_crashes_and_ends() {
         assert!(said.contains(&format!(" curl http://127.0.0.1:{port}/")), "{said}");
     }
     assert!(!said.contains('\x1b'), "no colours in a file: {said}");
-    within(Duration::from_secs(30), "the quiet one goes back to waiting", || {
-        (statistics(stats)?.vassal("ondemand.ini").text("state") == "waiting").then_some(())
+    within(Duration::from_secs(30), "the quiet one goes back to listening", || {
+        (statistics(stats)?.vassal("ondemand.ini").text("state") == "listening").then_some(())
     });
 
     // The shell of `run` has become the keeper.

@@ -214,7 +214,7 @@ impl Running {
         if let Ok(mut stats) = UnixStream::connect(self.world.dir.path().join("stats")) {
             let _ = stats.read_to_string(&mut text);
         }
-        micros_after(&text, "\"longest_turn_us\":")
+        micros_after(&text, "\"longest_loop_us\":")
     }
 
     /// The same, as the log says it at the end.

@@ -43,7 +43,7 @@ impl Emperor {
         if let Notice::Ending { left } = notice {
             return self.say_who_is_left(left);
         }
-        self.context.log.notice(format_args!("{}", messages::Wait(notice)));
+        self.context.log.notice(format_args!("{}", messages::SharedWait(notice)));
     }
 
     /// Ragnarok: whom it waits for.
@@ -63,7 +63,7 @@ impl Emperor {
         };
         let (count, left) = (messages::vassals(names.len()), messages::Time(left));
         self.context.log.notice(format_args!(
-            "ragnarok waits for {count}: {shown}{hooks}; what is left in {left} is killed"
+            "ragnarok waits for {count}: {shown}{hooks}; what is left is killed in {left}"
         ));
     }
 
@@ -71,8 +71,8 @@ impl Emperor {
         if self.is_told_with_others(key, note) {
             return;
         }
-        let (label, line) = (self.context.sources.label(key), messages::Line(note));
+        let (label, line) = (self.context.sources.label(key), messages::Message(note));
         let line = messages::without_name(&line.to_string(), &key.name);
-        self.context.log.line(messages::loudness(note), format_args!("[{label}] {line}"));
+        self.context.log.line(messages::severity(note), format_args!("[{label}] {line}"));
     }
 }

@@ -99,7 +99,9 @@ impl Emperor {
     /// Says what has failed, and has everything compared in the next turn.
     fn tell_fault(&mut self) {
         let text = panics::last();
-        self.context.log.error(format_args!("internal error of liege: {text}; please report it"));
+        self.context
+            .log
+            .error(format_args!("internal error (a bug in liege): {text}; please report it"));
         self.faults.repair_at.get_or_insert(self.context.now + self.faults.pause());
     }
 
@@ -129,7 +131,7 @@ impl Emperor {
         // The state itself may be what fails: then nothing is stopped one by one.
         if self.faults.end_by.is_some_and(|by| by <= self.context.now) {
             self.context.log.error(format_args!(
-                "the end cannot be reached in good order, as liege fails each time: what is left is killed"
+                "cannot end in good order, as liege fails each time: what is left is killed"
             ));
             self.leave.get_or_insert(GIVEN_UP);
         }

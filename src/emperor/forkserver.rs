@@ -281,7 +281,7 @@ impl Emperor {
     fn who_serves(&mut self, socket: &OwnedFd) -> Result<(PeerCredentials, Option<Base>), Trouble> {
         let place = self.forks.place();
         let server = socket::peer_credentials(socket.as_fd()).map_err(|error| {
-            Trouble::Failed(format!("{place}: who listens is unknown: {error}"))
+            Trouble::Failed(format!("{place}: cannot tell who listens: {error}"))
         })?;
         let (pid, uid) = (server.pid, server.uid);
         let is_trusted = uid == 0 || uid == creds::effective_uid();
@@ -290,7 +290,7 @@ impl Emperor {
         let base = self.base_with(pid).filter(|base| is_trusted || base.uid == uid);
         if base.is_none() && !is_trusted {
             return Err(Trouble::Failed(format!(
-                "{place} belongs to the user {uid} (pid {pid}) and is none of our bases; \
+                "{place} belongs to the user {uid} (pid {pid}) and is not one of our bases; \
                  name its vassal in vassal-fork-base, or choose a place where only root can listen"
             )));
         }
@@ -298,7 +298,7 @@ impl Emperor {
         if self.forks.seen != Some(server) {
             self.forks.seen = Some(server);
             let name = base.as_ref().map(|base| super::messages::name(&base.name));
-            let name = name.unwrap_or_else(|| "none of our bases".to_owned());
+            let name = name.unwrap_or_else(|| "not one of our bases".to_owned());
             self.context.log.notice(format_args!("{place} is pid {pid}, uid {uid}: {name}"));
         }
         Ok((server, base))
@@ -485,8 +485,8 @@ impl Emperor {
                 let _ = pidfd::send(claim.pidfd.as_fd(), Signal::KILL);
             }
             let what = match uid == wanted {
-                true => "which was there before it was asked for".to_owned(),
-                false => format!("which has the user {uid}"),
+                true => "which is older than the request".to_owned(),
+                false => format!("which runs as user {uid}"),
             };
             let fate = if may { ": it is killed" } else { "" };
             let what = format!("pid {pid}, {what}{fate}");

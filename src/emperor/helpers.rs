@@ -210,9 +210,10 @@ impl Emperor {
             Task::StopHook(key) => {
                 let name = self.context.sources.label(&key);
                 let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
-                self.context
-                    .log
-                    .line(level, format_args!("[{name}] stop hook {}", messages::result(ended)));
+                self.context.log.line(
+                    level,
+                    format_args!("[{name}] stop hook {}", messages::hook_result(ended)),
+                );
                 self.start_hooks();
                 self.happen(Event::HookEnded(key));
             }

@@ -12,7 +12,7 @@ use super::{Emperor, messages};
 /// From the first to the line about the others.
 const GATHER: Duration = Duration::from_secs(1);
 /// Most reasons that are gathered at one time; one more is told by each vassal.
-const MOST: usize = 8;
+const MAX_GROUPS: usize = 8;
 
 /// Reasons that were told a moment ago.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl HoldGroups {
             group.wait = wait;
             return true;
         }
-        if self.0.len() < MOST {
+        if self.0.len() < MAX_GROUPS {
             let (why, names) = (why.to_owned(), Vec::new());
             self.0.push(HoldGroup { why, wait, until: now + GATHER, names });
         }
@@ -69,8 +69,8 @@ impl Emperor {
             if let [name] = &names[..] {
                 let line = Note::Held { why, wait };
                 self.context.log.line(
-                    messages::loudness(&line),
-                    format_args!("[{name}] {}", messages::Line(&line)),
+                    messages::severity(&line),
+                    format_args!("[{name}] {}", messages::Message(&line)),
                 );
                 continue;
             }
@@ -78,7 +78,7 @@ impl Emperor {
             self.context.log.line(
                 Level::Warning,
                 format_args!(
-                    "{count} more vassals are held: {why}{}: {}",
+                    "{count} more vassals are not started: {why}{}: {}",
                     messages::Retry(wait),
                     messages::names(&names)
                 ),

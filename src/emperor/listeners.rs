@@ -121,7 +121,7 @@ impl Emperor {
                     .vassal(vassal)
                     .is_some_and(|record| record.current().is_some_and(Life::is_running));
                 if let Some(lost) = lost.filter(|_| runs) {
-                    let line = format_args!("a socket of it {lost}; it is bound anew");
+                    let line = format_args!("one of its sockets {lost}; it is bound again");
                     self.log_of(vassal, line);
                     self.happen(Event::ListenersRenewed(vassal));
                 }
@@ -169,7 +169,7 @@ impl Emperor {
         self.hall(vassal).was_shut_down = lost == SocketLoss::ShutDown;
         match self.try_bind(vassal, &address) {
             Ok(listener) => {
-                let line = format_args!("its on-demand socket {lost}; it is bound anew");
+                let line = format_args!("its on-demand socket {lost}; it is bound again");
                 self.log_of(vassal, line);
                 let hall = self.hall(vassal);
                 (hall.listener, hall.was_shut_down) = (Some(listener), false);

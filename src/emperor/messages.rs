@@ -1,4 +1,4 @@
-//! What the log says: one line for each transition.
+//! The messages of the log: one line for each transition.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::sys::process::Ended;
 use crate::sys::signal::Signal;
 
 /// Names in one line.
-const MOST_NAMES: usize = 10;
+const MAX_NAMES: usize = 10;
 
 /// A name from outside, as it may be printed.
 pub(super) fn name(bytes: &[u8]) -> String {
@@ -35,8 +35,8 @@ pub(super) fn without_name(text: &str, own: &[u8]) -> String {
     short
 }
 
-/// How loud a transition is.
-pub(super) fn loudness(note: &Note) -> Level {
+/// How severe a transition is.
+pub(super) fn severity(note: &Note) -> Level {
     match note {
         Note::StartFailed { .. } | Note::ReplacementFailed { .. } => Level::Error,
         Note::Held { .. }
@@ -68,9 +68,9 @@ pub(super) fn level(level: monitor::Level) -> Level {
 }
 
 /// A transition in words, without the vassal's name.
-pub(super) struct Line<'a>(pub &'a Note);
+pub(super) struct Message<'a>(pub &'a Note);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Note::Running { pid: Some(pid) } => write!(f, "runs with pid {pid}"),
@@ -80,10 +80,10 @@ impl fmt::Display for Line<'_> {
             Note::Accepting => f.write_str("is ready to accept requests"),
             Note::Loyal => f.write_str("is now loyal"),
             Note::Waiting { address } => {
-                write!(f, "waits for connections on {}", escaped(address.as_bytes()))
+                write!(f, "listening on {}, started by the first connection", escaped(address.as_bytes()))
             }
             Note::Held { why, wait } => {
-                write!(f, "is held: {}{}", escaped(why.as_bytes()), Retry(*wait))
+                write!(f, "not started: {}{}", escaped(why.as_bytes()), Retry(*wait))
             }
             Note::Reloading { by } => match by {
                 ReloadWay::Byte => f.write_str("is told to reload"),
@@ -91,57 +91,57 @@ impl fmt::Display for Line<'_> {
                     write!(f, "is told to reload by {}", signal_name(*signal))
                 }
                 ReloadWay::Replacement => {
-                    f.write_str("is replaced on its own listeners if its file is good")
+                    f.write_str("checking the file before a replacement on the same listeners")
                 }
                 ReloadWay::Checked => f.write_str(
-                    "is replaced on its own listeners: its file starts something else than what runs",
+                    "starting a replacement on the same listeners: the file starts something else than what runs",
                 ),
-                ReloadWay::Renewed => f.write_str("is to be replaced on its new listeners"),
-                ReloadWay::Restart => f.write_str("is restarted if its new file is good"),
+                ReloadWay::Renewed => f.write_str("starting a replacement on new listeners"),
+                ReloadWay::Restart => f.write_str("checking the new file before a restart"),
                 ReloadWay::Anew => {
-                    f.write_str("is restarted: its file starts something else than what runs")
+                    f.write_str("restarting: the file starts something else than what runs")
                 }
             },
             Note::Replaced { pid: Some(pid) } => write!(f, "is replaced by pid {pid}"),
             Note::Replaced { pid: None } => f.write_str("is replaced"),
             Note::Spared { pid } => write!(
                 f,
-                "has lost its new process: pid {pid}, which was told to stop, is not killed before another takes \
+                "the new process has ended: pid {pid}, which was told to stop, is not killed before another takes \
                  requests"
             ),
             Note::ReplacementFailed { why } => {
-                write!(f, "goes on as it is: {}", escaped(why.as_bytes()))
+                write!(f, "reload failed, the running process stays: {}", escaped(why.as_bytes()))
             }
             Note::StartFailed { why } => write!(f, "cannot start: {}", escaped(why.as_bytes())),
-            Note::Stopping { why } => write!(f, "is stopped: {why}"),
+            Note::Stopping { why } => write!(f, "stopping {why}"),
             Note::StopsSlowly { left } => {
-                write!(f, "is told to stop and still there: it is killed in {}", Time(*left))
+                write!(f, "told to stop, but still running: SIGKILL in {}", Time(*left))
             }
-            Note::Killed { why } => write!(f, "is killed: {why}"),
+            Note::Killed { why } => write!(f, "SIGKILL: {why}"),
             Note::Stopped { exit, lived, why } => {
-                write!(f, "stopped after {} ({}): {why}", Time(*lived), Ending(*exit))
+                write!(f, "stopped after {} ({}) {why}", Time(*lived), HowEnded(*exit))
             }
             Note::Died { exit, lived, loyal: true, .. } => {
-                write!(f, "died after {} ({}): starts again", Time(*lived), Ending(*exit))
+                write!(f, "exited after {} ({}); starting again", Time(*lived), HowEnded(*exit))
             }
             Note::Died { exit, lived, wait, attempt, failed, hint, .. } => {
-                let next = Next { wait: *wait, attempt: *attempt };
+                let next = NextStart { wait: *wait, attempt: *attempt };
                 match failed {
                     true => write!(f, "{next}"),
                     false => {
                         let (lived, hint) = (Time(*lived), escaped(hint.as_bytes()));
-                        write!(f, "died unloyal after {lived} ({}), {next}{hint}", Ending(*exit))
+                        write!(f, "exited after {lived} before it was loyal ({}); {next}{hint}", HowEnded(*exit))
                     }
                 }
             }
             Note::Finished { exit } => {
                 write!(
                     f,
-                    "has ended ({}): not started again before its file changes",
-                    Ending(*exit)
+                    "exited ({}); not started again before its file changes",
+                    HowEnded(*exit)
                 )
             }
-            Note::Silent => f.write_str("has sent no heartbeat in time: is told to reload"),
+            Note::Silent => f.write_str("no heartbeat in time: told to reload"),
             Note::Gone => f.write_str("is gone"),
         }
     }
@@ -152,25 +152,34 @@ pub(super) fn start_hook(end: HookEnd) -> (Level, String) {
     match end {
         HookEnd::Exited(0) => (Level::Info, "start hook returned 0".to_owned()),
         HookEnd::Exited(status) => {
-            (Level::Warning, format!("start hook returned {status}; it starts all the same"))
+            (Level::Warning, format!("start hook returned {status}; the vassal is started anyway"))
         }
         HookEnd::Killed(signal) => {
             let signal = signal_name(i32::from(signal));
-            (Level::Warning, format!("start hook was killed by {signal}; it starts all the same"))
+            (
+                Level::Warning,
+                format!("start hook was killed by {signal}; the vassal is started anyway"),
+            )
         }
         HookEnd::Overdue => {
             let limit = hook::LIMIT.as_secs();
-            (Level::Error, format!("start hook killed after {limit} s; it starts all the same"))
+            (
+                Level::Error,
+                format!("start hook killed after {limit} s; the vassal is started anyway"),
+            )
         }
         HookEnd::Refused(errno) => {
             let error = std::io::Error::from_raw_os_error(errno);
-            (Level::Error, format!("start hook cannot be run: {error}; it starts all the same"))
+            (
+                Level::Error,
+                format!("start hook cannot be run: {error}; the vassal is started anyway"),
+            )
         }
     }
 }
 
 /// How a stop hook has ended, in words.
-pub(super) fn result(ended: Ended) -> String {
+pub(super) fn hook_result(ended: Ended) -> String {
     match ended {
         Ended::Exited(status) => format!("returned {status}"),
         Ended::Killed { signal, .. } => format!("was killed by {}", signal_name(signal.raw())),
@@ -178,45 +187,45 @@ pub(super) fn result(ended: Ended) -> String {
 }
 
 /// What follows a death that was no good one.
-struct Next {
+struct NextStart {
     wait: Duration,
     attempt: u32,
 }
 
-impl fmt::Display for Next {
+impl fmt::Display for NextStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.attempt {
-            0 => f.write_str("starts again"),
+            0 => f.write_str("starting again"),
             attempt => {
                 let wait = Time(self.wait);
-                write!(f, "blacklisted: next start in {wait} (attempt {attempt})")
+                write!(f, "blacklisted, next start in {wait} (attempt {attempt})")
             }
         }
     }
 }
 
 /// A wait that many share.
-pub(super) struct Wait(pub Notice);
+pub(super) struct SharedWait(pub Notice);
 
-impl fmt::Display for Wait {
+impl fmt::Display for SharedWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Notice::ThrottleBegins { waiting, last } => write!(
                 f,
-                "{} for the throttle, as too many starts come at once: the last starts in about {}; \
+                "{} for the throttle (too many starts at once); the last one starts in about {}; \
                  emperor-throttle-burst allows more at once",
                 waits(waiting),
                 Time(last)
             ),
-            Notice::ThrottleEnds => f.write_str("nobody waits for the throttle any more"),
+            Notice::ThrottleEnds => f.write_str("no vassal waits for the throttle any more"),
             Notice::BudgetBegins { waiting, last, at_once } => write!(
                 f,
-                "{} for a turn to start, as {at_once} start at one time: the last starts in {} or \
+                "{} to start, as at most {at_once} start at one time; the last one starts in {} or \
                  before; emperor-max-starting allows more",
                 waits(waiting),
                 Time(last)
             ),
-            Notice::BudgetEnds => f.write_str("nobody waits for a turn to start any more"),
+            Notice::BudgetEnds => f.write_str("no vassal waits for its turn to start any more"),
             Notice::Ending { left } => write!(f, "ragnarok is over in {}", Time(left)),
         }
     }
@@ -234,8 +243,8 @@ pub(super) fn vassals(count: usize) -> String {
 
 /// The first of some names, and how many there are more.
 pub(super) fn names(names: &[String]) -> String {
-    let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MOST_NAMES) {
+    let shown = names.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
@@ -247,7 +256,7 @@ pub(super) struct Retry(pub Option<Duration>);
 impl fmt::Display for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(wait) => write!(f, "; next try in {}, then less often", Time(wait)),
+            Some(wait) => write!(f, "; next attempt in {}, then less often", Time(wait)),
             None => Ok(()),
         }
     }
@@ -272,9 +281,9 @@ impl fmt::Display for Time {
     }
 }
 
-struct Ending(Exit);
+struct HowEnded(Exit);
 
-impl fmt::Display for Ending {
+impl fmt::Display for HowEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Exit::Code(code) => write!(f, "exit {code}"),

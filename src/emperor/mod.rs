@@ -421,8 +421,8 @@ impl Emperor {
         let sent = self.manager.buried();
         self.told(sent);
         self.context.trip("bury");
-        let turn = self.longest_turn();
-        self.context.log.debug(format_args!("the longest turn of the loop took {turn} us"));
+        let turn = self.longest_loop();
+        self.context.log.debug(format_args!("the longest turn of the event loop took {turn} us"));
         self.context.log.notice(format_args!("the emperor is buried (status {status})"));
         self.context.log.flush();
     }

@@ -357,7 +357,7 @@ impl Emperor {
             }
         }
         if flooded {
-            let why = "it has sent more than 10000 bytes a second for 10 s, and is heard no more";
+            let why = "protocol flood (over 10000 B/s for 10 s): its pipe is closed";
             self.say(life, crate::log::Level::Warning, why);
         }
         if asks {

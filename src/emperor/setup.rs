@@ -523,7 +523,7 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
         let path = setting.value.strip_prefix("dir://").unwrap_or(&setting.value);
         let path = absolute(Path::new(path));
         if sources.iter().any(|source: &Source| source.directory == path) {
-            log.warning(format_args!("{} is given twice, once is enough", at(setting)));
+            log.warning(format_args!("{} is given twice; the second is ignored", at(setting)));
             continue;
         }
         let options = dir::Options {

@@ -91,7 +91,7 @@ impl Emperor {
         let now = again && name != "SIGTERM";
         let what = match (again, now) {
             (false, _) => "ragnarok, every vassal is stopped",
-            (true, true) => "no mercy, every vassal is killed",
+            (true, true) => "second order to stop: killing every vassal now",
             (true, false) => "ragnarok is under way",
         };
         match (again, now) {

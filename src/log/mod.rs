@@ -229,7 +229,7 @@ impl Log {
                 self.sink.put_note(last, level, format_args!("{text}"));
             }
             _ => {
-                let text = format_args!("{name}{end}the same, {repeats} times more until now");
+                let text = format_args!("{name}{end}last message repeated {repeats} times");
                 self.sink.put_note(last, level, text);
             }
         }
@@ -587,7 +587,7 @@ mod tests {
         log.flush();
         log.line_at(at(2), Level::Error, format_args!("a"));
         drop((log, writer));
-        assert_eq!(texts(&mut reader), ["a", "the same, 2 times more until now", "a", "a", "a"]);
+        assert_eq!(texts(&mut reader), ["a", "last message repeated 2 times", "a", "a", "a"]);
     }
 
     #[test]
@@ -606,10 +606,7 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         let second = text.lines().nth(1).unwrap();
-        assert_eq!(
-            second,
-            "1970-01-01T00:00:02.000Z notice [x.ini] the same, 2 times more until now"
-        );
+        assert_eq!(second, "1970-01-01T00:00:02.000Z notice [x.ini] last message repeated 2 times");
     }
 
     #[test]
@@ -624,8 +621,8 @@ mod tests {
         log.line_at(Duration::from_secs(3), Level::Notice, format_args!("busy"));
         drop((log, writer));
         let window = REPEAT_WINDOW.as_secs() * 10;
-        let full = format!("the same, {window} times more until now");
-        assert_eq!(texts(&mut reader), ["busy", &full, &full, "the same, 50 times more until now"]);
+        let full = format!("last message repeated {window} times");
+        assert_eq!(texts(&mut reader), ["busy", &full, &full, "last message repeated 50 times"]);
     }
 
     #[test]

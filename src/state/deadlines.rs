@@ -83,7 +83,10 @@ impl Vassal {
             Overdue::Kill => {
                 if let Some(life) = self.life_mut(id) {
                     life.kill(turn.now, turn.rules, turn.out);
-                    self.note(Note::Killed { why: "it has outlived the curse tolerance" }, turn);
+                    self.note(
+                        Note::Killed { why: "did not stop within emperor-curse-tolerance" },
+                        turn,
+                    );
                 }
             }
             Overdue::Beat => self.beat_missing(id, turn),
@@ -95,7 +98,9 @@ impl Vassal {
             }
             Overdue::Start => self.too_late(id, "its program does not run in time", turn),
             Overdue::Readiness => self.too_late(id, "it is not ready in time", turn),
-            Overdue::Word => self.too_late(id, "no heartbeat, and no word since", turn),
+            Overdue::Word => {
+                self.too_late(id, "no heartbeat, and no message after the reload request", turn)
+            }
         }
     }
 

@@ -410,7 +410,7 @@ impl Realm {
             let lives = [vassal.current(), vassal.other()].into_iter().flatten();
             let mut born = lives.filter(|life| !life.is_asked()).peekable();
             if born.peek().is_some() {
-                let why = "the mercy is over";
+                let why = "reload-mercy has passed";
                 sink.out.push(Effect::Note(vassal.id, vassal.key.clone(), Note::Killed { why }));
             }
             sink.out.extend(born.map(|life| Effect::Kill(life.id)));

@@ -168,7 +168,7 @@ impl Vassal {
         turn: &mut Turn<'_>,
     ) -> Phase {
         if current.is_spared() && again {
-            self.stopped(next, exit, "its file has changed", turn);
+            self.stopped(next, exit, "because its file has changed", turn);
             return self.start_next(current, Role::Vassal, turn);
         }
         if current.is_spared() {
@@ -243,7 +243,7 @@ impl Vassal {
         exit: Exit,
         turn: &mut Turn<'_>,
     ) -> Phase {
-        self.stopped(old, exit, "it was replaced", turn);
+        self.stopped(old, exit, "because it was replaced", turn);
         match due {
             Some(due) if due.ticket.is_none() => Phase::Held(*due),
             Some(due) => self.begin(due.lane, turn),

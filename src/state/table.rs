@@ -486,9 +486,8 @@ impl Vassal {
             return;
         }
         life.curse(turn.now, turn.rules);
-        let why = "its emperor pipe is closed";
-        self.history.last_error = Some(why.to_owned());
-        self.note(Note::Stopping { why }, turn);
+        self.history.last_error = Some("its emperor pipe is closed".to_owned());
+        self.note(Note::Stopping { why: "because its emperor pipe is closed" }, turn);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due: _ } => {
                 Phase::Stopping { life: current, other: None, then: Then::Judge }
@@ -520,7 +519,7 @@ impl Vassal {
             Phase::Replacing { current, next, again } => {
                 if current.id == id {
                     let then = if current.is_spared() {
-                        self.stopped(&current, exit, "it was replaced", turn);
+                        self.stopped(&current, exit, "because it was replaced", turn);
                         Then::Begin(Lane::Budget)
                     } else {
                         self.judge(&current, exit, turn)
@@ -532,7 +531,7 @@ impl Vassal {
             }
             Phase::Retiring { current, old, reload } => {
                 if old.id == id {
-                    self.stopped(&old, exit, "it was replaced", turn);
+                    self.stopped(&old, exit, "because it was replaced", turn);
                     if reload { self.reload(current, turn) } else { running(current) }
                 } else {
                     self.outlive(&current, old, exit, turn)
@@ -540,7 +539,7 @@ impl Vassal {
             }
             Phase::Stopping { life, other, then } => {
                 if let Some(other) = other.as_ref().filter(|other| other.id == id) {
-                    self.stopped(other, exit, then.why(turn.ending), turn);
+                    self.stopped(other, exit, then.why(turn.ending, self.demand.is_some()), turn);
                     Phase::Stopping { life, other: None, then }
                 } else {
                     match (other, then) {
@@ -565,7 +564,7 @@ impl Vassal {
         match then {
             Then::Judge => self.judge(life, exit, turn),
             Then::Gone | Then::Begin(_) | Then::Hold(_) => {
-                self.stopped(life, exit, then.why(turn.ending), turn);
+                self.stopped(life, exit, then.why(turn.ending, self.demand.is_some()), turn);
                 then
             }
         }

@@ -159,13 +159,14 @@ pub enum Then {
 
 impl Then {
     /// Why its lives are told to stop.
-    pub(super) fn why(&self, ending: bool) -> &'static str {
+    pub(super) fn why(&self, ending: bool, on_demand: bool) -> &'static str {
         match self {
-            Self::Gone if ending => "ragnarok",
-            Self::Gone => "its file is gone",
-            Self::Hold(hold) if hold.why == Why::Internal => "internal error",
-            Self::Begin(_) | Self::Hold(_) => "it is to begin anew",
-            Self::Judge => "it has failed",
+            Self::Gone if ending => "for ragnarok",
+            Self::Gone => "because its file is gone",
+            Self::Hold(hold) if hold.why == Why::Internal => "after an internal error",
+            Self::Begin(_) if on_demand => "to go back to listening",
+            Self::Begin(_) | Self::Hold(_) => "for a restart",
+            Self::Judge => "because it failed",
         }
     }
 }
@@ -402,7 +403,7 @@ impl Vassal {
         then: Then,
         turn: &mut Turn<'_>,
     ) -> Phase {
-        let why = then.why(turn.ending);
+        let why = then.why(turn.ending, self.demand.is_some());
         self.note(Note::Stopping { why }, turn);
         life.stop(turn.now, turn.rules, turn.out);
         if let Some(other) = &mut other {
@@ -436,11 +437,11 @@ impl Vassal {
             return Then::Hold(Box::new(self.wait_for_address(life, turn.now)));
         }
         if life.ended_for_reload(exit) {
-            self.note(Note::Stopped { exit, lived, why: "it is to begin anew" }, turn);
+            self.note(Note::Stopped { exit, lived, why: "for a restart" }, turn);
             return Then::Begin(Lane::Budget);
         }
         if self.demand.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
-            self.note(Note::Stopped { exit, lived, why: "it is idle" }, turn);
+            self.note(Note::Stopped { exit, lived, why: "because it is idle" }, turn);
             return Then::Begin(Lane::Budget);
         }
         self.history.deaths = self.history.deaths.saturating_add(1);

@@ -126,15 +126,15 @@ fn an_on_demand_vassal_is_adopted_with_its_listener() {
         .on_demand("one.ini", "one.sock")
         .vassal("one.ini", &text("listen=0 do=serve on=served:idle"))
         .start();
-    emperor.state("one.ini", "waiting");
+    emperor.state("one.ini", "listening");
     emperor.running("base.ini");
     for round in 1..=3 {
         // A client that comes before the one that rests is gone waits for the next, too.
-        emperor.state("one.ini", "waiting");
+        emperor.state("one.ini", "listening");
         let answer = emperor.ask("one.sock");
         assert!(answer.ends_with(&format!(" {round}\n")), "{answer:?} in round {round}");
         // Until it is told to stop it would take the next connection, too.
-        emperor.state("one.ini", "waiting");
+        emperor.state("one.ini", "listening");
     }
     assert!(requests(&emperor).iter().all(|request| request["fds"] == 2));
     let start = emperor.life("one.ini", 1);
@@ -148,9 +148,9 @@ fn a_connection_waits_until_the_base_is_there() {
         .on_demand("one.ini", "one.sock")
         .vassal("one.ini", &text("listen=0 do=serve"))
         .start();
-    emperor.state("one.ini", "waiting");
+    emperor.state("one.ini", "listening");
     let mut client = emperor.connect("one.sock");
-    emperor.logged("one.ini] is held: fork server");
+    emperor.logged("one.ini] not started: fork server");
     emperor.put("base.ini", &base_text(""));
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut client, &mut answer).unwrap();

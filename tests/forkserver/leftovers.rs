@@ -99,7 +99,7 @@ fn a_base_of_another_user_cannot_have_a_process_of_roots_killed() {
         .vassal("one.ini", &text("do=ready"))
         .start();
     let daemon = pid_in(&emperor, "named");
-    told(&emperor, "one.ini", "has the user 0");
+    told(&emperor, "one.ini", "runs as user 0");
     adopted(&emperor, "one.ini");
     assert!(proc::lives(daemon));
 }

@@ -22,14 +22,14 @@ fn fails_and_heals(how: &str, reason: &str) -> Liege {
 #[test]
 fn a_vassal_waits_for_its_base_without_penalty() {
     let emperor = asking().vassal("one.ini", &text(CLINGING)).start();
-    emperor.state("one.ini", "held");
+    emperor.state("one.ini", "queued");
     emperor.stays("it is held and not blamed", || {
         let stats = emperor.stats();
         stats.vassal("one.ini").text("state") != "running" && stats.blacklisted("one.ini").is_none()
     });
     let stats = emperor.stats();
     assert!(error(&emperor, "one.ini").contains("is not ready"), "{}", stats.0);
-    let lines = emperor.log().lines().filter(|line| line.contains("one.ini] is held")).count();
+    let lines = emperor.log().lines().filter(|line| line.contains("one.ini] not started")).count();
     assert_eq!(lines, 1, "told once, not with each try");
     emperor.put("base.ini", &base_text(""));
     adopted(&emperor, "one.ini");
@@ -84,7 +84,7 @@ fn the_process_of_another_vassal_is_not_adopted() {
 
 #[test]
 fn an_orphan_that_was_there_before_is_not_adopted_but_killed() {
-    let emperor = fails_and_heals("old", "was there before it was asked for: it is killed");
+    let emperor = fails_and_heals("old", "is older than the request: it is killed");
     let own = emperor.emperor_pid();
     emperor.wait_until("the base and the vassal are left", || {
         emperor.survivors().iter().filter(|pid| proc::parent(**pid) == Some(own)).count() == 2
@@ -103,7 +103,7 @@ fn a_newborn_of_another_user_is_killed() {
     if !is_root() {
         crate::skip!("a change of user needs root");
     }
-    let emperor = fails_and_heals("setuid:65534", "has the user 65534: it is killed");
+    let emperor = fails_and_heals("setuid:65534", "runs as user 65534: it is killed");
     let pid = emperor.running("one.ini");
     emperor.wait_until("one is left", || {
         living(&emperor, "one.ini").iter().all(|living| *living == pid)
@@ -161,7 +161,7 @@ fn what_a_failed_talk_has_left_behind_is_killed() {
 fn who_has_died_before_its_answer_is_read_was_born_and_is_dead() {
     let emperor = with_base("do=stillborn").vassal("one.ini", &text(CLINGING)).start();
     emperor.wait_until("its death is judged", || is_blacklisted(&emperor, "one.ini"));
-    emperor.logged("died unloyal");
+    emperor.logged("before it was loyal");
     adopted(&emperor, "one.ini");
     let stats = emperor.stats();
     assert_eq!(stats.vassal("one.ini").number("deaths"), 1);

@@ -299,11 +299,11 @@ fn an_unwritable_socket_directory_is_named_and_heals() {
     let emperor = beside_a_good_one(|setup| {
         setup.app("bad.ini", "do=serve").on_demand("bad.ini", "later/bad.sock")
     });
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     let stats = emperor.stats().vassal("bad.ini").0.to_string();
     assert!(stats.contains("later/bad.sock") || stats.contains("No such file"), "{stats}");
     fs::create_dir(emperor.path("later")).unwrap();
-    emperor.state("bad.ini", "waiting");
+    emperor.state("bad.ini", "listening");
     assert!(emperor.ask("later/bad.sock").ends_with(" 1\n"));
     undisturbed(&emperor);
 }
@@ -392,7 +392,7 @@ fn a_refused_fork_blames_nobody_and_heals() {
     let emperor = setup.start();
     emperor.wait_until("some are held for want of a process", || {
         let stats = emperor.stats();
-        stats.vassals().iter().filter(|vassal| vassal["state"] == "held").count() >= 4
+        stats.vassals().iter().filter(|vassal| vassal["state"] == "backoff").count() >= 4
     });
     assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
     drop(ballast);

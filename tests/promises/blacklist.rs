@@ -39,7 +39,7 @@ fn each_death_adds_one_step_up_to_the_maximum_which_is_held() {
 fn the_penalty_can_be_watched() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "5000");
     let emperor = setup.app("bad.ini", "do=exit:3").start();
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     let stats = emperor.stats();
     let entry = stats.blacklisted("bad.ini").expect("an entry of the blacklist");
     assert_eq!(entry.number("throttle_level"), 5000);
@@ -59,7 +59,7 @@ fn the_penalty_can_be_watched() {
 fn a_touch_forgives() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "100000");
     let emperor = setup.app("bad.ini", "do=until:1:exit:1,ready").start();
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     emperor.touch("bad.ini");
     emperor.running("bad.ini");
     assert!(emperor.stats().blacklisted("bad.ini").is_none());
@@ -69,7 +69,7 @@ fn a_touch_forgives() {
 fn a_mended_file_starts_at_once() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "100000");
     let emperor = setup.vassal("bad.ini", "[uwsgi]\nchdir = $DIR/nowhere\nlisten = many\n").start();
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     emperor.put_app("bad.ini", "do=ready");
     emperor.running("bad.ini");
 }
@@ -79,8 +79,8 @@ fn sigurg_forgives_all() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "100000");
     let words = "do=until:1:exit:1,ready";
     let emperor = setup.app("a.ini", words).app("b.ini", words).start();
-    emperor.state("a.ini", "held");
-    emperor.state("b.ini", "held");
+    emperor.state("a.ini", "backoff");
+    emperor.state("b.ini", "backoff");
     emperor.signal(libc::SIGURG);
     emperor.wait_until("the list is empty", || {
         emperor.stats().top("blacklist").as_array().unwrap().is_empty()
@@ -114,7 +114,7 @@ fn one_bad_vassal_delays_no_other() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "100000");
     let emperor =
         setup.app("bad.ini", "do=exit:1").app("good.ini", "do=ready,accepting,loyal").start();
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     let pid = emperor.running("good.ini");
     let born = std::time::Instant::now();
     emperor.wait_until("it has lived for a second", || born.elapsed().as_millis() > 1100);
@@ -127,7 +127,7 @@ fn a_start_that_fails_is_blamed_once_and_not_twice() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "60000");
     let text = "[uwsgi]\nunprivileged-binary-patch-arg = $DIR/nowhere/program\n";
     let emperor = setup.vassal("bad.ini", text).start();
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     let stats = emperor.stats();
     assert_eq!(stats.blacklisted("bad.ini").unwrap().number("throttle_level"), 60000);
     assert!(stats.vassal("bad.ini").0["last_error"].to_string().contains("nowhere/program"));
@@ -168,9 +168,9 @@ fn what_is_odd_about_a_file_is_said_once_until_it_changes() {
 fn a_program_that_never_ran_has_not_died() {
     let text = "[uwsgi]\nuid = 0\nsocket = /nowhere/to/be/found/x.sock\nunprivileged-binary-patch-arg = /bin/true\n";
     let emperor = Liege::in_temp_dir().vassal("one.ini", text).start();
-    emperor.logged("[one.ini] blacklisted: next start in 1 s (attempt 1)");
+    emperor.logged("[one.ini] blacklisted, next start in 1 s (attempt 1)");
     let log = emperor.log();
     let why = "[one.ini] cannot start: line 3 socket: cannot bind /nowhere/to/be/found/x.sock: \
                No such file or directory (os error 2); create /nowhere/to/be/found first\n";
-    assert!(log.contains(why) && !log.contains("died"), "{log}");
+    assert!(log.contains(why) && !log.contains("exited"), "{log}");
 }

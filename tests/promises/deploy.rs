@@ -109,7 +109,7 @@ fn a_checkout_stops_nobody_whose_file_is_in_both_commits() {
         let meta = fs::symlink_metadata(emperor.path("sleepy.sock")).unwrap();
         (meta.ino(), meta.ctime(), meta.ctime_nsec())
     };
-    emperor.state("sleepy.ini", "waiting");
+    emperor.state("sleepy.ini", "listening");
     let bound = socket();
     for round in 0..10 {
         let lives = emperor.lives("web.ini");

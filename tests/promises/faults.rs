@@ -74,7 +74,7 @@ fn a_fault_is_told_in_the_log_and_costs_its_vassal_one_restart() {
     let (one, two) = (emperor.spoken("one.ini"), emperor.spoken("two.ini"));
     emperor.fail("row");
     emperor.touch("one.ini");
-    emperor.logged("[one.ini] is held: internal error; next try in 1 s");
+    emperor.logged("[one.ini] not started: internal error; next attempt in 1 s");
     emperor.logged("a row fails, as a test wants it (src/state/repair.rs:");
     emperor.logged("please report it");
     emperor.running_anew("one.ini", one);

@@ -44,7 +44,7 @@ fn the_start_hook_gets_the_name_the_directory_and_no_descriptor() {
     let low: Vec<&str> = fds.lines().filter(|fd| fd.len() == 1).collect();
     assert_eq!(low, ["0", "1", "2"], "{fds}");
     assert!(emperor.life("one.ini", 1)["env"].get("UWSGI_VASSALS_DIR").is_none());
-    emperor.logged("[one.ini] start hook returned 3; it starts all the same");
+    emperor.logged("[one.ini] start hook returned 3; the vassal is started anyway");
 }
 
 #[test]

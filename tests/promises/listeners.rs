@@ -33,7 +33,7 @@ fn waiting(words: &str, options: &[(&str, &str)]) -> Liege {
         setup = setup.option(name, value);
     }
     let emperor = setup.app("one.ini", words).on_demand("one.ini", "one.sock").start();
-    emperor.state("one.ini", "waiting");
+    emperor.state("one.ini", "listening");
     emperor
 }
 
@@ -47,7 +47,7 @@ fn a_program_that_takes_the_file_of_its_socket_along_is_called_again() {
         )
         .on_demand("one.ini", "one.sock")
         .start();
-    emperor.state("one.ini", "waiting");
+    emperor.state("one.ini", "listening");
     for life in 1..=3 {
         emperor.wait_until("its client is served", || {
             try_ask(&emperor, "one.sock")
@@ -66,7 +66,7 @@ fn a_socket_whose_file_is_gone_is_bound_anew_at_a_touch_at_sighup_and_at_each_sc
         ("SIGWINCH", |emperor| emperor.signal(libc::SIGWINCH)),
     ];
     for (what, way) in ways {
-        emperor.state("one.ini", "waiting");
+        emperor.state("one.ini", "listening");
         fs::remove_file(emperor.path("one.sock")).unwrap();
         assert_eq!(try_ask(&emperor, "one.sock"), None);
         way(&emperor);
@@ -100,14 +100,14 @@ fn what_runs_on_a_socket_whose_file_is_gone_is_replaced_on_a_new_one() {
             .app_with("one.ini", "ready-after = 0", words)
             .on_demand("one.ini", "one.sock")
             .start();
-        emperor.state("one.ini", "waiting");
+        emperor.state("one.ini", "listening");
         emperor.ask("one.sock");
         let first = emperor.running("one.ini");
         fs::remove_file(emperor.path("one.sock")).unwrap();
         way(&emperor);
         served(&emperor, "one.sock", "a client is served");
         emperor.running_anew("one.ini", first);
-        emperor.logged("it is bound anew");
+        emperor.logged("it is bound again");
     }
 }
 
@@ -180,7 +180,7 @@ fn an_empty_address_file_holds_its_vassal_and_stops_nothing_that_runs() {
     emperor.put_app("two.ini", SERVER);
     emperor.wait_until("it is held, and says why", || {
         emperor.stats().find("two.ini").is_some_and(|vassal| {
-            vassal.text("state") == "held"
+            vassal.text("state") == "backoff"
                 && vassal.text("reason").contains("its first line is empty")
         })
     });
@@ -204,16 +204,16 @@ fn listeners_leave_the_descriptors_that_a_start_needs_and_what_has_no_room_waits
     };
     emperor.wait_until("some wait for clients, the others for room", || {
         let held = emperor.stats();
-        let mut held = held.vassals().iter().filter(|vassal| vassal["state"] == "held");
+        let mut held = held.vassals().iter().filter(|vassal| vassal["state"] == "backoff");
         let says = held.all(|vassal| vassal["reason"].as_str().unwrap().contains("LimitNOFILE"));
-        with("waiting").len() + with("held").len() == 40 && says
+        with("listening").len() + with("backoff").len() == 40 && says
     });
-    emperor.logged("more vassals are held: no descriptor is left for the on-demand socket");
+    emperor.logged("more vassals are not started: no descriptor is left for the on-demand socket");
     let log = emperor.log();
-    let lines = log.lines().filter(|line| line.contains("is held: no descriptor is left"));
+    let lines = log.lines().filter(|line| line.contains("not started: no descriptor is left"));
     assert!(lines.count() < 10, "{log}");
-    assert!(log.contains("; next try in 50 ms, then less often"), "{log}");
-    let bound = with("waiting");
+    assert!(log.contains("; next attempt in 50 ms, then less often"), "{log}");
+    let bound = with("listening");
     assert!((2..20).contains(&bound.len()), "{bound:?}");
     // All of them can run, and one more besides.
     for name in &bound {
@@ -225,7 +225,7 @@ fn listeners_leave_the_descriptors_that_a_start_needs_and_what_has_no_room_waits
     assert!(bound.iter().all(|name| emperor.pid(name).is_some()));
     assert!(emperor.stats().top("blacklist").as_array().unwrap().is_empty());
     proc::limit_files(pid, 1024);
-    emperor.wait_until("there is room for all", || with("held").is_empty());
+    emperor.wait_until("there is room for all", || with("backoff").is_empty());
     assert!(try_ask(&emperor, "39.sock").is_some());
 }
 
@@ -256,7 +256,7 @@ fn a_program_that_fails_with_sockets_of_its_file_is_told_where_each_of_them_is()
     let told: Vec<_> = log.lines().filter(|line| line.contains("liege holds")).collect();
     assert_eq!(told.len(), 1, "once, and for no other vassal: {log}");
     assert!(
-        told[0].contains("[own.ini] died unloyal") && told[0].contains(&hint("line ")),
+        told[0].contains("[own.ini] exited after") && told[0].contains(&hint("line ")),
         "{log}"
     );
     assert!(!error("none.ini").contains("liege holds"));

@@ -270,7 +270,7 @@ fn a_vassal_that_has_never_started_is_gone_by_its_name() {
     for name in ["one.ini", "two.ini", "three.ini"] {
         emperor.put_app(name, "do=ready");
     }
-    emperor.state("three.ini", "held");
+    emperor.state("three.ini", "queued");
     emperor.remove("three.ini");
     emperor.logged("[three.ini] is gone");
     assert_eq!(emperor.lives("three.ini"), 0);

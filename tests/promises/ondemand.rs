@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 const SERVER: &str = "do=ready,accepting,loyal,serve";
 
 fn waiting(emperor: &Liege, name: &str) {
-    emperor.state(name, "waiting");
+    emperor.state(name, "listening");
     assert_eq!(emperor.stats().vassal(name).number("pid"), -1);
 }
 
@@ -90,6 +90,8 @@ fn byte_22_returns_it_to_waiting_and_leaks_nothing() {
     emperor
         .wait_until("no more descriptors than before", || proc::descriptors(pid).len() <= before);
     assert!(emperor.stats().blacklisted("one.ini").is_none());
+    let log = emperor.log();
+    assert!(log.contains(" to go back to listening") && !log.contains("restart"), "{log}");
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn clients_are_kept_while_it_is_held_after_a_crash() {
     let _first = emperor.connect("one.sock");
     emperor.wait_until("it is held and blamed", || {
         let stats = emperor.stats();
-        stats.vassal("one.ini").text("state") == "held" && stats.blacklisted("one.ini").is_some()
+        stats.vassal("one.ini").text("state") == "backoff" && stats.blacklisted("one.ini").is_some()
     });
     assert!(
         emperor.ask("one.sock").ends_with(" 2\n"),
@@ -170,7 +172,7 @@ fn an_address_that_another_program_has_is_named_and_taken_when_it_is_free() {
     let other = UnixListener::bind(setup.path("one.sock")).unwrap();
     let emperor = setup.app("two.ini", "do=ready").start();
     emperor.running("two.ini");
-    emperor.state("one.ini", "held");
+    emperor.state("one.ini", "backoff");
     let stats = emperor.stats().vassal("one.ini").0.to_string();
     assert!(stats.contains("in use"), "{stats}");
     assert_eq!(emperor.lives("one.ini"), 0, "never started without its socket");
@@ -191,7 +193,7 @@ fn a_stale_socket_file_is_replaced_but_another_file_is_not() {
     let emperor = setup.start();
     waiting(&emperor, "stale.ini");
     assert!(emperor.ask("stale.sock").ends_with(" 1\n"));
-    emperor.state("file.ini", "held");
+    emperor.state("file.ini", "backoff");
     assert_eq!(std::fs::read_to_string(emperor.path("precious")).unwrap(), "data");
 }
 
@@ -236,7 +238,7 @@ fn a_hundred_waiting_vassals_cost_no_process() {
     }
     let emperor = setup.start();
     emperor.wait_until("all wait", || {
-        emperor.stats().vassals().iter().filter(|vassal| vassal["state"] == "waiting").count()
+        emperor.stats().vassals().iter().filter(|vassal| vassal["state"] == "listening").count()
             == 100
     });
     let mut alone = vec![emperor.emperor_pid(), emperor.first_pid()];
@@ -300,7 +302,7 @@ fn an_address_that_is_none_holds_it_until_its_file_changes() {
         emperor.wait_until("it is held for its address, and no try is due", || {
             let stats = emperor.stats();
             let vassal = stats.vassal("one.ini");
-            vassal.text("state") == "held"
+            vassal.text("state") == "backoff"
                 && vassal.text("reason").contains("its address file holds no address")
                 && vassal.0["next_start_ms"].is_null()
         });
@@ -335,6 +337,6 @@ fn an_address_that_is_none_holds_it_until_its_file_changes() {
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
     // What runs is not stopped for it.
     emperor.write("one.ini.socket", "example.org:80");
-    emperor.logged("goes on as it is: its address file holds no address");
+    emperor.logged("reload failed, the running process stays: its address file holds no address");
     assert!(emperor.ask("one.sock").ends_with(" 1\n"));
 }

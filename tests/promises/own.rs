@@ -127,7 +127,7 @@ fn an_emperor_keeps_the_capabilities_that_it_names_and_its_vassals_do_not() {
     let bits = |pid| proc::status(pid, "CapEff").unwrap().trim().to_owned();
     assert_eq!(bits(emperor.emperor_pid()), format!("{:016x}", 1 << 10 | 1 << 5));
     assert_eq!(bits(emperor.running("one.ini")), "0000000000000000");
-    emperor.state("two.ini", "waiting");
+    emperor.state("two.ini", "listening");
 }
 
 #[test]

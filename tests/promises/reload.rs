@@ -316,7 +316,8 @@ fn a_file_that_is_renamed_waits_for_the_sockets_of_its_old_name_and_pays_no_pena
     emperor.wait_until("the new name says whom it waits for", || {
         let stats = emperor.stats();
         stats.find("new.ini").is_some_and(|new| {
-            new.text("state") == "held" && new.text("reason").contains("the vassal old.ini listens")
+            new.text("state") == "backoff"
+                && new.text("reason").contains("the vassal old.ini listens")
         })
     });
     emperor.wait_until("the old one is told to stop", || {

@@ -9,7 +9,7 @@ fn usr1_writes_the_state_of_every_vassal_into_the_log() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "60000");
     let emperor = setup.app("good.ini", "do=ready").app("bad.ini", "do=exit:1").start();
     let pid = emperor.running("good.ini");
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     let before = emperor.log().len();
     emperor.signal(libc::SIGUSR1);
     emperor.wait_until("both are named", || {

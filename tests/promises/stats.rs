@@ -87,7 +87,7 @@ fn assert_order(keys: &[String], wanted: &[&str]) {
 fn the_keys_are_those_of_uwsgi_in_its_order() {
     let setup = Liege::in_temp_dir().option("--emperor-throttle", "60000");
     let emperor = setup.app("bad.ini", "do=exit:1").start();
-    emperor.state("bad.ini", "held");
+    emperor.state("bad.ini", "backoff");
     let text = String::from_utf8(emperor.raw_stats().unwrap()).unwrap();
     let objects = keys_of_objects(&text);
     assert_order(objects.last().unwrap(), TOP);
@@ -176,7 +176,7 @@ fn two_hundred_silent_clients_block_nobody() {
     let emperor = setup.start();
     emperor.wait_until("all wait", || {
         let stats = emperor.stats();
-        stats.vassals().iter().filter(|vassal| vassal["state"] == "waiting").count() == 500
+        stats.vassals().iter().filter(|vassal| vassal["state"] == "listening").count() == 500
     });
     assert!(emperor.raw_stats().unwrap().len() > 220_000, "more than a buffer takes");
     let pid = emperor.emperor_pid();
@@ -268,7 +268,7 @@ fn a_socket_whose_file_is_gone_is_bound_anew_at_sighup_and_at_sigusr2() {
         });
         assert_eq!(emperor.emperor_pid(), pid);
     }
-    emperor.logged("somebody has removed its file; it is bound anew");
+    emperor.logged("somebody has removed its file; it is bound again");
 }
 
 #[test]

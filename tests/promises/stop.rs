@@ -170,7 +170,7 @@ fn one_that_could_not_read_for_long_finds_the_stop_behind_all_reloads() {
         emperor.stats().vassal("one.ini").number("respawns") > 300
     });
     emperor.remove("one.ini");
-    emperor.logged("is told to stop and still there");
+    emperor.logged("told to stop, but still running");
     proc::kill(vassal, libc::SIGCONT);
     emperor.wait_for_within(Duration::from_secs(15), "it is gone, and not by force", || {
         emperor.log().contains("(exit 0)").then_some(())

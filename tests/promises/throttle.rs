@@ -65,14 +65,14 @@ fn who_waits_in_the_throttle_is_shown_with_the_time() {
     emperor.wait_until("two of three are held, both with their times", || {
         let stats = emperor.stats();
         let held = |vassal: &&serde_json::Value| {
-            vassal["state"] == "held" && vassal["reason"].as_str().unwrap().contains("throttle")
+            vassal["state"] == "queued" && vassal["reason"].as_str().unwrap().contains("throttle")
         };
         let timed = |vassal: &&serde_json::Value| vassal["next_start_ms"].as_i64() > Some(0);
         let all = stats.vassals();
         all.iter().filter(held).count() == 2 && all.iter().filter(timed).count() == 2
     });
     emperor.logged(
-        "2 vassals wait for the throttle, as too many starts come at once: the last starts in",
+        "2 vassals wait for the throttle (too many starts at once); the last one starts in",
     );
     emperor.logged("emperor-throttle-burst allows more at once");
     assert!(emperor.stats().top("throttle_level").as_i64() > Some(0));
@@ -81,7 +81,7 @@ fn who_waits_in_the_throttle_is_shown_with_the_time() {
         emperor.remove(name);
     }
     emperor.wait_until("all are gone", || emperor.stats().vassals().is_empty());
-    emperor.logged("nobody waits for the throttle any more");
+    emperor.logged("no vassal waits for the throttle any more");
 }
 
 #[test]

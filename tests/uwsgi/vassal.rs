@@ -121,7 +121,7 @@ fn its_heartbeat_is_heard_and_missed() {
     // A worker beats, whatever its master does.
     family(pid).into_iter().for_each(|it| proc::kill(it, libc::SIGSTOP));
     emperor.running_anew("one.ini", pid);
-    emperor.logged("[one.ini] has sent no heartbeat in time: is told to reload");
+    emperor.logged("[one.ini] no heartbeat in time: told to reload");
     answer(&emperor, port);
 }
 
@@ -155,10 +155,10 @@ fn on_demand_it_is_started_by_its_first_client_and_rests_when_it_is_idle() {
     let port = free_port();
     let setup = setup().vassal("one.ini", text).on_demand("one.ini", &format!("127.0.0.1:{port}"));
     let emperor = setup.start();
-    emperor.state("one.ini", "waiting");
+    emperor.state("one.ini", "listening");
     assert!(answer(&emperor, port).starts_with("pid="));
     emperor.state("one.ini", "running");
-    emperor.state("one.ini", "waiting");
+    emperor.state("one.ini", "listening");
     assert!(answer(&emperor, port).starts_with("pid="));
 }
 

@@ -272,10 +272,10 @@ impl Stats {
                     listener.deaf_until = None;
                     self.changes.push(Change::Forget(old.socket.socket));
                     self.changes.push(Change::Listen(index));
-                    format!("the socket of the statistics, {address}, {lost}; it is bound anew")
+                    format!("the socket of the statistics, {address}, {lost}; it is bound again")
                 }
                 Err(error) => format!(
-                    "the socket of the statistics, {address}, {lost}; it cannot be bound anew: {error}"
+                    "the socket of the statistics, {address}, {lost}; it cannot be bound again: {error}"
                 ),
             });
         }

@@ -187,7 +187,7 @@ fn a_vassal_without_listeners_is_checked_then_stopped_and_started() {
     scene.is("replacing 1 by 2", &[]);
     scene.exits(2, Exit::Code(0));
     scene.is("stopping 1, then begin", &["tell 1 Stop", "signal 1 15"]);
-    assert_eq!(scene.notes.last(), Some(&Note::Stopping { why: "it is to begin anew" }));
+    assert_eq!(scene.notes.last(), Some(&Note::Stopping { why: "for a restart" }));
     scene.exits(1, TERMINATED);
     scene.is("starting 3", &["spawn 3"]);
     assert_eq!(scene.deaths(), 0);

@@ -184,7 +184,7 @@ fn ragnarok_kills_after_the_mercy_and_leaves_what_does_not_die() {
     scene.is("stopping 1, then gone", &[]);
     scene.wait(1);
     scene.is("stopping 1, then gone", &["kill 1"]);
-    assert_eq!(scene.notes.last(), Some(&Note::Killed { why: "the mercy is over" }));
+    assert_eq!(scene.notes.last(), Some(&Note::Killed { why: "reload-mercy has passed" }));
     scene.wait(999);
     scene.is("stopping 1, then gone", &[]);
     scene.wait(1);

@@ -33,8 +33,8 @@ pub fn render(report: &Report, out: &mut Vec<u8>) {
     json.list("blacklist", &report.blacklist, |json, entry| json.object(|json| json.entry(entry)));
 
     json.text("state", report.state);
-    json.key("guards");
-    json.words(&report.guards);
+    json.key("death_guards");
+    json.words(&report.death_guards);
     json.option("keeper_pid", report.keeper_pid.as_ref(), Json::number);
     json.number("started", report.started);
     json.number("running", report.running);
@@ -42,7 +42,7 @@ pub fn render(report: &Report, out: &mut Vec<u8>) {
     json.number("starting", report.starting);
     json.number("max_vassals", report.max_vassals);
     json.number("internal_errors", report.internal_errors);
-    json.number("longest_turn_us", report.longest_turn);
+    json.number("longest_loop_us", report.longest_loop);
     json.number("lost_log_lines", report.lost_log_lines);
     json.list("refused", &report.refused, |json, file| json.object(|json| json.refused(file)));
     json.close("}");
@@ -347,7 +347,7 @@ mod tests {
 
     const OURS: [&str; 25] = [
         "state",
-        "guards",
+        "death_guards",
         "keeper_pid",
         "started",
         "running",
@@ -355,7 +355,7 @@ mod tests {
         "starting",
         "max_vassals",
         "internal_errors",
-        "longest_turn_us",
+        "longest_loop_us",
         "lost_log_lines",
         "refused",
         "reason",
@@ -402,7 +402,7 @@ mod tests {
             on_demand: b"127.0.0.1:28111".to_vec(),
             monitor: b"/etc/uwsgi/vassals".to_vec(),
             attrs: vec![pair(b"v"), pair(b"w")],
-            state: "waiting",
+            state: "listening",
             next_start_ms: Some(250),
             last_exit: Some(Exit::Signal(9)),
             last_error: Some("exec: /bin/none: No such file".to_owned()),
@@ -426,7 +426,7 @@ mod tests {
             vassals: vec![first, second],
             blacklist: vec![entry],
             state: "governing",
-            guards: vec!["parent-death", "keeper"],
+            death_guards: vec!["parent-death", "keeper"],
             ..Report::default()
         }
     }
@@ -469,10 +469,10 @@ mod tests {
     fn our_keys_say_what_uwsgi_cannot() {
         let value = parsed(&sample());
         assert_eq!(value["state"], "governing");
-        assert_eq!(value["guards"], json!(["parent-death", "keeper"]));
+        assert_eq!(value["death_guards"], json!(["parent-death", "keeper"]));
         assert_eq!(value["keeper_pid"], Value::Null);
         let vassal = &value["vassals"][1];
-        assert_eq!(vassal["state"], "waiting");
+        assert_eq!(vassal["state"], "listening");
         assert_eq!(vassal["next_start_ms"], 250);
         assert_eq!(vassal["last_exit"], "signal 9");
         assert_eq!(vassal["last_error"], "exec: /bin/none: No such file");

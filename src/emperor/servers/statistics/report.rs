@@ -31,7 +31,7 @@ pub struct Report {
     /// `governing`, `ragnarok`; ours, like all that follows.
     pub state: &'static str,
     /// What makes the vassals die with the emperor: `parent-death`, `keeper` …
-    pub guards: Vec<&'static str>,
+    pub death_guards: Vec<&'static str>,
     /// The keeper, if there is one.
     pub keeper_pid: Option<i32>,
     /// Since when the emperor runs.
@@ -47,7 +47,7 @@ pub struct Report {
     /// Faults in liege that were caught and mended.
     pub internal_errors: u64,
     /// The longest time that the loop has taken over one turn, microseconds: so long everybody had to wait.
-    pub longest_turn: u64,
+    pub longest_loop: u64,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
     /// Files that are no vassals by the rules.
@@ -103,8 +103,8 @@ pub struct VassalReport {
     pub attrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Reloads and new lives.
     pub respawns: u64,
-    /// Name of its phase: `held`, `waiting`, `starting`, `running`, `replacing`, `retiring`,
-    /// `stopping`; ours, like all that follows.
+    /// Name of its phase: `queued`, `backoff`, `finished`, `listening`, `starting`, `running`,
+    /// `replacing`, `draining`, `stopping`; ours, like all that follows.
     pub state: &'static str,
     /// Why it does not run, or what it waits for; empty where the state says all.
     pub reason: String,

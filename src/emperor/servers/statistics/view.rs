@@ -59,13 +59,13 @@ impl Emperor {
             vassals,
             blacklist: self.realm.vassals().filter_map(|v| self.blacklisted(v, wall)).collect(),
             state: if self.realm.is_ending() { "ragnarok" } else { "governing" },
-            guards: self.guards(),
+            death_guards: self.death_guards(),
             keeper_pid: self.keeper.as_ref().and_then(|keeper| i32::try_from(keeper.pid).ok()),
             started: wall.at(self.started),
             starting: self.realm.starting(),
             max_vassals: self.max_vassals,
             internal_errors: self.faults.count(),
-            longest_turn: self.longest_turn(),
+            longest_loop: self.longest_loop(),
             lost_log_lines: self.context.log.lost(),
             refused: self.refused(&sources),
             emperor: sources,
@@ -78,12 +78,12 @@ impl Emperor {
     }
 
     /// In microseconds.
-    pub(in crate::emperor) fn longest_turn(&self) -> u64 {
+    pub(in crate::emperor) fn longest_loop(&self) -> u64 {
         u64::try_from(self.context.reactor.longest_turn().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// What makes the vassals die with the emperor.
-    fn guards(&self) -> Vec<&'static str> {
+    fn death_guards(&self) -> Vec<&'static str> {
         let keeper = self.keeper.is_some().then_some("keeper");
         let kernel = (self.identity.pid == 1).then_some("pid-namespace");
         ["parent-death"].into_iter().chain(keeper).chain(kernel).collect()
@@ -169,13 +169,28 @@ fn cursed(life: &Life, wall: Wall) -> i64 {
 /// The name of a phase.
 pub(in crate::emperor) fn state_name(vassal: &Vassal) -> &'static str {
     match &vassal.phase {
-        Phase::Held(_) => "held",
-        Phase::Waiting => "waiting",
+        Phase::Held(hold) => hold_name(&hold.why),
+        Phase::Waiting => "listening",
         Phase::Starting(_) => "starting",
         Phase::Running { .. } => "running",
         Phase::Replacing { .. } => "replacing",
-        Phase::Retiring { .. } => "retiring",
+        Phase::Retiring { .. } => "draining",
         Phase::Stopping { .. } => "stopping",
+    }
+}
+
+/// What a vassal that is not started waits for: its turn, the end of a pause after something has failed, or
+/// a change of its file.
+fn hold_name(why: &Why) -> &'static str {
+    match why {
+        Why::Throttle | Why::Budget | Why::Base(_) | Why::StopHook => "queued",
+        Why::Penalty
+        | Why::Pace
+        | Why::Resource(_)
+        | Why::Address(_)
+        | Why::Taken(..)
+        | Why::Internal => "backoff",
+        Why::Finished(_) => "finished",
     }
 }
 
@@ -192,7 +207,10 @@ fn stale_reason(vassal: &Vassal, stale: Stale<'_>) -> String {
             format!("its file has changed, and its address cannot be read: {why}")
         }
         Stale::Waits(hold) => {
-            format!("its file has changed, and what is to read it is held: {}", why(vassal, hold))
+            format!(
+                "its file has changed, and the start that is to read it waits: {}",
+                why(vassal, hold)
+            )
         }
         Stale::Next => "its file has changed: it is being read, or started".to_owned(),
         Stale::Old => {
@@ -227,8 +245,8 @@ fn why(vassal: &Vassal, hold: &Hold) -> String {
         Why::Resource(why) | Why::Address(why) | Why::Taken(why, _) => why.to_string(),
         Why::StopHook => "waits for the end of its stop hook".to_owned(),
         Why::Base(why) => format!("waits for its base: {why}"),
-        Why::Pace => "its last process has ended at once".to_owned(),
-        Why::Internal => "an internal error of liege".to_owned(),
+        Why::Pace => "restart rate limit (100 ms)".to_owned(),
+        Why::Internal => "an internal error (a bug in liege)".to_owned(),
         Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
     }
 }
