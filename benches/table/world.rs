@@ -220,7 +220,7 @@ impl Running {
     /// The same, as the log says it at the end.
     pub fn longest_turn_logged(&self) -> f64 {
         let log = fs::read_to_string(self.world.dir.path().join("log")).unwrap_or_default();
-        micros_after(&log, "the longest turn of the loop took ")
+        micros_after(&log, "the longest turn of the event loop took ")
     }
 
     /// Ends it and gives the milliseconds.
