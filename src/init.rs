@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use crate::log::{Log, panics};
 use crate::sys::descendants::{self, Cleared, Reaped};
 use crate::sys::process::{self, CStringArray, Ended, Pid};
-use crate::sys::signal::{self, Disposition, Mask, Queued, Received, Sender, Signal};
+use crate::sys::signal::{self, Disposition, Queued, ReceivedSignal, Sender, Signal, SignalMask};
 use crate::sys::{fd, memory, prctl, write};
 
 pub use cli::main;
@@ -43,22 +43,22 @@ const SOFTWARE: u8 = 70;
 
 /// What is to be done besides the duties that are always there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Duties {
+pub struct InitOptions {
     /// Whom signals are passed to.
-    pub reach: Reach,
+    pub reach: SignalTarget,
     /// What goes with a signal that is passed on.
-    pub passing: Passing,
+    pub passing: SignalForwarding,
     /// Passed on when our parent dies.
     pub parent_death: Option<Signal>,
     /// What happens to those who outlive the command.
-    pub leftovers: Leftovers,
+    pub leftovers: OrphanPolicy,
     /// Removed at the end, if it still names the command's pid.
     pub pid_file: Option<CString>,
 }
 
 /// Whom signals are passed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum SignalTarget {
     /// The command alone.
     Command,
     /// The command's whole process group.
@@ -67,16 +67,16 @@ pub enum Reach {
 
 /// What goes with a signal that is passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passing {
+pub enum SignalForwarding {
     /// What came with it: nothing, or the value that it was queued with.
     AsSent,
-    /// The sender's pid and uid, as the value of a queued signal ([`Received::original_sender`]).
+    /// The sender's pid and uid, as the value of a queued signal ([`ReceivedSignal::original_sender`]).
     WithSender,
 }
 
 /// What happens to those who outlive the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leftovers {
+pub enum OrphanPolicy {
     /// They are killed at once.
     Kill,
     /// They may end by themselves for so long; signals are passed to them; then they are killed.
@@ -95,7 +95,7 @@ pub enum Command {
 
 /// What a keeper does for its emperor besides.
 #[derive(Debug)]
-pub struct Office {
+pub struct KeeperOptions {
     /// Passes on what the emperor tells the service manager.
     pub relay: Option<Relay>,
     /// The emperor's log, where that is a file.
@@ -106,8 +106,8 @@ pub struct Office {
 ///
 /// # Errors
 /// As [`keep`].
-pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
-    keep(duties, command, None)
+pub fn run(options: &InitOptions, command: Command) -> io::Result<Ended> {
+    keep(options, command, None)
 }
 
 /// The same for an emperor, of whose end a line is said.
@@ -118,17 +118,21 @@ pub fn run(duties: &Duties, command: Command) -> io::Result<Ended> {
 ///
 /// # Errors
 /// That of fork(2); then nothing has been started.
-pub fn keep(duties: &Duties, command: Command, mut office: Option<Office>) -> io::Result<Ended> {
+pub fn keep(
+    options: &InitOptions,
+    command: Command,
+    mut extra: Option<KeeperOptions>,
+) -> io::Result<Ended> {
     let parent = parent_id();
-    let given = Given::take_over()?;
+    let given = InheritedSignals::take_over()?;
     // Refused only by a kernel without it: then orphans go to whoever is above, as without us.
     let _ = prctl::become_subreaper();
-    watch_parent(duties, parent);
+    watch_parent(options, parent);
 
     let mut command = Some(command);
     let own_group = process::own_group();
     let child = process::fork(|| {
-        drop(office.take());
+        drop(extra.take());
         match command.take() {
             Some(command) => become_command(command, &given, own_group),
             None => SOFTWARE,
@@ -136,28 +140,28 @@ pub fn keep(duties: &Duties, command: Command, mut office: Option<Office>) -> io
     })?;
     // Also done by the child; whoever comes first. A refusal means that it has been done.
     let _ = process::new_group_of(child);
-    let log = office.as_mut().map(|office| office.log.take());
-    let relay = office.and_then(|office| office.relay);
-    let_go(command, relay.as_ref());
+    let log = extra.as_mut().map(|extra| extra.log.take());
+    let relay = extra.and_then(|extra| extra.relay);
+    close_inherited(command, relay.as_ref());
     if let Some(relay) = &relay {
         relay.open();
     }
     memory::forget_code_pages();
 
-    let mut keeper = Keeper {
-        duties,
+    let mut supervisor = Supervisor {
+        options,
         command: child,
         parent,
-        parent_death: duties.parent_death,
+        parent_death: options.parent_death,
         passed_a_stop: false,
         is_stopped: false,
         relay,
         orphans: 0,
     };
-    let ended = keeper.attend_safely();
+    let ended = supervisor.supervise_safely();
     terminal::take_back(child);
-    let left = keeper.orphans + end_leftovers(duties.leftovers);
-    remove_pid_file(duties, child);
+    let left = supervisor.orphans + end_leftovers(options.leftovers);
+    remove_pid_file(options, child);
     if let Some(log) = log {
         tell_end(log.as_deref(), child, ended, left);
     }
@@ -165,12 +169,12 @@ pub fn keep(duties: &Duties, command: Command, mut office: Option<Office>) -> io
 }
 
 /// The signals as we found them, for the command.
-struct Given {
-    mask: Mask,
+struct InheritedSignals {
+    mask: SignalMask,
     child_signal: Disposition,
 }
 
-impl Given {
+impl InheritedSignals {
     /// Blocks every signal, and has the kernel keep ended children for us: it reaps them itself,
     /// and their status is lost, where SIGCHLD is ignored.
     fn take_over() -> io::Result<Self> {
@@ -196,15 +200,15 @@ impl Given {
 ///
 /// The wake-up is SIGCHLD, and `getppid` tells the rest: so any signal can be asked for, KILL too,
 /// and a thread of the parent that ends (which the kernel takes for the parent) means nothing.
-fn watch_parent(duties: &Duties, parent: u32) {
-    if let Some(wanted) = duties.parent_death {
+fn watch_parent(options: &InitOptions, parent: u32) {
+    if let Some(wanted) = options.parent_death {
         // A parent outside of our PID namespace has no number, before its death or after.
         let _ = prctl::set_parent_death(Some(if parent == 0 { wanted } else { Signal::CHLD }));
     }
 }
 
 /// The child's side of the fork.
-fn become_command(command: Command, given: &Given, own_group: i32) -> u8 {
+fn become_command(command: Command, given: &InheritedSignals, own_group: i32) -> u8 {
     let _ = process::new_own_group();
     terminal::enter_foreground(own_group);
     match command {
@@ -241,7 +245,7 @@ fn cannot_run(program: &Path, error: &io::Error) -> u8 {
 /// Gives up everything that belongs to the command: a pipe or a listening socket that we held open
 /// would not end when the command closes it. Standard error stays, for a last word; so there is
 /// always room for the one descriptor that is wanted at the end.
-fn let_go(command: Option<Command>, relay: Option<&Relay>) {
+fn close_inherited(command: Option<Command>, relay: Option<&Relay>) {
     let kept = relay.map(Relay::descriptors);
     fd::close_all_but_stderr_and(kept.as_ref().map_or(&[], |kept| kept));
     // Its descriptors are closed; to drop them would close those numbers again.
@@ -249,8 +253,8 @@ fn let_go(command: Option<Command>, relay: Option<&Relay>) {
 }
 
 /// What is known while the command lives.
-struct Keeper<'a> {
-    duties: &'a Duties,
+struct Supervisor<'a> {
+    options: &'a InitOptions,
     command: Pid,
     parent: u32,
     /// Still to be passed on.
@@ -264,11 +268,11 @@ struct Keeper<'a> {
     orphans: usize,
 }
 
-impl Keeper<'_> {
+impl Supervisor<'_> {
     /// A fault of ours must not be the end of everything.
-    fn attend_safely(&mut self) -> Ended {
+    fn supervise_safely(&mut self) -> Ended {
         loop {
-            match catch_unwind(AssertUnwindSafe(|| self.attend())) {
+            match catch_unwind(AssertUnwindSafe(|| self.supervise())) {
                 Ok(ended) => return ended,
                 Err(_) => {
                     say(&format!("liege: internal error: {}; please report it", panics::last()));
@@ -279,7 +283,7 @@ impl Keeper<'_> {
     }
 
     /// Reaps and passes on, asleep in between, until the command has ended.
-    fn attend(&mut self) -> Ended {
+    fn supervise(&mut self) -> Ended {
         loop {
             let mut over = None;
             let mut orphans = 0;
@@ -298,9 +302,9 @@ impl Keeper<'_> {
                 Reaped::Some => Some(Duration::ZERO),
                 Reaped::Nobody => again,
             };
-            self.mind_the_parent();
-            self.mind_a_stop();
-            match signal::wait(Mask::ALL, limit) {
+            self.check_parent();
+            self.mirror_stop();
+            match signal::wait(SignalMask::ALL, limit) {
                 Ok(Some(received)) => self.pass_on(received),
                 Ok(None) => {}
                 // A sandbox that forbids the call: look now and then instead of spinning.
@@ -309,20 +313,20 @@ impl Keeper<'_> {
         }
     }
 
-    fn mind_the_parent(&mut self) {
+    fn check_parent(&mut self) {
         if let Some(signal) = self.parent_death.take_if(|_| parent_id() != self.parent) {
             self.send_plain(signal);
         }
     }
 
-    fn pass_on(&mut self, received: Received) {
+    fn pass_on(&mut self, received: ReceivedSignal) {
         match received.signal {
             Signal::CHLD => {}
             // The kernel tells of a message.
             Signal::IO if self.relay.is_some() => {}
             // Our own SIGPIPE.
             _ if received.sender.pid == std::process::id() => {}
-            Signal::CONT => self.go_on(received),
+            Signal::CONT => self.resume(received),
             Signal::TSTP | Signal::TTIN | Signal::TTOU => {
                 self.passed_a_stop = true;
                 self.send(received);
@@ -333,7 +337,7 @@ impl Keeper<'_> {
 
     /// Stops with the command if the stop came from the terminal or through us; a SIGSTOP from
     /// somebody else is between him and the command, and we must stay awake for its end.
-    fn mind_a_stop(&mut self) {
+    fn mirror_stop(&mut self) {
         let Ok(Some(signal)) = process::stopped_by(self.command) else { return };
         if !self.passed_a_stop {
             if signal == Signal::TSTP && process::leads_session() {
@@ -350,13 +354,13 @@ impl Keeper<'_> {
         terminal::take_back(self.command);
         // A stop would wipe out a CONT that is waiting to be read. (One that comes between these two
         // calls is lost; the sender sees us stopped, and sends another.)
-        match signal::wait(Mask::NONE.with(Signal::CONT), Some(Duration::ZERO)) {
-            Ok(Some(received)) => self.go_on(received),
+        match signal::wait(SignalMask::NONE.with(Signal::CONT), Some(Duration::ZERO)) {
+            Ok(Some(received)) => self.resume(received),
             _ => process::stop_self(),
         }
     }
 
-    fn go_on(&mut self, received: Received) {
+    fn resume(&mut self, received: ReceivedSignal) {
         self.passed_a_stop = false;
         terminal::hand_over(self.command);
         if std::mem::take(&mut self.is_stopped) {
@@ -366,18 +370,20 @@ impl Keeper<'_> {
         }
     }
 
-    fn send(&self, received: Received) {
-        let queued = match (self.duties.reach, self.duties.passing) {
-            (Reach::Command, Passing::WithSender) => Some(Queued {
+    fn send(&self, received: ReceivedSignal) {
+        let queued = match (self.options.reach, self.options.passing) {
+            (SignalTarget::Command, SignalForwarding::WithSender) => Some(Queued {
                 signal: received.signal,
                 sender: Sender::ourselves(),
                 value: received.sender.to_value(),
             }),
-            (Reach::Command, Passing::AsSent) if received.is_queued() => Some(Queued {
-                signal: received.signal,
-                sender: received.sender,
-                value: received.value,
-            }),
+            (SignalTarget::Command, SignalForwarding::AsSent) if received.is_queued() => {
+                Some(Queued {
+                    signal: received.signal,
+                    sender: received.sender,
+                    value: received.value,
+                })
+            }
             _ => None,
         };
         let sent = queued.map(|queued| process::queue_to_child(self.command, &queued));
@@ -389,9 +395,9 @@ impl Keeper<'_> {
 
     fn send_plain(&self, signal: Signal) {
         // Fails only where there is nobody to be told: the command has ended, and is reaped next.
-        let _ = match self.duties.reach {
-            Reach::Command => process::kill_child(self.command, signal),
-            Reach::Group => process::kill_group(self.command, signal),
+        let _ = match self.options.reach {
+            SignalTarget::Command => process::kill_child(self.command, signal),
+            SignalTarget::Group => process::kill_group(self.command, signal),
         };
     }
 }
@@ -418,8 +424,8 @@ fn tell_end(log: Option<&Path>, emperor: Pid, ended: Ended, left: usize) {
 }
 
 /// Ends what has outlived the command, at once or after its time; tells how many processes were ended.
-fn end_leftovers(leftovers: Leftovers) -> usize {
-    if let Leftovers::WaitFor(limit) = leftovers {
+fn end_leftovers(leftovers: OrphanPolicy) -> usize {
+    if let OrphanPolicy::WaitFor(limit) = leftovers {
         wait_for_leftovers(limit);
     }
     let mut ended = 0;
@@ -440,7 +446,7 @@ fn wait_for_leftovers(limit: Duration) {
         if started.elapsed() >= limit {
             return;
         }
-        match signal::wait(Mask::ALL, Some(rest)) {
+        match signal::wait(SignalMask::ALL, Some(rest)) {
             Ok(Some(received)) if received.signal != Signal::CHLD => {
                 descendants::signal_children(received.signal);
             }
@@ -451,8 +457,8 @@ fn wait_for_leftovers(limit: Duration) {
 }
 
 /// Removes the pid file if it names the command; another instance's is left alone.
-fn remove_pid_file(duties: &Duties, command: Pid) {
-    let Some(path) = &duties.pid_file else { return };
+fn remove_pid_file(options: &InitOptions, command: Pid) {
+    let Some(path) = &options.pid_file else { return };
     let mut text = [0_u8; 16];
     let length = fd::open_read(path).and_then(|file| fd::read(file.as_fd(), &mut text));
     let text = text.get(..length.unwrap_or(0)).unwrap_or_default();

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_hang_up_counts_as_readable() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let mut reactor = Reactor::new().unwrap();
         let (near, far) = UnixStream::pair().unwrap();
         reactor.add(near.as_fd(), Name(7), Interest::Read, Kind::Quiet);

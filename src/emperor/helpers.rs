@@ -15,7 +15,7 @@ use crate::spawn::hook::{self, Hook};
 use crate::spawn::push;
 use crate::state::{Event, Key, LifeEvent, LifeId, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
-use crate::sys::signal::{Mask, Signal, set_mask};
+use crate::sys::signal::{Signal, SignalMask, set_mask};
 use crate::sys::{dir, pidfd, prctl, waiters};
 use crate::types::moment::Moment;
 
@@ -165,8 +165,8 @@ impl Emperor {
         }
         let pid = process.pid;
         let looks = process::fork(|| {
-            let armed =
-                prctl::set_parent_death(Some(Signal::KILL)).and_then(|()| set_mask(Mask::NONE));
+            let armed = prctl::set_parent_death(Some(Signal::KILL))
+                .and_then(|()| set_mask(SignalMask::NONE));
             u8::from(armed.is_err() || !waiters::is_awaited(pid, &inodes))
         });
         // What cannot be seen is believed by its age.

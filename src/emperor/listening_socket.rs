@@ -55,7 +55,7 @@ impl ListeningSocket {
         let file = self.file?;
         match inode(&path_of(&self.socket, directory)?) {
             Ok(now) => (now != file).then_some(SocketLoss::Replaced),
-            Err(error) => dir::is_nowhere(&error).then_some(SocketLoss::Removed),
+            Err(error) => dir::is_not_found(&error).then_some(SocketLoss::Removed),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::config::{EmperorConfig, Located};
 use crate::log::Log;
 use crate::stage::privileges::{self, Identity, Wanted};
 use crate::sys::creds::{self, Accounts};
-use crate::sys::socket::Owner;
+use crate::sys::socket::SocketOwner;
 use crate::sys::{limits, prctl, process, title};
 use crate::types::advice;
 
@@ -58,8 +58,8 @@ pub(super) fn wanted(config: &EmperorConfig, log: &mut Log) -> Result<Wanted, Se
 }
 
 /// Who the emperor's files and sockets are to belong to.
-pub(super) fn owner(wanted: &Wanted) -> Owner {
-    Owner { uid: wanted.uid, gid: wanted.gid }
+pub(super) fn owner(wanted: &Wanted) -> SocketOwner {
+    SocketOwner { uid: wanted.uid, gid: wanted.gid }
 }
 
 /// Gives the log file away, or it could not be opened anew afterwards.

@@ -14,7 +14,7 @@ use crate::spawn::plan::Start;
 use crate::state::{
     Channel, Event, Exit, Fingerprint, LifeEvent, LifeId, Order, Role, Said, VassalId,
 };
-use crate::sys::mark::Mark;
+use crate::sys::mark::ProcessMark;
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::PeerCredentials;
@@ -128,7 +128,7 @@ impl Emperor {
                 in_use: before.is_some(),
                 listeners: u8::try_from(custody.len()).unwrap_or(0),
                 runtime: self.runtime_dir.path().map(OsString::from).unwrap_or_default(),
-                running: running.map_or(0, Mark::to_number),
+                running: running.map_or(0, ProcessMark::to_number),
             };
             scm::send(status.as_fd(), &custody.encode(), &sockets)?;
         }

@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn sockets_that_nobody_has_any_more_are_removed() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let place = tempfile::tempdir().unwrap();
         let path = |pid| place.path().join(notify::name(7, pid));
         let kept = std::os::unix::net::UnixDatagram::bind(path(1)).unwrap();

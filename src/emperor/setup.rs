@@ -27,8 +27,8 @@ use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::clock;
 use crate::sys::dir::Links;
-use crate::sys::signal::{Mask, Signal, SignalFd, set_default, set_mask};
-use crate::sys::socket::{self, ListenOptions, Owner};
+use crate::sys::signal::{Signal, SignalFd, SignalMask, set_default, set_mask};
+use crate::sys::socket::{self, ListenOptions, SocketOwner};
 use crate::sys::{creds, fd, memory, pidfd, prctl, process, write};
 use crate::types::advice;
 use crate::types::moment::Moment;
@@ -445,7 +445,7 @@ fn service_manager(given: &Given, now: Moment, log: &mut Log) -> manager::Servic
 
 fn signals() -> io::Result<SignalFd> {
     let wanted = SIGNALS.iter().filter_map(|name| Signal::parse(name));
-    let mask = wanted.fold(Mask::NONE, Mask::with);
+    let mask = wanted.fold(SignalMask::NONE, SignalMask::with);
     let signals = SignalFd::new(mask)?;
     set_mask(mask)?;
     // Rust's start-up code handles these two, to tell of a stack that has overflown; a handler makes
@@ -462,7 +462,10 @@ fn keeper(given: &Given) -> Result<Option<KeeperHandle>, SetupError> {
     Ok(Some(KeeperHandle { pid, pidfd }))
 }
 
-fn stats_listeners(config: &EmperorConfig, owner: Owner) -> Result<Vec<stats::Bound>, SetupError> {
+fn stats_listeners(
+    config: &EmperorConfig,
+    owner: SocketOwner,
+) -> Result<Vec<stats::Bound>, SetupError> {
     let here = own_process::directory(config)?;
     let options = ListenOptions {
         owner,

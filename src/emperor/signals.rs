@@ -7,7 +7,7 @@ use crate::log::escaped;
 use crate::state::Event;
 use crate::sys::clock;
 use crate::sys::process::{self, Children, Reap};
-use crate::sys::signal::Received;
+use crate::sys::signal::ReceivedSignal;
 use crate::types::moment::Moment;
 
 /// Strangers reaped in one wake-up; the rest comes in the next.
@@ -46,7 +46,7 @@ impl Emperor {
         }
     }
 
-    fn signal_came(&mut self, name: &str, received: &Received) {
+    fn signal_came(&mut self, name: &str, received: &ReceivedSignal) {
         // The keeper passes on whom it got it from, and nobody else is believed that.
         let sender = received.original_sender(self.keeper.as_ref().map(|keeper| keeper.pid));
         let from = format!("pid {} (uid {})", sender.pid, sender.uid);

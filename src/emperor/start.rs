@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved};
 use crate::init::relay::Relay;
-use crate::init::{self, Command, Duties, Leftovers, Office, Passing, Reach};
+use crate::init::{
+    self, Command, InitOptions, KeeperOptions, OrphanPolicy, SignalForwarding, SignalTarget,
+};
 
 use crate::log::panics;
 use crate::sys::{command, creds, oom, process, write};
@@ -77,15 +79,15 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
         relay
     });
     let pid_file = config.pidfile.as_ref().map(|path| setup::absolute_c(&path.value));
-    let duties = Duties {
-        reach: Reach::Command,
-        passing: Passing::WithSender,
+    let duties = InitOptions {
+        reach: SignalTarget::Command,
+        passing: SignalForwarding::WithSender,
         parent_death: None,
-        leftovers: Leftovers::Kill,
+        leftovers: OrphanPolicy::Kill,
         pid_file: pid_file.flatten(),
     };
     let emperor = Command::Function(Box::new(move || govern(&config, &given)));
-    match init::keep(&duties, emperor, Some(Office { relay, log })) {
+    match init::keep(&duties, emperor, Some(KeeperOptions { relay, log })) {
         Ok(ended) => ended.code(),
         Err(error) => complain(&format!("cannot start under a keeper: {error}")),
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Emperor;
 use crate::state::{Event, Exit, LifeEvent, LifeId};
 use crate::sys::descendants;
-use crate::sys::mark::{self, Mark, Marks};
+use crate::sys::mark::{self, ProcessMark, ProcessMarks};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::types::moment::Moment;
@@ -27,7 +27,7 @@ const DAEMON: Duration = Duration::from_secs(3);
 /// What is left, and of whom.
 #[derive(Debug)]
 pub(super) struct Strays {
-    marks: Marks,
+    marks: ProcessMarks,
     /// Lives whose main process is reaped, until nobody of them is found.
     ended: HashMap<LifeId, Ended>,
     /// The lives of orphans that were asked: while they are our children their numbers are their own.
@@ -62,7 +62,7 @@ struct End {
 impl Default for Strays {
     fn default() -> Self {
         Self {
-            marks: Marks::new(),
+            marks: ProcessMarks::new(),
             ended: HashMap::new(),
             orphans: HashMap::new(),
             lists_children: true,
@@ -73,7 +73,7 @@ impl Default for Strays {
 
 impl Strays {
     /// The mark of a life.
-    pub fn mark(&self, life: LifeId) -> Option<Mark> {
+    pub fn mark(&self, life: LifeId) -> Option<ProcessMark> {
         self.marks.mark(life.0)
     }
 

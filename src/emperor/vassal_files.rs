@@ -15,7 +15,7 @@ use crate::proto::status::{Files, Mark};
 use crate::reactor::{Interest, Kind};
 use crate::state::{Event, LifeId, VassalId};
 use crate::sys::dir;
-use crate::sys::inotify::{self, Inotify, Mask, Watch};
+use crate::sys::inotify::{self, Inotify, WatchDescriptor, WatchMask};
 
 use super::Emperor;
 use super::token::Token;
@@ -24,7 +24,8 @@ use super::token::Token;
 const BUFFER: usize = 16 * 1024;
 /// What can change a file: its end of writing, its times, another file in its place. What is just made is
 /// looked at when it is closed.
-const CHANGES: Mask = Mask::CLOSE_WRITE.with(Mask::ATTRIB).with(Mask::MOVED_TO).with(Mask::ADD);
+const CHANGES: WatchMask =
+    WatchMask::CLOSE_WRITE.with(WatchMask::ATTRIB).with(WatchMask::MOVED_TO).with(WatchMask::ADD);
 
 /// Device, inode, size and time of change of a file.
 type Stamp = (u64, u64, i64, i128);
@@ -34,7 +35,7 @@ type Stamp = (u64, u64, i64, i128);
 struct Touched {
     path: OsString,
     stamp: Option<Stamp>,
-    places: Vec<(Watch, OsString)>,
+    places: Vec<(WatchDescriptor, OsString)>,
 }
 
 /// What is minded for all vassals.
@@ -63,7 +64,7 @@ fn remove(mark: &Mark) -> std::io::Result<()> {
             == (mark.dev, mark.ino, mark.modified)
     };
     match dir::open(above).and_then(|above| dir::remove_if(above.as_fd(), name, is_marked)) {
-        Err(error) if !dir::is_nowhere(&error) => Err(error),
+        Err(error) if !dir::is_not_found(&error) => Err(error),
         _ => Ok(()),
     }
 }
@@ -134,7 +135,7 @@ impl Emperor {
         touched
     }
 
-    fn watch_name(&mut self, path: &Path) -> std::io::Result<(Watch, OsString)> {
+    fn watch_name(&mut self, path: &Path) -> std::io::Result<(WatchDescriptor, OsString)> {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(std::io::ErrorKind::InvalidInput.into());
         };
@@ -154,7 +155,11 @@ impl Emperor {
         let read = self.vassal_files.inotify.as_ref().and_then(|it| it.read(&mut buffer).ok());
         let mut happened = Vec::new();
         for event in inotify::events(buffer.get(..read.unwrap_or(0)).unwrap_or_default()) {
-            happened.push((event.watch, event.name.to_owned(), event.mask.has(Mask::OVERFLOW)));
+            happened.push((
+                event.watch,
+                event.name.to_owned(),
+                event.mask.has(WatchMask::OVERFLOW),
+            ));
         }
         for (vassal, path) in self.vassal_files.changed(&happened) {
             let path = Path::new(&path).display();
@@ -169,7 +174,10 @@ impl Emperor {
 
 impl VassalFiles {
     /// The vassals of which a file is another now, each with the first of them.
-    fn changed(&mut self, happened: &[(Watch, OsString, bool)]) -> Vec<(VassalId, OsString)> {
+    fn changed(
+        &mut self,
+        happened: &[(WatchDescriptor, OsString, bool)],
+    ) -> Vec<(VassalId, OsString)> {
         let concerns = |touched: &Touched| {
             happened.iter().any(|(watch, name, all)| {
                 *all || touched.places.iter().any(|place| place.0 == *watch && place.1 == *name)
@@ -193,7 +201,7 @@ impl VassalFiles {
 
     fn forget_touched(&mut self, vassal: VassalId) {
         let Some(files) = self.touched.remove(&vassal) else { return };
-        let used = |watch: Watch| {
+        let used = |watch: WatchDescriptor| {
             self.touched
                 .values()
                 .flatten()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, ValueExt};
 
-use super::{Command, Duties, Leftovers, Passing, Reach};
+use super::{Command, InitOptions, OrphanPolicy, SignalForwarding, SignalTarget};
 use crate::log::panics;
 use crate::sys::process::CStringArray;
 use crate::sys::signal::Signal;
@@ -38,7 +38,7 @@ if it could not be executed; 125 if liege itself failed.
 /// status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     panics::keep();
-    let (duties, command) = match read(arguments) {
+    let (options, command) = match read(arguments) {
         Ok(Some(order)) => order,
         Ok(None) => return u8::from(io::stdout().write_all(HELP.as_bytes()).is_err()),
         Err(error) => {
@@ -46,7 +46,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return OWN_FAILURE;
         }
     };
-    match super::run(&duties, Command::Program(command)) {
+    match super::run(&options, Command::Program(command)) {
         Ok(ended) => ended.code(),
         Err(error) => {
             super::say(&format!("liege init: cannot start the command: {error}"));
@@ -58,12 +58,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 /// `None` if help was asked for.
 fn read(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Option<(Duties, CStringArray)>, lexopt::Error> {
-    let mut duties = Duties {
-        reach: Reach::Command,
-        passing: Passing::AsSent,
+) -> Result<Option<(InitOptions, CStringArray)>, lexopt::Error> {
+    let mut options = InitOptions {
+        reach: SignalTarget::Command,
+        passing: SignalForwarding::AsSent,
         parent_death: None,
-        leftovers: Leftovers::Kill,
+        leftovers: OrphanPolicy::Kill,
         pid_file: None,
     };
     let mut mercy = MERCY;
@@ -72,9 +72,9 @@ fn read(
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('g') | Arg::Long("group") => duties.reach = Reach::Group,
+            Arg::Short('g') | Arg::Long("group") => options.reach = SignalTarget::Group,
             Arg::Short('p') | Arg::Long("parent-death") => {
-                duties.parent_death = Some(parser.value()?.parse_with(signal)?);
+                options.parent_death = Some(parser.value()?.parse_with(signal)?);
             }
             Arg::Long("wait") => wait = true,
             Arg::Long("reload-mercy") => mercy = Duration::from_secs(parser.value()?.parse()?),
@@ -88,7 +88,7 @@ fn read(
         }
     }
     if wait {
-        duties.leftovers = Leftovers::WaitFor(mercy);
+        options.leftovers = OrphanPolicy::WaitFor(mercy);
     }
     if argv.is_empty() {
         return Err("no command is given".into());
@@ -96,7 +96,7 @@ fn read(
     let strings = argv.into_iter().map(|argument| CString::new(argument.into_vec()));
     let strings =
         strings.collect::<Result<_, _>>().map_err(|error| lexopt::Error::Custom(error.into()))?;
-    Ok(Some((duties, CStringArray::new(strings))))
+    Ok(Some((options, CStringArray::new(strings))))
 }
 
 fn signal(text: &str) -> Result<Signal, &'static str> {

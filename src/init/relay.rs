@@ -16,11 +16,11 @@ use std::time::Duration;
 use crate::sys::fd;
 
 /// Until a message that did not fit is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+const RELAY_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest message: a line of status is far shorter.
-const LONGEST: usize = 4096;
+const MAX_RELAYED: usize = 4096;
 /// Messages passed on in one round.
-const MOST: usize = 32;
+const MAX_RELAYED_AT_ONCE: usize = 32;
 
 /// Passes messages on.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Relay {
     command: UnixDatagram,
     manager: UnixDatagram,
     address: SocketAddr,
-    message: Box<[u8; LONGEST]>,
+    message: Box<[u8; MAX_RELAYED]>,
     /// Of the message that did not fit; 0 if there is none.
     length: usize,
 }
@@ -45,7 +45,7 @@ impl Relay {
         for socket in [&command, &its_end, &manager] {
             socket.set_nonblocking(true)?;
         }
-        let message = Box::new([0; LONGEST]);
+        let message = Box::new([0; MAX_RELAYED]);
         Ok((Self { command, manager, address, message, length: 0 }, its_end))
     }
 
@@ -62,7 +62,7 @@ impl Relay {
 
     /// Passes on what is there; gives the time after which this is to be done again.
     pub(super) fn pass(&mut self) -> Option<Duration> {
-        for _ in 0..MOST {
+        for _ in 0..MAX_RELAYED_AT_ONCE {
             if self.length == 0 {
                 self.length = match self.command.recv(&mut self.message[..]) {
                     Ok(length) if length > 0 => length,
@@ -71,7 +71,9 @@ impl Relay {
             }
             let text = self.message.get(..self.length).unwrap_or_default();
             match self.manager.send_to_addr(text, &self.address) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(RETRY),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Some(RELAY_RETRY_INTERVAL);
+                }
                 // A manager that is gone is not waited for.
                 Ok(_) | Err(_) => self.length = 0,
             }

@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_full_pipe_does_not_block_and_the_loss_is_told() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         for way in WAYS {
             let (mut reader, writer) = io::pipe().unwrap();
             let before = flags(writer.as_fd());
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_line_that_fits_only_in_part_does_not_spoil_the_next() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         for way in WAYS {
             let (mut reader, writer) = io::pipe().unwrap();
             let mut log = log_by(way, writer.as_fd());
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_gone_is_survived() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         for way in WAYS {
             let (reader, writer) = io::pipe().unwrap();
             let mut log = log_by(way, writer.as_fd());
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_socket_is_never_waited_for() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut log = Log::shared(ours.as_fd(), None);
         fill(&mut log, 100);
@@ -575,7 +575,7 @@ mod tests {
 
     #[test]
     fn repeats_are_counted_and_told_when_another_line_comes() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (mut reader, writer) = io::pipe().unwrap();
         let mut log = log_by(Way::Plain, writer.as_fd());
         let at = |seconds: u64| Duration::from_secs(1_000_000 + seconds);
@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn a_count_names_the_vassal_and_has_the_time_of_the_last_repeat() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (mut reader, writer) = io::pipe().unwrap();
         let mut log = log_by(Way::Plain, writer.as_fd());
         let at = |seconds: u64| Duration::from_secs(seconds);
@@ -611,7 +611,7 @@ mod tests {
 
     #[test]
     fn a_line_that_keeps_coming_is_told_again_and_again_but_seldom() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (mut reader, writer) = io::pipe().unwrap();
         let mut log = log_by(Way::Plain, writer.as_fd());
         for tenth in 0..250 {
@@ -627,7 +627,7 @@ mod tests {
 
     #[test]
     fn under_systemd_a_line_carries_its_level_and_no_time() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (mut reader, writer) = io::pipe().unwrap();
         let metadata = File::from(OwnedFd::from(writer.try_clone().unwrap())).metadata().unwrap();
         let ours = format!("{}:{}", metadata.dev(), metadata.ino());

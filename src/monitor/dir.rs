@@ -18,7 +18,7 @@ use super::trail::TRIES;
 use super::waits::{VANISHED, WRITER_SILENT, Wait};
 use super::watches::Route;
 use super::{Level, Monitor, Out};
-use crate::sys::dir::{self, Kind, Links};
+use crate::sys::dir::{self, FileKind, Links};
 use crate::types::moment::Moment;
 
 /// How often everything is looked at while inotify is refused, unless `freq` says otherwise.
@@ -117,7 +117,7 @@ impl Dir {
         for _ in 0..TRIES {
             let end = self.files.trails.walk_source(self.path.as_os_str());
             let arrived = match end {
-                Ok(Some((object, stat))) if stat.kind == Kind::Directory => {
+                Ok(Some((object, stat))) if stat.kind == FileKind::Directory => {
                     dir::open_again(object.as_fd()).and_then(|at| {
                         // Walked and watched first, asked again afterwards: no change goes unseen.
                         let is_here = dir::stat_path(&self.path)?.inode() == stat.inode();
@@ -133,7 +133,7 @@ impl Dir {
             match arrived {
                 Ok(Some((at, inode))) => return self.arrive(at.as_fd(), inode, turn),
                 Ok(None) => {}
-                Err(error) if dir::is_nowhere(&error) => {}
+                Err(error) if dir::is_not_found(&error) => {}
                 Err(error) => {
                     self.stumble(&error, turn);
                     return true;
@@ -213,7 +213,7 @@ impl Dir {
             });
             match opened {
                 Ok((at, inode)) if self.home == Home::There(inode) => return Some(at),
-                Err(error) if !dir::is_nowhere(&error) => {
+                Err(error) if !dir::is_not_found(&error) => {
                     self.stumble(&error, turn);
                     return None;
                 }

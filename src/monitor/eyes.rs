@@ -13,7 +13,7 @@ use super::marks::{Mark, Marks, Reader};
 use super::trail::{Told, Trails};
 use super::watches::Route;
 use crate::sys::bundle::{Bundle, Interest};
-use crate::sys::inotify::{self, Event, Inotify, Mask, Watch};
+use crate::sys::inotify::{self, Inotify, InotifyEvent, WatchDescriptor, WatchMask};
 use crate::sys::mounts::Mounts;
 
 /// How many bytes of events one call takes in, from each of the two instances.
@@ -26,16 +26,16 @@ const BUFFER: usize = 32 * 1024;
 const LONGEST_EVENT: usize = 272;
 
 /// What the directory is watched for.
-const ENTRIES: Mask = Mask::CREATE
-    .with(Mask::MODIFY)
-    .with(Mask::CLOSE_WRITE)
-    .with(Mask::ATTRIB)
-    .with(Mask::MOVED_FROM)
-    .with(Mask::MOVED_TO)
-    .with(Mask::DELETE)
-    .with(Mask::DELETE_SELF)
-    .with(Mask::MOVE_SELF)
-    .with(Mask::EXCEPT_UNLINKED);
+const ENTRIES: WatchMask = WatchMask::CREATE
+    .with(WatchMask::MODIFY)
+    .with(WatchMask::CLOSE_WRITE)
+    .with(WatchMask::ATTRIB)
+    .with(WatchMask::MOVED_FROM)
+    .with(WatchMask::MOVED_TO)
+    .with(WatchMask::DELETE)
+    .with(WatchMask::DELETE_SELF)
+    .with(WatchMask::MOVE_SELF)
+    .with(WatchMask::EXCEPT_UNLINKED);
 
 /// All that was told, and has not been acted on.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl News {
 pub(super) struct Eyes {
     bundle: Bundle,
     inotify: Option<Inotify>,
-    watch: Option<Watch>,
+    watch: Option<WatchDescriptor>,
     mounts: Option<Mounts>,
     reader: Reader,
     buffer: Vec<u8>,
@@ -154,13 +154,13 @@ impl Eyes {
     fn read_entries(&mut self, filter: &Filter, news: &mut News) {
         let Some(inotify) = &self.inotify else { return };
         let result = drain(inotify, &mut self.buffer, |event| {
-            if event.mask.has(Mask::OVERFLOW) {
+            if event.mask.has(WatchMask::OVERFLOW) {
                 news.have_entries_overflown = true;
             } else if Some(event.watch) != self.watch {
                 // Left over from a directory that was here before.
             } else if event.name.is_empty() {
                 news.moved.insert(Route::Source);
-                if event.mask.has(Mask::IGNORED) {
+                if event.mask.has(WatchMask::IGNORED) {
                     self.watch = None;
                 }
             } else {
@@ -203,7 +203,11 @@ impl Eyes {
 }
 
 /// Takes in events until there are none, or too many for one call: those stay for the next.
-fn drain(inotify: &Inotify, buffer: &mut [u8], mut take: impl FnMut(Event<'_>)) -> io::Result<()> {
+fn drain(
+    inotify: &Inotify,
+    buffer: &mut [u8],
+    mut take: impl FnMut(InotifyEvent<'_>),
+) -> io::Result<()> {
     let mut taken = 0;
     while taken < MOST_EVENTS {
         let length = inotify.read(buffer)?;

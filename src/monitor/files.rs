@@ -14,7 +14,7 @@ use super::strangers::Strangers;
 use super::trail::Trails;
 use super::waits::{SETTLED, VANISHED, Wait, Waits, Why};
 use super::{File, Out, Stamp, What};
-use crate::sys::dir::{self, Kind, Links, Stat};
+use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
 /// How much is done in one call, in steps of a walk: the loop must not be away for long, whatever
@@ -177,7 +177,7 @@ impl Files {
             Mark::Target => self.wait(at, name, SETTLED, turn),
             Mark::Create => match dir::stat_at(at, name, Links::Stay) {
                 Ok(stat) if is_complete_at_birth(&stat) => self.wait(at, name, SETTLED, turn),
-                Ok(stat) if stat.kind == Kind::File => self.wait_for_writer(at, name, turn),
+                Ok(stat) if stat.kind == FileKind::File => self.wait_for_writer(at, name, turn),
                 _ => self.look(at, name, Patience::Some, turn),
             },
             Mark::Gone | Mark::Away if self.file(name).is_some() => {
@@ -217,7 +217,7 @@ impl Files {
             Mark::Write | Mark::Target => {}
             Mark::Gone | Mark::Away => self.wait(at, vassal, VANISHED, turn),
             Mark::Create => match dir::stat_at(at, name, Links::Stay) {
-                Ok(stat) if stat.kind == Kind::File && !is_complete_at_birth(&stat) => {
+                Ok(stat) if stat.kind == FileKind::File && !is_complete_at_birth(&stat) => {
                     self.wait(at, vassal, self.writer_silent, turn);
                 }
                 _ => self.wait(at, vassal, SETTLED, turn),
@@ -473,5 +473,5 @@ impl Files {
 
 /// Links and further names of a file are whole when they are made, and nothing is told afterwards.
 fn is_complete_at_birth(stat: &Stat) -> bool {
-    stat.kind == Kind::Link || (stat.kind == Kind::File && stat.links > 1)
+    stat.kind == FileKind::Link || (stat.kind == FileKind::File && stat.links > 1)
 }

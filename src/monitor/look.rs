@@ -9,7 +9,7 @@ use super::filter::Name;
 use super::waits::VANISHED;
 use super::watches::Route;
 use super::{File, OnDemand, Stamp, ondemand};
-use crate::sys::dir::{self, Kind, Links, Stat};
+use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
 /// What a look at a name costs at least.
@@ -69,14 +69,14 @@ impl Files {
         routes: &mut Vec<Route>,
     ) -> io::Result<Seen> {
         let own = match dir::stat_at(at, name, Links::Stay) {
-            Err(error) if dir::is_nowhere(&error) => return Ok(Seen::Nothing),
+            Err(error) if dir::is_not_found(&error) => return Ok(Seen::Nothing),
             result => result?,
         };
         if let Name::Refused(why) = self.filter.judge(name) {
             return Ok(Seen::Refused(why.to_owned()));
         }
         let traced = match (own.kind, self.links) {
-            (Kind::Link, Links::Stay) => Traced::firm(own),
+            (FileKind::Link, Links::Stay) => Traced::firm(own),
             _ => self.trace(at, name, own, routes)?,
         };
         let Some(stat) = traced.stat else { return Ok(Seen::Nowhere) };
@@ -88,7 +88,7 @@ impl Files {
         if let Some(file) = self.file(name).filter(|_| address_by.is_some()) {
             on_demand = file.on_demand.clone();
         }
-        let is_link = stat.kind == Kind::Link;
+        let is_link = stat.kind == FileKind::Link;
         let file =
             File { stamp: Stamp::from(&stat), uid: stat.uid, gid: stat.gid, is_link, on_demand };
         let is_firm = traced.is_firm && is_read;
@@ -115,13 +115,13 @@ impl Files {
         routes: &mut Vec<Route>,
     ) -> io::Result<Traced> {
         match own.kind {
-            Kind::Link => {
+            FileKind::Link => {
                 let route = Route::Link(dir::link_text(at, name)?.into());
                 routes.push(route.clone());
                 let followed = self.trails.follow(&route, at, name)?;
                 Ok(Traced { stat: followed.stat, is_firm: followed.is_steady, has_kin: false })
             }
-            Kind::File if own.links > 1 => {
+            FileKind::File if own.links > 1 => {
                 let route = Route::Inode(own.dev, own.ino);
                 let has_kin = self.trails.pin(&route, at, name);
                 routes.push(route);
@@ -143,7 +143,7 @@ impl Files {
         let own = dir::stat_at(at, &beside, Links::Stay);
         let is_firm = match own.map(|own| self.trace(at, &beside, own, routes)) {
             Ok(traced) => traced.is_ok_and(|traced| traced.is_firm),
-            Err(error) => dir::is_nowhere(&error),
+            Err(error) => dir::is_not_found(&error),
         };
         match (ondemand::read(at, &beside), self.file(name)) {
             (Ok(on_demand), _) => (on_demand, is_firm),
@@ -157,12 +157,12 @@ impl Files {
     }
 }
 
-fn refusal_of(kind: Kind) -> Option<&'static str> {
+fn refusal_of(kind: FileKind) -> Option<&'static str> {
     match kind {
-        Kind::File | Kind::Link => None,
-        Kind::Directory => Some("is a directory, not a vassal file"),
-        Kind::Fifo => Some("is a FIFO, not a vassal file"),
-        Kind::Socket => Some("is a socket, not a vassal file"),
-        Kind::Device => Some("is a device, not a vassal file"),
+        FileKind::File | FileKind::Link => None,
+        FileKind::Directory => Some("is a directory, not a vassal file"),
+        FileKind::Fifo => Some("is a FIFO, not a vassal file"),
+        FileKind::Socket => Some("is a socket, not a vassal file"),
+        FileKind::Device => Some("is a device, not a vassal file"),
     }
 }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::hash::Hash;
 
 use super::filter::{Filter, Name};
-use crate::sys::inotify::{Event, Mask};
+use crate::sys::inotify::{InotifyEvent, WatchMask};
 
 /// The last word of the events about one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +82,10 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes in one event about an entry of the directory.
-    pub(super) fn note(&mut self, event: &Event<'_>, filter: &Filter, marks: &mut Marks) {
+    pub(super) fn note(&mut self, event: &InotifyEvent<'_>, filter: &Filter, marks: &mut Marks) {
         let name = filter.judge(event.name);
         let is_ours = !matches!(name, Name::Other | Name::Stranger);
-        if event.mask.has(Mask::MOVED_TO) {
+        if event.mask.has(WatchMask::MOVED_TO) {
             let first_half = self.moved.take().filter(|(cookie, _)| *cookie == event.cookie);
             if let Some((_, from)) = first_half.filter(|_| is_ours) {
                 marks.add(&from, Mark::Renamed);
@@ -94,7 +94,7 @@ impl Reader {
         if name == Name::Other {
             return;
         }
-        if event.mask.has(Mask::MOVED_FROM) {
+        if event.mask.has(WatchMask::MOVED_FROM) {
             self.moved = Some((event.cookie, event.name.to_owned()));
         }
         if let Some(mark) = mark_of(event.mask) {
@@ -103,14 +103,14 @@ impl Reader {
     }
 }
 
-fn mark_of(mask: Mask) -> Option<Mark> {
+fn mark_of(mask: WatchMask) -> Option<Mark> {
     let table = [
-        (Mask::CLOSE_WRITE | Mask::MOVED_TO, Mark::Look),
-        (Mask::CREATE, Mark::Create),
-        (Mask::MODIFY, Mark::Write),
-        (Mask::ATTRIB, Mark::Check),
-        (Mask::DELETE, Mark::Gone),
-        (Mask::MOVED_FROM, Mark::Away),
+        (WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO, Mark::Look),
+        (WatchMask::CREATE, Mark::Create),
+        (WatchMask::MODIFY, Mark::Write),
+        (WatchMask::ATTRIB, Mark::Check),
+        (WatchMask::DELETE, Mark::Gone),
+        (WatchMask::MOVED_FROM, Mark::Away),
     ];
     table.into_iter().find(|(kinds, _)| mask.has(*kinds)).map(|(_, mark)| mark)
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::OnDemand;
 use crate::sys::creds;
-use crate::sys::dir::{self, Kind, Links, Stat};
+use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::address_file::{LONGEST, address_in};
 
 const NOT_A_FILE: &str = "is not a regular file; write the address into one";
@@ -22,25 +22,25 @@ const NOT_A_FILE: &str = "is not a regular file; write the address into one";
 /// What is worth another try.
 pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDemand> {
     let entry = match dir::stat_at(directory, name, Links::Stay) {
-        Err(error) if dir::is_nowhere(&error) => return Ok(OnDemand::No),
+        Err(error) if dir::is_not_found(&error) => return Ok(OnDemand::No),
         result => result?,
     };
     // Looked at before it is opened: opening a device can have effects of its own.
     let stat = match dir::stat_at(directory, name, Links::Follow) {
-        Err(error) if dir::is_nowhere(&error) => {
+        Err(error) if dir::is_not_found(&error) => {
             return fault(name, "is a link that leads nowhere; make what it names");
         }
         result => result?,
     };
-    if stat.kind != Kind::File {
+    if stat.kind != FileKind::File {
         return fault(name, NOT_A_FILE);
     }
     let mut file = dir::open_file(directory, name)?;
     let opened = dir::stat(file.as_fd())?;
-    if opened.kind != Kind::File {
+    if opened.kind != FileKind::File {
         return fault(name, NOT_A_FILE);
     }
-    if entry.kind != Kind::Link && (entry.dev, entry.ino) != (opened.dev, opened.ino) {
+    if entry.kind != FileKind::Link && (entry.dev, entry.ino) != (opened.dev, opened.ino) {
         return Err(io::Error::other("it was replaced while it was looked at"));
     }
     if !may_lead_to(&entry, &opened, creds::effective_uid()) {
@@ -63,7 +63,7 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
 /// Whether an entry of the directory may stand for a file: a link may be made by somebody who cannot read
 /// what it leads to, but we can.
 fn may_lead_to(entry: &Stat, file: &Stat, own: u32) -> bool {
-    entry.kind != Kind::Link || [0, own, file.uid].contains(&entry.uid)
+    entry.kind != FileKind::Link || [0, own, file.uid].contains(&entry.uid)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the callers return it")]

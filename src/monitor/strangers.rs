@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::marks::Mark;
-use crate::sys::dir::{self, Kind, Links};
+use crate::sys::dir::{self, FileKind, Links};
 use crate::types::moment::Moment;
 
 /// The endings of files that have their reasons to be in a directory of vassals; the manual shows the same list.
@@ -78,7 +78,7 @@ impl Strangers {
     /// Looks at one: what is no regular file is nobody's mistake.
     pub(super) fn look(&mut self, at: BorrowedFd<'_>, name: &OsStr) {
         let is_file =
-            || dir::stat_at(at, name, Links::Follow).is_ok_and(|stat| stat.kind == Kind::File);
+            || dir::stat_at(at, name, Links::Follow).is_ok_and(|stat| stat.kind == FileKind::File);
         if self.known.len() < MOST && !self.known.contains(name) && is_file() {
             self.known.insert(name.to_owned());
             self.unsaid.push(name.to_owned());

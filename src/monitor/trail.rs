@@ -18,8 +18,8 @@ use super::marks::{Mark, Marks};
 use super::watches::{
     FILE, Held, Hold, LAST, LAST_BEFORE_MISSING, LINK, MISSING, News, Route, WAY, Watches,
 };
-use crate::sys::dir::{self, Kind, Links, Stat};
-use crate::sys::inotify::{Event, Inotify, Mask};
+use crate::sys::dir::{self, FileKind, Links, Stat};
+use crate::sys::inotify::{Inotify, InotifyEvent, WatchMask};
 
 /// How many links a path may have, as in the kernel.
 const MOST_LINKS: usize = 40;
@@ -109,8 +109,8 @@ impl Trails {
     }
 
     /// Takes in one event.
-    pub(super) fn note(&mut self, event: &Event<'_>, told: &mut Told) {
-        if event.mask.has(Mask::OVERFLOW) {
+    pub(super) fn note(&mut self, event: &InotifyEvent<'_>, told: &mut Told) {
+        if event.mask.has(WatchMask::OVERFLOW) {
             told.has_overflown = true;
         }
         self.watches.tell(event, |route, news| match news {
@@ -219,7 +219,7 @@ impl Trails {
         if self.trails.get(route).is_some_and(|trail| !trail.holds.is_empty()) {
             return false;
         }
-        let Ok(object) = dir::step(directory, name) else { return false };
+        let Ok(object) = dir::open_path_at(directory, name) else { return false };
         let trail = self.trails.entry(route.clone()).or_default();
         let Held::Yes(hold) = self.watches.hold(route, object.as_fd(), FILE, None) else {
             return false;
@@ -267,7 +267,7 @@ impl Trails {
 fn end_of(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Stat>> {
     match dir::stat_at(directory, name, Links::Follow) {
         Ok(stat) => Ok(Some(stat)),
-        Err(error) if dir::is_nowhere(&error) => Ok(None),
+        Err(error) if dir::is_not_found(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -299,13 +299,13 @@ impl Walk<'_> {
                 self.is_endless = true;
                 return Ok(None);
             }
-            let object = match dir::step(here.as_fd(), &name) {
-                Err(error) if dir::is_nowhere(&error) => {
+            let object = match dir::open_path_at(here.as_fd(), &name) {
+                Err(error) if dir::is_not_found(&error) => {
                     self.hold(here.as_fd(), MISSING, Some(&name));
                     self.hold_last(above.as_ref(), LAST_BEFORE_MISSING);
                     // It may have come before it was watched for.
-                    match dir::step(here.as_fd(), &name) {
-                        Err(error) if dir::is_nowhere(&error) => return Ok(None),
+                    match dir::open_path_at(here.as_fd(), &name) {
+                        Err(error) if dir::is_not_found(&error) => return Ok(None),
                         result => result?,
                     }
                 }
@@ -313,7 +313,7 @@ impl Walk<'_> {
             };
             let stat = dir::stat(object.as_fd())?;
             match stat.kind {
-                Kind::Link => {
+                FileKind::Link => {
                     self.hold(object.as_fd(), LINK, None);
                     links += 1;
                     let text = dir::link_text(object.as_fd(), OsStr::new(""))?;
@@ -322,7 +322,7 @@ impl Walk<'_> {
                     }
                     push_steps(&mut ahead, &text);
                 }
-                Kind::Directory => {
+                FileKind::Directory => {
                     self.hold(object.as_fd(), WAY, None);
                     let left = std::mem::replace(&mut here, object);
                     // What is reached upwards cannot be removed while what is below it is there.
@@ -339,13 +339,13 @@ impl Walk<'_> {
         Ok(Some((here, stat)))
     }
 
-    fn hold_last(&mut self, above: Option<&(OwnedFd, OsString)>, mask: Mask) {
+    fn hold_last(&mut self, above: Option<&(OwnedFd, OsString)>, mask: WatchMask) {
         if let Some((above, name)) = above {
             self.hold(above.as_fd(), mask, Some(name));
         }
     }
 
-    fn hold(&mut self, object: BorrowedFd<'_>, mask: Mask, name: Option<&OsStr>) {
+    fn hold(&mut self, object: BorrowedFd<'_>, mask: WatchMask, name: Option<&OsStr>) {
         match self.watches.hold(self.route, object, mask, name) {
             Held::Yes(hold) => self.holds.push(hold),
             Held::Unreadable => {}

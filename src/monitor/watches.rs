@@ -10,20 +10,21 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use super::marks::Mark;
-use crate::sys::inotify::{Event, Inotify, Mask, Watch};
+use crate::sys::inotify::{Inotify, InotifyEvent, WatchDescriptor, WatchMask};
 
 /// A directory on the way: it was moved or removed.
-pub(super) const WAY: Mask = Mask::MOVE_SELF.with(Mask::DELETE_SELF);
+pub(super) const WAY: WatchMask = WatchMask::MOVE_SELF.with(WatchMask::DELETE_SELF);
 /// A link on the way; when it is replaced by rename(2), its number of links changes.
-pub(super) const LINK: Mask = WAY.with(Mask::ATTRIB);
+pub(super) const LINK: WatchMask = WAY.with(WatchMask::ATTRIB);
 /// A file at the end.
-pub(super) const FILE: Mask = LINK.with(Mask::CLOSE_WRITE).with(Mask::MODIFY);
+pub(super) const FILE: WatchMask = LINK.with(WatchMask::CLOSE_WRITE).with(WatchMask::MODIFY);
 /// By name: what is missing has come.
-pub(super) const MISSING: Mask = Mask::CREATE.with(Mask::MOVED_TO).with(Mask::CLOSE_WRITE);
+pub(super) const MISSING: WatchMask =
+    WatchMask::CREATE.with(WatchMask::MOVED_TO).with(WatchMask::CLOSE_WRITE);
 /// By name: the last directory has gone. That another is moved over it is told by the directory.
-pub(super) const LAST: Mask = Mask::DELETE;
+pub(super) const LAST: WatchMask = WatchMask::DELETE;
 /// The same where the directory itself is not watched for what happens to it.
-pub(super) const LAST_BEFORE_MISSING: Mask = LAST.with(Mask::MOVED_TO);
+pub(super) const LAST_BEFORE_MISSING: WatchMask = LAST.with(WatchMask::MOVED_TO);
 
 /// What a trail is followed for; names that need the same trail share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,26 +59,26 @@ pub(super) enum Held {
 /// What one route holds on to.
 #[derive(Debug)]
 pub(super) struct Hold {
-    watch: Watch,
+    watch: WatchDescriptor,
     name: Option<OsString>,
 }
 
 /// One watch and the routes behind it.
 #[derive(Default)]
 struct Watched {
-    mask: Mask,
+    mask: WatchMask,
     /// How many of those behind it want each mask: there are few masks, but may be thousands of routes.
-    wants: Vec<(Mask, usize)>,
-    own: HashMap<Route, Mask>,
-    named: HashMap<OsString, HashMap<Route, Mask>>,
+    wants: Vec<(WatchMask, usize)>,
+    own: HashMap<Route, WatchMask>,
+    named: HashMap<OsString, HashMap<Route, WatchMask>>,
 }
 
 impl Watched {
-    fn wanted(&self) -> Mask {
-        self.wants.iter().fold(Mask::NONE, |all, (mask, _)| all | *mask)
+    fn wanted(&self) -> WatchMask {
+        self.wants.iter().fold(WatchMask::NONE, |all, (mask, _)| all | *mask)
     }
 
-    fn hold(&mut self, route: &Route, mask: Mask, name: Option<&OsStr>) {
+    fn hold(&mut self, route: &Route, mask: WatchMask, name: Option<&OsStr>) {
         let routes = match name {
             None => &mut self.own,
             Some(name) => self.named.entry(name.to_owned()).or_default(),
@@ -86,7 +87,7 @@ impl Watched {
         let before = std::mem::replace(entry, *entry | mask);
         let now = *entry;
         self.want(now);
-        self.want_no_more((before != Mask::NONE).then_some(before));
+        self.want_no_more((before != WatchMask::NONE).then_some(before));
     }
 
     fn let_go(&mut self, route: &Route, name: Option<&OsStr>) {
@@ -102,14 +103,14 @@ impl Watched {
         self.want_no_more(before);
     }
 
-    fn want(&mut self, mask: Mask) {
+    fn want(&mut self, mask: WatchMask) {
         match self.wants.iter_mut().find(|(wanted, _)| *wanted == mask) {
             Some((_, count)) => *count += 1,
             None => self.wants.push((mask, 1)),
         }
     }
 
-    fn want_no_more(&mut self, mask: Option<Mask>) {
+    fn want_no_more(&mut self, mask: Option<WatchMask>) {
         let Some(at) = self.wants.iter().position(|(wanted, _)| Some(*wanted) == mask) else {
             return;
         };
@@ -126,7 +127,7 @@ impl Watched {
 #[derive(Default)]
 pub(super) struct Watches {
     inotify: Option<Rc<Inotify>>,
-    watched: HashMap<Watch, Watched>,
+    watched: HashMap<WatchDescriptor, Watched>,
     refusal: Option<io::Error>,
 }
 
@@ -158,11 +159,11 @@ impl Watches {
         &mut self,
         route: &Route,
         object: BorrowedFd<'_>,
-        mask: Mask,
+        mask: WatchMask,
         name: Option<&OsStr>,
     ) -> Held {
         let Some(inotify) = &self.inotify else { return Held::Refused };
-        let watch = match inotify.watch(object, mask | Mask::ADD) {
+        let watch = match inotify.watch(object, mask | WatchMask::ADD) {
             Ok(watch) => watch,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Held::Unreadable;
@@ -207,8 +208,8 @@ impl Watches {
     }
 
     /// Tells the routes what an event means for them.
-    pub(super) fn tell(&mut self, event: &Event<'_>, mut tell: impl FnMut(&Route, News)) {
-        if event.mask.has(Mask::IGNORED) {
+    pub(super) fn tell(&mut self, event: &InotifyEvent<'_>, mut tell: impl FnMut(&Route, News)) {
+        if event.mask.has(WatchMask::IGNORED) {
             let Some(watched) = self.watched.remove(&event.watch) else { return };
             let named = watched.named.values().flat_map(HashMap::keys);
             watched.own.keys().chain(named).for_each(|route| tell(route, News::Moved(Mark::Check)));
@@ -227,24 +228,24 @@ impl Watches {
     }
 }
 
-fn own_news(seen: Mask, wanted: Mask) -> News {
-    if seen.has(Mask::CLOSE_WRITE) {
+fn own_news(seen: WatchMask, wanted: WatchMask) -> News {
+    if seen.has(WatchMask::CLOSE_WRITE) {
         News::Happened(Mark::Look)
-    } else if seen.has(Mask::MODIFY) {
+    } else if seen.has(WatchMask::MODIFY) {
         News::Happened(Mark::Write)
-    } else if seen.has(Mask::MOVE_SELF) {
+    } else if seen.has(WatchMask::MOVE_SELF) {
         News::Moved(Mark::Away)
-    } else if seen.has(Mask::ATTRIB) && wanted.has(Mask::CLOSE_WRITE) {
+    } else if seen.has(WatchMask::ATTRIB) && wanted.has(WatchMask::CLOSE_WRITE) {
         News::Happened(Mark::Check)
     } else {
         News::Moved(Mark::Check)
     }
 }
 
-fn named_news(seen: Mask) -> News {
-    if seen.has(Mask::MOVED_TO | Mask::CLOSE_WRITE) {
+fn named_news(seen: WatchMask) -> News {
+    if seen.has(WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE) {
         News::Moved(Mark::Look)
-    } else if seen.has(Mask::CREATE) && !seen.has(Mask::IS_DIRECTORY) {
+    } else if seen.has(WatchMask::CREATE) && !seen.has(WatchMask::IS_DIRECTORY) {
         News::Happened(Mark::Target)
     } else {
         News::Moved(Mark::Check)

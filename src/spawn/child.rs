@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::process::parent_id;
 
 use crate::proto::status;
-use crate::sys::signal::{Mask, Signal, set_default, set_mask};
+use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
 use crate::sys::{fd, mark, prctl, process};
 
 use super::plan::Plan;
@@ -59,7 +59,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
         push::push(ours, plan.file()).map_err(at(Step::Read))?;
         fd::clear_cloexec(theirs).map_err(at(Step::Fds))?;
     }
-    set_mask(Mask::NONE).map_err(at(Step::Signals))?;
+    set_mask(SignalMask::NONE).map_err(at(Step::Signals))?;
     Ok(())
 }
 

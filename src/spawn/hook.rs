@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::proto::emperor::DIRECTORY_VARIABLE;
 use crate::proto::status::HookEnd;
 use crate::sys::process::{self, CStringArray, Ended, Pid, Reap};
-use crate::sys::signal::{Mask, Signal, set_default, set_mask};
+use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
 use crate::sys::{fd, pidfd, prctl};
 
 use super::plan::Template;
@@ -108,7 +108,7 @@ impl Hook {
         let prepared = prctl::set_parent_death(Some(Signal::KILL))
             .and_then(|()| fd::set_stdio(0, null))
             .and_then(|()| fd::cloexec_from(3))
-            .and_then(|()| set_mask(Mask::NONE));
+            .and_then(|()| set_mask(SignalMask::NONE));
         let Some(program) = self.argv.strings().first().filter(|_| parent_id() == parent) else {
             return NOT_EXECUTABLE;
         };

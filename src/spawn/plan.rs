@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::proto::{emperor, status};
-use crate::sys::mark::Mark;
+use crate::sys::mark::ProcessMark;
 use crate::sys::oom;
 use crate::sys::process::{self, DescriptorLimit, Pid};
 use crate::sys::signal::{Disposition, Signal, disposition};
@@ -65,7 +65,7 @@ pub struct Start<'a> {
     /// The program is to run; else its file is only checked.
     pub runs: bool,
     /// What all that it starts is known by.
-    pub mark: Option<Mark>,
+    pub mark: Option<ProcessMark>,
 }
 
 /// A start, ready to be forked.

@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::proto::emperor::{MAX_CONFIG, config_header};
-use crate::sys::dir::{self, Kind};
+use crate::sys::dir::{self, FileKind};
 use crate::sys::process::{self, Pid};
-use crate::sys::signal::{Mask, Signal, set_mask};
+use crate::sys::signal::{Signal, SignalMask, set_mask};
 use crate::sys::{fd, prctl, socket};
 
 /// A push that takes longer than this is given up.
@@ -26,7 +26,7 @@ const HEADER: usize = 4;
 pub fn spawn(to: BorrowedFd<'_>, directory: &CStr, name: &CStr) -> io::Result<Pid> {
     process::fork(|| {
         let pushed = prctl::set_parent_death(Some(Signal::KILL))
-            .and_then(|()| set_mask(Mask::NONE))
+            .and_then(|()| set_mask(SignalMask::NONE))
             .and_then(|_| process::chdir(directory))
             .and_then(|()| push(to, name));
         let errno = pushed.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
@@ -47,7 +47,7 @@ pub(super) fn push(to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
         return Ok(());
     }
     let file = fd::open_read(name)?;
-    if dir::stat(file.as_fd())?.kind != Kind::File {
+    if dir::stat(file.as_fd())?.kind != FileKind::File {
         return errno(libc::EINVAL);
     }
     // One byte more than may be, to see whether there is more.
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_longest_text_is_sent_and_a_longer_one_is_refused() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let longest = vec![b'x'; MAX_CONFIG];
         let good = sent(&longest);
         assert_eq!((good.result, good.received.len()), (Ok(()), HEADER + MAX_CONFIG));
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_text_that_is_still_unread_is_not_sent_twice() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         for _ in 0..3 {
             push(ours.as_fd(), c"/proc/self/comm").unwrap();

@@ -21,7 +21,7 @@ use crate::config::{self, EmperorConfig, Fault, Invocation, Located, VassalConfi
 use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
 use crate::sys::creds::{self, Accounts, LookupError};
-use crate::sys::listeners::{self, Listener};
+use crate::sys::listeners::{self, ListenerInfo};
 use crate::sys::process::{self, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::Address;
@@ -52,7 +52,7 @@ pub struct System {
     accounts: Accounts<'static>,
     /// The name service did not answer once, and is not asked again.
     no_answer: bool,
-    listeners: Option<Vec<Listener>>,
+    listeners: Option<Vec<ListenerInfo>>,
     /// Whom the emperor above what is looked at becomes, if it says so.
     above: Option<Identity>,
 }

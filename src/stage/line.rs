@@ -13,7 +13,7 @@ use crate::proto::status::{
     self, Custody, ExecVerdict, Files, FromStage, MAX_PACKET, Purpose, Verdict,
 };
 use crate::spawn::step::Step;
-use crate::sys::mark::Mark;
+use crate::sys::mark::ProcessMark;
 use crate::sys::{fd, scm};
 
 use super::environment::Variable;
@@ -104,7 +104,7 @@ impl Line {
         let mut fds = received.fds.into_iter();
         let on_demand = if custody.on_demand { fds.next() } else { None };
         let trial = (custody.purpose == Purpose::Check)
-            .then(|| Trial { running: Mark::from_number(custody.running) });
+            .then(|| Trial { running: ProcessMark::from_number(custody.running) });
         let held = Held { on_demand, listeners: fds.collect(), in_use: custody.in_use, trial };
         self.name = custody.name;
         self.runtime = custody.runtime;
@@ -123,7 +123,8 @@ impl Line {
     /// # Errors
     /// `EMFILE`.
     pub fn lift(&mut self, lowest: RawFd) -> io::Result<()> {
-        self.status = self.status.take().map(|socket| fd::lift(socket, lowest)).transpose()?;
+        self.status =
+            self.status.take().map(|socket| fd::move_above(socket, lowest)).transpose()?;
         Ok(())
     }
 

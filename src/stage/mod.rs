@@ -34,8 +34,8 @@ use crate::proto::emperor;
 use crate::proto::status::{ExecVerdict, Purpose};
 use crate::spawn::step::Step;
 use crate::sys::creds::{self, Accounts};
-use crate::sys::signal::{Mask, Signal};
-use crate::sys::socket::{self, Address, Owner};
+use crate::sys::signal::{Signal, SignalMask};
+use crate::sys::socket::{self, Address, SocketOwner};
 use crate::sys::{command, fd, prctl, signal};
 use crate::types::quote::cut;
 
@@ -57,7 +57,7 @@ struct Ready {
     config: VassalConfig,
     program: Program,
     wanted: Wanted,
-    owner: Owner,
+    owner: SocketOwner,
     warnings: Vec<String>,
 }
 
@@ -123,7 +123,7 @@ fn start(
 fn begin(args: Vec<OsString>, env: Vec<Variable>) -> Result<Start, Failure> {
     let parent = parent_id();
     signal::set_all_default();
-    let unblocked = signal::set_mask(Mask::NONE);
+    let unblocked = signal::set_mask(SignalMask::NONE);
     unblocked.map_err(|error| Failure::new(Step::Signals, format!("cannot unblock: {error}")))?;
     fd::cloexec_from(3).map_err(|error| {
         let message = format!("cannot close inherited descriptors at exec: {error}");
@@ -239,7 +239,7 @@ fn identities(
     privileged: bool,
     accounts: &mut Accounts<'_>,
     warnings: &mut Vec<String>,
-) -> Result<(Wanted, Owner), Vec<config::Fault>> {
+) -> Result<(Wanted, SocketOwner), Vec<config::Fault>> {
     let mut faults = Vec::new();
     let mut wanted = Wanted::default();
     let is_root = creds::effective_uid() == 0;
@@ -267,7 +267,7 @@ fn identities(
         None
     });
     // What it had bound after the drop would be its own, too.
-    let own = Owner { uid: wanted.uid, gid: wanted.gid };
+    let own = SocketOwner { uid: wanted.uid, gid: wanted.gid };
     if faults.is_empty() { Ok((wanted, owner.unwrap_or(own))) } else { Err(faults) }
 }
 
@@ -387,7 +387,7 @@ fn notify_socket(line: &Line, parent: u32, wanted: &Wanted) -> Result<Option<Bou
     if !line.is_emperor() {
         return Ok(None);
     }
-    let owner = Owner { uid: wanted.uid, gid: wanted.gid };
+    let owner = SocketOwner { uid: wanted.uid, gid: wanted.gid };
     let in_directory =
         line.notify_path(parent).map(|path| socket::notify_socket(Some((&path, owner))));
     let made = match in_directory {
@@ -407,9 +407,9 @@ fn arrange(
 ) -> io::Result<()> {
     let lowest = sockets.make_room(start.emperor.as_ref())?;
     line.lift(lowest)?;
-    start.emperor = start.emperor.take().map(|pipe| fd::lift(pipe, lowest)).transpose()?;
+    start.emperor = start.emperor.take().map(|pipe| fd::move_above(pipe, lowest)).transpose()?;
     if let Some((socket, address)) = notify.take() {
-        *notify = Some((fd::lift(socket, lowest)?, address));
+        *notify = Some((fd::move_above(socket, lowest)?, address));
     }
     Ok(())
 }

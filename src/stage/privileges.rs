@@ -9,7 +9,7 @@ use crate::config::{Fault, Located, VassalConfig};
 use crate::spawn::step::Step;
 use crate::sys::caps;
 use crate::sys::creds::{self, Accounts, LookupError, User};
-use crate::sys::socket::Owner;
+use crate::sys::socket::SocketOwner;
 use crate::types::quote::quoted;
 
 use super::failure::Failure;
@@ -175,13 +175,13 @@ fn number(place: &Located<String>, what: &str) -> Result<Option<u32>, Fault> {
 pub fn socket_owner(
     place: &Located<(String, Option<String>)>,
     accounts: &mut Accounts<'_>,
-) -> Result<Owner, Vec<Fault>> {
+) -> Result<SocketOwner, Vec<Fault>> {
     let (user_text, group_text) = &place.value;
     let uid = user(&place.with(user_text.clone()), accounts).map(|found| Some(found.uid()));
     let gid =
         group_text.as_ref().map(|text| group(&place.with(text.clone()), accounts)).transpose();
     match (uid, gid) {
-        (Ok(uid), Ok(gid)) => Ok(Owner { uid, gid }),
+        (Ok(uid), Ok(gid)) => Ok(SocketOwner { uid, gid }),
         (uid, gid) => Err([uid.err(), gid.err()].into_iter().flatten().collect()),
     }
 }
@@ -384,9 +384,9 @@ mod tests {
             at("chown-socket", "").with((user.to_owned(), group.map(str::to_owned)))
         };
         let owner = socket_owner(&place("web", None), &mut accounts).unwrap();
-        assert_eq!(owner, Owner { uid: Some(33), gid: None });
+        assert_eq!(owner, SocketOwner { uid: Some(33), gid: None });
         let owner = socket_owner(&place("5", Some("media")), &mut accounts).unwrap();
-        assert_eq!(owner, Owner { uid: Some(5), gid: Some(50) });
+        assert_eq!(owner, SocketOwner { uid: Some(5), gid: Some(50) });
         assert_eq!(socket_owner(&place("x", Some("y")), &mut accounts).unwrap_err().len(), 2);
     }
 }

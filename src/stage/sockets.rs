@@ -12,10 +12,10 @@ use std::path::Path;
 use crate::config::{self, Located, VassalConfig};
 use crate::proto::status::{MAX_LISTENERS, MAX_PLACES};
 use crate::spawn::step::Step;
-use crate::sys::listeners::{self, Holder, Listener};
-use crate::sys::mark::Mark;
+use crate::sys::listeners::{self, Holder, ListenerInfo};
+use crate::sys::mark::ProcessMark;
 use crate::sys::process::Pid;
-use crate::sys::socket::{self, Accept, Address, ListenOptions, Owner, SocketError};
+use crate::sys::socket::{self, Accept, Address, ListenOptions, SocketError, SocketOwner};
 use crate::sys::{creds, fd};
 use crate::types::advice;
 
@@ -45,7 +45,7 @@ pub struct Held {
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
     /// What the processes with this mark hold is given back before the start.
-    pub running: Option<Mark>,
+    pub running: Option<ProcessMark>,
 }
 
 /// One socket for the program.
@@ -84,7 +84,7 @@ pub struct Sockets {
 /// The first socket that cannot be had.
 pub fn open(
     config: &VassalConfig,
-    owner: Owner,
+    owner: SocketOwner,
     held: Held,
     warnings: &mut Vec<String>,
 ) -> Result<Sockets, Failure> {
@@ -328,7 +328,7 @@ impl Sockets {
         let count = self.list.len() + usize::from(emperor.is_some());
         let lowest = RawFd::try_from(count).map_err(io::Error::other)?.saturating_add(3);
         for socket in std::mem::take(&mut self.list) {
-            let fd = fd::lift(socket.fd, lowest)?;
+            let fd = fd::move_above(socket.fd, lowest)?;
             self.list.push(Socket { fd, ..socket });
         }
         Ok(lowest)
@@ -465,7 +465,7 @@ impl Trial {
         };
         let all = listeners::all();
         let mut in_the_way = all.iter().filter(|it| inspect::plain(&it.address).excludes(&wanted));
-        let gives = |listener: &Listener| {
+        let gives = |listener: &ListenerInfo| {
             let holders = listeners::holders(listener.inode);
             !holders.is_empty() && holders.iter().all(is_running)
         };
@@ -483,11 +483,11 @@ fn whole(address: &Address) -> String {
 }
 
 /// Whose a socket from custody is to be: as if it was bound now, also where the last program had another user.
-fn renewed(path: &Path, owner: Owner) -> Owner {
+fn renewed(path: &Path, owner: SocketOwner) -> SocketOwner {
     let uid = owner.uid.unwrap_or_else(creds::effective_uid);
     let is_others = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() != uid);
     let gid = owner.gid.or_else(|| is_others.then(creds::effective_gid));
-    Owner { uid: is_others.then_some(uid), gid }
+    SocketOwner { uid: is_others.then_some(uid), gid }
 }
 
 /// The way out, where one is known.
@@ -536,7 +536,7 @@ mod tests {
     }
 
     fn opened(config: &VassalConfig, held: Held) -> Result<Sockets, Failure> {
-        open(config, Owner::default(), held, &mut Vec::new())
+        open(config, SocketOwner::default(), held, &mut Vec::new())
     }
 
     fn addresses(sockets: &Sockets) -> Vec<String> {
@@ -587,7 +587,7 @@ mod tests {
 
     #[test]
     fn a_unix_socket_without_its_file_is_bound_anew() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         let config = config(&[("socket", path.to_str().unwrap())]);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use libc::c_int;
 
 /// Longest path of a unix socket that can be bound (`sun_path` with its final zero).
-pub const MAX_PATH: usize = 107;
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// A place where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Raw {
             ]),
             Address::Path(path) => {
                 let path = path.as_os_str().as_bytes();
-                if path.len() > MAX_PATH {
+                if path.len() > MAX_SOCKET_PATH {
                     return Err(too_long());
                 }
                 // An empty path would ask for an automatic abstract name, an inner zero would end it.
@@ -93,7 +93,7 @@ impl Raw {
                 }
                 Self::new(&[&family(libc::AF_UNIX), path, &[0]])
             }
-            Address::Abstract(name) if name.len() > MAX_PATH => return Err(too_long()),
+            Address::Abstract(name) if name.len() > MAX_SOCKET_PATH => return Err(too_long()),
             Address::Abstract(name) => Self::new(&[&family(libc::AF_UNIX), &[0], name]),
         };
         raw.ok_or_else(too_long)
@@ -156,9 +156,9 @@ mod tests {
             Address::Tcp(([127, 0, 0, 1], 80).into()),
             Address::Tcp(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 65535, 7, 3).into()),
             Address::Path("/run/a.sock".into()),
-            Address::Path("x".repeat(MAX_PATH).into()),
+            Address::Path("x".repeat(MAX_SOCKET_PATH).into()),
             Address::Abstract(b"name\0with\xffodd bytes".to_vec()),
-            Address::Abstract(vec![b'x'; MAX_PATH]),
+            Address::Abstract(vec![b'x'; MAX_SOCKET_PATH]),
         ];
         for address in addresses {
             assert_eq!(Raw::of(&address).unwrap().address(), Some(address));

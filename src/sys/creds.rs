@@ -3,7 +3,7 @@
 //! The binary is linked statically, and a static C library would load the modules of the name service at
 //! run time, so its look-ups are not used: `/etc/passwd` and `/etc/group` are read here, and for a name
 //! that is not in them `getent` is asked (a directory service, systemd's dynamic users), where it exists
-//! and within [`PATIENCE`]. Groups that only a directory service gives to a user of `/etc/passwd` are not
+//! and within [`GETENT_TIMEOUT`]. Groups that only a directory service gives to a user of `/etc/passwd` are not
 //! seen; `add-gid` names them.
 
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::types::accounts::{parse_group, parse_user};
 pub use crate::types::accounts::User;
 
 /// How long `getent` may take.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const GETENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest `/etc/passwd`, `/etc/group` or answer that is read.
 const MAX_FILE: u64 = 64 << 20;
@@ -201,14 +201,14 @@ fn read_once<'b>(cache: &'b mut Option<Vec<u8>>, path: &Path) -> Result<&'b [u8]
     Ok(cache.as_deref().unwrap_or_default())
 }
 
-/// Runs a command that answers on its output, within [`PATIENCE`]; what it says with a failure is dropped.
+/// Runs a command that answers on its output, within [`GETENT_TIMEOUT`]; what it says with a failure is dropped.
 fn run(command: &mut Command) -> io::Result<Vec<u8>> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let child =
         command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(OwnedFd::from(theirs)).spawn()?;
     // The command keeps the descriptor it was given open; our end-of-file needs it closed.
     command.stdout(Stdio::null());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + GETENT_TIMEOUT;
     let answer = read_until_end(&mut ours, deadline);
     let success = finish(child, deadline);
     answer.map(|text| if success { text } else { Vec::new() })
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_directory_service_is_asked_for_names_that_the_files_do_not_know() {
-        let _alone = crate::sys::forks::alone();
+        let _alone = crate::sys::test_fork_lock::alone();
         let dir = etc();
         let getent = script(
             dir.path(),
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_directory_service_that_hangs_is_given_up() {
-        let _alone = crate::sys::forks::alone();
+        let _alone = crate::sys::test_fork_lock::alone();
         let mut command = Command::new("/bin/sh");
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let child = command.args(["-c", "exec sleep 600"]).stdout(OwnedFd::from(theirs)).spawn();

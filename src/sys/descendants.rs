@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 
 use super::fd;
 use super::process::{self, Children, Ended, Pid, Reap};
-use super::signal::{self, Mask, Signal};
+use super::signal::{self, Signal, SignalMask};
 
 /// How long [`clear`] goes on without anything coming to its end.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CLEAR_IDLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often it has looked in vain by then: time alone may have passed while we were stopped, or had no processor.
-const LOOKS: u32 = 50;
+const CLEAR_IDLE_LOOKS: u32 = 50;
 
 /// How long it goes on at most: a fork bomb that we lose against ends in an endless chase.
-const LIMIT: Duration = Duration::from_secs(30);
+const CLEAR_LIMIT: Duration = Duration::from_secs(30);
 
 /// The longest sleep between two looks; the end of a child wakes earlier.
-const PAUSE: Duration = Duration::from_millis(10);
+const CLEAR_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The highest pid that any 64-bit Linux gives (`PID_MAX_LIMIT`).
-const HIGHEST_PID: i32 = 4 * 1024 * 1024;
+const MAX_PID: i32 = 4 * 1024 * 1024;
 
 /// Whether everything is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub fn signal_children(signal: Signal) {
     let mut found = false;
     let _ = each_child(|child| found |= reach(child, signal));
     if !found {
-        for child in (2..=HIGHEST_PID).filter_map(Pid::new) {
+        for child in (2..=MAX_PID).filter_map(Pid::new) {
             reach(child, signal);
         }
     }
@@ -92,7 +92,7 @@ fn reach(child: Pid, signal: Signal) -> bool {
 /// `each` is called for each that has ended. Gives up when nothing has for one second, or after thirty. One descriptor is wanted: who has
 /// no more use for those that it holds closes them before.
 pub fn clear(mut each: impl FnMut()) -> Cleared {
-    process::hurry();
+    process::raise_priority();
     let started = Instant::now();
     let (mut last_end, mut in_vain) = (started, 0_u32);
     loop {
@@ -102,7 +102,7 @@ pub fn clear(mut each: impl FnMut()) -> Cleared {
             Reaped::All => return Cleared::All,
             Reaped::Nobody => {
                 in_vain += 1;
-                PAUSE
+                CLEAR_INTERVAL
             }
             // What has just ended may have left its children to us.
             Reaped::Some => {
@@ -110,12 +110,12 @@ pub fn clear(mut each: impl FnMut()) -> Cleared {
                 Duration::ZERO
             }
         };
-        let has_no_effect = last_end.elapsed() > PATIENCE && in_vain > LOOKS;
-        if has_no_effect || started.elapsed() > LIMIT {
+        let has_no_effect = last_end.elapsed() > CLEAR_IDLE_LIMIT && in_vain > CLEAR_IDLE_LOOKS;
+        if has_no_effect || started.elapsed() > CLEAR_LIMIT {
             return Cleared::NotAll;
         }
         signal_children(Signal::KILL);
-        let _ = signal::wait(Mask::NONE.with(Signal::CHLD), Some(pause));
+        let _ = signal::wait(SignalMask::NONE.with(Signal::CHLD), Some(pause));
     }
 }
 

@@ -16,7 +16,7 @@ use super::retry;
 
 /// What kind of object a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -35,7 +35,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// The kind of object.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// The device of its file system.
     pub dev: u64,
     /// Its number there.
@@ -65,12 +65,12 @@ impl Stat {
     #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "types differ by machine")]
     fn from(raw: &FileStat) -> Self {
         let kind = match raw.st_mode & libc::S_IFMT {
-            libc::S_IFREG => Kind::File,
-            libc::S_IFDIR => Kind::Directory,
-            libc::S_IFLNK => Kind::Link,
-            libc::S_IFIFO => Kind::Fifo,
-            libc::S_IFSOCK => Kind::Socket,
-            _ => Kind::Device,
+            libc::S_IFREG => FileKind::File,
+            libc::S_IFDIR => FileKind::Directory,
+            libc::S_IFLNK => FileKind::Link,
+            libc::S_IFIFO => FileKind::Fifo,
+            libc::S_IFSOCK => FileKind::Socket,
+            _ => FileKind::Device,
         };
         Self {
             kind,
@@ -91,7 +91,7 @@ impl Stat {
 }
 
 /// Whether an error is an answer: there is no such thing, for sure.
-pub fn is_nowhere(error: &io::Error) -> bool {
+pub fn is_not_found(error: &io::Error) -> bool {
     let nowhere = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::ENAMETOOLONG];
     error.raw_os_error().is_some_and(|errno| nowhere.contains(&errno))
 }
@@ -117,7 +117,7 @@ pub fn open_again(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// # Errors
 /// `EMFILE`, `ENFILE`, `ENOMEM`.
 pub fn root() -> io::Result<OwnedFd> {
-    step(AT_FDCWD, OsStr::new("/"))
+    open_path_at(AT_FDCWD, OsStr::new("/"))
 }
 
 /// Takes hold of one name in a directory without opening what it stands for (`O_PATH`); a link is
@@ -125,7 +125,7 @@ pub fn root() -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// Those of [`open`].
-pub fn step(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+pub fn open_path_at(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     open_at(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW)
 }
 
@@ -268,13 +268,13 @@ mod tests {
         let above = open(at).unwrap();
         let kind =
             |name: &str, links| stat_at(above.as_fd(), OsStr::new(name), links).unwrap().kind;
-        assert_eq!(kind("file", Links::Stay), Kind::File);
-        assert_eq!(kind("directory", Links::Stay), Kind::Directory);
-        assert_eq!(kind("link", Links::Stay), Kind::Link);
-        assert_eq!(kind("link", Links::Follow), Kind::File);
-        assert_eq!(kind("socket", Links::Stay), Kind::Socket);
-        assert_eq!(kind("fifo", Links::Stay), Kind::Fifo);
-        assert_eq!(stat_path(Path::new("/dev/null")).unwrap().kind, Kind::Device);
+        assert_eq!(kind("file", Links::Stay), FileKind::File);
+        assert_eq!(kind("directory", Links::Stay), FileKind::Directory);
+        assert_eq!(kind("link", Links::Stay), FileKind::Link);
+        assert_eq!(kind("link", Links::Follow), FileKind::File);
+        assert_eq!(kind("socket", Links::Stay), FileKind::Socket);
+        assert_eq!(kind("fifo", Links::Stay), FileKind::Fifo);
+        assert_eq!(stat_path(Path::new("/dev/null")).unwrap().kind, FileKind::Device);
         assert_eq!(
             open_file(above.as_fd(), OsStr::new("fifo")).unwrap().metadata().unwrap().len(),
             0
@@ -299,9 +299,9 @@ mod tests {
         symlink("over/there", folder.path().join("link")).unwrap();
         let above = open(folder.path()).unwrap();
         assert_eq!(link_text(above.as_fd(), OsStr::new("link")).unwrap(), "over/there");
-        let held = step(above.as_fd(), OsStr::new("link")).unwrap();
+        let held = open_path_at(above.as_fd(), OsStr::new("link")).unwrap();
         assert_eq!(link_text(held.as_fd(), OsStr::new("")).unwrap(), "over/there");
-        assert_eq!(stat(held.as_fd()).unwrap().kind, Kind::Link);
+        assert_eq!(stat(held.as_fd()).unwrap().kind, FileKind::Link);
     }
 
     #[test]

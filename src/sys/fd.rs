@@ -216,7 +216,7 @@ pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// `EMFILE`.
-pub fn lift(descriptor: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
+pub fn move_above(descriptor: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
     if descriptor.as_raw_fd() >= lowest {
         Ok(descriptor)
     } else {
@@ -225,7 +225,7 @@ pub fn lift(descriptor: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Puts copies at the numbers from 3 on, in order, to stay open over the exec that comes next. What was
-/// open there is closed: whoever owns a descriptor below `3 + descriptors.len()` has to [`lift`] it first.
+/// open there is closed: whoever owns a descriptor below `3 + descriptors.len()` has to [`move_above`] it first.
 ///
 /// # Errors
 /// `EBADF` if one of `descriptors` is in the way itself.
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_time_or_with_data() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (end, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(wait_readable([end.as_fd()], Some(Duration::from_millis(1))).unwrap(), [false]);
         io::Write::write_all(&mut other, b"x").unwrap();

@@ -14,9 +14,9 @@ use super::{check, retry};
 
 /// Kinds of events: what a watch asks for, what an event tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mask(u32);
+pub struct WatchMask(u32);
 
-impl Mask {
+impl WatchMask {
     /// Asks for nothing.
     pub const NONE: Self = Self(0);
     /// The content of a file was changed by write(2) or truncate(2).
@@ -59,7 +59,7 @@ impl Mask {
     }
 }
 
-impl BitOr for Mask {
+impl BitOr for WatchMask {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
@@ -69,15 +69,15 @@ impl BitOr for Mask {
 
 /// The number of a watch in its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Watch(i32);
+pub struct WatchDescriptor(i32);
 
 /// One event, its name still in the buffer of the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct InotifyEvent<'a> {
     /// Where it happened.
-    pub watch: Watch,
+    pub watch: WatchDescriptor,
     /// What happened.
-    pub mask: Mask,
+    pub mask: WatchMask,
     /// The same in both halves of a move, otherwise 0.
     pub cookie: u32,
     /// The entry of a watched directory; empty if the event is about the watched object itself.
@@ -100,22 +100,22 @@ impl Inotify {
     }
 
     /// Watches an open object, which may be an `O_PATH` descriptor, also of a symbolic link. The same
-    /// object has the same watch, and asks from now on for `mask` alone (see [`Mask::ADD`]).
+    /// object has the same watch, and asks from now on for `mask` alone (see [`WatchMask::ADD`]).
     ///
     /// # Errors
     /// `ENOSPC` if the user has no watch left, `EACCES` if the object cannot be read, `ENOENT`
     /// without /proc, `ENOMEM`.
-    pub fn watch(&self, object: BorrowedFd<'_>, mask: Mask) -> io::Result<Watch> {
+    pub fn watch(&self, object: BorrowedFd<'_>, mask: WatchMask) -> io::Result<WatchDescriptor> {
         let path = CString::new(format!("/proc/self/fd/{}", object.as_raw_fd()))?;
         retry(|| {
             // SAFETY: `path` is a string that ends with NUL and outlives the call, which only reads it.
             check(unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask.0) })
         })
-        .map(Watch)
+        .map(WatchDescriptor)
     }
 
     /// Ends a watch; one that the kernel has ended already is no error.
-    pub fn forget(&self, watch: Watch) {
+    pub fn forget(&self, watch: WatchDescriptor) {
         // SAFETY: two numbers go in; no memory of ours is touched.
         let _ended = check(unsafe { libc::inotify_rm_watch(self.0.as_raw_fd(), watch.0) });
     }
@@ -139,19 +139,19 @@ impl AsFd for Inotify {
 }
 
 /// The events in what [`Inotify::read`] gave, in the order of the kernel.
-pub fn events(bytes: &[u8]) -> Events<'_> {
-    Events { rest: bytes }
+pub fn events(bytes: &[u8]) -> InotifyEvents<'_> {
+    InotifyEvents { rest: bytes }
 }
 
 /// Iterator of [`events`].
-pub struct Events<'a> {
+pub struct InotifyEvents<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Events<'a> {
-    type Item = Event<'a>;
+impl<'a> Iterator for InotifyEvents<'a> {
+    type Item = InotifyEvent<'a>;
 
-    fn next(&mut self) -> Option<Event<'a>> {
+    fn next(&mut self) -> Option<InotifyEvent<'a>> {
         let (watch, rest) = self.rest.split_first_chunk()?;
         let (mask, rest) = rest.split_first_chunk()?;
         let (cookie, rest) = rest.split_first_chunk()?;
@@ -160,9 +160,9 @@ impl<'a> Iterator for Events<'a> {
         self.rest = rest;
         // The kernel fills the name up with NUL bytes.
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-        Some(Event {
-            watch: Watch(i32::from_ne_bytes(*watch)),
-            mask: Mask(u32::from_ne_bytes(*mask)),
+        Some(InotifyEvent {
+            watch: WatchDescriptor(i32::from_ne_bytes(*watch)),
+            mask: WatchMask(u32::from_ne_bytes(*mask)),
             cookie: u32::from_ne_bytes(*cookie),
             name: OsStr::from_bytes(name),
         })
@@ -190,9 +190,9 @@ mod tests {
         bytes.extend(raw(-1, libc::IN_Q_OVERFLOW, 7, b""));
         let parsed: Vec<_> = events(&bytes).collect();
         assert_eq!(parsed.len(), 2);
-        assert_eq!((parsed[0].watch, parsed[0].name), (Watch(1), OsStr::new("a.ini")));
-        assert!(parsed[0].mask.has(Mask::CREATE) && !parsed[0].mask.has(Mask::DELETE));
-        assert_eq!((parsed[1].mask, parsed[1].cookie), (Mask::OVERFLOW, 7));
+        assert_eq!((parsed[0].watch, parsed[0].name), (WatchDescriptor(1), OsStr::new("a.ini")));
+        assert!(parsed[0].mask.has(WatchMask::CREATE) && !parsed[0].mask.has(WatchMask::DELETE));
+        assert_eq!((parsed[1].mask, parsed[1].cookie), (WatchMask::OVERFLOW, 7));
     }
 
     #[test]
@@ -211,8 +211,9 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
         let inotify = Inotify::new().unwrap();
         let above = crate::sys::dir::open(folder.path()).unwrap();
-        let object = crate::sys::dir::step(above.as_fd(), OsStr::new("link")).unwrap();
-        let watch = inotify.watch(object.as_fd(), Mask::ATTRIB | Mask::MOVE_SELF).unwrap();
+        let object = crate::sys::dir::open_path_at(above.as_fd(), OsStr::new("link")).unwrap();
+        let watch =
+            inotify.watch(object.as_fd(), WatchMask::ATTRIB | WatchMask::MOVE_SELF).unwrap();
         drop(object);
         fs::rename(&link, folder.path().join("other")).unwrap();
         let mut buffer = [0; 4096];
@@ -220,7 +221,7 @@ mod tests {
         let seen: Vec<_> = events(&buffer[..length]).collect();
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].watch, watch);
-        assert!(seen[0].mask.has(Mask::MOVE_SELF));
+        assert!(seen[0].mask.has(WatchMask::MOVE_SELF));
         assert_eq!(inotify.read(&mut buffer).unwrap(), 0);
     }
 }

@@ -15,7 +15,7 @@ const ACCEPTS: u32 = 1 << 16;
 
 /// A socket that listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub struct ListenerInfo {
     /// Where; the path of a unix socket as it was bound, which may be relative.
     pub address: Address,
     /// The number by which its holders are found.
@@ -23,9 +23,9 @@ pub struct Listener {
 }
 
 /// All sockets of this network namespace that listen; nothing where /proc does not tell.
-pub fn all() -> Vec<Listener> {
+pub fn all() -> Vec<ListenerInfo> {
     let read = |name: &str| fs::read(format!("/proc/net/{name}")).unwrap_or_default();
-    let mut found: Vec<Listener> = Vec::new();
+    let mut found: Vec<ListenerInfo> = Vec::new();
     for name in ["tcp", "tcp6"] {
         let table = read(name);
         let table = String::from_utf8_lossy(&table).into_owned();
@@ -36,7 +36,7 @@ pub fn all() -> Vec<Listener> {
 }
 
 /// `sl local remote st …`, with the inode in field 10.
-fn tcp(line: &str) -> Option<Listener> {
+fn tcp(line: &str) -> Option<ListenerInfo> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     if fields.get(3) != Some(&LISTENING) {
         return None;
@@ -53,11 +53,11 @@ fn tcp(line: &str) -> Option<Listener> {
         }
     };
     let inode = fields.get(9)?.parse().ok()?;
-    Some(Listener { address: Address::Tcp(SocketAddr::new(address, port)), inode })
+    Some(ListenerInfo { address: Address::Tcp(SocketAddr::new(address, port)), inode })
 }
 
 /// `num: refs protocol flags type state inode path`; an abstract name begins with `@`.
-fn unix(line: &[u8]) -> Option<Listener> {
+fn unix(line: &[u8]) -> Option<ListenerInfo> {
     let mut fields = line.splitn(8, |byte| *byte == b' ').filter(|field| !field.is_empty());
     let text = |field: &[u8]| std::str::from_utf8(field).ok().map(str::to_owned);
     let flags = u32::from_str_radix(&text(fields.nth(3)?)?, 16).ok()?;
@@ -68,7 +68,7 @@ fn unix(line: &[u8]) -> Option<Listener> {
     let (inode, path) = rest.split_at_checked(at)?;
     let inode = text(inode)?.parse().ok()?;
     let path = path.get(1..)?;
-    (flags & ACCEPTS != 0).then(|| Listener {
+    (flags & ACCEPTS != 0).then(|| ListenerInfo {
         address: match path {
             [b'@', name @ ..] => Address::Abstract(name.to_vec()),
             path => Address::Path(PathBuf::from(OsString::from_vec(path.to_vec()))),

@@ -12,10 +12,10 @@ use std::io;
 use super::check_long;
 use super::process::Pid;
 
-/// Marks begin below this, where nobody has set a limit.
+/// ProcessMarks begin below this, where nobody has set a limit.
 const HIGHEST: u64 = 1 << 62;
 
-/// Marks of an emperor are this far apart (as a shift), so that those of an emperor below fit between two.
+/// ProcessMarks of an emperor are this far apart (as a shift), so that those of an emperor below fit between two.
 const SPACE: u32 = 31;
 
 /// A limit as prlimit64(2) has it on every architecture: soft, then hard.
@@ -23,16 +23,16 @@ type Limit = [u64; 2];
 
 /// The marks that this process can give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Marks {
+pub struct ProcessMarks {
     highest: u64,
     space: u32,
 }
 
 /// One mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark(u64);
+pub struct ProcessMark(u64);
 
-impl Marks {
+impl ProcessMarks {
     /// Those below our own limit, which may be a mark itself.
     pub fn new() -> Self {
         let own = limit(0, None).map_or(0, |[_, hard]| hard);
@@ -47,9 +47,9 @@ impl Marks {
     }
 
     /// The mark of this number; `None` if there are not so many.
-    pub fn mark(self, number: u64) -> Option<Mark> {
+    pub fn mark(self, number: u64) -> Option<ProcessMark> {
         let below = number.checked_add(1)?.checked_mul(1 << self.space)?;
-        self.highest.checked_sub(below).map(Mark)
+        self.highest.checked_sub(below).map(ProcessMark)
     }
 
     /// The number of the mark that a process has; `None` if it has none, or is gone.
@@ -62,7 +62,7 @@ impl Marks {
     }
 }
 
-impl Mark {
+impl ProcessMark {
     /// For another process of the same emperor; never 0.
     pub fn to_number(self) -> u64 {
         self.0
@@ -79,25 +79,25 @@ impl Mark {
     }
 }
 
-impl Default for Marks {
+impl Default for ProcessMarks {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// Marks this process, for good.
+/// ProcessMarks this process, for good.
 ///
 /// # Errors
 /// `EPERM` if it has a lower one already.
-pub fn set_own(mark: Mark) -> io::Result<()> {
+pub fn set_own(mark: ProcessMark) -> io::Result<()> {
     limit(0, Some([mark.0; 2])).map(drop)
 }
 
-/// Marks another process; those that it has forked already keep what they have.
+/// ProcessMarks another process; those that it has forked already keep what they have.
 ///
 /// # Errors
 /// `EPERM` if it has another user and we lack CAP_SYS_RESOURCE; `ESRCH` if it is gone.
-pub fn set(pid: Pid, mark: Mark) -> io::Result<()> {
+pub fn set(pid: Pid, mark: ProcessMark) -> io::Result<()> {
     limit(pid.get(), Some([mark.0; 2])).map(drop)
 }
 
@@ -135,33 +135,33 @@ mod tests {
     #[test]
     fn each_number_has_a_mark_that_leads_back_to_it() {
         for own in [u64::MAX, HIGHEST - 1, HIGHEST - (5 << SPACE)] {
-            let marks = Marks::below(own);
+            let marks = ProcessMarks::below(own);
             for number in [0, 1, 2, 77, 1 << 20, (1 << SPACE) - 2] {
-                let Mark(hard) = marks.mark(number).unwrap();
+                let ProcessMark(hard) = marks.mark(number).unwrap();
                 assert!(hard < own);
                 assert_eq!(marks.number(hard), Some(number), "{own} {number}");
             }
             assert_eq!(marks.number(u64::MAX), None);
             assert_eq!(marks.number(marks.highest), None);
         }
-        assert_eq!(Marks::below(3).mark(3), None);
+        assert_eq!(ProcessMarks::below(3).mark(3), None);
     }
 
     #[test]
     fn what_an_emperor_below_has_marked_is_of_its_own_life_for_the_one_above() {
-        let above = Marks::below(u64::MAX);
-        let Mark(own) = above.mark(6).unwrap();
-        let below = Marks::below(own);
+        let above = ProcessMarks::below(u64::MAX);
+        let ProcessMark(own) = above.mark(6).unwrap();
+        let below = ProcessMarks::below(own);
         for number in [0, 1, 50_000] {
-            let Mark(hard) = below.mark(number).unwrap();
+            let ProcessMark(hard) = below.mark(number).unwrap();
             assert_eq!(above.number(hard), Some(6));
         }
     }
 
     #[test]
     fn a_child_has_the_mark_of_its_parent_and_can_be_asked_for_it_in_both_ways() {
-        let _alone = crate::sys::forks::alone();
-        let marks = Marks::new();
+        let _alone = crate::sys::test_fork_lock::alone();
+        let marks = ProcessMarks::new();
         let (mut reader, writer) = std::io::pipe().unwrap();
         let child = process::fork(|| {
             if let Some(mark) = marks.mark(41) {

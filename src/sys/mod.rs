@@ -12,8 +12,6 @@ pub mod creds;
 pub mod descendants;
 pub mod dir;
 pub mod fd;
-#[cfg(test)]
-pub(crate) mod forks;
 pub mod inotify;
 pub mod limits;
 pub mod listeners;
@@ -28,6 +26,8 @@ pub mod process;
 pub mod scm;
 pub mod signal;
 pub mod socket;
+#[cfg(test)]
+pub(crate) mod test_fork_lock;
 pub mod title;
 pub mod tty;
 pub mod waiters;

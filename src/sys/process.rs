@@ -261,7 +261,7 @@ pub fn queue_to_child(child: Pid, queued: &Queued) -> io::Result<()> {
 }
 
 /// Runs before everybody of ordinary priority, as far as we may (root may).
-pub fn hurry() {
+pub fn raise_priority() {
     // SAFETY: integers go in; 0 means the caller.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
 }
@@ -318,7 +318,7 @@ pub fn reap(child: Pid) -> io::Result<Option<Ended>> {
 pub fn user_of_ended(child: Pid) -> io::Result<u32> {
     let id = libc::id_t::try_from(child.get()).map_err(io::Error::other)?;
     let info = waitid_raw(libc::P_PID, id, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)?;
-    who_and_how(&info).0.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
+    parse_siginfo(&info).0.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
     // SAFETY: waitid(2) has filled in the fields of SIGCHLD, as there is a pid.
     Ok(unsafe { info.si_uid() })
 }
@@ -330,7 +330,7 @@ pub fn user_of_ended(child: Pid) -> io::Result<u32> {
 pub fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     let id = libc::id_t::try_from(child.get()).map_err(io::Error::other)?;
     let info = waitid_raw(libc::P_PID, id, libc::WSTOPPED | libc::WNOHANG)?;
-    let (pid, status) = who_and_how(&info);
+    let (pid, status) = parse_siginfo(&info);
     Ok(pid.and_then(|_| Signal::new(status)))
 }
 
@@ -342,7 +342,7 @@ pub(super) fn waitid(
 ) -> io::Result<Option<(Pid, Ended)>> {
     let peek = if reap == Reap::Peek { libc::WNOWAIT } else { 0 };
     let info = waitid_raw(kind, id, libc::WEXITED | libc::WNOHANG | peek)?;
-    let (Some(pid), status) = who_and_how(&info) else { return Ok(None) };
+    let (Some(pid), status) = parse_siginfo(&info) else { return Ok(None) };
     let killed = |core| Signal::new(status).map(|signal| Ended::Killed { signal, core });
     let ended = match info.si_code {
         libc::CLD_KILLED => killed(false),
@@ -353,7 +353,7 @@ pub(super) fn waitid(
 }
 
 /// What waitid(2) has told; `None` if there was nothing to tell.
-fn who_and_how(info: &libc::siginfo_t) -> (Option<Pid>, c_int) {
+fn parse_siginfo(info: &libc::siginfo_t) -> (Option<Pid>, c_int) {
     // SAFETY: waitid(2) has filled in the fields of SIGCHLD, or left them zero.
     let pid = unsafe { info.si_pid() };
     // SAFETY: as above.
@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn a_child_is_listed_peeked_at_and_signalled_only_until_it_is_reaped() {
-        let _alone = crate::sys::forks::alone();
+        let _alone = crate::sys::test_fork_lock::alone();
         let child = fork(|| {
             loop {
                 std::thread::park();
@@ -533,7 +533,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_the_child_of_a_fork_ends_only_that_child() {
-        let _alone = crate::sys::forks::alone();
+        let _alone = crate::sys::test_fork_lock::alone();
         let child = fork(|| panic!("told to")).unwrap();
         let id = libc::id_t::try_from(child.get()).unwrap();
         let ended = loop {

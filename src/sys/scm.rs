@@ -11,12 +11,12 @@ use libc::c_int;
 use super::{retry, socket};
 
 /// Most descriptors in one message (`SCM_MAX_FD` of the kernel).
-pub const MAX_FDS: usize = 253;
+pub const MAX_ATTACHED: usize = 253;
 
 const HEADER: usize = size_of::<libc::cmsghdr>();
 const ALIGN: usize = size_of::<usize>();
 /// Room for the most descriptors, for credentials and for a pidfd, each with its header.
-const CONTROL: usize = 3 * HEADER + MAX_FDS * size_of::<RawFd>() + 64;
+const CONTROL: usize = 3 * HEADER + MAX_ATTACHED * size_of::<RawFd>() + 64;
 
 /// Room for credentials alone, with their header.
 const CREDENTIALS: usize = (HEADER + size_of::<libc::ucred>()).next_multiple_of(ALIGN);
@@ -31,7 +31,7 @@ struct Control([u8; CONTROL]);
 
 /// One message.
 #[derive(Debug)]
-pub struct Received {
+pub struct ReceivedMessage {
     /// How many bytes of the buffer were filled; 0 with no descriptor is the end.
     pub length: usize,
     /// The descriptors that came along, close-on-exec.
@@ -44,7 +44,7 @@ pub struct Received {
 ///
 /// # Errors
 /// `EAGAIN` if it does not fit now, `EPIPE` if the other end is gone, `EMSGSIZE` if it never fits,
-/// `EINVAL` with more than [`MAX_FDS`] descriptors, `EPERM` if the receiver refuses descriptors.
+/// `EINVAL` with more than [`MAX_ATTACHED`] descriptors, `EPERM` if the receiver refuses descriptors.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut control = Control([0; CONTROL]);
     let used = write_rights(&mut control, fds)?;
@@ -69,7 +69,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
 /// # Errors
 /// `EAGAIN` if there is none; `EMSGSIZE` if bytes, descriptors or credentials did not fit: what had come
 /// is closed then.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<ReceivedMessage> {
     let mut control = Control([0; CONTROL]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut message = empty_message(&mut part);
@@ -90,15 +90,15 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
         discard(fds);
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     }
-    Ok(Received { length, fds, sender })
+    Ok(ReceivedMessage { length, fds, sender })
 }
 
 /// Bytes and their sender.
 #[derive(Clone, Copy, Debug)]
-pub struct Text {
+pub struct ReceivedBytes {
     /// How many bytes it has: 0 is the end, more than the buffer has if the rest is lost.
     pub length: usize,
-    /// Who sent them, as for [`Received`].
+    /// Who sent them, as for [`ReceivedMessage`].
     pub sender: Option<socket::PeerCredentials>,
 }
 
@@ -107,7 +107,7 @@ pub struct Text {
 ///
 /// # Errors
 /// `EAGAIN` if there is none.
-pub fn receive_text(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Text> {
+pub fn receive_text(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<ReceivedBytes> {
     let mut control = Credentials([0; CREDENTIALS]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut message = empty_message(&mut part);
@@ -124,7 +124,7 @@ pub fn receive_text(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Tex
     // Where nobody has asked for credentials there is room for some descriptors after all.
     let (fds, sender) = read_control(control.0.get(..used).unwrap_or(&control.0));
     discard(fds);
-    Ok(Text { length, sender })
+    Ok(ReceivedBytes { length, sender })
 }
 
 /// Whether [`receive`] has failed because not all of a message could be taken in.
@@ -153,7 +153,7 @@ fn write_rights(control: &mut Control, fds: &[BorrowedFd<'_>]) -> io::Result<usi
     if fds.is_empty() {
         return Ok(0);
     }
-    if fds.len() > MAX_FDS {
+    if fds.len() > MAX_ATTACHED {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     let mut bytes = Vec::with_capacity(HEADER + size_of_val(fds));
@@ -218,11 +218,11 @@ mod tests {
 
     #[test]
     fn a_text_is_received_without_what_is_attached() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (ours, theirs) = socket::packet_pair().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
-        send(theirs.as_fd(), b"hello", &vec![writer.as_fd(); MAX_FDS]).unwrap();
+        send(theirs.as_fd(), b"hello", &vec![writer.as_fd(); MAX_ATTACHED]).unwrap();
         drop(writer);
         let mut buffer = [0; 16];
         let text = receive_text(ours.as_fd(), &mut buffer).unwrap();
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn descriptors_arrive_in_order_and_close_on_exec() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (ours, theirs) = socket::packet_pair().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let (null, writer) = (open(), OwnedFd::from(writer));
@@ -265,18 +265,18 @@ mod tests {
     fn as_many_descriptors_as_the_kernel_allows_are_received() {
         let (ours, theirs) = socket::packet_pair().unwrap();
         let null = open();
-        let many = vec![null.as_fd(); MAX_FDS];
+        let many = vec![null.as_fd(); MAX_ATTACHED];
         send(theirs.as_fd(), b"x", &many).unwrap();
         let received = receive(ours.as_fd(), &mut [0; 4]).unwrap();
-        assert_eq!(received.fds.len(), MAX_FDS);
+        assert_eq!(received.fds.len(), MAX_ATTACHED);
         discard(received.fds);
-        let too_many = vec![null.as_fd(); MAX_FDS + 1];
+        let too_many = vec![null.as_fd(); MAX_ATTACHED + 1];
         assert!(send(theirs.as_fd(), b"x", &too_many).is_err());
     }
 
     #[test]
     fn a_packet_that_does_not_fit_is_an_error_and_leaks_nothing() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (ours, theirs) = socket::packet_pair().unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn closing_a_lingering_socket_of_a_stranger_does_not_wait() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_nonblocking(true).unwrap();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::check_long;
 use crate::types;
 
-pub use receive::{Queued, Received, Sender, SignalFd, wait};
+pub use receive::{Queued, ReceivedSignal, Sender, SignalFd, wait};
 
 /// A signal that exists: 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,9 +84,9 @@ impl fmt::Display for Signal {
 
 /// A set of signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mask(u64);
+pub struct SignalMask(u64);
 
-impl Mask {
+impl SignalMask {
     /// No signal.
     pub const NONE: Self = Self(0);
     /// Every signal; the kernel leaves KILL and STOP out by itself.
@@ -114,8 +114,8 @@ impl Mask {
 ///
 /// # Errors
 /// None that can happen here.
-pub fn set_mask(mask: Mask) -> io::Result<Mask> {
-    let mut old = Mask::NONE;
+pub fn set_mask(mask: SignalMask) -> io::Result<SignalMask> {
+    let mut old = SignalMask::NONE;
     // SAFETY: two sets of 8 bytes, which is the size given; both outlive the call.
     let set = unsafe {
         libc::syscall(
@@ -134,8 +134,8 @@ pub fn set_mask(mask: Mask) -> io::Result<Mask> {
 ///
 /// # Errors
 /// None that can happen here.
-pub fn block_all() -> io::Result<Mask> {
-    set_mask(Mask::ALL)
+pub fn block_all() -> io::Result<SignalMask> {
+    set_mask(SignalMask::ALL)
 }
 
 /// What happens to this process when a signal comes that is not blocked.
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn every_disposition_can_be_read_and_put_back() {
-        let _alone = crate::sys::forks::alone();
+        let _alone = crate::sys::test_fork_lock::alone();
         let child = crate::sys::process::fork(|| {
             for signal in Signal::all().filter(|it| !matches!(*it, Signal::KILL | Signal::STOP)) {
                 set_ignored(signal).unwrap();
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_set_of_signals_holds_what_was_put_in() {
-        let mask = Mask::NONE.with(Signal::TERM).with(Signal::new(64).unwrap());
+        let mask = SignalMask::NONE.with(Signal::TERM).with(Signal::new(64).unwrap());
         assert!(mask.has(Signal::TERM) && mask.has(Signal::new(64).unwrap()));
         assert!(!mask.without(Signal::TERM).has(Signal::TERM) && !mask.has(Signal::HUP));
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use libc::c_int;
 
 use super::address::Raw;
-pub use super::address::{Address, MAX_PATH};
+pub use super::address::{Address, MAX_SOCKET_PATH};
 use super::{check, check_long, dir, retry};
 
 /// Whether `accept` on a listener waits; it is a property that all who share the listener see.
@@ -27,7 +27,7 @@ pub enum Accept {
 
 /// Who owns the name of a unix socket; `None` leaves it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Owner {
+pub struct SocketOwner {
     /// The user.
     pub uid: Option<u32>,
     /// The group.
@@ -41,8 +41,8 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Mode of a unix socket's file; `None` leaves what the umask made of 0777.
     pub mode: Option<u32>,
-    /// Owner of a unix socket's file.
-    pub owner: Owner,
+    /// SocketOwner of a unix socket's file.
+    pub owner: SocketOwner,
     /// Let other sockets listen at the same TCP address (`SO_REUSEPORT`).
     pub reuse_port: bool,
     /// Whether `accept` waits.
@@ -57,7 +57,7 @@ impl Default for ListenOptions {
         Self {
             backlog: 100,
             mode: None,
-            owner: Owner::default(),
+            owner: SocketOwner::default(),
             reuse_port: false,
             accept: Accept::Returns,
             replace_refusing: false,
@@ -227,8 +227,8 @@ fn try_path(path: &Path, options: &ListenOptions) -> io::Result<()> {
 ///
 /// # Errors
 /// `EPERM`.
-pub fn try_owner(owner: Owner) -> Result<(), SocketError> {
-    if owner == Owner::default() {
+pub fn try_owner(owner: SocketOwner) -> Result<(), SocketError> {
+    if owner == SocketOwner::default() {
         return Ok(());
     }
     // The kernel has one rule for all that a process has made.
@@ -283,9 +283,13 @@ fn remove_stale(path: &Path, raw: &Raw, options: &ListenOptions) -> Result<(), S
 ///
 /// # Errors
 /// `EADDRINUSE` if it is no socket; `EPERM` if the owner may not be changed.
-pub fn set_attributes(path: &Path, mode: Option<u32>, owner: Owner) -> Result<(), SocketError> {
+pub fn set_attributes(
+    path: &Path,
+    mode: Option<u32>,
+    owner: SocketOwner,
+) -> Result<(), SocketError> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    if mode.is_none() && owner == Owner::default() {
+    if mode.is_none() && owner == SocketOwner::default() {
         return Ok(());
     }
     let file = std::fs::OpenOptions::new()
@@ -297,7 +301,7 @@ pub fn set_attributes(path: &Path, mode: Option<u32>, owner: Owner) -> Result<()
         return Err(failed("chmod")(io::Error::from_raw_os_error(libc::EADDRINUSE)));
     }
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    if owner != Owner::default() {
+    if owner != SocketOwner::default() {
         std::os::unix::fs::chown(&path, owner.uid, owner.gid).map_err(failed("chown"))?;
     }
     match mode {
@@ -454,7 +458,7 @@ fn pair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// `EMFILE`, `ENFILE`, `ENOMEM`; `EADDRINUSE`, `EACCES`, `ENAMETOOLONG` and the like for a path.
-pub fn notify_socket(at: Option<(&Path, Owner)>) -> io::Result<(OwnedFd, Address)> {
+pub fn notify_socket(at: Option<(&Path, SocketOwner)>) -> io::Result<(OwnedFd, Address)> {
     let socket = socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK)?;
     set_option(socket.as_fd(), libc::SO_PASSCRED, &[1])?;
     refuse_descriptors(socket.as_fd())?;
@@ -593,7 +597,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_address_is_bound_and_told_again() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let dir = tempfile::tempdir().unwrap();
         let unique = format!("liege-test-{}", std::process::id()).into_bytes();
         let addresses = [
@@ -637,7 +641,7 @@ mod tests {
 
     #[test]
     fn a_left_over_socket_is_replaced_a_living_one_is_not() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         let address = Address::Path(path.clone());
@@ -688,7 +692,7 @@ mod tests {
 
     #[test]
     fn a_file_or_a_link_in_the_way_of_a_socket_stays() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("precious");
         std::fs::write(&file, "data").unwrap();
@@ -706,7 +710,7 @@ mod tests {
 
     #[test]
     fn mode_of_a_socket_is_the_one_asked_for() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         for mode in [0o600, 0o666, 0o660] {
@@ -725,7 +729,7 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&file, &link).unwrap();
         for path in [&file, &link] {
-            assert!(set_attributes(path, Some(0o777), Owner::default()).is_err());
+            assert!(set_attributes(path, Some(0o777), SocketOwner::default()).is_err());
         }
         assert_eq!(std::fs::metadata(&file).unwrap().mode(), before);
     }
@@ -768,20 +772,20 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("notify");
-        let (socket, address) = notify_socket(Some((&path, Owner::default()))).unwrap();
+        let (socket, address) = notify_socket(Some((&path, SocketOwner::default()))).unwrap();
         assert_eq!(address, Address::Path(path.clone()));
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
         client.send_to(b"READY=1", &path).unwrap();
         let mut buffer = [0; 32];
         assert_eq!(receive(socket.as_fd(), &mut buffer).unwrap(), 7);
-        let taken = notify_socket(Some((&path, Owner::default()))).unwrap_err();
+        let taken = notify_socket(Some((&path, SocketOwner::default()))).unwrap_err();
         assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
     }
 
     #[test]
     fn pairs_send_receive_and_end_without_waiting() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (ours, theirs) = packet_pair().unwrap();
         let mut buffer = [0; 8];
         let nothing = receive(ours.as_fd(), &mut buffer).unwrap_err();

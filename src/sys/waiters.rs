@@ -18,26 +18,26 @@ use std::path::Path;
 
 use super::process::Pid;
 
-const MOST_PROCESSES: usize = 64;
-const MOST_TASKS: usize = 64;
-const MOST_DESCRIPTORS: usize = 1024;
+const MAX_PROCESSES: usize = 64;
+const MAX_TASKS: usize = 64;
+const MAX_DESCRIPTORS: usize = 1024;
 /// Of one call of poll(2) or select(2).
-const MOST_WATCHED: u64 = 1024;
+const MAX_WATCHED: u64 = 1024;
 
 /// Whether this process or one below it waits for connections on one of the sockets with these inodes.
 pub fn is_awaited(leader: Pid, sockets: &[u64]) -> bool {
     let mut queue = VecDeque::from([leader.get()]);
-    for _ in 0..MOST_PROCESSES {
+    for _ in 0..MAX_PROCESSES {
         let Some(pid) = queue.pop_front() else { return false };
         let home = format!("/proc/{pid}");
         if waits(Path::new(&home), sockets) {
             return true;
         }
-        for task in numbers(&Path::new(&home).join("task"), MOST_TASKS) {
+        for task in numbers(&Path::new(&home).join("task"), MAX_TASKS) {
             let list = fs::read_to_string(format!("{home}/task/{task}/children"));
             let list = list.unwrap_or_default();
             let children = list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
-            queue.extend(children.take(MOST_PROCESSES));
+            queue.extend(children.take(MAX_PROCESSES));
         }
     }
     false
@@ -53,7 +53,7 @@ fn numbers(directory: &Path, most: usize) -> Vec<i32> {
 /// Whether one process does.
 fn waits(home: &Path, sockets: &[u64]) -> bool {
     let (mut held, mut sets) = (Vec::new(), Vec::new());
-    for number in numbers(&home.join("fd"), MOST_DESCRIPTORS) {
+    for number in numbers(&home.join("fd"), MAX_DESCRIPTORS) {
         let Ok(target) = fs::read_link(home.join("fd").join(number.to_string())) else { continue };
         match target.to_str() {
             Some("anon_inode:[eventpoll]") => sets.push(number),
@@ -76,7 +76,7 @@ fn waits(home: &Path, sockets: &[u64]) -> bool {
         let call = text.ok().and_then(|text| Call::parse(&text));
         call.is_some_and(|call| call.waits_for(&held, &home.join("mem")))
     };
-    sets.iter().any(set) || numbers(&home.join("task"), MOST_TASKS).into_iter().any(task)
+    sets.iter().any(set) || numbers(&home.join("task"), MAX_TASKS).into_iter().any(task)
 }
 
 /// `socket:[123]`
@@ -86,7 +86,7 @@ fn inode(target: &str) -> Option<u64> {
 
 /// `tfd: 7 events: 19 data: 7 pos:0 ino:1234 sdev:8`, all but the first in hexadecimal digits.
 fn is_in_set(text: &str, sockets: &[u64]) -> bool {
-    text.lines().take(MOST_DESCRIPTORS).any(|line| {
+    text.lines().take(MAX_DESCRIPTORS).any(|line| {
         let mut words = line.split_ascii_whitespace();
         let is_target = words.next() == Some("tfd:");
         let events = words.nth(2).and_then(|word| u32::from_str_radix(word, 16).ok());
@@ -120,10 +120,10 @@ impl Call {
                 i32::try_from(first).is_ok_and(|number| held.contains(&number))
             }
             number if is_poll(number) => {
-                polled(memory, first, second.min(MOST_WATCHED)).any(|number| held.contains(&number))
+                polled(memory, first, second.min(MAX_WATCHED)).any(|number| held.contains(&number))
             }
             number if is_select(number) => {
-                let bits = read(memory, second, first.min(MOST_WATCHED).div_ceil(8));
+                let bits = read(memory, second, first.min(MAX_WATCHED).div_ceil(8));
                 held.iter().any(|number| {
                     let number = usize::try_from(*number).unwrap_or(usize::MAX);
                     bits.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1)
@@ -191,7 +191,7 @@ mod tests {
         let mut command = Command::new("python3");
         command.args(["-c", &script]).stdin(listener).stdout(Stdio::piped()).stderr(Stdio::null());
         let started = {
-            let _alone = crate::sys::forks::alone();
+            let _alone = crate::sys::test_fork_lock::alone();
             command.spawn()
         };
         let mut child = started.inspect_err(|_| eprintln!("skipped: there is no python3")).ok()?;

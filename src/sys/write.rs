@@ -86,7 +86,7 @@ pub fn descriptor_named(path: &Path) -> Option<RawFd> {
 ///
 /// # Errors
 /// `ENOTCONN` if the reader is gone.
-pub fn end_stream(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: two integers go in; no memory of ours is touched.
     check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) }).map(|_zero| ())
 }
@@ -154,7 +154,7 @@ pub(crate) fn terminal() -> (File, File) {
 
 #[cfg(test)]
 mod tests {
-    use super::{end_stream, is_writable, write_now};
+    use super::{is_writable, shutdown_write, write_now};
     use std::io::{self, Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_pipe_without_a_reader_counts_as_writable() {
-        let _quiet = crate::sys::forks::none();
+        let _quiet = crate::sys::test_fork_lock::none();
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         assert!(is_writable(writer.as_fd()).unwrap());
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn an_ended_stream_can_still_be_read_from() {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        end_stream(ours.as_fd()).unwrap();
+        shutdown_write(ours.as_fd()).unwrap();
         assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
         theirs.write_all(b"x").unwrap();
         assert_eq!(ours.read(&mut [0]).unwrap(), 1);

@@ -6,19 +6,19 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::process::parent_id;
 
-use liege::init::{Command, Duties, Leftovers, Passing, Reach, run};
+use liege::init::{Command, InitOptions, OrphanPolicy, SignalForwarding, SignalTarget, run};
 use liege::sys::process::{self, Ended, Reap};
-use liege::sys::signal::{self, Mask, Signal};
+use liege::sys::signal::{self, Signal, SignalMask};
 use liege::sys::{fd, pidfd};
 
 use crate::support::*;
 
-fn duties(pid_file: Option<CString>) -> Duties {
-    Duties {
-        reach: Reach::Command,
-        passing: Passing::WithSender,
+fn duties(pid_file: Option<CString>) -> InitOptions {
+    InitOptions {
+        reach: SignalTarget::Command,
+        passing: SignalForwarding::WithSender,
         parent_death: None,
-        leftovers: Leftovers::Kill,
+        leftovers: OrphanPolicy::Kill,
         pid_file,
     }
 }
@@ -30,7 +30,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn start(duties: Duties, emperor: impl FnOnce() -> u8 + 'static) -> Self {
+    fn start(duties: InitOptions, emperor: impl FnOnce() -> u8 + 'static) -> Self {
         let keeper = process::fork(move || {
             run(&duties, Command::Function(Box::new(emperor))).map_or(200, Ended::code)
         })
@@ -67,7 +67,7 @@ fn the_emperor_learns_who_has_sent_a_signal() {
         let mut said = File::create(path).unwrap();
         writeln!(said, "up").unwrap();
         loop {
-            let Ok(Some(got)) = signal::wait(Mask::ALL, None) else { continue };
+            let Ok(Some(got)) = signal::wait(SignalMask::ALL, None) else { continue };
             let sender = got.original_sender(Some(parent_id()));
             let known = sender.pid == tester && sender.uid == signal::Sender::ourselves().uid;
             let forged = got.original_sender(Some(tester)).pid == tester;
@@ -90,7 +90,7 @@ fn no_signal_is_lost_before_the_emperor_can_read_it() {
     for _ in 0..50 {
         let keeper = Keeper::start(duties(None), || {
             loop {
-                if let Ok(Some(got)) = signal::wait(Mask::ALL, None) {
+                if let Ok(Some(got)) = signal::wait(SignalMask::ALL, None) {
                     return got.signal.get();
                 }
             }
@@ -122,7 +122,7 @@ fn emperor_with_strays(world: &World, pid_in_file: impl FnOnce(u32) -> u32 + 'st
     strays.args(["-c", "sleep 600 & (setsid sleep 600 &) ; sh -c 'kill -STOP $$' & echo up >up"]);
     strays.stdin(std::process::Stdio::null());
     let keeper = Keeper::start(duties(Some(name)), move || {
-        let _ = signal::set_mask(Mask::NONE);
+        let _ = signal::set_mask(SignalMask::NONE);
         std::fs::write(pid_file, format!("{}\n", pid_in_file(std::process::id()))).unwrap();
         strays.status().unwrap();
         loop {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use liege::sys::signal::{self, Mask, Signal};
+use liege::sys::signal::{self, Signal, SignalMask};
 
 use crate::support::*;
 
@@ -133,7 +133,7 @@ fn the_command_starts_with_the_mask_and_the_dispositions_that_init_was_given() {
     let blocked: [&[&str]; 3] = [&[], &["TERM", "USR2", "RTMIN"], &["CHLD", "TSTP", "33"]];
     for ignored in ignored {
         for blocked in blocked {
-            let mask = blocked.iter().fold(Mask::NONE, |mask, name| mask.with(signal(name)));
+            let mask = blocked.iter().fold(SignalMask::NONE, |mask, name| mask.with(signal(name)));
             let poison = |mut command: std::process::Command| {
                 let ignored = ignored.iter().map(|name| signal(name)).collect::<Vec<_>>();
                 let poison = move || {

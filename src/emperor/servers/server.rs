@@ -436,7 +436,7 @@ impl Stats {
 /// Best effort: this client cannot be waited for.
 fn answer_at_once(client: &OwnedFd, snapshot: &[u8]) {
     let _ = socket::send(client.as_fd(), snapshot);
-    let _ = write::end_stream(client.as_fd());
+    let _ = write::shutdown_write(client.as_fd());
     let _ = socket::receive(client.as_fd(), &mut [0; 4096]);
 }
 
@@ -447,7 +447,7 @@ impl Client {
             let tail = rest.snapshot.get(rest.sent..).unwrap_or_default();
             if tail.is_empty() {
                 self.rest = None;
-                if write::end_stream(self.socket.as_fd()).is_err() {
+                if write::shutdown_write(self.socket.as_fd()).is_err() {
                     return Fate::Drop;
                 }
                 break;
@@ -500,7 +500,7 @@ mod tests {
     };
     use crate::reactor::{Reactor, Token};
     use crate::sys::clock;
-    use crate::sys::{forks, socket};
+    use crate::sys::{socket, test_fork_lock};
     use std::fs::File;
     use std::io::{self, Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
@@ -537,12 +537,12 @@ mod tests {
         path: PathBuf,
         port: u16,
         _dir: tempfile::TempDir,
-        _quiet: forks::NoForks,
+        _quiet: test_fork_lock::NoForks,
     }
 
     impl World {
         fn new(length: usize, form: Form) -> Self {
-            let _quiet = forks::none();
+            let _quiet = test_fork_lock::none();
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("stats.sock");
             let unix = UnixListener::bind(&path).unwrap();
@@ -906,7 +906,7 @@ mod tests {
             .env(ROLE, "1")
             .stdout(Stdio::piped());
         let started = {
-            let _alone = forks::alone();
+            let _alone = test_fork_lock::alone();
             shell.spawn()
         };
         let output = started.unwrap().wait_with_output().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libc::c_int;
 
-use super::{Mask, Signal};
+use super::{Signal, SignalMask};
 use crate::sys::{check_long, fd};
 
 /// Who has sent a signal.
@@ -38,7 +38,7 @@ impl Sender {
 
 /// One signal that has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedSignal {
     /// Which one.
     pub signal: Signal,
     /// From where (`SI_USER`, `SI_QUEUE`, `SI_KERNEL` …).
@@ -49,7 +49,7 @@ pub struct Received {
     pub value: u64,
 }
 
-impl Received {
+impl ReceivedSignal {
     /// Whether it was sent by sigqueue(3), and so carries a value.
     pub const fn is_queued(&self) -> bool {
         self.code == libc::SI_QUEUE
@@ -117,7 +117,7 @@ impl Queued {
 ///
 /// # Errors
 /// None that can happen here.
-pub fn wait(mask: Mask, limit: Option<Duration>) -> io::Result<Option<Received>> {
+pub fn wait(mask: SignalMask, limit: Option<Duration>) -> io::Result<Option<ReceivedSignal>> {
     // SAFETY: siginfo_t is integers only; all zero is a value of it.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let limit = limit.map(|limit| libc::timespec {
@@ -139,13 +139,13 @@ pub fn wait(mask: Mask, limit: Option<Duration>) -> io::Result<Option<Received>>
     }
 }
 
-fn received(signal: Signal, info: &libc::siginfo_t) -> Received {
+fn received(signal: Signal, info: &libc::siginfo_t) -> ReceivedSignal {
     const { assert!(size_of::<QueuedInfo>() <= size_of::<libc::siginfo_t>()) };
     // SAFETY: integers out of a larger value that the kernel has filled in. Where a signal has no
     // sender or value these bytes are another field or zero, which `code` tells.
     let info = unsafe { std::ptr::from_ref(info).cast::<QueuedInfo>().read() };
     let sender = Sender { pid: info.pid, uid: info.uid };
-    Received { signal, code: info.code, sender, value: info.value as u64 }
+    ReceivedSignal { signal, code: info.code, sender, value: info.value as u64 }
 }
 
 /// A descriptor from which blocked signals are read, instead of handlers that interrupt.
@@ -157,7 +157,7 @@ impl SignalFd {
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
-    pub fn new(mask: Mask) -> io::Result<Self> {
+    pub fn new(mask: SignalMask) -> io::Result<Self> {
         // SAFETY: a set of 8 bytes, which is the size given; it outlives the call.
         let opened = unsafe {
             libc::syscall(
@@ -177,7 +177,7 @@ impl SignalFd {
     ///
     /// # Errors
     /// None that can happen here.
-    pub fn next(&self) -> io::Result<Option<Received>> {
+    pub fn next(&self) -> io::Result<Option<ReceivedSignal>> {
         let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];
         match fd::read(self.as_fd(), &mut record) {
             Ok(_) => {}
@@ -187,7 +187,7 @@ impl SignalFd {
         // SAFETY: the record is integers only, any bytes are a value of it, and the read fills
         // the whole of it or fails; `read_unaligned`, because bytes have no alignment.
         let info = unsafe { record.as_ptr().cast::<libc::signalfd_siginfo>().read_unaligned() };
-        Ok(i32::try_from(info.ssi_signo).ok().and_then(Signal::new).map(|signal| Received {
+        Ok(i32::try_from(info.ssi_signo).ok().and_then(Signal::new).map(|signal| ReceivedSignal {
             signal,
             code: info.ssi_code,
             sender: Sender { pid: info.ssi_pid, uid: info.ssi_uid },
@@ -215,24 +215,30 @@ mod tests {
 
     #[test]
     fn a_blocked_signal_is_read_with_its_sender_and_value() {
-        let _alone = crate::sys::forks::alone();
+        let _alone = crate::sys::test_fork_lock::alone();
         use crate::sys::{pidfd, process};
         let sender = Sender { pid: 4242, uid: u32::MAX };
         let signal = Signal::new(33).unwrap();
         let queued = Queued { signal, sender, value: sender.to_value() };
         let old = block_all().unwrap();
         let child = process::fork(|| {
-            let first = wait(Mask::NONE.with(signal), None).unwrap().unwrap();
+            let first = wait(SignalMask::NONE.with(signal), None).unwrap().unwrap();
             assert_eq!((first.signal, first.sender, first.is_queued()), (signal, sender, true));
             assert_eq!(Sender::from_value(first.value), sender);
-            let inbox = SignalFd::new(Mask::ALL).unwrap();
+            let inbox = SignalFd::new(SignalMask::ALL).unwrap();
             fd::wait_readable([inbox.as_fd()], None).unwrap();
-            assert_eq!(inbox.next().unwrap().unwrap(), Received { signal: Signal::TERM, ..first });
+            assert_eq!(
+                inbox.next().unwrap().unwrap(),
+                ReceivedSignal { signal: Signal::TERM, ..first }
+            );
             assert_eq!(inbox.next().unwrap(), None);
-            assert_eq!(wait(Mask::ALL, Some(Duration::ZERO)).unwrap(), None);
+            assert_eq!(wait(SignalMask::ALL, Some(Duration::ZERO)).unwrap(), None);
             0
         });
-        assert_eq!(set_mask(old).unwrap(), Mask::ALL.without(Signal::KILL).without(Signal::STOP));
+        assert_eq!(
+            set_mask(old).unwrap(),
+            SignalMask::ALL.without(Signal::KILL).without(Signal::STOP)
+        );
         let child = child.unwrap();
         process::queue_to_child(child, &queued).unwrap();
         process::queue_to_child(child, &Queued { signal: Signal::TERM, ..queued }).unwrap();
