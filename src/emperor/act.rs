@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::state::{Effect, Key, Note, Notice, VassalId};
+use crate::state::{Effect, Key, Note, VassalId, WaitNotice};
 
 use super::{Emperor, messages};
 
@@ -17,7 +17,7 @@ impl Emperor {
             Effect::Spawn(vassal, life, role) => self.spawn(vassal, life, role),
             Effect::Ask(vassal, life) => self.ask(vassal, life),
             Effect::EndTalk(life, why) => self.end_talk(life, why),
-            Effect::Look(vassal, life) => self.look_whether_it_accepts(vassal, life),
+            Effect::ProbeAccepting(vassal, life) => self.look_whether_it_accepts(vassal, life),
             Effect::Tell(life, order) => self.tell(life, order),
             Effect::Signal(life, signal, to) => self.signal(life, signal, to),
             Effect::Kill(life) => self.kill(life),
@@ -26,7 +26,7 @@ impl Emperor {
             Effect::TakeCustody(vassal, life) => self.take_custody(vassal, life),
             Effect::Forget(vassal) => self.forget(vassal),
             Effect::Note(_, key, note) => self.note(&key, &note),
-            Effect::Say(notice) => self.say_to_all(notice),
+            Effect::Notice(notice) => self.say_to_all(notice),
             Effect::Leave(status) => self.leave = Some(status),
         }
     }
@@ -39,8 +39,8 @@ impl Emperor {
     }
 
     /// A wait that many share.
-    fn say_to_all(&mut self, notice: Notice) {
-        if let Notice::Ending { left } = notice {
+    fn say_to_all(&mut self, notice: WaitNotice) {
+        if let WaitNotice::Ending { left } = notice {
             return self.say_who_is_left(left);
         }
         self.context.log.notice(format_args!("{}", messages::SharedWait(notice)));

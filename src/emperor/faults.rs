@@ -205,7 +205,7 @@ impl Emperor {
             | Effect::Unwatch(vassal)
             | Effect::Spawn(vassal, ..)
             | Effect::Ask(vassal, _)
-            | Effect::Look(vassal, _)
+            | Effect::ProbeAccepting(vassal, _)
             | Effect::TakeCustody(vassal, _) => Subject::Vassal(*vassal),
             Effect::EndTalk(life, _)
             | Effect::Tell(life, _)
@@ -215,7 +215,7 @@ impl Emperor {
             | Effect::KillHooks
             | Effect::Forget(_)
             | Effect::Note(..)
-            | Effect::Say(_)
+            | Effect::Notice(_)
             | Effect::Leave(_) => Subject::Nobody,
         };
         self.safely_for(subject, |emperor| {

@@ -105,7 +105,7 @@ impl Emperor {
             Some((lost, listener.has_successor(lost, &directory)))
         });
         let waits = |emperor: &Self| {
-            emperor.realm.vassal(vassal).is_some_and(|v| matches!(v.phase, Phase::Waiting))
+            emperor.realm.vassal(vassal).is_some_and(|v| matches!(v.phase, Phase::Listening))
         };
         match lost {
             Some((lost, _)) if waits(self) => self.lose_listener(vassal, lost),

@@ -7,7 +7,7 @@ use crate::log::{Level, escaped};
 use crate::monitor;
 use crate::proto::status::HookEnd;
 use crate::spawn::hook;
-use crate::state::{Exit, Note, Notice, ReloadWay};
+use crate::state::{Exit, Note, ReloadWay, WaitNotice};
 use crate::sys::process::Ended;
 use crate::sys::signal::Signal;
 
@@ -43,11 +43,11 @@ pub(super) fn severity(note: &Note) -> Level {
         | Note::Killed { .. }
         | Note::Silent
         | Note::StopsSlowly { .. }
-        | Note::Spared { .. } => Level::Warning,
+        | Note::FallBack { .. } => Level::Warning,
         Note::Died { loyal: false, .. } => Level::Warning,
         Note::Running { .. }
         | Note::Adopted { .. }
-        | Note::Waiting { .. }
+        | Note::Listening { .. }
         | Note::Reloading { .. }
         | Note::Replaced { .. }
         | Note::Stopped { .. }
@@ -79,7 +79,7 @@ impl fmt::Display for Message<'_> {
             Note::Ready => f.write_str("has been spawned"),
             Note::Accepting => f.write_str("is ready to accept requests"),
             Note::Loyal => f.write_str("is now loyal"),
-            Note::Waiting { address } => {
+            Note::Listening { address } => {
                 write!(f, "listening on {}, started by the first connection", escaped(address.as_bytes()))
             }
             Note::Held { why, wait } => {
@@ -104,7 +104,7 @@ impl fmt::Display for Message<'_> {
             },
             Note::Replaced { pid: Some(pid) } => write!(f, "is replaced by pid {pid}"),
             Note::Replaced { pid: None } => f.write_str("is replaced"),
-            Note::Spared { pid } => write!(
+            Note::FallBack { pid } => write!(
                 f,
                 "the new process has ended: pid {pid}, which was told to stop, is not killed before another takes \
                  requests"
@@ -205,28 +205,28 @@ impl fmt::Display for NextStart {
 }
 
 /// A wait that many share.
-pub(super) struct SharedWait(pub Notice);
+pub(super) struct SharedWait(pub WaitNotice);
 
 impl fmt::Display for SharedWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Notice::ThrottleBegins { waiting, last } => write!(
+            WaitNotice::ThrottleBegins { waiting, last } => write!(
                 f,
                 "{} for the throttle (too many starts at once); the last one starts in about {}; \
                  emperor-throttle-burst allows more at once",
                 waits(waiting),
                 Time(last)
             ),
-            Notice::ThrottleEnds => f.write_str("no vassal waits for the throttle any more"),
-            Notice::BudgetBegins { waiting, last, at_once } => write!(
+            WaitNotice::ThrottleEnds => f.write_str("no vassal waits for the throttle any more"),
+            WaitNotice::BudgetBegins { waiting, last, at_once } => write!(
                 f,
                 "{} to start, as at most {at_once} start at one time; the last one starts in {} or \
                  before; emperor-max-starting allows more",
                 waits(waiting),
                 Time(last)
             ),
-            Notice::BudgetEnds => f.write_str("no vassal waits for its turn to start any more"),
-            Notice::Ending { left } => write!(f, "ragnarok is over in {}", Time(left)),
+            WaitNotice::BudgetEnds => f.write_str("no vassal waits for its turn to start any more"),
+            WaitNotice::Ending { left } => write!(f, "ragnarok is over in {}", Time(left)),
         }
     }
 }

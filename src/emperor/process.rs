@@ -12,7 +12,7 @@ use crate::proto::status::{Custody, Files, FromStage, MAX_PACKET, Purpose, Stage
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
 use crate::state::{
-    Channel, Event, Exit, Fingerprint, LifeEvent, LifeId, Order, Role, Said, VassalId,
+    Channel, Event, Exit, Fingerprint, LifeEvent, LifeId, Order, Role, VassalId, VassalMessage,
 };
 use crate::sys::mark::ProcessMark;
 use crate::sys::process::{self, Ended, Pid, Reap};
@@ -333,7 +333,7 @@ impl Emperor {
     /// Reads the emperor pipe until there have been `most` bytes; what is said twice in them is heard once.
     /// True if that was the last of it, and the pipe is closed here, too.
     fn read_bytes(&mut self, life: LifeId, most: usize) -> bool {
-        let mut said: Vec<Said> = Vec::new();
+        let mut said: Vec<VassalMessage> = Vec::new();
         let (mut closed, mut flooded) = (false, false);
         let mut total = 0;
         let mut asks = false;
@@ -364,7 +364,7 @@ impl Emperor {
             self.push_config(life);
         }
         for word in said {
-            self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Pipe)));
+            self.happen(Event::Life(life, LifeEvent::Message(word, Channel::Pipe)));
         }
         if closed {
             let pipe = self.processes.get_mut(&life).and_then(|process| process.pipe.take());
@@ -397,8 +397,11 @@ impl Emperor {
             // Nothing is believed of one that is cut off.
             let text = buffer.get(..packet.length).unwrap_or_default();
             let is = |line: &[u8]| text.split(|byte| *byte == b'\n').any(|found| found == line);
-            let words = [(&b"READY=1"[..], Said::Ready), (b"WATCHDOG=1", Said::Beat)];
-            let said: Vec<Said> =
+            let words = [
+                (&b"READY=1"[..], VassalMessage::Ready),
+                (b"WATCHDOG=1", VassalMessage::Heartbeat),
+            ];
+            let said: Vec<VassalMessage> =
                 words.into_iter().filter(|(line, _)| is(line)).map(|(_, word)| word).collect();
             let Some(sender) = packet.sender else { continue };
             if !self.speaks_for(process, &sender) {
@@ -410,7 +413,7 @@ impl Emperor {
             let more = packet.length.saturating_sub(1) / NOTIFY_LENGTH;
             cost = cost.max(1).saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
             for word in said {
-                self.happen(Event::Life(life, LifeEvent::Said(word, Channel::Notify)));
+                self.happen(Event::Life(life, LifeEvent::Message(word, Channel::Notify)));
             }
         }
         cost

@@ -3,16 +3,16 @@
 use crate::proto::emperor::{FromVassal, MAX_CONFIG};
 use crate::proto::status::StageFault;
 use crate::spawn::step::Step;
-use crate::state::{Order, Said};
+use crate::state::{Order, VassalMessage};
 
 /// What a byte means for the state; what only the shell serves means nothing there.
-pub(super) fn said(byte: FromVassal) -> Option<Said> {
+pub(super) fn said(byte: FromVassal) -> Option<VassalMessage> {
     Some(match byte {
-        FromVassal::Ready => Said::Ready,
-        FromVassal::Accepting => Said::Accepting,
-        FromVassal::Loyal => Said::Loyal,
-        FromVassal::GoIdle => Said::GoIdle,
-        FromVassal::Heartbeat => Said::Beat,
+        FromVassal::Ready => VassalMessage::Ready,
+        FromVassal::Accepting => VassalMessage::Accepting,
+        FromVassal::Loyal => VassalMessage::Loyal,
+        FromVassal::GoIdle => VassalMessage::GoIdle,
+        FromVassal::Heartbeat => VassalMessage::Heartbeat,
         FromVassal::SendConfig | FromVassal::Spawn => return None,
     })
 }

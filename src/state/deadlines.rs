@@ -1,24 +1,24 @@
 //! The rows of the event table that time brings: holds that end, and what a life has missed.
 
-use super::life::Overdue;
-use super::vassal::{Phase, Then, Turn, Vassal};
+use super::life::Timeout;
+use super::vassal::{AfterStop, Phase, StepContext, Vassal};
 use super::{Effect, LifeId, Note, Role};
 
 impl Vassal {
     /// Serves every deadline that has passed.
-    pub fn expire(&mut self, turn: &mut Turn<'_>) {
+    pub fn expire(&mut self, ctx: &mut StepContext<'_>) {
         // Each deadline that is served moves or goes; the bound is against a fault of ours only.
         for _ in 0..16 {
-            if !self.expire_one(turn) {
+            if !self.expire_one(ctx) {
                 return;
             }
         }
     }
 
-    fn expire_one(&mut self, turn: &mut Turn<'_>) -> bool {
-        let now = turn.now;
+    fn expire_one(&mut self, ctx: &mut StepContext<'_>) -> bool {
+        let now = ctx.now;
         if self.held_until().is_some_and(|until| until <= now) {
-            self.hold_ends(turn);
+            self.hold_ends(ctx);
             return true;
         }
         let lives = [self.current(), self.other()];
@@ -29,134 +29,136 @@ impl Vassal {
             .filter(|(at, ..)| *at <= now)
             .min_by_key(|(at, ..)| *at);
         let Some((_, id, what)) = passed else { return false };
-        self.overdue(id, what, turn);
+        self.overdue(id, what, ctx);
         true
     }
 
-    fn hold_ends(&mut self, turn: &mut Turn<'_>) {
+    fn hold_ends(&mut self, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Held(hold) => self.begin(hold.lane, turn),
-            Phase::Running { current, due: Some(due) } if current.is_spared() => {
-                let due = Some(Box::new(self.queued(due.lane, turn)));
+            Phase::Held(hold) => self.request_start(hold.queue, ctx),
+            Phase::Running { current, due: Some(due) } if current.is_fallback() => {
+                let due = Some(Box::new(self.place_in(due.queue, ctx)));
                 Phase::Running { current, due }
             }
-            Phase::Running { current, due: Some(_) } => self.reload(current, turn),
+            Phase::Running { current, due: Some(_) } => self.reload(current, ctx),
             same @ (Phase::Running { due: None, .. }
-            | Phase::Waiting
+            | Phase::Listening
             | Phase::Starting(_)
             | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
+            | Phase::Draining { .. }
             | Phase::Stopping { .. }) => same,
         };
     }
 
-    fn overdue(&mut self, id: LifeId, what: Overdue, turn: &mut Turn<'_>) {
+    fn overdue(&mut self, id: LifeId, what: Timeout, ctx: &mut StepContext<'_>) {
         match what {
-            Overdue::Accepting => {
+            Timeout::AssumeAccepting => {
                 if let Some(life) = self.life_mut(id) {
-                    life.believe_accepting(turn.now);
-                    self.note(Note::Accepting, turn);
+                    life.assume_accepting(ctx.now);
+                    self.note(Note::Accepting, ctx);
                 }
-                self.accepting(id, turn);
+                self.accepting(id, ctx);
             }
-            Overdue::Look => {
-                if self.life_mut(id).is_some_and(|life| life.looked(turn.now)) {
-                    turn.out.push(Effect::Look(self.id, id));
+            Timeout::Probe => {
+                if self.life_mut(id).is_some_and(|life| life.next_probe(ctx.now)) {
+                    ctx.out.push(Effect::ProbeAccepting(self.id, id));
                 }
             }
-            Overdue::Loyal => {
+            Timeout::AssumeLoyal => {
                 if let Some(life) = self.life_mut(id) {
-                    life.believe_loyal(turn.now);
+                    life.assume_loyal(ctx.now);
                     self.penalty.forgive();
-                    self.note(Note::Loyal, turn);
+                    self.note(Note::Loyal, ctx);
                 }
             }
-            Overdue::Slow => {
+            Timeout::SlowStop => {
                 if let Some(life) = self.life_mut(id) {
-                    let left = life.stops_slowly(turn.now);
+                    let left = life.stops_slowly(ctx.now);
                     // Of ragnarok there is one line for all.
-                    if !turn.ending {
-                        self.note(Note::StopsSlowly { left }, turn);
+                    if !ctx.ending {
+                        self.note(Note::StopsSlowly { left }, ctx);
                     }
                 }
             }
-            Overdue::Kill => {
+            Timeout::Kill => {
                 if let Some(life) = self.life_mut(id) {
-                    life.kill(turn.now, turn.rules, turn.out);
+                    life.kill(ctx.now, ctx.rules, ctx.out);
                     self.note(
                         Note::Killed { why: "did not stop within emperor-curse-tolerance" },
-                        turn,
+                        ctx,
                     );
                 }
             }
-            Overdue::Beat => self.beat_missing(id, turn),
-            Overdue::Talk => {
+            Timeout::Heartbeat => self.heartbeat_missed(id, ctx),
+            Timeout::ForkServer => {
                 if let Some(life) = self.life_mut(id) {
-                    let why = life.end_talk(turn.now, turn.rules);
-                    turn.out.push(Effect::EndTalk(id, why));
+                    let why = life.end_talk(ctx.now, ctx.rules);
+                    ctx.out.push(Effect::EndTalk(id, why));
                 }
             }
-            Overdue::Start => self.too_late(id, "its program does not run in time", turn),
-            Overdue::Readiness => self.too_late(id, "it is not ready in time", turn),
-            Overdue::Word => {
-                self.too_late(id, "no heartbeat, and no message after the reload request", turn)
-            }
+            Timeout::Start => self.kill_for_timeout(id, "its program does not run in time", ctx),
+            Timeout::Readiness => self.kill_for_timeout(id, "it is not ready in time", ctx),
+            Timeout::Reply => self.kill_for_timeout(
+                id,
+                "no heartbeat, and no message after the reload request",
+                ctx,
+            ),
         }
     }
 
     /// A life has missed a deadline for good: it is killed, and what it was decides the rest.
-    fn too_late(&mut self, id: LifeId, why: &'static str, turn: &mut Turn<'_>) {
+    fn kill_for_timeout(&mut self, id: LifeId, why: &'static str, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id) else { return };
         // A stage that has told its reason, and then hangs, has told the better one.
         let told = life.failed.clone();
         if life.is_starting() {
             life.failed.get_or_insert_with(|| why.into());
         }
-        life.kill(turn.now, turn.rules, turn.out);
+        life.kill(ctx.now, ctx.rules, ctx.out);
         self.history.last_error = Some(told.map_or_else(|| why.to_owned(), String::from));
-        self.note(Note::Killed { why }, turn);
+        self.note(Note::Killed { why }, ctx);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(life) | Phase::Running { current: life, due: _ } => {
-                Phase::Stopping { life, other: None, then: Then::Judge }
+                Phase::Stopping { life, other: None, then: AfterStop::JudgeExit }
             }
-            Phase::Retiring { current, old, reload } => {
+            Phase::Draining { current, old, reload } => {
                 if current.id == id {
-                    Phase::Stopping { life: current, other: Some(old), then: Then::Judge }
+                    Phase::Stopping { life: current, other: Some(old), then: AfterStop::JudgeExit }
                 } else {
-                    Phase::Retiring { current, old, reload }
+                    Phase::Draining { current, old, reload }
                 }
             }
             same @ (Phase::Held(_)
-            | Phase::Waiting
+            | Phase::Listening
             | Phase::Replacing { .. }
             | Phase::Stopping { .. }) => same,
         };
     }
 
-    fn beat_missing(&mut self, id: LifeId, turn: &mut Turn<'_>) {
-        self.note(Note::Silent, turn);
+    fn heartbeat_missed(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
+        self.note(Note::Silent, ctx);
         // A check of the file is no second life that could go on alone.
         if matches!(&self.phase, Phase::Replacing { next, .. } if next.role == Role::Vassal) {
-            return self.too_late(id, "no heartbeat", turn);
+            return self.kill_for_timeout(id, "no heartbeat", ctx);
         }
         if let Some(life) = self.life_mut(id) {
-            life.expect_word(turn.now, turn.rules);
+            life.expect_reply(ctx.now, ctx.rules);
         }
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { mut current, due } if current.reloads_in_place() => {
-                self.reload_in_place(&mut current, turn);
+                self.reload_in_place(&mut current, ctx);
                 Phase::Running { current, due }
             }
-            Phase::Running { current, due: _ } => self.reload(current, turn),
-            Phase::Retiring { mut current, old, reload } => {
+            Phase::Running { current, due: _ } => self.reload(current, ctx),
+            Phase::Draining { mut current, old, reload } => {
                 let told = current.reloads_in_place();
                 if told {
-                    self.reload_in_place(&mut current, turn);
+                    self.reload_in_place(&mut current, ctx);
                 }
-                Phase::Retiring { current, old, reload: reload || !told }
+                Phase::Draining { current, old, reload: reload || !told }
             }
             same @ (Phase::Held(_)
-            | Phase::Waiting
+            | Phase::Listening
             | Phase::Starting(_)
             | Phase::Replacing { .. }
             | Phase::Stopping { .. }) => same,

@@ -194,7 +194,7 @@ impl fmt::Display for Exit {
 
 /// What a running vassal says, by a byte or by its notify socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum VassalMessage {
     /// It has started.
     Ready,
     /// It takes requests.
@@ -204,7 +204,7 @@ pub enum Said {
     /// It wants to be stopped until it is needed.
     GoIdle,
     /// It is alive.
-    Beat,
+    Heartbeat,
 }
 
 /// Who said it: only a byte makes a speaker.
@@ -241,7 +241,7 @@ pub enum LifeEvent {
     /// End-of-file on the status socket.
     StatusClosed,
     /// A word of the vassal.
-    Said(Said, Channel),
+    Message(VassalMessage, Channel),
     /// A process of it is seen to wait for connections on a listener of ours.
     SeenAccepting,
     /// End-of-file on the emperor pipe.
@@ -346,7 +346,7 @@ pub enum Effect {
     /// Give the talk up for this reason; answered by `SpawnFailed`.
     EndTalk(LifeId, &'static str),
     /// See whether it waits for connections on a listener of ours; answered by `SeenAccepting` if so.
-    Look(VassalId, LifeId),
+    ProbeAccepting(VassalId, LifeId),
     /// Say this on its emperor pipe.
     Tell(LifeId, Order),
     /// Send this signal to it, as far as that says.
@@ -365,14 +365,14 @@ pub enum Effect {
     /// Worth a line in the log. The name is told for the same reason.
     Note(VassalId, Key, Note),
     /// Worth a line in the log, and not about one vassal alone.
-    Say(Notice),
+    Notice(WaitNotice),
     /// Nothing is left: leave with this status.
     Leave(u8),
 }
 
 /// A wait that many share, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum WaitNotice {
     /// Starts come too fast.
     ThrottleBegins {
         /// How many wait.
@@ -427,7 +427,7 @@ pub enum Note {
     /// It is loyal; its penalty is forgotten.
     Loyal,
     /// Waiting for the first connection.
-    Waiting {
+    Listening {
         /// Where.
         address: String,
     },
@@ -449,7 +449,7 @@ pub enum Note {
         pid: Option<i32>,
     },
     /// Who has taken over has ended; the one before it serves on as far as it still can.
-    Spared {
+    FallBack {
         /// Of the process.
         pid: i32,
     },

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use super::throttle::{Throttle, Ticket};
 use super::timers::Timers;
-use super::vassal::{Lane, Turn, Vassal, Want};
+use super::vassal::{Queue, Request, StepContext, Vassal};
 use super::waits::Notices;
 use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Origin, Role, Rules, VassalId};
 use crate::types::moment::Moment;
 
 /// A life holds its place in the start budget no longer than this.
-pub(super) const SLOT: Duration = Duration::from_secs(1);
+pub(super) const START_SLOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// After the mercy everything is killed; what the kernel does not give back by then is left to it.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+const FINAL_KILL_WAIT: Duration = Duration::from_secs(1);
 /// Exit status of an emperor that had to leave processes behind.
-const LEFT_BEHIND: u8 = 1;
+const EXIT_PROCESSES_LEFT: u8 = 1;
 
 /// All vassals.
 #[derive(Debug)]
@@ -107,45 +107,45 @@ impl Realm {
     /// answers at once comes back as an event before anything else is served.
     pub fn step(&mut self, now: Moment, event: Event, out: &mut Vec<Effect>) {
         let first = out.len();
-        let mut sink = self.sink(now, out);
+        let mut outbox = self.outbox(now, out);
         match event {
             // What is found or changed in ragnarok comes too late.
             Event::Found { .. } | Event::Changed { .. } if self.ragnarok.is_some() => {}
             Event::Found { key, file, boot } => {
-                let lane = if boot { Lane::Budget } else { Lane::Throttle };
-                self.found(key, file, lane, &mut sink);
+                let queue = if boot { Queue::Budget } else { Queue::Throttle };
+                self.found(key, file, queue, &mut outbox);
             }
             Event::Changed { key, file } => {
-                self.named(&key, &mut sink, |vassal, turn| vassal.changed(file, turn));
+                self.named(&key, &mut outbox, |vassal, ctx| vassal.changed(file, ctx));
             }
             // Only a tyrant minds; statistics show it.
             Event::Chowned { key, file } => {
-                self.named(&key, &mut sink, |vassal, _| vassal.file = file);
+                self.named(&key, &mut outbox, |vassal, _| vassal.file = file);
             }
-            Event::Lost(key) => self.named(&key, &mut sink, Vassal::lost),
-            Event::ListenerBound(id) => self.with(id, &mut sink, Vassal::listener_bound),
+            Event::Lost(key) => self.named(&key, &mut outbox, Vassal::lost),
+            Event::ListenerBound(id) => self.with(id, &mut outbox, Vassal::listener_bound),
             Event::ListenerRefused(id, why) => {
-                self.with(id, &mut sink, |vassal, turn| vassal.listener_refused(why, turn));
+                self.with(id, &mut outbox, |vassal, ctx| vassal.listener_refused(why, ctx));
             }
             Event::ListenerLost(id, why) => {
-                self.with(id, &mut sink, |vassal, turn| vassal.listener_lost(why, turn));
+                self.with(id, &mut outbox, |vassal, ctx| vassal.listener_lost(why, ctx));
             }
-            Event::ListenersRenewed(id) => self.with(id, &mut sink, Vassal::listeners_renewed),
-            Event::Connection(id) => self.with(id, &mut sink, Vassal::connection),
-            Event::Life(id, event) => self.life(id, event, &mut sink),
-            Event::HookEnded(key) => self.hook_ended(&key, &mut sink),
-            Event::ReloadAll => self.all(&mut sink, Vassal::hang_up),
-            Event::ForgetBlacklist => self.all(&mut sink, Vassal::forgive),
-            Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut sink),
-            Event::RagnarokNow => self.begin_ragnarok(Duration::ZERO, &mut sink),
-            Event::Time => self.time(&mut sink),
+            Event::ListenersRenewed(id) => self.with(id, &mut outbox, Vassal::listeners_renewed),
+            Event::Connection(id) => self.with(id, &mut outbox, Vassal::connection),
+            Event::Life(id, event) => self.life(id, event, &mut outbox),
+            Event::HookEnded(key) => self.hook_ended(&key, &mut outbox),
+            Event::ReloadAll => self.all(&mut outbox, Vassal::reload_ordered),
+            Event::ForgetBlacklist => self.all(&mut outbox, Vassal::forgive),
+            Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut outbox),
+            Event::RagnarokNow => self.begin_ragnarok(Duration::ZERO, &mut outbox),
+            Event::Time => self.time(&mut outbox),
         }
-        self.serve(&mut sink);
+        self.serve(&mut outbox);
         if !self.blocked.is_empty() {
-            self.release(first, &mut sink);
-            self.serve(&mut sink);
+            self.release(first, &mut outbox);
+            self.serve(&mut outbox);
         }
-        self.tell_waits(&mut sink);
+        self.tell_waits(&mut outbox);
         self.leave_if_empty(out);
     }
 
@@ -158,8 +158,8 @@ impl Realm {
         own.into_iter().flatten().min()
     }
 
-    pub(super) fn sink<'a>(&self, now: Moment, out: &'a mut Vec<Effect>) -> Sink<'a> {
-        Sink { now, out, wants: Vec::new(), ending: self.ragnarok.is_some() }
+    pub(super) fn outbox<'a>(&self, now: Moment, out: &'a mut Vec<Effect>) -> Outbox<'a> {
+        Outbox { now, out, requests: Vec::new(), ending: self.ragnarok.is_some() }
     }
 
     /// How many vassals run and how many have trouble.
@@ -237,20 +237,20 @@ impl Realm {
         self.ragnarok.is_some()
     }
 
-    fn found(&mut self, key: Key, file: File, lane: Lane, sink: &mut Sink<'_>) {
+    fn found(&mut self, key: Key, file: File, queue: Queue, outbox: &mut Outbox<'_>) {
         let Err(place) = self.place(&key) else {
-            return self.named(&key, sink, |vassal, turn| vassal.changed(file, turn));
+            return self.named(&key, outbox, |vassal, ctx| vassal.changed(file, ctx));
         };
         self.last_vassal += 1;
         let id = VassalId(self.last_vassal);
         self.names.insert(place, id);
         self.vassals.insert(id, Box::new(Vassal::new(id, key, file, &self.rules)));
-        self.with(id, sink, |vassal, turn| vassal.found(lane, turn));
+        self.with(id, outbox, |vassal, ctx| vassal.found(queue, ctx));
     }
 
     /// Who has waited for an address that was given back by one of the effects from this on starts now.
-    fn release(&mut self, first: usize, sink: &mut Sink<'_>) {
-        let effects = sink.out.get(first..).unwrap_or_default().iter();
+    fn release(&mut self, first: usize, outbox: &mut Outbox<'_>) {
+        let effects = outbox.out.get(first..).unwrap_or_default().iter();
         let given_back: Vec<VassalId> = effects
             .filter_map(|effect| match effect {
                 Effect::Forget(id) | Effect::Unbind(id) | Effect::TakeCustody(id, _) => Some(*id),
@@ -260,7 +260,7 @@ impl Realm {
         let blocked = std::mem::take(&mut self.blocked);
         for id in &blocked {
             for of in &given_back {
-                self.with(*id, sink, |vassal, turn| vassal.address_is_free(*of, turn));
+                self.with(*id, outbox, |vassal, ctx| vassal.address_is_free(*of, ctx));
             }
         }
         let waits = |id: &VassalId| self.vassal(*id).is_some_and(Vassal::waits_for_address);
@@ -268,7 +268,7 @@ impl Realm {
         self.blocked = still;
     }
 
-    fn life(&mut self, id: LifeId, event: LifeEvent, sink: &mut Sink<'_>) {
+    fn life(&mut self, id: LifeId, event: LifeEvent, outbox: &mut Outbox<'_>) {
         let Some(vassal) = self.vassal_of(id) else { return };
         let ended = matches!(
             event,
@@ -283,7 +283,7 @@ impl Realm {
                 | LifeEvent::Adopted(_)
         );
         if matches!(event, LifeEvent::Exited(_)) {
-            self.stop_hook(vassal, id, sink);
+            self.stop_hook(vassal, id, outbox);
         }
         if matches!(event, LifeEvent::AddressTaken(..)) {
             self.blocked.insert(vassal);
@@ -296,12 +296,12 @@ impl Realm {
         if ended || decided {
             self.slots.retain(|(_, life)| *life != id);
         }
-        self.with(vassal, sink, |vassal, turn| vassal.life(id, event, turn));
+        self.with(vassal, outbox, |vassal, ctx| vassal.life(id, event, ctx));
         if born && self.ragnarok.is_some_and(|end| end.killed) {
-            sink.out.push(Effect::Kill(id));
+            outbox.out.push(Effect::Kill(id));
         }
         if !before && self.is_base_up(vassal) {
-            self.all(sink, Vassal::base_ready);
+            self.all(outbox, Vassal::base_ready);
         }
     }
 
@@ -312,40 +312,44 @@ impl Realm {
     }
 
     /// A life has ended: clears up after it. A check of the file has left nothing.
-    fn stop_hook(&mut self, id: VassalId, life: LifeId, sink: &mut Sink<'_>) {
+    fn stop_hook(&mut self, id: VassalId, life: LifeId, outbox: &mut Outbox<'_>) {
         let Some(vassal) = self.vassals.get(&id).filter(|_| self.rules.stop_hook) else { return };
         let mut lives = [vassal.current(), vassal.other()].into_iter().flatten();
         if lives.any(|one| one.id == life && one.role == Role::Vassal) {
             let key = vassal.key.clone();
             *self.hooks.entry(key.clone()).or_default() += 1;
-            sink.out.push(Effect::StopHook(id, key));
+            outbox.out.push(Effect::StopHook(id, key));
         }
     }
 
-    fn hook_ended(&mut self, key: &Key, sink: &mut Sink<'_>) {
+    fn hook_ended(&mut self, key: &Key, outbox: &mut Outbox<'_>) {
         let Some(count) = self.hooks.get_mut(key) else { return };
         *count -= 1;
         if *count == 0 {
             self.hooks.remove(key);
-            self.named(key, sink, Vassal::hook_ended);
+            self.named(key, outbox, Vassal::hook_ended);
         }
     }
 
     pub(super) fn named(
         &mut self,
         key: &Key,
-        sink: &mut Sink<'_>,
-        row: impl FnOnce(&mut Vassal, &mut Turn<'_>),
+        outbox: &mut Outbox<'_>,
+        row: impl FnOnce(&mut Vassal, &mut StepContext<'_>),
     ) {
         if let Some(id) = self.named_id(key) {
-            self.with(id, sink, row);
+            self.with(id, outbox, row);
         }
     }
 
-    pub(super) fn all(&mut self, sink: &mut Sink<'_>, row: fn(&mut Vassal, &mut Turn<'_>)) {
+    pub(super) fn all(
+        &mut self,
+        outbox: &mut Outbox<'_>,
+        row: fn(&mut Vassal, &mut StepContext<'_>),
+    ) {
         let ids: Vec<VassalId> = self.vassals.keys().copied().collect();
         for id in ids {
-            self.with(id, sink, row);
+            self.with(id, outbox, row);
         }
     }
 
@@ -354,17 +358,17 @@ impl Realm {
     pub(super) fn with(
         &mut self,
         id: VassalId,
-        sink: &mut Sink<'_>,
-        row: impl FnOnce(&mut Vassal, &mut Turn<'_>),
+        outbox: &mut Outbox<'_>,
+        row: impl FnOnce(&mut Vassal, &mut StepContext<'_>),
     ) {
         let Some(vassal) = self.vassals.get_mut(&id) else { return };
         let before = (vassal.deadline(), Counts::of(vassal), vassal.listens_at());
-        let (effects, wants) = (sink.out.len(), sink.wants.len());
-        let mut turn = sink.turn(&self.rules, &mut self.last_life);
+        let (effects, requests) = (outbox.out.len(), outbox.requests.len());
+        let mut ctx = outbox.context(&self.rules, &mut self.last_life);
         #[cfg(any(test, debug_assertions))]
         let fails = std::mem::take(&mut self.fails_next);
         let done = catch_unwind(AssertUnwindSafe(|| {
-            row(vassal, &mut turn);
+            row(vassal, &mut ctx);
             #[cfg(any(test, debug_assertions))]
             if fails {
                 vassal.fail();
@@ -372,66 +376,66 @@ impl Realm {
         }));
         if done.is_err() {
             self.internal_errors += 1;
-            turn.out.truncate(effects);
-            turn.wants.truncate(wants);
+            ctx.out.truncate(effects);
+            ctx.requests.truncate(requests);
             let lives = self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life);
-            vassal.rebuild(lives, before.2, &mut turn);
+            vassal.rebuild(lives, before.2, &mut ctx);
         }
         self.timers.set(id, before.0, vassal.deadline());
         self.counts.change(before.1, Counts::of(vassal));
     }
 
-    fn begin_ragnarok(&mut self, mercy: Duration, sink: &mut Sink<'_>) {
-        let kill_at = sink.now + mercy;
+    fn begin_ragnarok(&mut self, mercy: Duration, outbox: &mut Outbox<'_>) {
+        let kill_at = outbox.now + mercy;
         match &mut self.ragnarok {
             // After the kill the deadline is that of leaving, which nobody can hurry.
             Some(end) if end.killed => {}
             Some(end) => end.kill_at = end.kill_at.min(kill_at),
             None => self.ragnarok = Some(Ragnarok { kill_at, killed: false, left: false }),
         }
-        sink.ending = true;
-        self.all(sink, Vassal::lost);
-        self.mercy_ends(sink);
+        outbox.ending = true;
+        self.all(outbox, Vassal::lost);
+        self.mercy_ends(outbox);
     }
 
-    fn mercy_ends(&mut self, sink: &mut Sink<'_>) {
-        let now = sink.now;
+    fn mercy_ends(&mut self, outbox: &mut Outbox<'_>) {
+        let now = outbox.now;
         let Some(end) = self.ragnarok.as_mut().filter(|end| end.kill_at <= now && !end.left) else {
             return;
         };
         if end.killed {
             end.left = true;
-            sink.out.push(Effect::Leave(LEFT_BEHIND));
+            outbox.out.push(Effect::Leave(EXIT_PROCESSES_LEFT));
             return;
         }
         end.killed = true;
-        end.kill_at = now + LAST_WAIT;
+        end.kill_at = now + FINAL_KILL_WAIT;
         for vassal in self.vassals.values() {
             let lives = [vassal.current(), vassal.other()].into_iter().flatten();
             let mut born = lives.filter(|life| !life.is_asked()).peekable();
             if born.peek().is_some() {
                 let why = "reload-mercy has passed";
-                sink.out.push(Effect::Note(vassal.id, vassal.key.clone(), Note::Killed { why }));
+                outbox.out.push(Effect::Note(vassal.id, vassal.key.clone(), Note::Killed { why }));
             }
-            sink.out.extend(born.map(|life| Effect::Kill(life.id)));
+            outbox.out.extend(born.map(|life| Effect::Kill(life.id)));
         }
         if !self.hooks.is_empty() {
-            sink.out.push(Effect::KillHooks);
+            outbox.out.push(Effect::KillHooks);
         }
     }
 
-    fn time(&mut self, sink: &mut Sink<'_>) {
-        for id in self.timers.due(sink.now) {
-            self.with(id, sink, Vassal::expire);
+    fn time(&mut self, outbox: &mut Outbox<'_>) {
+        for id in self.timers.due(outbox.now) {
+            self.with(id, outbox, Vassal::expire);
         }
-        self.mercy_ends(sink);
+        self.mercy_ends(outbox);
     }
 
     /// Serves what vassals ask for, until nobody can start or asks any more.
-    pub(super) fn serve(&mut self, sink: &mut Sink<'_>) {
-        let now = sink.now;
+    pub(super) fn serve(&mut self, outbox: &mut Outbox<'_>) {
+        let now = outbox.now;
         loop {
-            self.take_wants(sink);
+            self.take_requests(outbox);
             let vassals = &self.vassals;
             let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
             while let Some(start) = self.throttle.pop(now, &self.rules, waits) {
@@ -455,25 +459,25 @@ impl Realm {
                 continue;
             }
             let mut born = None;
-            self.with(id, sink, |vassal, turn| born = vassal.granted(ticket, turn));
+            self.with(id, outbox, |vassal, ctx| born = vassal.start_granted(ticket, ctx));
             if let Some(life) = born {
                 self.lives.push((life, id));
-                self.slots.push_back((now + SLOT, life));
+                self.slots.push_back((now + START_SLOT_TIMEOUT, life));
             }
         }
     }
 
-    fn take_wants(&mut self, sink: &mut Sink<'_>) {
+    fn take_requests(&mut self, outbox: &mut Outbox<'_>) {
         let mut forgotten = false;
-        for want in std::mem::take(&mut sink.wants) {
+        for want in std::mem::take(&mut outbox.requests) {
             match want {
-                Want::Start(id, ticket, Lane::Throttle) => {
-                    self.throttle.push(sink.now, (id, ticket), &self.rules);
+                Request::Start(id, ticket, Queue::Throttle) => {
+                    self.throttle.push(outbox.now, (id, ticket), &self.rules);
                 }
-                Want::Start(id, ticket, Lane::Budget) => self.budget.push_back((id, ticket)),
-                Want::Gone(id) => {
+                Request::Start(id, ticket, Queue::Budget) => self.budget.push_back((id, ticket)),
+                Request::Forget(id) => {
                     forgotten = true;
-                    self.forget(id, sink.out);
+                    self.forget(id, outbox.out);
                 }
             }
         }
@@ -487,7 +491,7 @@ impl Realm {
         if forgotten {
             let vassals = &self.vassals;
             let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
-            self.throttle.retain(sink.now, &self.rules, waits);
+            self.throttle.retain(outbox.now, &self.rules, waits);
         }
     }
 
@@ -515,16 +519,16 @@ impl Realm {
 }
 
 /// Where a step puts what it wants done.
-pub(super) struct Sink<'a> {
+pub(super) struct Outbox<'a> {
     pub(super) now: Moment,
     pub(super) out: &'a mut Vec<Effect>,
-    wants: Vec<Want>,
+    requests: Vec<Request>,
     pub(super) ending: bool,
 }
 
-impl Sink<'_> {
-    fn turn<'b>(&'b mut self, rules: &'b Rules, last_life: &'b mut u64) -> Turn<'b> {
+impl Outbox<'_> {
+    fn context<'b>(&'b mut self, rules: &'b Rules, last_life: &'b mut u64) -> StepContext<'b> {
         let (now, ending) = (self.now, self.ending);
-        Turn { now, ending, rules, out: self.out, wants: &mut self.wants, last_life }
+        StepContext { now, ending, rules, out: self.out, requests: &mut self.requests, last_life }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::life::Life;
 use super::realm::{Counts, Realm};
 use super::timers::Timers;
-use super::vassal::{Hold, Lane, Phase, Then, Turn, Vassal, Why};
+use super::vassal::{AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal};
 use super::{Effect, Key, LifeId, Note, Origin, VassalId};
 use crate::types::moment::Moment;
 
@@ -34,7 +34,7 @@ pub struct Truth {
 impl Vassal {
     /// Its address, and whether it is bound.
     pub(super) fn listens_at(&self) -> Option<(Rc<str>, bool)> {
-        self.demand.as_ref().map(|demand| (Rc::clone(&demand.address), demand.bound))
+        self.listener.as_ref().map(|listener| (Rc::clone(&listener.address), listener.bound))
     }
 
     /// What was known of it is lost: these are its lives, and there it has listened before. Its lives are
@@ -43,41 +43,44 @@ impl Vassal {
         &mut self,
         lives: impl Iterator<Item = LifeId>,
         listened: Option<(Rc<str>, bool)>,
-        turn: &mut Turn<'_>,
+        ctx: &mut StepContext<'_>,
     ) {
-        turn.out.push(Effect::Unwatch(self.id));
+        ctx.out.push(Effect::Unwatch(self.id));
         // What the row had asked for at its address has not been done.
         if self.listens_at() != listened {
-            turn.out.push(Effect::Unbind(self.id));
-            self.demand = super::vassal::demand_of(&self.file);
+            ctx.out.push(Effect::Unbind(self.id));
+            self.listener = super::vassal::listener_of(&self.file);
         }
         let wait = self.internal_retries.next(&INTERNAL_RETRY);
         let why = "internal error".to_owned();
         self.history.last_error = Some(why.clone());
-        self.told = None;
-        self.note(Note::Held { why, wait: Some(wait) }, turn);
-        let hold = Hold { lane: Lane::Throttle, ..Hold::until(Why::Internal, turn.now + wait) };
-        let then = if turn.ending { Then::Gone } else { Then::Hold(Box::new(hold)) };
-        let mut lives = lives.map(|id| Box::new(self.doomed(id, turn))).collect::<Vec<_>>();
+        self.last_logged_hold = None;
+        self.note(Note::Held { why, wait: Some(wait) }, ctx);
+        let hold = Hold {
+            queue: Queue::Throttle,
+            ..Hold::until(HoldReason::InternalError, ctx.now + wait)
+        };
+        let then = if ctx.ending { AfterStop::Forget } else { AfterStop::Hold(Box::new(hold)) };
+        let mut lives = lives.map(|id| Box::new(self.doomed(id, ctx))).collect::<Vec<_>>();
         let other = if lives.len() > 1 { lives.pop() } else { None };
         self.phase = match lives.pop() {
             Some(life) => Phase::Stopping { life, other, then },
-            None => self.after(then, turn),
+            None => self.on_stopped(then, ctx),
         };
     }
 
     /// One of its lives, of which nothing is known but that it is to end.
-    fn doomed(&self, id: LifeId, turn: &mut Turn<'_>) -> Life {
+    fn doomed(&self, id: LifeId, ctx: &mut StepContext<'_>) -> Life {
         let role = super::Role::Vassal;
-        turn.out.push(Effect::Kill(id));
+        ctx.out.push(Effect::Kill(id));
         if self.origin != Origin::Asked {
-            let mut life = Life::new(id, role, turn.now, turn.rules);
-            life.curse(turn.now, turn.rules);
+            let mut life = Life::new(id, role, ctx.now, ctx.rules);
+            life.curse(ctx.now, ctx.rules);
             return life;
         }
         // Maybe it is not born yet: then it is stopped as soon as it is.
-        let mut life = Life::asked(id, role, turn.now, turn.rules);
-        life.curse(turn.now, turn.rules);
+        let mut life = Life::asked(id, role, ctx.now, ctx.rules);
+        life.curse(ctx.now, ctx.rules);
         life
     }
 
@@ -96,13 +99,14 @@ impl Vassal {
     fn is_forgotten(&self) -> bool {
         match &self.phase {
             Phase::Held(hold) => {
-                matches!(hold.why, Why::Budget | Why::Throttle) && !hold.is_queued()
+                matches!(hold.reason, HoldReason::Budget | HoldReason::Throttle)
+                    && !hold.is_queued()
             }
-            Phase::Waiting
+            Phase::Listening
             | Phase::Starting(_)
             | Phase::Running { .. }
             | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
+            | Phase::Draining { .. }
             | Phase::Stopping { .. } => false,
         }
     }
@@ -113,10 +117,10 @@ impl Realm {
     /// more are killed; vassals whose life has vanished, or for which something has failed, are rebuilt.
     pub fn repair(&mut self, now: Moment, truth: &Truth, out: &mut Vec<Effect>) {
         self.rebuild_indexes(now, truth);
-        let mut sink = self.sink(now, out);
+        let mut outbox = self.outbox(now, out);
         let known = |life: &LifeId| self.lives.binary_search_by_key(life, |(id, _)| *id).is_ok();
         let unknown = truth.lives.iter().filter(|life| !known(life));
-        sink.out.extend(unknown.map(|life| Effect::Kill(*life)));
+        outbox.out.extend(unknown.map(|life| Effect::Kill(*life)));
         let is_lost = |vassal: &Vassal| {
             let mut lives = [vassal.current(), vassal.other()].into_iter().flatten();
             truth.suspects.contains(&vassal.id)
@@ -129,24 +133,25 @@ impl Realm {
         for id in lost {
             let lives: Vec<LifeId> =
                 self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life).collect();
-            self.with(id, &mut sink, |vassal, turn| {
+            self.with(id, &mut outbox, |vassal, ctx| {
                 let listens = vassal.listens_at();
-                vassal.rebuild(lives.into_iter(), listens, turn);
+                vassal.rebuild(lives.into_iter(), listens, ctx);
             });
         }
         let hooks = &self.hooks;
         let waits_in_vain = |vassal: &&Vassal| {
-            let for_hook = matches!(&vassal.phase, Phase::Held(hold) if hold.why == Why::StopHook);
+            let for_hook =
+                matches!(&vassal.phase, Phase::Held(hold) if hold.reason == HoldReason::StopHook);
             for_hook && !hooks.contains_key(&vassal.key)
         };
         let in_vain: Vec<VassalId> = self.vassals().filter(waits_in_vain).map(|v| v.id).collect();
         for id in in_vain {
-            self.with(id, &mut sink, Vassal::hook_ended);
+            self.with(id, &mut outbox, Vassal::hook_ended);
         }
-        if sink.ending {
-            self.all(&mut sink, Vassal::lost);
+        if outbox.ending {
+            self.all(&mut outbox, Vassal::lost);
         }
-        self.serve(&mut sink);
+        self.serve(&mut outbox);
         // Maybe that was asked for and not done.
         if let Some(end) = &mut self.ragnarok {
             end.left = false;
@@ -170,8 +175,8 @@ impl Realm {
             let lives = [vassal.current(), vassal.other()].into_iter().flatten();
             self.lives.extend(lives.map(|life| (life.id, vassal.id)));
             match vassal.place_in_queue() {
-                Some((ticket, Lane::Throttle)) => throttled.push((vassal.id, ticket)),
-                Some((ticket, Lane::Budget)) => queued.push((vassal.id, ticket)),
+                Some((ticket, Queue::Throttle)) => throttled.push((vassal.id, ticket)),
+                Some((ticket, Queue::Budget)) => queued.push((vassal.id, ticket)),
                 None => {}
             }
         }

@@ -12,11 +12,11 @@ pub enum Stale<'a> {
     /// Where the vassal is to listen cannot be read.
     Address(&'a str),
     /// The process that is to read the file waits for this.
-    Waits(&'a Hold),
+    Held(&'a Hold),
     /// The file is being read, or its program is on its way.
-    Next,
+    Replacing,
     /// The process before this one has not ended yet.
-    Old,
+    Draining,
     /// It has changed, and nothing is known of that.
     Changed,
 }
@@ -24,13 +24,13 @@ pub enum Stale<'a> {
 impl Vassal {
     /// Why what runs may not be what its file says; nothing if it is, or if nothing runs.
     pub fn stale(&self) -> Option<Stale<'_>> {
-        let old = |life: &Life| life.edition != self.edition;
+        let old = |life: &Life| life.revision != self.revision;
         match &self.phase {
-            Phase::Held(_) | Phase::Waiting | Phase::Starting(_) | Phase::Stopping { .. } => None,
+            Phase::Held(_) | Phase::Listening | Phase::Starting(_) | Phase::Stopping { .. } => None,
             Phase::Running { current, due } => old(current)
-                .then(|| self.refusal(due.as_deref().map_or(Stale::Changed, Stale::Waits))),
-            Phase::Replacing { current, .. } => old(current).then_some(Stale::Next),
-            Phase::Retiring { current, .. } => old(current).then_some(Stale::Old),
+                .then(|| self.refusal(due.as_deref().map_or(Stale::Changed, Stale::Held))),
+            Phase::Replacing { current, .. } => old(current).then_some(Stale::Replacing),
+            Phase::Draining { current, .. } => old(current).then_some(Stale::Draining),
         }
     }
 

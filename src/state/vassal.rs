@@ -13,7 +13,7 @@ use crate::types::run_settings::Restart;
 
 /// Between the start of a life that ends by its own will and that of its successor, at least: a program
 /// that ends at once, whatever it has said before, must not keep us busy.
-pub(super) const PACE: Duration = Duration::from_millis(100);
+pub(super) const MIN_RESTART_INTERVAL: Duration = Duration::from_millis(100);
 const SIGKILL: i32 = 9;
 /// A life shorter than this has come back too fast: its successor waits in the throttle's queue.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub enum Phase {
     /// Not started, with the reason.
     Held(Hold),
     /// On-demand: until somebody connects.
-    Waiting,
+    Listening,
     /// One life that does not run its program yet.
     Starting(Box<Life>),
     /// One life that does.
@@ -44,7 +44,7 @@ pub enum Phase {
         again: bool,
     },
     /// The second life has taken over.
-    Retiring {
+    Draining {
         /// The vassal.
         current: Box<Life>,
         /// The one that leaves.
@@ -59,13 +59,13 @@ pub enum Phase {
         /// A second one.
         other: Option<Box<Life>>,
         /// What follows.
-        then: Then,
+        then: AfterStop,
     },
 }
 
 impl Default for Phase {
     fn default() -> Self {
-        Self::Held(Hold::new(Why::Budget))
+        Self::Held(Hold::new(HoldReason::Budget))
     }
 }
 
@@ -73,22 +73,22 @@ impl Default for Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// The reason.
-    pub why: Why,
+    pub reason: HoldReason,
     /// Until then; `None`: until something else happens.
     pub until: Option<Moment>,
     pub(super) ticket: Option<Ticket>,
-    pub(super) lane: Lane,
+    pub(super) queue: Queue,
     /// The part that the process is to play which it waits for.
     pub(super) role: Role,
 }
 
 impl Hold {
-    pub(super) fn new(why: Why) -> Self {
-        Self { why, until: None, ticket: None, lane: Lane::Budget, role: Role::Vassal }
+    pub(super) fn new(reason: HoldReason) -> Self {
+        Self { reason, until: None, ticket: None, queue: Queue::Budget, role: Role::Vassal }
     }
 
-    pub(super) fn until(why: Why, until: Moment) -> Self {
-        Self { until: Some(until), ..Self::new(why) }
+    pub(super) fn until(reason: HoldReason, until: Moment) -> Self {
+        Self { until: Some(until), ..Self::new(reason) }
     }
 
     /// It has a place in a queue.
@@ -96,14 +96,14 @@ impl Hold {
         self.ticket.is_some()
     }
 
-    pub(super) fn queued(why: Why, ticket: Ticket) -> Self {
-        Self { ticket: Some(ticket), ..Self::new(why) }
+    pub(super) fn queued(reason: HoldReason, ticket: Ticket) -> Self {
+        Self { ticket: Some(ticket), ..Self::new(reason) }
     }
 }
 
 /// Why a vassal is not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum HoldReason {
     /// In the throttle's queue.
     Throttle,
     /// Too many lives are starting.
@@ -117,27 +117,27 @@ pub enum Why {
     /// Its on-demand address is not bound.
     Address(Rc<str>),
     /// This other vassal has an address that it wants to bind.
-    Taken(Rc<str>, VassalId),
+    AddressTaken(Rc<str>, VassalId),
     /// The stop hook of a life that has ended is not over.
     StopHook,
     /// Its last life has ended at once.
-    Pace,
+    RestartInterval,
     /// It has ended, and is not to come back before its file changes.
     Finished(Exit),
     /// A fault in liege has lost what was known of it.
-    Internal,
+    InternalError,
 }
 
-impl Why {
+impl HoldReason {
     /// It waits for an address that this vassal has.
     pub(super) fn is_taken_by(&self, of: VassalId) -> bool {
-        matches!(self, Self::Taken(_, holder) if *holder == of)
+        matches!(self, Self::AddressTaken(_, holder) if *holder == of)
     }
 }
 
 /// Which queue a start goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Queue {
     /// The throttle, then the start budget.
     Throttle,
     /// The start budget alone.
@@ -146,42 +146,44 @@ pub enum Lane {
 
 /// What follows when the last life is reaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum AfterStop {
     /// The record goes.
-    Gone,
+    Forget,
     /// On-demand: waiting; else a start.
-    Begin(Lane),
+    Start(Queue),
     /// A death that is judged already.
     Hold(Box<Hold>),
     /// Its end is judged like one that nobody has asked for.
-    Judge,
+    JudgeExit,
 }
 
-impl Then {
+impl AfterStop {
     /// Why its lives are told to stop.
-    pub(super) fn why(&self, ending: bool, on_demand: bool) -> &'static str {
+    pub(super) fn stop_reason(&self, ending: bool, on_demand: bool) -> &'static str {
         match self {
-            Self::Gone if ending => "for ragnarok",
-            Self::Gone => "because its file is gone",
-            Self::Hold(hold) if hold.why == Why::Internal => "after an internal error",
-            Self::Begin(_) if on_demand => "to go back to listening",
-            Self::Begin(_) | Self::Hold(_) => "for a restart",
-            Self::Judge => "because it failed",
+            Self::Forget if ending => "for ragnarok",
+            Self::Forget => "because its file is gone",
+            Self::Hold(hold) if hold.reason == HoldReason::InternalError => {
+                "after an internal error"
+            }
+            Self::Start(_) if on_demand => "to go back to listening",
+            Self::Start(_) | Self::Hold(_) => "for a restart",
+            Self::JudgeExit => "because it failed",
         }
     }
 }
 
 /// What a vassal asks of the realm.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum Request {
     /// A start, in its turn.
-    Start(VassalId, Ticket, Lane),
+    Start(VassalId, Ticket, Queue),
     /// To be forgotten.
-    Gone(VassalId),
+    Forget(VassalId),
 }
 
 /// What one step may use.
-pub struct Turn<'a> {
+pub struct StepContext<'a> {
     /// The time of this wake-up.
     pub now: Moment,
     /// The administrator's numbers.
@@ -191,14 +193,14 @@ pub struct Turn<'a> {
     /// What the shell must do, in order.
     pub out: &'a mut Vec<Effect>,
     /// What the realm must do.
-    pub wants: &'a mut Vec<Want>,
+    pub requests: &'a mut Vec<Request>,
     /// The number of the last life.
     pub last_life: &'a mut u64,
 }
 
 /// Its address, and whether it is bound.
 #[derive(Debug)]
-pub(super) struct Demand {
+pub(super) struct OnDemandListener {
     pub(super) address: Rc<str>,
     pub(super) bound: bool,
     pub(super) retries: Backoff,
@@ -241,10 +243,10 @@ pub struct Vassal {
     /// For statistics.
     pub history: History,
     /// Counts the changes of its file.
-    pub(super) edition: u32,
+    pub(super) revision: u32,
     /// Why the start that the newest edition describes has failed, while something older runs.
     pub(super) refused: Option<Box<str>>,
-    pub(super) demand: Option<Box<Demand>>,
+    pub(super) listener: Option<Box<OnDemandListener>>,
     /// How its lives come to be.
     pub origin: Origin,
     pub(super) resource_retries: Backoff,
@@ -252,7 +254,7 @@ pub struct Vassal {
     pub(super) address_retries: Backoff,
     pub(super) internal_retries: Backoff,
     /// Why it was last said to be held, since a program of it has run.
-    pub(super) told: Option<Box<Why>>,
+    pub(super) last_logged_hold: Option<Box<HoldReason>>,
     last_ticket: u32,
 }
 
@@ -275,16 +277,16 @@ impl Vassal {
             id,
             origin: rules.origin(&key.name),
             key,
-            demand: demand_of(&file),
+            listener: listener_of(&file),
             born: file.modified,
             file,
             phase: Phase::default(),
             penalty: Penalty::default(),
             history: History::default(),
-            edition: 0,
+            revision: 0,
             refused: None,
             last_ticket: 0,
-            told: None,
+            last_logged_hold: None,
             resource_retries: Backoff::default(),
             base_retries: Backoff::default(),
             address_retries: Backoff::default(),
@@ -293,32 +295,32 @@ impl Vassal {
     }
 
     /// It begins; `lane` is the queue of its first start.
-    pub fn found(&mut self, lane: Lane, turn: &mut Turn<'_>) {
-        self.phase = self.begin(lane, turn);
+    pub fn found(&mut self, queue: Queue, ctx: &mut StepContext<'_>) {
+        self.phase = self.request_start(queue, ctx);
     }
 
     /// The address it waits at, if it is on-demand.
     pub fn address(&self) -> Option<&str> {
-        self.demand.as_ref().map(|demand| &*demand.address)
+        self.listener.as_ref().map(|listener| &*listener.address)
     }
 
     /// The life that stands for the vassal: the current one.
     pub fn current(&self) -> Option<&Life> {
         match &self.phase {
-            Phase::Held(_) | Phase::Waiting => None,
+            Phase::Held(_) | Phase::Listening => None,
             Phase::Starting(life) | Phase::Stopping { life, .. } => Some(life),
             Phase::Running { current, .. }
             | Phase::Replacing { current, .. }
-            | Phase::Retiring { current, .. } => Some(current),
+            | Phase::Draining { current, .. } => Some(current),
         }
     }
 
     /// The other life, if there are two.
     pub fn other(&self) -> Option<&Life> {
         match &self.phase {
-            Phase::Held(_) | Phase::Waiting | Phase::Starting(_) | Phase::Running { .. } => None,
+            Phase::Held(_) | Phase::Listening | Phase::Starting(_) | Phase::Running { .. } => None,
             Phase::Replacing { next, .. } => Some(next),
-            Phase::Retiring { old, .. } => Some(old),
+            Phase::Draining { old, .. } => Some(old),
             Phase::Stopping { other, .. } => other.as_deref(),
         }
     }
@@ -334,64 +336,64 @@ impl Vassal {
     // What the rows of the table are made of.
 
     /// On-demand: waiting, once the address is bound; else a start, in its turn.
-    pub(super) fn begin(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Phase {
+    pub(super) fn request_start(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Phase {
         if let OnDemand::Fault(why) = &self.file.on_demand {
             let why = why.to_string();
             self.history.last_error = Some(why.clone());
-            self.note(Note::Held { why: why.clone(), wait: None }, turn);
-            return Phase::Held(Hold::new(Why::Address(why.into())));
+            self.note(Note::Held { why: why.clone(), wait: None }, ctx);
+            return Phase::Held(Hold::new(HoldReason::Address(why.into())));
         }
-        let Some(demand) = &self.demand else { return self.queue(lane, turn) };
-        if demand.bound {
-            let address = demand.address.to_string();
-            turn.out.push(Effect::Watch(self.id));
-            self.note(Note::Waiting { address }, turn);
-            return Phase::Waiting;
+        let Some(listener) = &self.listener else { return self.enqueue(queue, ctx) };
+        if listener.bound {
+            let address = listener.address.to_string();
+            ctx.out.push(Effect::Watch(self.id));
+            self.note(Note::Listening { address }, ctx);
+            return Phase::Listening;
         }
-        turn.out.push(Effect::Bind(self.id, demand.address.to_string()));
-        Phase::Held(Hold::new(Why::Address("not bound yet".into())))
+        ctx.out.push(Effect::Bind(self.id, listener.address.to_string()));
+        Phase::Held(Hold::new(HoldReason::Address("not bound yet".into())))
     }
 
-    pub(super) fn queue(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Phase {
-        Phase::Held(self.queued(lane, turn))
+    pub(super) fn enqueue(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Phase {
+        Phase::Held(self.place_in(queue, ctx))
     }
 
     /// A place in this queue.
-    pub(super) fn queued(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Hold {
-        let why = match lane {
-            Lane::Throttle => Why::Throttle,
-            Lane::Budget => Why::Budget,
+    pub(super) fn place_in(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Hold {
+        let why = match queue {
+            Queue::Throttle => HoldReason::Throttle,
+            Queue::Budget => HoldReason::Budget,
         };
-        Hold::queued(why, self.ask(lane, turn))
+        Hold::queued(why, self.ask(queue, ctx))
     }
 
-    pub(super) fn ask(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Ticket {
+    pub(super) fn ask(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Ticket {
         self.last_ticket = self.last_ticket.wrapping_add(1);
         let ticket = Ticket(self.last_ticket);
-        turn.wants.push(Want::Start(self.id, ticket, lane));
+        ctx.requests.push(Request::Start(self.id, ticket, queue));
         ticket
     }
 
-    pub(super) fn spawn(&mut self, role: Role, turn: &mut Turn<'_>) -> Box<Life> {
-        *turn.last_life += 1;
-        let id = LifeId(*turn.last_life);
+    pub(super) fn spawn(&mut self, role: Role, ctx: &mut StepContext<'_>) -> Box<Life> {
+        *ctx.last_life += 1;
+        let id = LifeId(*ctx.last_life);
         let (mut life, effect) = match self.origin {
             Origin::Forked | Origin::Base => {
-                let life = Life::new(id, role, turn.now, turn.rules);
+                let life = Life::new(id, role, ctx.now, ctx.rules);
                 (life, Effect::Spawn(self.id, id, role))
             }
             Origin::Asked => {
-                let life = Life::asked(id, role, turn.now, turn.rules);
+                let life = Life::asked(id, role, ctx.now, ctx.rules);
                 (life, Effect::Ask(self.id, id))
             }
         };
-        life.edition = self.edition;
+        life.revision = self.revision;
         if role == Role::Vassal {
             self.history.starts = self.history.starts.saturating_add(1);
-            self.history.first_run.get_or_insert(turn.now);
-            self.history.last_run = Some(turn.now);
+            self.history.first_run.get_or_insert(ctx.now);
+            self.history.last_run = Some(ctx.now);
         }
-        turn.out.push(effect);
+        ctx.out.push(effect);
         Box::new(life)
     }
 
@@ -400,49 +402,54 @@ impl Vassal {
         &self,
         mut life: Box<Life>,
         mut other: Option<Box<Life>>,
-        then: Then,
-        turn: &mut Turn<'_>,
+        then: AfterStop,
+        ctx: &mut StepContext<'_>,
     ) -> Phase {
-        let why = then.why(turn.ending, self.demand.is_some());
-        self.note(Note::Stopping { why }, turn);
-        life.stop(turn.now, turn.rules, turn.out);
+        let why = then.stop_reason(ctx.ending, self.listener.is_some());
+        self.note(Note::Stopping { why }, ctx);
+        life.stop(ctx.now, ctx.rules, ctx.out);
         if let Some(other) = &mut other {
-            other.stop(turn.now, turn.rules, turn.out);
+            other.stop(ctx.now, ctx.rules, ctx.out);
         }
         Phase::Stopping { life, other, then }
     }
 
     /// The last life is reaped, or there was none.
-    pub(super) fn after(&mut self, then: Then, turn: &mut Turn<'_>) -> Phase {
+    pub(super) fn on_stopped(&mut self, then: AfterStop, ctx: &mut StepContext<'_>) -> Phase {
         match then {
-            Then::Gone => {
-                turn.wants.push(Want::Gone(self.id));
+            AfterStop::Forget => {
+                ctx.requests.push(Request::Forget(self.id));
                 Phase::default()
             }
-            Then::Begin(lane) => self.begin(lane, turn),
-            Then::Hold(hold) if hold.until.is_some_and(|until| until <= turn.now) => {
-                self.begin(hold.lane, turn)
+            AfterStop::Start(queue) => self.request_start(queue, ctx),
+            AfterStop::Hold(hold) if hold.until.is_some_and(|until| until <= ctx.now) => {
+                self.request_start(hold.queue, ctx)
             }
-            Then::Hold(hold) => Phase::Held(*hold),
+            AfterStop::Hold(hold) => Phase::Held(*hold),
             // Nobody is left who could be judged.
-            Then::Judge => self.begin(Lane::Budget, turn),
+            AfterStop::JudgeExit => self.request_start(Queue::Budget, ctx),
         }
     }
 
     /// A life has ended by itself: what follows.
-    pub(super) fn judge(&mut self, life: &Life, exit: Exit, turn: &mut Turn<'_>) -> Then {
-        let lived = life.age(turn.now);
+    pub(super) fn judge_exit(
+        &mut self,
+        life: &Life,
+        exit: Exit,
+        ctx: &mut StepContext<'_>,
+    ) -> AfterStop {
+        let lived = life.age(ctx.now);
         self.remember(life, exit);
         if life.blocked_by.is_some() {
-            return Then::Hold(Box::new(self.wait_for_address(life, turn.now)));
+            return AfterStop::Hold(Box::new(self.wait_for_address(life, ctx.now)));
         }
         if life.ended_for_reload(exit) {
-            self.note(Note::Stopped { exit, lived, why: "for a restart" }, turn);
-            return Then::Begin(Lane::Budget);
+            self.note(Note::Stopped { exit, lived, why: "for a restart" }, ctx);
+            return AfterStop::Start(Queue::Budget);
         }
-        if self.demand.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
-            self.note(Note::Stopped { exit, lived, why: "because it is idle" }, turn);
-            return Then::Begin(Lane::Budget);
+        if self.listener.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
+            self.note(Note::Stopped { exit, lived, why: "because it is idle" }, ctx);
+            return AfterStop::Start(Queue::Budget);
         }
         self.history.deaths = self.history.deaths.saturating_add(1);
         let comes_back = match life.settings.restart {
@@ -451,12 +458,12 @@ impl Vassal {
             Restart::Never => false,
         };
         if !comes_back && life.failed.is_none() {
-            self.note(Note::Finished { exit }, turn);
-            return Then::Hold(Box::new(Hold::new(Why::Finished(exit))));
+            self.note(Note::Finished { exit }, ctx);
+            return AfterStop::Hold(Box::new(Hold::new(HoldReason::Finished(exit))));
         }
         let wait = match life.loyal {
             true => Duration::ZERO,
-            false => self.penalty.add(turn.now, turn.rules),
+            false => self.penalty.add(ctx.now, ctx.rules),
         };
         let mut hint = String::new();
         // Who was told to go has a better reason already, and so has what could not even start.
@@ -471,29 +478,30 @@ impl Vassal {
         if attempt != 1 && self.history.deaths != 1 {
             hint.clear();
         }
-        self.note(Note::Died { exit, lived, loyal, wait, attempt, failed, hint }, turn);
-        self.again(life, Some(exit), wait, turn.now)
+        self.note(Note::Died { exit, lived, loyal, wait, attempt, failed, hint }, ctx);
+        self.schedule_restart(life, Some(exit), wait, ctx.now)
     }
 
     /// What follows a life that has ended so, or wants to: a start, when the penalty is served and the pace
     /// kept. That of an on-demand vassal is kept when somebody connects; a loyal life that was killed by
     /// SIGKILL has been so by somebody else, and is succeeded at once.
-    pub(super) fn again(
+    pub(super) fn schedule_restart(
         &self,
         life: &Life,
         exit: Option<Exit>,
         penalty: Duration,
         now: Moment,
-    ) -> Then {
-        let lane = lane_after(life, now);
+    ) -> AfterStop {
+        let queue = queue_after(life, now);
         let killed = life.loyal && exit == Some(Exit::Signal(SIGKILL));
-        let pace = if self.demand.is_some() || killed { now } else { life.born + PACE };
+        let pace =
+            if self.listener.is_some() || killed { now } else { life.born + MIN_RESTART_INTERVAL };
         let until = pace.max(now + penalty);
         if until <= now {
-            return Then::Begin(lane);
+            return AfterStop::Start(queue);
         }
-        let why = if penalty.is_zero() { Why::Pace } else { Why::Penalty };
-        Then::Hold(Box::new(Hold { lane, ..Hold::until(why, until) }))
+        let why = if penalty.is_zero() { HoldReason::RestartInterval } else { HoldReason::Penalty };
+        AfterStop::Hold(Box::new(Hold { queue, ..Hold::until(why, until) }))
     }
 
     /// A life has ended as it was told to. That of a stage whose program has not run is nobody's end.
@@ -502,13 +510,13 @@ impl Vassal {
         life: &Life,
         exit: Exit,
         why: &'static str,
-        turn: &mut Turn<'_>,
+        ctx: &mut StepContext<'_>,
     ) {
         if !life.has_run {
             return;
         }
         self.remember(life, exit);
-        self.note(Note::Stopped { exit, lived: life.age(turn.now), why }, turn);
+        self.note(Note::Stopped { exit, lived: life.age(ctx.now), why }, ctx);
     }
 
     fn remember(&mut self, life: &Life, exit: Exit) {
@@ -517,59 +525,59 @@ impl Vassal {
     }
 
     /// Takes over what the monitor knows; true if it is to listen somewhere else.
-    pub(super) fn renew(&mut self, file: File, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn update_file(&mut self, file: File, ctx: &mut StepContext<'_>) -> bool {
         self.file = file;
-        self.edition = self.edition.wrapping_add(1);
+        self.revision = self.revision.wrapping_add(1);
         self.refused = None;
         let moved = match &self.file.on_demand {
-            OnDemand::No => self.demand.is_some(),
+            OnDemand::No => self.listener.is_some(),
             OnDemand::Address(address) => self.address() != Some(address),
             // An address that cannot be read says nothing: the listener and its clients stay.
             OnDemand::Fault(_) => false,
         };
         if moved {
-            if self.demand.as_ref().is_some_and(|demand| demand.bound) {
-                if matches!(self.phase, Phase::Waiting) {
-                    turn.out.push(Effect::Unwatch(self.id));
+            if self.listener.as_ref().is_some_and(|listener| listener.bound) {
+                if matches!(self.phase, Phase::Listening) {
+                    ctx.out.push(Effect::Unwatch(self.id));
                 }
-                turn.out.push(Effect::Unbind(self.id));
+                ctx.out.push(Effect::Unbind(self.id));
             }
-            self.demand = demand_of(&self.file);
+            self.listener = listener_of(&self.file);
         }
         moved
     }
 
     /// Its file names an address that cannot be read, so it must not start.
-    pub(super) fn has_fault(&self) -> bool {
+    pub(super) fn has_bad_address(&self) -> bool {
         matches!(self.file.on_demand, OnDemand::Fault(_))
     }
 
     /// Whether a second life could serve the same listeners.
     pub(super) fn has_custody(&self, current: &Life) -> bool {
-        self.demand.is_some() || current.settings.listeners > 0
+        self.listener.is_some() || current.settings.listeners > 0
     }
 
     pub(super) fn life_mut(&mut self, id: LifeId) -> Option<&mut Life> {
         let (first, second) = match &mut self.phase {
-            Phase::Held(_) | Phase::Waiting => (None, None),
+            Phase::Held(_) | Phase::Listening => (None, None),
             Phase::Starting(life) | Phase::Running { current: life, .. } => (Some(life), None),
             Phase::Replacing { current, next, .. } => (Some(current), Some(next)),
-            Phase::Retiring { current, old, .. } => (Some(current), Some(old)),
+            Phase::Draining { current, old, .. } => (Some(current), Some(old)),
             Phase::Stopping { life, other, .. } => (Some(life), other.as_mut()),
         };
         [first, second].into_iter().flatten().find(|life| life.id == id).map(|life| &mut **life)
     }
 
-    pub(super) fn note(&self, note: Note, turn: &mut Turn<'_>) {
-        turn.out.push(Effect::Note(self.id, self.key.clone(), note));
+    pub(super) fn note(&self, note: Note, ctx: &mut StepContext<'_>) {
+        ctx.out.push(Effect::Note(self.id, self.key.clone(), note));
     }
 }
 
 /// The queue in which the successor of a life that ends by its own will has to wait.
-fn lane_after(life: &Life, now: Moment) -> Lane {
+fn queue_after(life: &Life, now: Moment) -> Queue {
     match life.age(now) < SHORT_LIFE && !life.loyal {
-        true => Lane::Throttle,
-        false => Lane::Budget,
+        true => Queue::Throttle,
+        false => Queue::Budget,
     }
 }
 
@@ -577,11 +585,11 @@ pub(super) fn running(current: Box<Life>) -> Phase {
     Phase::Running { current, due: None }
 }
 
-pub(super) fn demand_of(file: &File) -> Option<Box<Demand>> {
+pub(super) fn listener_of(file: &File) -> Option<Box<OnDemandListener>> {
     match &file.on_demand {
         OnDemand::Address(address) => {
             let (address, bound, retries) = (Rc::clone(address), false, Backoff::default());
-            Some(Box::new(Demand { address, bound, retries }))
+            Some(Box::new(OnDemandListener { address, bound, retries }))
         }
         OnDemand::No | OnDemand::Fault(_) => None,
     }

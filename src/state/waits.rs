@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::realm::{Realm, SLOT, Sink};
+use super::realm::{Outbox, Realm, START_SLOT_TIMEOUT};
 use super::throttle::Ticket;
-use super::vassal::{Lane, Phase, Vassal, Why};
-use super::{Effect, Notice, VassalId};
+use super::vassal::{HoldReason, Phase, Queue, Vassal};
+use super::{Effect, VassalId, WaitNotice};
 use crate::types::moment::Moment;
 
 /// From the first that waits to the line: others of the same burst are counted in.
@@ -35,7 +35,7 @@ pub(super) struct Notices {
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
     /// Somebody waits; it is looked at then.
-    look_at: Option<Moment>,
+    probe_at: Option<Moment>,
     /// The begin of the present wait was told.
     begun: bool,
     /// When a begin was told last, and how many waited.
@@ -45,7 +45,7 @@ struct Told {
 impl Told {
     /// Nobody waits; true if that is to be told.
     fn over(&mut self) -> bool {
-        self.look_at = None;
+        self.probe_at = None;
         std::mem::take(&mut self.begun)
     }
 
@@ -54,7 +54,7 @@ impl Told {
         if self.begun {
             return false;
         }
-        *self.look_at.get_or_insert(now + pause) <= now
+        *self.probe_at.get_or_insert(now + pause) <= now
     }
 
     /// Whether so many are told now; else it is looked at again when they may be.
@@ -63,10 +63,10 @@ impl Told {
             && now < at + QUIET
             && waiting <= most
         {
-            self.look_at = Some(at + QUIET);
+            self.probe_at = Some(at + QUIET);
             return false;
         }
-        (self.begun, self.look_at, self.last) = (true, None, Some((now, waiting)));
+        (self.begun, self.probe_at, self.last) = (true, None, Some((now, waiting)));
         true
     }
 }
@@ -74,7 +74,7 @@ impl Told {
 impl Notices {
     /// When [`Realm::tell_waits`] is due.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        [self.throttle.look_at, self.budget.look_at, self.ending].into_iter().flatten().min()
+        [self.throttle.probe_at, self.budget.probe_at, self.ending].into_iter().flatten().min()
     }
 }
 
@@ -84,27 +84,28 @@ impl Vassal {
         match &self.phase {
             Phase::Held(hold) => hold.ticket == Some(ticket),
             Phase::Running { due, .. } => due.as_ref().is_some_and(|d| d.ticket == Some(ticket)),
-            Phase::Waiting
+            Phase::Listening
             | Phase::Starting(_)
             | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
+            | Phase::Draining { .. }
             | Phase::Stopping { .. } => false,
         }
     }
 
     /// Its ticket, if it waits in a queue, and in which.
-    pub(super) fn place_in_queue(&self) -> Option<(Ticket, Lane)> {
+    pub(super) fn place_in_queue(&self) -> Option<(Ticket, Queue)> {
         let hold = match &self.phase {
             Phase::Held(hold) => hold,
             Phase::Running { due, .. } => due.as_deref()?,
-            Phase::Waiting
+            Phase::Listening
             | Phase::Starting(_)
             | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
+            | Phase::Draining { .. }
             | Phase::Stopping { .. } => return None,
         };
-        let lane = if hold.why == Why::Throttle { Lane::Throttle } else { Lane::Budget };
-        Some((hold.ticket?, lane))
+        let queue =
+            if hold.reason == HoldReason::Throttle { Queue::Throttle } else { Queue::Budget };
+        Some((hold.ticket?, queue))
     }
 
     /// Until when it, or its replacement, is held, where that is known.
@@ -112,10 +113,10 @@ impl Vassal {
         match &self.phase {
             Phase::Held(hold) => hold.until,
             Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
-            Phase::Waiting
+            Phase::Listening
             | Phase::Starting(_)
             | Phase::Replacing { .. }
-            | Phase::Retiring { .. }
+            | Phase::Draining { .. }
             | Phase::Stopping { .. } => None,
         }
     }
@@ -145,23 +146,24 @@ impl Realm {
         let waiting = self.budget.iter().filter(waits).enumerate();
         let at = |place: usize| {
             let round = u32::try_from(place / free.len().max(1)).unwrap_or(u32::MAX);
-            free.get(place % free.len().max(1)).map(|at| *at + SLOT.saturating_mul(round))
+            free.get(place % free.len().max(1))
+                .map(|at| *at + START_SLOT_TIMEOUT.saturating_mul(round))
         };
         waiting.filter_map(|(place, (id, _))| Some((*id, at(place)?))).collect()
     }
 
     /// Ends every step: tells of waits that have begun or ended.
-    pub(super) fn tell_waits(&mut self, sink: &mut Sink<'_>) {
-        self.tell_throttle(sink);
-        self.tell_budget(sink);
-        self.tell_ending(sink);
+    pub(super) fn tell_waits(&mut self, outbox: &mut Outbox<'_>) {
+        self.tell_throttle(outbox);
+        self.tell_budget(outbox);
+        self.tell_ending(outbox);
     }
 
-    fn tell_throttle(&mut self, sink: &mut Sink<'_>) {
-        let now = sink.now;
-        if self.throttle.is_empty() || sink.ending {
-            if self.notices.throttle.over() && !sink.ending {
-                sink.out.push(Effect::Say(Notice::ThrottleEnds));
+    fn tell_throttle(&mut self, outbox: &mut Outbox<'_>) {
+        let now = outbox.now;
+        if self.throttle.is_empty() || outbox.ending {
+            if self.notices.throttle.over() && !outbox.ending {
+                outbox.out.push(Effect::Notice(WaitNotice::ThrottleEnds));
             }
         } else if self.notices.throttle.is_due(now, GATHER) {
             let starts: Vec<Moment> = self.throttled().map(|(_, at)| at).collect();
@@ -170,25 +172,25 @@ impl Realm {
             match last.filter(|last| *last + GATHER > LONG) {
                 Some(last) if told.tells(now, starts.len()) => {
                     let waiting = starts.len();
-                    sink.out.push(Effect::Say(Notice::ThrottleBegins { waiting, last }));
+                    outbox.out.push(Effect::Notice(WaitNotice::ThrottleBegins { waiting, last }));
                 }
                 Some(_) => {}
-                None => told.look_at = Some(now + GATHER),
+                None => told.probe_at = Some(now + GATHER),
             }
         }
     }
 
-    fn tell_budget(&mut self, sink: &mut Sink<'_>) {
-        let now = sink.now;
-        if self.budget.is_empty() || sink.ending {
-            if self.notices.budget.over() && !sink.ending {
-                sink.out.push(Effect::Say(Notice::BudgetEnds));
+    fn tell_budget(&mut self, outbox: &mut Outbox<'_>) {
+        let now = outbox.now;
+        if self.budget.is_empty() || outbox.ending {
+            if self.notices.budget.over() && !outbox.ending {
+                outbox.out.push(Effect::Notice(WaitNotice::BudgetEnds));
             }
         } else if self.notices.budget.is_due(now, LONG) {
             let starts = self.budgeted();
             let last = starts.last().map_or(now, |(_, at)| *at);
             if self.notices.budget.tells(now, starts.len()) {
-                sink.out.push(Effect::Say(Notice::BudgetBegins {
+                outbox.out.push(Effect::Notice(WaitNotice::BudgetBegins {
                     waiting: starts.len(),
                     last: last.saturating_duration_since(now),
                     at_once: self.rules.max_starting,
@@ -197,17 +199,17 @@ impl Realm {
         }
     }
 
-    fn tell_ending(&mut self, sink: &mut Sink<'_>) {
+    fn tell_ending(&mut self, outbox: &mut Outbox<'_>) {
         let Some(end) = self.ragnarok.filter(|end| !end.killed) else {
             self.notices.ending = None;
             return;
         };
         if self.is_empty() && self.hooks.is_empty() {
             self.notices.ending = None;
-        } else if self.notices.ending.is_none_or(|at| at <= sink.now) {
-            let left = self.last_kill(end.kill_at).saturating_duration_since(sink.now);
-            sink.out.push(Effect::Say(Notice::Ending { left }));
-            self.notices.ending = Some(sink.now + ENDING);
+        } else if self.notices.ending.is_none_or(|at| at <= outbox.now) {
+            let left = self.last_kill(end.kill_at).saturating_duration_since(outbox.now);
+            outbox.out.push(Effect::Notice(WaitNotice::Ending { left }));
+            self.notices.ending = Some(outbox.now + ENDING);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use liege::types::moment::Moment;
 
-use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, Said, VassalId};
+use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, VassalId, VassalMessage};
 use liege::types::run_settings::RunSettings;
 
 use crate::program::{Course, Manners, Program, Stage, Voice};
@@ -55,7 +55,7 @@ enum Act {
     Verdict,
     Refuse,
     Exec,
-    Say(Said, Channel),
+    Say(VassalMessage, Channel),
     Beat(u32),
     ClosePipe,
     Exit(Exit),
@@ -126,7 +126,7 @@ impl Kernel {
             Act::Say(said, channel) => process.say(said, channel),
             Act::Beat(left) => {
                 let channel = process.channel();
-                process.say(Said::Beat, channel);
+                process.say(VassalMessage::Heartbeat, channel);
                 if left > 0 {
                     self.plan(now + BEAT, life, Act::Beat(left - 1));
                 }
@@ -257,7 +257,12 @@ impl Kernel {
         self.processes.insert(life, process);
         if rng.percent(5) {
             // The tenant's own hand, through /proc, on a stage that runs as the tenant.
-            let word = *rng.pick(&[Said::Accepting, Said::Loyal, Said::GoIdle, Said::Beat]);
+            let word = *rng.pick(&[
+                VassalMessage::Accepting,
+                VassalMessage::Loyal,
+                VassalMessage::GoIdle,
+                VassalMessage::Heartbeat,
+            ]);
             self.plan(now, life, Act::Say(word, Channel::Pipe));
         }
         let after = if role == Role::Check { Act::Exit(Exit::Code(0)) } else { Act::Exec };
@@ -302,17 +307,26 @@ impl Kernel {
         match voice {
             Voice::Mute | Voice::BrokenPromise => {}
             Voice::FewBytes => {
-                let word = *rng.pick(&[Said::Ready, Said::GoIdle, Said::Beat, Said::Loyal]);
+                let word = *rng.pick(&[
+                    VassalMessage::Ready,
+                    VassalMessage::GoIdle,
+                    VassalMessage::Heartbeat,
+                    VassalMessage::Loyal,
+                ]);
                 self.plan(soon, life, Act::Say(word, Channel::Pipe));
             }
             Voice::Bytes => {
-                self.plan(soon, life, Act::Say(Said::Ready, Channel::Pipe));
-                self.plan(soon + rng.millis(3000), life, Act::Say(Said::Accepting, Channel::Pipe));
-                self.plan(later, life, Act::Say(Said::Loyal, Channel::Pipe));
+                self.plan(soon, life, Act::Say(VassalMessage::Ready, Channel::Pipe));
+                self.plan(
+                    soon + rng.millis(3000),
+                    life,
+                    Act::Say(VassalMessage::Accepting, Channel::Pipe),
+                );
+                self.plan(later, life, Act::Say(VassalMessage::Loyal, Channel::Pipe));
             }
-            Voice::Notify => self.plan(soon, life, Act::Say(Said::Ready, Channel::Notify)),
+            Voice::Notify => self.plan(soon, life, Act::Say(VassalMessage::Ready, Channel::Notify)),
         }
-        let idle = Act::Say(Said::GoIdle, channel);
+        let idle = Act::Say(VassalMessage::GoIdle, channel);
         match course {
             Course::Serves => {}
             Course::Beats => self.plan(soon, life, Act::Beat(u32::MAX)),
@@ -489,11 +503,11 @@ impl Process {
         matches!(self.program.voice, Voice::Bytes | Voice::FewBytes)
     }
 
-    fn say(&mut self, said: Said, channel: Channel) {
+    fn say(&mut self, said: VassalMessage, channel: Channel) {
         // Idleness has no word in the notify protocol.
-        let channel = if said == Said::GoIdle { Channel::Pipe } else { channel };
+        let channel = if said == VassalMessage::GoIdle { Channel::Pipe } else { channel };
         if channel == Channel::Notify || self.pipe_open {
-            self.pipe.push_back(LifeEvent::Said(said, channel));
+            self.pipe.push_back(LifeEvent::Message(said, channel));
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use liege::types::moment::Moment;
 
-use liege::state::life::{Life, Phase as LifePhase};
+use liege::state::life::{Life, LifePhase};
 use liege::state::realm::Realm;
 use liege::state::stale::Stale;
-use liege::state::vassal::{Hold, Phase, Then, Vassal, Why};
+use liege::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use liege::state::{
-    Effect, Event, Exit, Key, LifeEvent, LifeId, Note, OnDemand, Order, Origin, Role, Rules, Said,
-    VassalId,
+    Effect, Event, Exit, Key, LifeEvent, LifeId, Note, OnDemand, Order, Origin, Role, Rules,
+    VassalId, VassalMessage,
 };
 
 use crate::world::World;
@@ -97,7 +97,7 @@ impl Before {
 impl Seen {
     fn of(vassal: &Vassal) -> Self {
         let (until, throttled) = match &vassal.phase {
-            Phase::Held(hold) => (hold.until, hold.why == Why::Throttle),
+            Phase::Held(hold) => (hold.until, hold.reason == HoldReason::Throttle),
             _ => (None, false),
         };
         let current = vassal.current();
@@ -106,10 +106,10 @@ impl Seen {
             kind: kind(&vassal.phase),
             until,
             throttled,
-            base: matches!(&vassal.phase, Phase::Held(hold) if matches!(hold.why, Why::Base(_) | Why::Taken(..))),
+            base: matches!(&vassal.phase, Phase::Held(hold) if matches!(hold.reason, HoldReason::Base(_) | HoldReason::AddressTaken(..))),
             current: current.map(|life| life.id),
             up: current.is_some_and(|life| {
-                matches!(life.phase, LifePhase::Running(_)) || life.is_spared()
+                matches!(life.phase, LifePhase::Running(_)) || life.is_fallback()
             }),
             overdue: current.and_then(Life::deadline).map(|(at, _)| at),
             other: vassal.other().map(|life| life.id),
@@ -123,11 +123,11 @@ impl Seen {
 fn kind(phase: &Phase) -> Kind {
     match phase {
         Phase::Held(_) => Kind::Held,
-        Phase::Waiting => Kind::Waiting,
+        Phase::Listening => Kind::Waiting,
         Phase::Starting(_) => Kind::Starting,
         Phase::Running { .. } => Kind::Running,
         Phase::Replacing { .. } => Kind::Replacing,
-        Phase::Retiring { .. } => Kind::Retiring,
+        Phase::Draining { .. } => Kind::Retiring,
         Phase::Stopping { .. } => Kind::Stopping,
     }
 }
@@ -214,7 +214,7 @@ impl Ledger {
                 world.ledger.cursed.insert(*life, world.now);
                 world.ledger.killed.insert(*life, world.now);
             }
-            Effect::Look(id, life) => {
+            Effect::ProbeAccepting(id, life) => {
                 check_alive(world, *life);
                 let process = &world.kernel.processes[life];
                 assert_eq!(process.vassal, *id, "{life:?} is looked at for another");
@@ -242,7 +242,7 @@ impl Ledger {
             }
             Effect::KillHooks => assert!(world.ledger.ragnarok.is_some(), "hooks are killed"),
             Effect::Note(id, _, note) => check_note(world, before, *id, note),
-            Effect::Say(_) => {}
+            Effect::Notice(_) => {}
             Effect::Leave(status) => check_leave(world, *status),
         }
     }
@@ -356,7 +356,7 @@ impl Ledger {
                 self.silent.remove(&life);
                 false
             }
-            LifeEvent::Said(..) => {
+            LifeEvent::Message(..) => {
                 self.silent.remove(&life);
                 false
             }
@@ -376,7 +376,7 @@ impl Ledger {
             book.forks_failed = 0;
         }
         // A loyal life is believed again with each word, until it is told to stop.
-        if matches!(event, LifeEvent::Said(..))
+        if matches!(event, LifeEvent::Message(..))
             && self.loyal.contains(&life)
             && runs(realm, id, life)
         {
@@ -385,7 +385,7 @@ impl Ledger {
         if matches!(event, LifeEvent::BaseNotReady(_)) {
             let held = realm.vassal(id).map(|vassal| &vassal.phase);
             if let Some(Phase::Held(hold)) = held
-                && matches!(hold.why, Why::Base(_))
+                && matches!(hold.reason, HoldReason::Base(_))
             {
                 let wait = hold.until.map(|until| until.saturating_duration_since(now));
                 let (least, most) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -404,7 +404,7 @@ impl Ledger {
                 Phase::Running { due, .. } => due.as_deref(),
                 _ => None,
             });
-            if let Some(Hold { why: Why::Resource(_), until, .. }) = hold {
+            if let Some(Hold { reason: HoldReason::Resource(_), until, .. }) = hold {
                 assert_eq!(*until, Some(now + wait), "the pause after a failed fork");
             }
         }
@@ -416,7 +416,7 @@ impl Ledger {
             let book = self.books.entry(vassal.id).or_default();
             for life in vassal.current().into_iter().chain(vassal.other()) {
                 // One that is spared has all the time it wants; then it has the tolerance again.
-                if life.is_spared() {
+                if life.is_fallback() {
                     self.cursed.remove(&life.id);
                 } else if matches!(life.phase, LifePhase::Cursed { .. }) {
                     self.cursed.entry(life.id).or_insert(now);
@@ -428,7 +428,7 @@ impl Ledger {
             // Another life has taken over from the dead one, or a newer file is to be read at once.
             let served = match &vassal.phase {
                 Phase::Held(_) => false,
-                Phase::Stopping { then, .. } => matches!(then, Then::Begin(_)),
+                Phase::Stopping { then, .. } => matches!(then, AfterStop::Start(_)),
                 _ => true,
             };
             if served {
@@ -464,7 +464,7 @@ impl Ledger {
                 Some(listener.address.as_str()),
                 "{id:?} listens elsewhere"
             );
-            let waits = matches!(vassal.phase, Phase::Waiting);
+            let waits = matches!(vassal.phase, Phase::Listening);
             assert_eq!(listener.watched, waits, "{id:?} is polled exactly while it waits");
         }
         if on_time {
@@ -498,11 +498,13 @@ impl Ledger {
             let id = world.realm.named_id(key).expect("a file without a vassal");
             let vassal = world.realm.vassal(id).expect("a name without a vassal");
             let shut_out = match (&vassal.phase, vassal.address()) {
-                (Phase::Held(hold), Some(address)) if matches!(hold.why, Why::Address(_)) => {
+                (Phase::Held(hold), Some(address))
+                    if matches!(hold.reason, HoldReason::Address(_)) =>
+                {
                     world.kernel.listeners.values().any(|listener| listener.address == address)
                 }
                 // Its last life has ended for good, as the file of that life has said.
-                (Phase::Held(hold), _) => matches!(hold.why, Why::Finished(_)),
+                (Phase::Held(hold), _) => matches!(hold.reason, HoldReason::Finished(_)),
                 _ => false,
             };
             if !content.is_good() || shut_out {
@@ -518,7 +520,7 @@ impl Ledger {
                     let obeys = *current.settings == content.program.settings;
                     read == vassal.file.modified && (!staged || refused || obeys)
                 }
-                _ => matches!(vassal.phase, Phase::Waiting),
+                _ => matches!(vassal.phase, Phase::Listening),
             };
             let queue = world.kernel.listeners.get(&id).map_or(0, |listener| listener.queue);
             if !up || queue > 0 {
@@ -545,7 +547,7 @@ fn check_edition(world: &World, vassal: &Vassal) {
     let id = vassal.id;
     let (Phase::Running { current, .. }
     | Phase::Replacing { current, .. }
-    | Phase::Retiring { current, .. }) = &vassal.phase
+    | Phase::Draining { current, .. }) = &vassal.phase
     else {
         return assert_eq!(vassal.stale(), None, "{id:?} does not run");
     };
@@ -678,7 +680,7 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
     };
     let vassal = world.realm.named_id(&seen.key).and_then(|id| world.realm.vassal(id));
     let Some(vassal) = vassal else { return };
-    let taken_over = matches!(&vassal.phase, Phase::Retiring { old, .. } if old.id == life);
+    let taken_over = matches!(&vassal.phase, Phase::Draining { old, .. } if old.id == life);
     let asked = vassal.origin == Origin::Asked;
     let plain_restart = asked || (!world.ledger.rules.stage && !seen.custody);
     let moved = match &vassal.file.on_demand {
@@ -693,10 +695,12 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
         Event::Time => {
             taken_over || plain_restart || seen.overdue.is_some_and(|at| at <= world.now)
         }
-        Event::Life(speaker, LifeEvent::Said(Said::GoIdle, _)) if *speaker == life => true,
+        Event::Life(speaker, LifeEvent::Message(VassalMessage::GoIdle, _)) if *speaker == life => {
+            true
+        }
         Event::Life(base, LifeEvent::Unreachable) if *base == life => true,
         Event::Life(_, LifeEvent::SeenAccepting) => taken_over,
-        Event::Life(_, LifeEvent::Said(..)) => taken_over,
+        Event::Life(_, LifeEvent::Message(..)) => taken_over,
         Event::Life(check, LifeEvent::Exited(_)) => {
             let passed = world.ledger.decided.contains(check)
                 && !world.ledger.refused.contains(check)
@@ -764,22 +768,22 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
         assert!(matches!(life.phase, LifePhase::Running(_)), "{id:?}: {:?} does not run", life.id);
         life.id
     };
-    let hold = |hold: &Hold| match &hold.why {
-        Why::Finished(_) => {}
-        Why::Address(_) if matches!(vassal.file.on_demand, OnDemand::Fault(_)) => {}
-        Why::Internal => panic!("{id:?}: a row has failed"),
+    let hold = |hold: &Hold| match &hold.reason {
+        HoldReason::Finished(_) => {}
+        HoldReason::Address(_) if matches!(vassal.file.on_demand, OnDemand::Fault(_)) => {}
+        HoldReason::InternalError => panic!("{id:?}: a row has failed"),
         // It is over in the turn that starts it, in this world.
-        Why::StopHook => panic!("{id:?} waits for a hook that is over"),
-        Why::Throttle | Why::Budget => {
+        HoldReason::StopHook => panic!("{id:?} waits for a hook that is over"),
+        HoldReason::Throttle | HoldReason::Budget => {
             assert!(world.realm.deadline().is_some(), "{id:?} waits in a queue for ever");
         }
-        Why::Penalty
-        | Why::Resource(_)
-        | Why::Base(_)
-        | Why::Address(_)
-        | Why::Taken(..)
-        | Why::Pace => {
-            assert!(hold.until.is_some(), "{id:?} is held for ever: {:?}", hold.why);
+        HoldReason::Penalty
+        | HoldReason::Resource(_)
+        | HoldReason::Base(_)
+        | HoldReason::Address(_)
+        | HoldReason::AddressTaken(..)
+        | HoldReason::RestartInterval => {
+            assert!(hold.until.is_some(), "{id:?} is held for ever: {:?}", hold.reason);
         }
     };
     if let Some(at) = vassal.deadline() {
@@ -790,18 +794,18 @@ fn check_vassal(world: &World, vassal: &Vassal) -> Vec<LifeId> {
             hold(held);
             vec![]
         }
-        Phase::Waiting => vec![],
+        Phase::Listening => vec![],
         Phase::Starting(life) => vec![timed(life)],
         Phase::Running { current, due } => {
             due.iter().for_each(|due| hold(due));
-            if current.is_spared() {
+            if current.is_fallback() {
                 assert!(due.is_some() || vassal.stale().is_some(), "{id:?} has no successor");
                 return vec![current.id];
             }
             vec![up(current)]
         }
         Phase::Replacing { current, next, .. } => vec![current.id, timed(next)],
-        Phase::Retiring { current, old, .. } => vec![up(current), cursed(old)],
+        Phase::Draining { current, old, .. } => vec![up(current), cursed(old)],
         Phase::Stopping { life, other, .. } => {
             let other = other.as_deref().map(cursed);
             std::iter::once(cursed(life)).chain(other).collect()

@@ -436,7 +436,7 @@ impl World {
                 let program = file.map(|file| &file.program);
                 self.kernel.tell(now, (*life, *order), program, &mut self.rng);
             }
-            Effect::Look(_, life) => {
+            Effect::ProbeAccepting(_, life) => {
                 let waits = self.kernel.processes.get(life)?.waits_for_clients();
                 let seen = waits && self.rng.percent(50);
                 return seen.then_some(Event::Life(*life, LifeEvent::SeenAccepting));
@@ -449,7 +449,7 @@ impl World {
             Effect::StopHook(_, key) => return Some(Event::HookEnded(key.clone())),
             Effect::TakeCustody(..)
             | Effect::Note(..)
-            | Effect::Say(_)
+            | Effect::Notice(_)
             | Effect::KillHooks
             | Effect::Leave(_) => {}
         }

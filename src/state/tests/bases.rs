@@ -27,7 +27,7 @@ fn adopted() -> Scene {
 /// An adopted vassal that speaks the Emperor protocol.
 fn speaking() -> Scene {
     let mut scene = adopted();
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.is("running 1", &[]);
     scene
 }
@@ -98,12 +98,12 @@ fn whoever_waits_for_a_base_asks_at_its_byte_5() {
     scene.wait(40);
     scene.done.clear();
     scene.serves = true;
-    scene.says(2, Said::Ready);
+    scene.says(2, VassalMessage::Ready);
     scene.is("held: base 10", &[]);
-    scene.says(2, Said::Accepting);
+    scene.says(2, VassalMessage::Accepting);
     scene.is("starting 3", &["ask 3"]);
     scene.life(3, LifeEvent::BaseNotReady("reset".to_owned()));
-    scene.says(2, Said::Accepting);
+    scene.says(2, VassalMessage::Accepting);
     scene.is("held: base 50", &[]);
 }
 
@@ -113,7 +113,7 @@ fn the_byte_5_of_an_ordinary_vassal_wakes_nobody() {
     scene.find_as("other.ini", OnDemand::No, true);
     scene.done.clear();
     scene.adopts(2);
-    scene.says(2, Said::Accepting);
+    scene.says(2, VassalMessage::Accepting);
     scene.is("held: base 50", &[]);
 }
 
@@ -135,18 +135,18 @@ fn an_on_demand_vassal_keeps_its_clients_while_its_base_is_away() {
     let mut scene = Scene::new(rules());
     scene.serves = false;
     scene.find(on_demand());
-    scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+    scene.is("listening", &["bind /run/blog.sock", "watch"]);
     scene.connect();
     scene.is("held: base 50", &["unwatch", "ask 1"]);
     scene.wait(50);
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
     scene.serves = true;
     scene.wait(100);
     scene.connect();
     scene.adopts(2);
     scene.is("running 2", &["unwatch", "ask 2"]);
     scene.exits(2, Exit::Code(0));
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
 }
 
 // the talk
@@ -312,7 +312,7 @@ fn an_adopted_speaker_is_told_to_reload() {
     let mut scene = speaking();
     scene.change();
     scene.is("running 1", &["tell 1 Reload"]);
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.exits(1, Exit::Code(0));
     assert_eq!(scene.deaths(), 1, "it had reloaded, so this is another matter");
 }
@@ -380,10 +380,10 @@ fn a_base_that_nobody_can_reach_is_stopped_and_started() {
 #[test]
 fn a_base_that_is_about_to_say_that_it_listens_is_left_alone() {
     let mut scene = base_that_runs();
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.life(1, LifeEvent::Unreachable);
     assert_eq!(scene.phase_of(BASE), "running 1");
-    scene.says(1, Said::Accepting);
+    scene.says(1, VassalMessage::Accepting);
     scene.life(1, LifeEvent::Unreachable);
     assert_eq!(scene.phase_of(BASE), "stopping 1, then begin");
 }

@@ -6,7 +6,7 @@ use crate::state::repair::Truth;
 /// Every kind of event that can reach a vassal, whatever its phase.
 fn events() -> Vec<(&'static str, Event)> {
     let life = |id, event| Event::Life(LifeId(id), event);
-    let said = |said, channel| life(1, LifeEvent::Said(said, channel));
+    let said = |said, channel| life(1, LifeEvent::Message(said, channel));
     vec![
         ("found again", Event::Found { key: key(BLOG), file: file(OnDemand::No), boot: true }),
         ("changed", Event::Changed { key: key(BLOG), file: file(OnDemand::No) }),
@@ -23,9 +23,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("start failed", life(1, LifeEvent::StartFailed("line 3".to_owned()))),
         ("status closed", life(1, LifeEvent::StatusClosed)),
         ("pipe closed", life(1, LifeEvent::PipeClosed)),
-        ("ready", said(Said::Ready, Channel::Pipe)),
-        ("beat", said(Said::Beat, Channel::Notify)),
-        ("idle", said(Said::GoIdle, Channel::Pipe)),
+        ("ready", said(VassalMessage::Ready, Channel::Pipe)),
+        ("beat", said(VassalMessage::Heartbeat, Channel::Notify)),
+        ("idle", said(VassalMessage::GoIdle, Channel::Pipe)),
         ("hang-up", Event::ReloadAll),
         ("forgiven", Event::ForgetBlacklist),
     ]
@@ -83,7 +83,7 @@ fn whatever_row_fails_its_vassal_is_killed_held_and_started_again() {
             assert_eq!(scene.error(), Some("internal error"));
             scene.wait(2500);
             let phase_now = scene.phase();
-            let back = phase_now.starts_with("starting") || phase_now == "waiting";
+            let back = phase_now.starts_with("starting") || phase_now == "listening";
             assert!(back, "{name} in {phase}: {phase_now}");
         }
     }
@@ -130,7 +130,7 @@ fn others_that_the_same_event_concerns_are_served() {
     let mut scene = Scene::speaker();
     scene.find_as("shop.ini", OnDemand::No, true);
     scene.runs(2, custody());
-    scene.says(2, Said::Ready);
+    scene.says(2, VassalMessage::Ready);
     scene.fail(Event::ReloadAll);
     assert_eq!(scene.phase(), "stopping 1, then internal 1000");
     assert!(scene.done.contains(&"check 3".to_owned()), "{:?}", scene.done);
@@ -177,7 +177,7 @@ fn an_on_demand_listener_that_the_row_did_not_concern_stays() {
     scene.fail(Event::ReloadAll);
     scene.exits(1, KILLED);
     scene.wait(2000);
-    scene.is("waiting", &["unwatch", "kill 1", "watch"]);
+    scene.is("listening", &["unwatch", "kill 1", "watch"]);
 }
 
 /// The shell has this, and nothing else.

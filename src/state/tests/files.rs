@@ -15,7 +15,7 @@ fn a_found_vassal_starts_in_its_turn() {
 fn a_found_on_demand_vassal_binds_its_address_and_waits() {
     let mut scene = Scene::new(Rules::default());
     scene.find(on_demand());
-    scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+    scene.is("listening", &["bind /run/blog.sock", "watch"]);
 }
 
 #[test]
@@ -50,22 +50,22 @@ fn a_touch_forgives_and_starts_what_is_held() {
 
 #[test]
 fn a_touch_of_a_waiting_vassal_renews_its_stamp() {
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     scene.send(Event::Changed { key: key(BLOG), file: File { modified: 77, ..file(on_demand()) } });
-    scene.is("waiting", &[]);
+    scene.is("listening", &[]);
     assert_eq!(scene.blog().unwrap().file.modified, 77);
 }
 
 #[test]
 fn a_waiting_vassal_moves_to_its_new_address() {
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     scene.change_to(OnDemand::Address("/run/new".into()));
-    scene.is("waiting", &["unwatch", "unbind", "bind /run/new", "watch"]);
+    scene.is("listening", &["unwatch", "unbind", "bind /run/new", "watch"]);
 }
 
 #[test]
 fn a_waiting_vassal_that_is_on_demand_no_more_starts() {
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     scene.change_to(OnDemand::No);
     scene.is("starting 1", &["unwatch", "unbind", "spawn 1"]);
 }
@@ -93,7 +93,7 @@ fn another_address_needs_another_life() {
     scene.change_to(OnDemand::Address("/run/new".into()));
     scene.is("stopping 1, then begin", &["unbind", "tell 1 Stop", "signal 1 15"]);
     scene.exits(1, TERMINATED);
-    scene.is("waiting", &["bind /run/new", "watch"]);
+    scene.is("listening", &["bind /run/new", "watch"]);
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn a_change_while_replacing_kills_next_for_a_new_next() {
 
 #[test]
 fn a_change_while_retiring_reloads_when_old_is_gone() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.change();
-    scene.is("retiring 1 for 2, then reload", &[]);
-    assert_eq!(scene.stale(), Some(Stale::Old));
+    scene.is("draining 1 for 2, then reload", &[]);
+    assert_eq!(scene.stale(), Some(Stale::Draining));
     scene.exits(1, TERMINATED);
     scene.is("replacing 2 by 3", &["check 3"]);
     scene.checks(3, SAME);
@@ -123,7 +123,7 @@ fn a_change_while_retiring_reloads_when_old_is_gone() {
 #[test]
 fn a_change_while_stopping_starts_afterwards() {
     let mut scene = Scene::woken();
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.closes_pipe(1);
     scene.is("stopping 1, then judge", &[]);
     scene.change_to(OnDemand::No);
@@ -140,11 +140,11 @@ fn an_unreadable_address_holds_what_does_not_run() {
     scene.is("held: address", &[]);
     assert!(scene.error().unwrap().contains("permission denied"));
     scene.change_to(on_demand());
-    scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+    scene.is("listening", &["bind /run/blog.sock", "watch"]);
     scene.change_to(fault());
     scene.is("held: address", &["unwatch"]);
     scene.change_to(on_demand());
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
     scene.change_to(fault());
     scene.change_to(OnDemand::No);
     scene.is("starting 1", &["unwatch", "unbind", "spawn 1"]);
@@ -167,7 +167,7 @@ fn an_unreadable_address_never_stops_what_runs() {
 
 #[test]
 fn a_lost_file_ends_what_does_not_run_at_once() {
-    for mut scene in [Scene::held(), Scene::waiting()] {
+    for mut scene in [Scene::held(), Scene::listening()] {
         scene.lose();
         scene.is("gone", &["forget"]);
     }
@@ -211,7 +211,7 @@ fn a_lost_file_kills_a_replacement_that_does_not_run_yet() {
 
 #[test]
 fn a_lost_file_stops_both_lives_while_one_retires() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.lose();
     scene.is("stopping 2 and 1, then gone", &["tell 2 Stop"]);
     scene.exits(1, TERMINATED);
@@ -223,7 +223,7 @@ fn a_lost_file_stops_both_lives_while_one_retires() {
 fn a_file_lost_while_stopping_goes_afterwards() {
     let mut scene = Scene::speaker();
     scene.wait(100);
-    scene.says(1, Said::GoIdle);
+    scene.says(1, VassalMessage::GoIdle);
     scene.is("stopping 1, then begin", &["tell 1 Stop"]);
     scene.lose();
     scene.is("stopping 1, then gone", &[]);
@@ -247,7 +247,7 @@ fn a_listener_is_kept_when_its_file_is_found_again_in_time() {
     scene.is("stopping 1, then gone", &["tell 1 Stop", "signal 1 15"]);
     scene.find(on_demand());
     scene.exits(1, TERMINATED);
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_hang_up_reloads_what_runs() {
 
 #[test]
 fn a_hang_up_while_retiring_reloads_when_old_is_gone() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.send(Event::ReloadAll);
     scene.exits(1, TERMINATED);
     scene.is("replacing 2 by 3", &["check 3"]);
@@ -278,7 +278,7 @@ fn a_hang_up_while_retiring_reloads_when_old_is_gone() {
 
 #[test]
 fn a_hang_up_means_nothing_in_other_phases() {
-    let phases = ["held", "waiting", "starting", "replacing", "stopping"];
+    let phases = ["held", "listening", "starting", "replacing", "stopping"];
     means_nothing(&phases, |scene| scene.send(Event::ReloadAll));
 }
 
@@ -305,7 +305,7 @@ fn forgetting_the_blacklist_ends_a_penalty_that_has_not_begun() {
 
 #[test]
 fn ragnarok_ends_what_does_not_run_at_once() {
-    for mut scene in [Scene::held(), Scene::waiting()] {
+    for mut scene in [Scene::held(), Scene::listening()] {
         scene.send(Event::Ragnarok);
         scene.is("gone", &["forget", "leave 0"]);
     }
@@ -337,7 +337,7 @@ fn ragnarok_stops_both_lives() {
     scene.send(Event::Ragnarok);
     let both = ["tell 1 Stop", "signal 1 15", "tell 2 Stop", "signal 2 15"];
     scene.is("stopping 1 and 2, then gone", &both);
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.send(Event::Ragnarok);
     scene.is("stopping 2 and 1, then gone", &["tell 2 Stop"]);
 }
@@ -345,7 +345,7 @@ fn ragnarok_stops_both_lives() {
 #[test]
 fn ragnarok_overrides_what_was_due_after_a_stop() {
     let mut scene = Scene::speaker();
-    scene.says(1, Said::GoIdle);
+    scene.says(1, VassalMessage::GoIdle);
     scene.send(Event::Ragnarok);
     scene.is("stopping 1, then gone", &["tell 1 Stop"]);
 }

@@ -11,7 +11,7 @@ fn running() -> Scene {
     let mut scene = Scene::new(rules());
     scene.find(OnDemand::No);
     scene.runs(1, custody());
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Loyal);
     scene.is("running 1", &["spawn 1", "custody 1"]);
     scene
 }
@@ -63,13 +63,13 @@ fn an_on_demand_vassal_waits_at_once_and_starts_when_the_stop_hook_is_over() {
     scene.wait(1000);
     scene.exits(1, Exit::Code(0));
     scene.is(
-        "waiting",
+        "listening",
         &["bind /run/blog.sock", "watch", "unwatch", "spawn 1", "custody 1", "hook", "watch"],
     );
     scene.connect();
     scene.is("held: stop hook", &["unwatch"]);
     hook_ends(&mut scene);
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
     scene.connect();
     scene.is("starting 2", &["unwatch", "spawn 2"]);
 }
@@ -81,11 +81,11 @@ fn a_replacement_is_not_held_back_and_both_lives_have_their_hook() {
     scene.runs(1, custody());
     scene.change();
     scene.runs(2, custody());
-    scene.says(2, Said::Accepting);
+    scene.says(2, VassalMessage::Accepting);
     scene.done.clear();
     scene.exits(1, TERMINATED);
     scene.is("running 2", &["hook"]);
-    scene.says(2, Said::Loyal);
+    scene.says(2, VassalMessage::Loyal);
     scene.wait(100);
     scene.exits(2, Exit::Code(1));
     scene.is("held: stop hook", &["hook"]);

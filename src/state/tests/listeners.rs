@@ -17,7 +17,7 @@ fn an_address_that_cannot_be_bound_is_tried_again_with_longer_pauses() {
     scene.done.clear();
     scene.binds = true;
     scene.wait(10_000);
-    scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+    scene.is("listening", &["bind /run/blog.sock", "watch"]);
     assert_eq!(scene.error(), None);
     scene.binds = false;
     scene.change_to(OnDemand::Address("/run/new".into()));
@@ -44,14 +44,14 @@ fn an_answer_about_a_listener_means_nothing_but_to_who_has_asked() {
 
 #[test]
 fn a_lost_listener_is_bound_anew_after_a_pause_that_grows_until_somebody_connects() {
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     let lost = || Event::ListenerLost(VassalId(1), "it is shut down".to_owned());
     for pause in [50, 100, 200] {
         scene.send(lost());
         scene.is(&format!("held: address {pause}"), &["unwatch", "unbind"]);
         assert_eq!(scene.error(), Some("it is shut down"));
         scene.wait(pause);
-        scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+        scene.is("listening", &["bind /run/blog.sock", "watch"]);
     }
     scene.connect();
     scene.runs(1, RunSettings::default());
@@ -63,7 +63,7 @@ fn a_lost_listener_is_bound_anew_after_a_pause_that_grows_until_somebody_connect
 
 #[test]
 fn a_listener_that_is_not_polled_is_not_lost() {
-    let phases = ["held", "starting", "running", "replacing", "retiring", "stopping"];
+    let phases = ["held", "starting", "running", "replacing", "draining", "stopping"];
     means_nothing(&phases, |scene| {
         scene.send(Event::ListenerLost(VassalId(1), "it is shut down".to_owned()));
     });
@@ -74,7 +74,7 @@ fn who_runs_on_a_listener_where_nobody_comes_any_more_is_replaced_on_the_new_one
     let renewed = || Event::ListenersRenewed(VassalId(1));
     let mut scene = Scene::woken();
     // However it is told to reload: it would keep the old one.
-    scene.says(1, Said::Accepting);
+    scene.says(1, VassalMessage::Accepting);
     scene.send(renewed());
     scene.is("replacing 1 by 2", &["spawn 2"]);
     scene.send(renewed());
@@ -84,7 +84,7 @@ fn who_runs_on_a_listener_where_nobody_comes_any_more_is_replaced_on_the_new_one
     let mut scene = Scene::starting();
     scene.send(renewed());
     scene.is("stopping 1, then begin", &["kill 1"]);
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.send(renewed());
     scene.exits(1, Exit::Code(0));
     scene.is("replacing 2 by 3", &["check 3"]);
@@ -92,7 +92,7 @@ fn who_runs_on_a_listener_where_nobody_comes_any_more_is_replaced_on_the_new_one
 
 #[test]
 fn new_listeners_mean_nothing_to_who_has_no_life_or_shares_none() {
-    means_nothing(&["held", "waiting", "stopping"], |scene| {
+    means_nothing(&["held", "listening", "stopping"], |scene| {
         scene.send(Event::ListenersRenewed(VassalId(1)));
     });
     let mut scene = Scene::alone();
@@ -118,7 +118,7 @@ fn a_served_penalty_of_an_on_demand_vassal_ends_in_waiting() {
     scene.exits(1, Exit::Code(1));
     scene.is("held: penalty 1000", &[]);
     scene.wait(1000);
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
 }
 
 #[test]
@@ -136,14 +136,14 @@ fn a_due_replacement_starts_when_its_pause_ends() {
 
 #[test]
 fn the_first_connection_starts_a_waiting_vassal() {
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     scene.connect();
     scene.is("starting 1", &["unwatch", "spawn 1"]);
 }
 
 #[test]
 fn a_connection_waits_in_the_backlog_in_every_other_phase() {
-    let phases = ["held", "starting", "running", "replacing", "retiring", "stopping"];
+    let phases = ["held", "starting", "running", "replacing", "draining", "stopping"];
     means_nothing(&phases, Scene::connect);
 }
 
@@ -152,11 +152,11 @@ fn a_program_that_ends_without_taking_its_connection_is_not_started_at_once_agai
     let mut scene = Scene::woken();
     scene.wait(30);
     scene.exits(1, Exit::Code(0));
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
     scene.connect();
     scene.is("held: pace 70", &["unwatch"]);
     scene.wait(70);
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
     scene.connect();
     scene.is("starting 2", &["unwatch", "spawn 2"]);
 }

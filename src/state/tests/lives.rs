@@ -24,7 +24,7 @@ fn without_a_stage_the_end_of_the_status_socket_alone_means_running() {
 
 #[test]
 fn a_verdict_and_the_end_of_the_status_socket_mean_nothing_later() {
-    let phases = ["held", "waiting", "running", "retiring", "stopping"];
+    let phases = ["held", "listening", "running", "draining", "stopping"];
     means_nothing(&phases, |scene| {
         for life in [1, 2] {
             scene.verdict(life, notifying());
@@ -69,7 +69,7 @@ fn a_stage_that_ends_without_a_verdict_has_failed() {
 
 #[test]
 fn a_failed_start_of_an_on_demand_vassal_is_a_death_even_with_status_0() {
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     scene.connect();
     scene.fails(1);
     scene.exits(1, Exit::Code(0));
@@ -124,12 +124,12 @@ fn a_replacement_that_cannot_fork_is_due_again_after_the_same_pauses() {
 
 #[test]
 fn an_on_demand_vassal_that_cannot_fork_keeps_its_connection_waiting() {
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     scene.forks = false;
     scene.connect();
     scene.is("held: resource 1000", &["unwatch", "spawn 1"]);
     scene.wait(1000);
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
 }
 
 // exit
@@ -154,7 +154,7 @@ fn an_exit_is_a_death_whatever_the_status() {
 fn an_on_demand_vassal_that_exits_with_0_waits_again() {
     let mut scene = Scene::woken();
     scene.exits(1, Exit::Code(0));
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
     assert_eq!(scene.deaths(), 0);
 }
 
@@ -163,7 +163,7 @@ fn a_death_is_the_last_error_until_a_program_runs_again() {
     for speaks in [false, true] {
         let mut scene = Scene::running();
         if speaks {
-            scene.says(1, Said::Ready);
+            scene.says(1, VassalMessage::Ready);
         }
         scene.wait(2000);
         scene.exits(1, Exit::Code(3));
@@ -205,7 +205,7 @@ fn who_was_killed_has_the_reason_for_its_last_error() {
 #[test]
 fn a_loyal_life_comes_back_at_once() {
     let mut scene = Scene::running();
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Loyal);
     scene.wait(100);
     scene.exits(1, Exit::Signal(9));
     scene.is("starting 2", &["spawn 2"]);
@@ -254,8 +254,8 @@ fn an_event_of_a_dead_life_finds_nobody() {
             scene.verdict(life, notifying());
             scene.status_closes(life);
             scene.fails(life);
-            scene.says(life, Said::Loyal);
-            scene.says(life, Said::GoIdle);
+            scene.says(life, VassalMessage::Loyal);
+            scene.says(life, VassalMessage::GoIdle);
             scene.closes_pipe(life);
             scene.exits(life, KILLED);
             scene.life(life, LifeEvent::SpawnFailed("EAGAIN".to_owned()));
@@ -263,7 +263,7 @@ fn an_event_of_a_dead_life_finds_nobody() {
     });
     let mut scene = Scene::held();
     scene.exits(1, KILLED);
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Loyal);
     scene.is("held: penalty 1000", &[]);
     assert_eq!(scene.deaths(), 1);
 }
@@ -315,7 +315,7 @@ fn it_starts_the_moment_the_other_has_other_listeners() {
     let mut scene = renamed();
     scene.send(Event::Changed { key: key(OTHER_NAME), file: file(OnDemand::No) });
     scene.runs(3, custody());
-    scene.says(3, Said::Accepting);
+    scene.says(3, VassalMessage::Accepting);
     scene.is("starting 4", &["spawn 3", "custody 3", "tell 1 Stop", "signal 1 15", "spawn 4"]);
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::life::Life;
 use super::realm::Realm;
 use super::stale::Stale;
-use super::vassal::{Hold, Phase, Then, Vassal, Why};
+use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use super::{
-    Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, Notice,
-    OnDemand, Role, Rules, Said, SourceId, VassalId,
+    Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, OnDemand, Role,
+    Rules, SourceId, VassalId, VassalMessage, WaitNotice,
 };
 use crate::types::moment::Moment;
 use crate::types::run_settings::{Restart, RunSettings, StopTo};
@@ -38,7 +38,7 @@ const TERMINATED: Exit = Exit::Signal(15);
 
 /// Every phase that the table has a column for.
 const PHASES: [&str; 7] =
-    ["held", "waiting", "starting", "running", "replacing", "retiring", "stopping"];
+    ["held", "listening", "starting", "running", "replacing", "draining", "stopping"];
 
 struct Scene {
     realm: Realm,
@@ -52,7 +52,7 @@ struct Scene {
     notes: Vec<Note>,
     /// Which life was looked at, and when, in milliseconds.
     looks: Vec<(u64, u64)>,
-    notices: Vec<Notice>,
+    notices: Vec<WaitNotice>,
     /// Rows that were made to fail.
     faults: u64,
 }
@@ -104,7 +104,7 @@ impl Scene {
     /// A program that speaks the Emperor protocol.
     fn speaker() -> Self {
         let mut scene = Self::running();
-        scene.says(1, Said::Ready);
+        scene.says(1, VassalMessage::Ready);
         scene.is("running 1", &[]);
         scene
     }
@@ -117,15 +117,15 @@ impl Scene {
         scene
     }
 
-    fn waiting() -> Self {
+    fn listening() -> Self {
         let mut scene = Self::new(Rules::default());
         scene.find(on_demand());
-        scene.is("waiting", &["bind /run/blog.sock", "watch"]);
+        scene.is("listening", &["bind /run/blog.sock", "watch"]);
         scene
     }
 
     fn woken() -> Self {
-        let mut scene = Self::waiting();
+        let mut scene = Self::listening();
         scene.connect();
         scene.runs(1, RunSettings::default());
         scene.is("running 1", &["unwatch", "spawn 1", "custody 1"]);
@@ -154,10 +154,10 @@ impl Scene {
         scene
     }
 
-    fn retiring() -> Self {
+    fn draining() -> Self {
         let mut scene = Self::handover();
-        scene.says(2, Said::Accepting);
-        scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+        scene.says(2, VassalMessage::Accepting);
+        scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
         scene
     }
 
@@ -171,11 +171,11 @@ impl Scene {
     fn in_phase(name: &str) -> Self {
         match name {
             "held" => Self::held(),
-            "waiting" => Self::waiting(),
+            "listening" => Self::listening(),
             "starting" => Self::starting(),
             "running" => Self::running(),
             "replacing" => Self::handover(),
-            "retiring" => Self::retiring(),
+            "draining" => Self::draining(),
             "stopping" => Self::stopping(),
             _ => panic!("no phase {name}"),
         }
@@ -235,7 +235,7 @@ impl Scene {
             Effect::Unbind(_) => ("unbind".to_owned(), None),
             Effect::Watch(_) => ("watch".to_owned(), None),
             Effect::Unwatch(_) => ("unwatch".to_owned(), None),
-            Effect::Look(_, life) => {
+            Effect::ProbeAccepting(_, life) => {
                 self.looks.push((
                     life.0,
                     u64::try_from(self.now.saturating_duration_since(self.zero).as_millis())
@@ -257,7 +257,7 @@ impl Scene {
             Effect::KillHooks => ("kill hooks".to_owned(), None),
             Effect::TakeCustody(_, life) => (format!("custody {}", life.0), None),
             Effect::Forget(_) => ("forget".to_owned(), None),
-            Effect::Say(notice) => {
+            Effect::Notice(notice) => {
                 self.notices.push(notice);
                 return None;
             }
@@ -342,12 +342,12 @@ impl Scene {
         self.status_closes(life);
     }
 
-    fn says(&mut self, life: u64, said: Said) {
-        self.life(life, LifeEvent::Said(said, Channel::Pipe));
+    fn says(&mut self, life: u64, said: VassalMessage) {
+        self.life(life, LifeEvent::Message(said, Channel::Pipe));
     }
 
-    fn notifies(&mut self, life: u64, said: Said) {
-        self.life(life, LifeEvent::Said(said, Channel::Notify));
+    fn notifies(&mut self, life: u64, said: VassalMessage) {
+        self.life(life, LifeEvent::Message(said, Channel::Notify));
     }
 
     fn closes_pipe(&mut self, life: u64) {
@@ -412,18 +412,18 @@ impl Scene {
 
 fn describe(phase: &Phase, now: Moment) -> String {
     let hold = |hold: &Hold| {
-        let why = match &hold.why {
-            Why::Throttle => "throttle",
-            Why::Budget => "budget",
-            Why::Penalty => "penalty",
-            Why::StopHook => "stop hook",
-            Why::Resource(_) => "resource",
-            Why::Base(_) => "base",
-            Why::Address(_) => "address",
-            Why::Pace => "pace",
-            Why::Internal => "internal",
-            Why::Taken(..) => "taken",
-            Why::Finished(_) => "finished",
+        let why = match &hold.reason {
+            HoldReason::Throttle => "throttle",
+            HoldReason::Budget => "budget",
+            HoldReason::Penalty => "penalty",
+            HoldReason::StopHook => "stop hook",
+            HoldReason::Resource(_) => "resource",
+            HoldReason::Base(_) => "base",
+            HoldReason::Address(_) => "address",
+            HoldReason::RestartInterval => "pace",
+            HoldReason::InternalError => "internal",
+            HoldReason::AddressTaken(..) => "taken",
+            HoldReason::Finished(_) => "finished",
         };
         match hold.until {
             Some(until) => format!("{why} {}", until.saturating_duration_since(now).as_millis()),
@@ -432,7 +432,7 @@ fn describe(phase: &Phase, now: Moment) -> String {
     };
     match phase {
         Phase::Held(held) => format!("held: {}", hold(held)),
-        Phase::Waiting => "waiting".to_owned(),
+        Phase::Listening => "listening".to_owned(),
         Phase::Starting(life) => format!("starting {}", life.id.0),
         Phase::Running { current, due: None } => format!("running {}", current.id.0),
         Phase::Running { current, due: Some(due) } => {
@@ -442,17 +442,17 @@ fn describe(phase: &Phase, now: Moment) -> String {
             let again = if *again { ", again" } else { "" };
             format!("replacing {} by {}{again}", current.id.0, next.id.0)
         }
-        Phase::Retiring { current, old, reload } => {
+        Phase::Draining { current, old, reload } => {
             let reload = if *reload { ", then reload" } else { "" };
-            format!("retiring {} for {}{reload}", old.id.0, current.id.0)
+            format!("draining {} for {}{reload}", old.id.0, current.id.0)
         }
         Phase::Stopping { life, other, then } => {
             let other = other.as_ref().map(|o| format!(" and {}", o.id.0)).unwrap_or_default();
             let then = match then {
-                Then::Gone => "gone".to_owned(),
-                Then::Begin(_) => "begin".to_owned(),
-                Then::Hold(held) => hold(held),
-                Then::Judge => "judge".to_owned(),
+                AfterStop::Forget => "gone".to_owned(),
+                AfterStop::Start(_) => "begin".to_owned(),
+                AfterStop::Hold(held) => hold(held),
+                AfterStop::JudgeExit => "judge".to_owned(),
             };
             format!("stopping {}{other}, then {then}", life.id.0)
         }

@@ -1,4 +1,4 @@
-//! The columns replacing and retiring: two lives of one vassal.
+//! The columns replacing and draining: two lives of one vassal.
 
 use super::*;
 use crate::state::ReloadWay;
@@ -8,18 +8,18 @@ use crate::state::ReloadWay;
 #[test]
 fn a_speaker_whose_file_starts_the_same_is_told_to_reload_and_is_ready_when_it_says_so_again() {
     let mut scene = Scene::speaker();
-    scene.says(1, Said::Accepting);
+    scene.says(1, VassalMessage::Accepting);
     scene.change();
     scene.is("replacing 1 by 2", &["check 2"]);
-    assert_eq!(scene.stale(), Some(Stale::Next));
+    assert_eq!(scene.stale(), Some(Stale::Replacing));
     scene.checks(2, SAME);
     scene.is("running 1", &["tell 1 Reload"]);
     assert!(!scene.current().ready && !scene.current().accepting);
     assert_eq!(scene.stale(), None);
     scene.wait(1_000_000);
     scene.is("running 1", &[]);
-    scene.says(1, Said::Ready);
-    scene.says(1, Said::Accepting);
+    scene.says(1, VassalMessage::Ready);
+    scene.says(1, VassalMessage::Accepting);
     assert!(scene.current().ready && scene.current().accepting);
 }
 
@@ -29,17 +29,17 @@ fn a_speaker_whose_file_starts_something_else_is_replaced() {
     scene.change();
     scene.checks(2, OTHER);
     scene.is("replacing 1 by 3", &["check 2", "spawn 3"]);
-    assert_eq!(scene.stale(), Some(Stale::Next));
+    assert_eq!(scene.stale(), Some(Stale::Replacing));
     scene.runs(3, custody());
-    scene.says(3, Said::Accepting);
-    scene.is("retiring 1 for 3", &["custody 3", "tell 1 Stop"]);
+    scene.says(3, VassalMessage::Accepting);
+    scene.is("draining 1 for 3", &["custody 3", "tell 1 Stop"]);
     assert_eq!(scene.stale(), None);
 }
 
 #[test]
 fn a_speaker_without_listeners_whose_file_starts_something_else_is_stopped_and_started() {
     let mut scene = Scene::alone();
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.change();
     scene.checks(2, OTHER);
     scene.is("stopping 1, then begin", &["check 2", "tell 1 Stop"]);
@@ -73,7 +73,7 @@ fn without_a_stage_the_program_reads_its_file_itself() {
     let mut scene = Scene::new(Rules { stage: false, ..Rules::default() });
     scene.find(OnDemand::No);
     scene.status_closes(1);
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.done.clear();
     scene.change();
     scene.is("running 1", &["tell 1 Reload"]);
@@ -128,7 +128,7 @@ fn a_faulty_file_leaves_a_speaker_alone_and_is_shown() {
     scene.is("running 1", &["check 2"]);
     assert_eq!(scene.stale(), Some(Stale::Refused("line 3: no such option")));
     scene.change();
-    assert_eq!(scene.stale(), Some(Stale::Next), "the next change is the next attempt");
+    assert_eq!(scene.stale(), Some(Stale::Replacing), "the next change is the next attempt");
     scene.checks(3, SAME);
     assert_eq!(scene.stale(), None);
 }
@@ -151,7 +151,7 @@ fn a_replacement_that_waits_is_shown() {
     scene.forks = false;
     scene.change();
     assert!(
-        matches!(scene.stale(), Some(Stale::Waits(hold)) if matches!(hold.why, Why::Resource(_)))
+        matches!(scene.stale(), Some(Stale::Held(hold)) if matches!(hold.reason, HoldReason::Resource(_)))
     );
 }
 
@@ -168,7 +168,7 @@ fn an_address_that_cannot_be_read_is_shown_while_what_runs_goes_on() {
 #[test]
 fn a_silent_heart_during_a_check_has_the_curse_tolerance_for_a_word() {
     let mut scene = Scene::speaker();
-    scene.says(1, Said::Beat);
+    scene.says(1, VassalMessage::Heartbeat);
     scene.wait(29_000);
     scene.change();
     scene.wait(1000);
@@ -257,7 +257,7 @@ fn next_runs_and_takes_over_when_it_has_run_long_enough() {
     scene.wait(9999);
     scene.is("replacing 1 by 2", &[]);
     scene.wait(1);
-    scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+    scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
     scene.exits(1, TERMINATED);
     scene.is("running 2", &[]);
     assert_eq!(scene.deaths(), 0);
@@ -271,7 +271,7 @@ fn next_takes_over_when_it_is_seen_to_accept() {
         scene.looks.iter().filter(|(life, _)| *life == 2).map(|look| look.1).collect();
     assert_eq!(looks, [20, 40, 80, 160, 320, 640, 1280]);
     scene.life(2, LifeEvent::SeenAccepting);
-    scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+    scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
     assert!(scene.current().accepting && !scene.current().loyal);
     scene.looks.clear();
     scene.wait(1_000_000);
@@ -284,7 +284,7 @@ fn nobody_is_looked_at_who_has_no_listeners_or_has_said_a_word() {
     scene.wait(20_000);
     assert_eq!(scene.looks, []);
     let mut scene = Scene::handover();
-    scene.says(2, Said::Ready);
+    scene.says(2, VassalMessage::Ready);
     scene.life(2, LifeEvent::SeenAccepting);
     scene.is("replacing 1 by 2", &[]);
     scene.looks.clear();
@@ -303,12 +303,12 @@ fn who_replaces_nobody_is_looked_at_now_and_then_until_it_is_believed_by_its_age
 #[test]
 fn next_takes_over_when_it_says_that_it_is_accepting() {
     let mut scene = Scene::handover();
-    scene.says(2, Said::Ready);
+    scene.says(2, VassalMessage::Ready);
     scene.is("replacing 1 by 2", &[]);
     scene.wait(20_000);
     scene.is("replacing 1 by 2", &[]);
-    scene.says(2, Said::Accepting);
-    scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+    scene.says(2, VassalMessage::Accepting);
+    scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
 }
 
 #[test]
@@ -317,21 +317,21 @@ fn next_takes_over_when_it_announces_its_readiness() {
     scene.runs(2, notifying());
     scene.wait(20_000);
     scene.is("replacing 1 by 2", &[]);
-    scene.notifies(2, Said::Ready);
-    scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+    scene.notifies(2, VassalMessage::Ready);
+    scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
 }
 
 #[test]
 fn a_word_of_next_before_its_program_runs_means_nothing() {
     let mut scene = Scene::replacing();
-    scene.says(2, Said::Accepting);
+    scene.says(2, VassalMessage::Accepting);
     scene.is("replacing 1 by 2", &[]);
 }
 
 #[test]
 fn a_word_of_current_replaces_nobody() {
     let mut scene = Scene::handover();
-    scene.says(1, Said::Accepting);
+    scene.says(1, VassalMessage::Accepting);
     scene.is("replacing 1 by 2", &[]);
 }
 
@@ -347,14 +347,19 @@ fn a_next_that_is_late_with_its_start_is_killed_and_current_goes_on() {
 
 #[test]
 fn a_next_that_never_accepts_is_killed_and_current_goes_on() {
-    for word in [Said::Ready, Said::Loyal, Said::GoIdle, Said::Beat] {
+    for word in [
+        VassalMessage::Ready,
+        VassalMessage::Loyal,
+        VassalMessage::GoIdle,
+        VassalMessage::Heartbeat,
+    ] {
         let mut scene = Scene::handover();
         scene.wait(1000);
         scene.says(2, word);
         for _ in 0..8 {
             scene.wait(11_000);
-            scene.says(2, Said::Ready);
-            scene.says(2, Said::Beat);
+            scene.says(2, VassalMessage::Ready);
+            scene.says(2, VassalMessage::Heartbeat);
         }
         scene.wait(999);
         scene.is("replacing 1 by 2", &[]);
@@ -368,7 +373,7 @@ fn a_next_that_never_accepts_is_killed_and_current_goes_on() {
 
 #[test]
 fn a_next_that_says_one_word_and_no_more_is_killed_in_time() {
-    for word in [Said::Ready, Said::Loyal, Said::GoIdle] {
+    for word in [VassalMessage::Ready, VassalMessage::Loyal, VassalMessage::GoIdle] {
         let mut scene = Scene::handover();
         scene.says(2, word);
         scene.wait(89_999);
@@ -390,7 +395,7 @@ fn a_next_that_dies_is_dropped_and_its_error_shown() {
 #[test]
 fn a_next_that_closes_its_pipe_is_cursed_and_current_goes_on() {
     let mut scene = Scene::handover();
-    scene.says(2, Said::Ready);
+    scene.says(2, VassalMessage::Ready);
     scene.closes_pipe(2);
     scene.is("replacing 1 by 2", &[]);
     scene.wait(30_000);
@@ -419,7 +424,7 @@ fn when_current_dies_next_becomes_current_and_the_penalty_is_noted() {
 #[test]
 fn a_speaker_that_replaces_nobody_any_more_need_not_accept() {
     let mut scene = Scene::handover();
-    scene.says(2, Said::Ready);
+    scene.says(2, VassalMessage::Ready);
     scene.exits(1, Exit::Signal(11));
     scene.wait(1_000_000);
     scene.is("running 2", &["custody 2"]);
@@ -449,7 +454,7 @@ fn when_current_dies_while_next_is_killed_for_a_newer_file_it_starts_afterwards(
 fn a_current_that_goes_idle_while_it_is_replaced_stops_both() {
     let mut scene = Scene::handover();
     scene.wait(100);
-    scene.says(1, Said::GoIdle);
+    scene.says(1, VassalMessage::GoIdle);
     let both = ["tell 1 Stop", "tell 2 Stop", "signal 2 15"];
     scene.is("stopping 1 and 2, then begin", &both);
 }
@@ -457,7 +462,7 @@ fn a_current_that_goes_idle_while_it_is_replaced_stops_both() {
 #[test]
 fn a_current_that_closes_its_pipe_while_it_is_replaced_is_cursed() {
     let mut scene = Scene::replacing();
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.closes_pipe(1);
     scene.is("replacing 1 by 2", &[]);
     scene.runs(2, custody());
@@ -469,7 +474,7 @@ fn a_current_that_closes_its_pipe_while_it_is_replaced_is_cursed() {
 #[test]
 fn a_cursed_current_whose_next_fails_is_judged() {
     let mut scene = Scene::replacing();
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.closes_pipe(1);
     scene.fails(2);
     scene.exits(2, Exit::Code(1));
@@ -482,7 +487,7 @@ fn a_cursed_current_whose_next_fails_is_judged() {
 #[test]
 fn a_silent_current_is_killed_and_next_goes_on() {
     let mut scene = Scene::running();
-    scene.notifies(1, Said::Beat);
+    scene.notifies(1, VassalMessage::Heartbeat);
     scene.wait(25_000);
     scene.change();
     scene.runs(2, notifying());
@@ -497,7 +502,7 @@ fn a_silent_current_is_killed_and_next_goes_on() {
 
 #[test]
 fn old_is_gone_and_current_runs() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.exits(1, Exit::Code(1));
     scene.is("running 2", &[]);
     assert_eq!(scene.deaths(), 0);
@@ -505,32 +510,32 @@ fn old_is_gone_and_current_runs() {
 
 #[test]
 fn a_deaf_old_life_is_killed_again_and_again() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     for _ in 0..3 {
         scene.wait(29_999);
-        scene.is("retiring 1 for 2", &[]);
+        scene.is("draining 1 for 2", &[]);
         scene.wait(1);
-        scene.is("retiring 1 for 2", &["kill 1"]);
+        scene.is("draining 1 for 2", &["kill 1"]);
     }
 }
 
 #[test]
 fn when_current_dies_old_serves_on_and_the_next_is_started_beside_it() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
     scene.is("running 1, due: penalty 1000", &[]);
     assert!(scene.error().unwrap().contains("exit 1"), "{:?}", scene.error());
-    assert!(scene.notes.iter().any(|note| matches!(note, Note::Spared { pid: 1 })));
+    assert!(scene.notes.iter().any(|note| matches!(note, Note::FallBack { pid: 1 })));
     scene.wait(1000);
     scene.is("replacing 1 by 3", &["spawn 3"]);
     scene.runs(3, custody());
     scene.wait(9000);
     scene.is("replacing 1 by 3", &[]);
-    scene.says(3, Said::Accepting);
-    scene.is("retiring 1 for 3", &["custody 3"]);
+    scene.says(3, VassalMessage::Accepting);
+    scene.is("draining 1 for 3", &["custody 3"]);
     scene.wait(30_000);
-    scene.is("retiring 1 for 3", &["kill 1"]);
+    scene.is("draining 1 for 3", &["kill 1"]);
     assert_eq!(scene.deaths(), 1);
 }
 
@@ -539,8 +544,8 @@ fn old_that_serves_on_is_not_what_its_file_says() {
     let mut scene = Scene::replacing();
     scene.life(2, LifeEvent::Verdict(custody(), Fingerprint(OTHER)));
     scene.status_closes(2);
-    scene.says(2, Said::Accepting);
-    scene.is("retiring 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
+    scene.says(2, VassalMessage::Accepting);
+    scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
     assert_eq!(scene.stale(), None);
     scene.exits(2, Exit::Code(1));
     assert!(matches!(scene.stale(), Some(Stale::Refused(why)) if why.contains("exit 1")));
@@ -548,7 +553,7 @@ fn old_that_serves_on_is_not_what_its_file_says() {
 
 #[test]
 fn old_is_not_killed_as_long_as_nobody_takes_its_place() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     for life in 2..8 {
         scene.exits(life, Exit::Code(1));
         assert!(scene.phase().starts_with("running 1, due: "), "{}", scene.phase());
@@ -560,7 +565,7 @@ fn old_is_not_killed_as_long_as_nobody_takes_its_place() {
 
 #[test]
 fn when_old_has_left_before_there_is_another_the_penalty_is_served() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
     scene.wait(400);
@@ -573,7 +578,7 @@ fn when_old_has_left_before_there_is_another_the_penalty_is_served() {
 
 #[test]
 fn when_old_leaves_beside_its_next_successor_that_goes_on() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
     scene.wait(1000);
@@ -585,7 +590,7 @@ fn when_old_leaves_beside_its_next_successor_that_goes_on() {
 #[test]
 fn a_change_or_forgiveness_brings_the_successor_of_a_dead_one_at_once() {
     for change in [true, false] {
-        let mut scene = Scene::retiring();
+        let mut scene = Scene::draining();
         scene.wait(2000);
         scene.exits(2, Exit::Code(1));
         if change {
@@ -595,7 +600,7 @@ fn a_change_or_forgiveness_brings_the_successor_of_a_dead_one_at_once() {
         }
         scene.is("replacing 1 by 3", &["spawn 3"]);
     }
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
     scene.send(Event::ReloadAll);
@@ -604,7 +609,7 @@ fn a_change_or_forgiveness_brings_the_successor_of_a_dead_one_at_once() {
 
 #[test]
 fn a_faulty_file_does_not_end_the_old_one_that_serves_on() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
     scene.change();
@@ -620,7 +625,7 @@ fn a_faulty_file_does_not_end_the_old_one_that_serves_on() {
 
 #[test]
 fn a_removed_file_ends_also_one_that_was_to_take_its_time() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.exits(2, Exit::Code(1));
     scene.wait(900);
@@ -632,15 +637,15 @@ fn a_removed_file_ends_also_one_that_was_to_take_its_time() {
 
 #[test]
 fn a_current_that_goes_idle_while_old_retires_stops_both() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(100);
-    scene.says(2, Said::GoIdle);
+    scene.says(2, VassalMessage::GoIdle);
     scene.is("stopping 2 and 1, then begin", &["tell 2 Stop"]);
 }
 
 #[test]
 fn a_current_that_closes_its_pipe_while_old_retires_is_judged_by_its_own_end() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.closes_pipe(2);
     scene.is("stopping 2 and 1, then judge", &[]);
@@ -653,7 +658,7 @@ fn a_current_that_closes_its_pipe_while_old_retires_is_judged_by_its_own_end() {
 
 #[test]
 fn a_failed_current_that_ends_before_old_is_judged_at_its_end() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.wait(2000);
     scene.closes_pipe(2);
     scene.exits(2, Exit::Code(1));
@@ -662,28 +667,28 @@ fn a_failed_current_that_ends_before_old_is_judged_at_its_end() {
 
 #[test]
 fn a_silent_current_is_told_to_reload_while_old_retires() {
-    let mut scene = Scene::retiring();
-    scene.says(2, Said::Beat);
+    let mut scene = Scene::draining();
+    scene.says(2, VassalMessage::Heartbeat);
     scene.wait(29_000);
-    scene.is("retiring 1 for 2", &[]);
+    scene.is("draining 1 for 2", &[]);
     scene.wait(1000);
-    scene.is("retiring 1 for 2", &["tell 2 Reload", "kill 1"]);
+    scene.is("draining 1 for 2", &["tell 2 Reload", "kill 1"]);
     scene.wait(30_000);
     scene.is("stopping 2 and 1, then judge", &["kill 2", "kill 1"]);
 }
 
 #[test]
 fn words_of_current_are_heard_while_old_retires() {
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.exits(1, TERMINATED);
     scene.exits(2, Exit::Code(1));
     assert_eq!(scene.deaths(), 1);
-    let mut scene = Scene::retiring();
-    scene.says(2, Said::Loyal);
+    let mut scene = Scene::draining();
+    scene.says(2, VassalMessage::Loyal);
     assert!(scene.current().loyal);
-    scene.says(1, Said::GoIdle);
-    scene.says(1, Said::Accepting);
-    scene.is("retiring 1 for 2", &[]);
+    scene.says(1, VassalMessage::GoIdle);
+    scene.says(1, VassalMessage::Accepting);
+    scene.is("draining 1 for 2", &[]);
 }
 
 #[test]

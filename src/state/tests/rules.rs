@@ -63,7 +63,7 @@ fn no_life_that_ends_by_itself_is_followed_by_another_within_100_ms_of_its_start
             assert_eq!(scene.phase(), format!("starting {life}"));
             scene.runs(life, custody());
             if loyal {
-                scene.says(life, Said::Loyal);
+                scene.says(life, VassalMessage::Loyal);
             }
             scene.wait(1);
             scene.exits(life, Exit::Code(0));
@@ -78,7 +78,7 @@ fn no_life_that_ends_by_itself_is_followed_by_another_within_100_ms_of_its_start
 fn a_loyal_life_that_somebody_kills_comes_back_at_once_however_short_it_was() {
     let mut scene = Scene::running();
     for life in 1..=3 {
-        scene.says(life, Said::Loyal);
+        scene.says(life, VassalMessage::Loyal);
         scene.wait(1);
         scene.exits(life, Exit::Signal(9));
         assert_eq!(scene.phase(), format!("starting {}", life + 1));
@@ -89,7 +89,7 @@ fn a_loyal_life_that_somebody_kills_comes_back_at_once_however_short_it_was() {
 #[test]
 fn a_changed_file_starts_at_once_however_short_its_last_life_was() {
     let mut scene = Scene::running();
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Loyal);
     scene.exits(1, Exit::Code(0));
     scene.is("held: pace 100", &[]);
     scene.change();
@@ -152,7 +152,7 @@ fn on_demand_vassals_do_not_wait_in_the_throttle() {
     for n in 1..=4 {
         let name = format!("v{n}.ini");
         scene.find_as(&name, OnDemand::Address(format!("/run/{name}").into()), false);
-        assert_eq!(scene.phase_of(&name), "waiting");
+        assert_eq!(scene.phase_of(&name), "listening");
     }
     for n in 1..=4 {
         scene.send(Event::Connection(VassalId(n)));
@@ -172,7 +172,7 @@ fn the_respawn_of_a_short_life_waits_in_the_throttle_after_its_penalty() {
         scene.wait(lived);
         scene.find_as("new.ini", OnDemand::No, false);
         if loyal {
-            scene.says(1, Said::Loyal);
+            scene.says(1, VassalMessage::Loyal);
         }
         scene.exits(1, Exit::Code(1));
         assert_eq!(scene.phase(), then);

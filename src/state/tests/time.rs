@@ -60,9 +60,9 @@ fn a_program_that_announces_nothing_may_be_silent_for_ever() {
 #[test]
 fn a_missing_heartbeat_reloads_gracefully_then_kills() {
     let mut scene = Scene::speaker();
-    scene.says(1, Said::Beat);
+    scene.says(1, VassalMessage::Heartbeat);
     scene.wait(29_000);
-    scene.says(1, Said::Beat);
+    scene.says(1, VassalMessage::Heartbeat);
     scene.wait(29_999);
     scene.is("running 1", &[]);
     scene.wait(1);
@@ -78,13 +78,13 @@ fn a_missing_heartbeat_reloads_gracefully_then_kills() {
 #[test]
 fn any_word_after_the_reload_saves_it_and_the_next_beat_is_watched_again() {
     let mut scene = Scene::speaker();
-    scene.says(1, Said::Beat);
+    scene.says(1, VassalMessage::Heartbeat);
     scene.wait(59_999);
     scene.is("running 1", &["tell 1 Reload"]);
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.wait(1_000_000);
     scene.is("running 1", &[]);
-    scene.says(1, Said::Beat);
+    scene.says(1, VassalMessage::Heartbeat);
     scene.wait(30_000);
     scene.is("running 1", &["tell 1 Reload"]);
 }
@@ -92,7 +92,7 @@ fn any_word_after_the_reload_saves_it_and_the_next_beat_is_watched_again() {
 #[test]
 fn a_silent_program_that_speaks_no_protocol_is_replaced() {
     let mut scene = Scene::running();
-    scene.notifies(1, Said::Beat);
+    scene.notifies(1, VassalMessage::Heartbeat);
     scene.wait(30_000);
     scene.is("replacing 1 by 2", &["spawn 2"]);
     scene.fails(2);
@@ -105,7 +105,7 @@ fn a_silent_program_that_speaks_no_protocol_is_replaced() {
 #[test]
 fn a_slow_reload_is_never_punished_for_its_silence() {
     let mut scene = Scene::speaker();
-    scene.says(1, Said::Beat);
+    scene.says(1, VassalMessage::Heartbeat);
     scene.wait(10_000);
     scene.change();
     scene.is("replacing 1 by 2", &["check 2"]);
@@ -119,7 +119,7 @@ fn a_slow_reload_is_never_punished_for_its_silence() {
 fn a_promised_watchdog_is_due_from_the_start() {
     let heartbeat = Some(Duration::from_secs(5));
     let mut scene = Scene::running_with(RunSettings { heartbeat, ..notifying() });
-    scene.notifies(1, Said::Ready);
+    scene.notifies(1, VassalMessage::Ready);
     scene.wait(34_999);
     scene.is("running 1", &[]);
     scene.wait(1);

@@ -23,10 +23,10 @@ impl Scene {
 fn the_throttle_is_told_when_it_begins_and_when_it_ends() {
     let mut scene = Scene::copied(Rules::default(), 30);
     scene.wait(500);
-    let begins = Notice::ThrottleBegins { waiting: 29, last: Duration::from_millis(28_700) };
+    let begins = WaitNotice::ThrottleBegins { waiting: 29, last: Duration::from_millis(28_700) };
     assert_eq!(scene.notices, [begins]);
     scene.wait(28_500);
-    assert_eq!(scene.notices, [begins, Notice::ThrottleEnds]);
+    assert_eq!(scene.notices, [begins, WaitNotice::ThrottleEnds]);
     assert_eq!(scene.phase_of("29.ini"), "starting 30");
 }
 
@@ -67,7 +67,7 @@ fn a_full_start_budget_is_told_after_a_second_and_when_it_is_over() {
     scene.wait(999);
     assert_eq!(scene.notices, []);
     scene.wait(5000);
-    let [Notice::BudgetBegins { waiting: 2, at_once: 1, .. }, Notice::BudgetEnds] =
+    let [WaitNotice::BudgetBegins { waiting: 2, at_once: 1, .. }, WaitNotice::BudgetEnds] =
         scene.notices[..]
     else {
         panic!("{:?}", scene.notices)
@@ -91,9 +91,9 @@ fn ragnarok_tells_at_once_what_it_waits_for_and_again_each_ten_seconds() {
     let mut scene = Scene::running();
     scene.send(Event::Ragnarok);
     scene.wait(25_000);
-    let left = |seconds| Notice::Ending { left: Duration::from_secs(seconds) };
+    let left = |seconds| WaitNotice::Ending { left: Duration::from_secs(seconds) };
     assert_eq!(scene.notices, [left(30), left(20), left(10)]);
-    let mut scene = Scene::waiting();
+    let mut scene = Scene::listening();
     scene.send(Event::Ragnarok);
     assert_eq!(scene.notices, []);
     // What is told to stop is killed by its own limit, if that comes first.

@@ -5,23 +5,31 @@ use super::*;
 #[test]
 fn ready_accepting_and_loyal_are_flags_of_what_runs() {
     let mut scene = Scene::running();
-    scene.says(1, Said::Ready);
-    scene.says(1, Said::Accepting);
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Ready);
+    scene.says(1, VassalMessage::Accepting);
+    scene.says(1, VassalMessage::Loyal);
     let life = scene.current();
-    assert!(life.spoke && life.ready && life.accepting && life.loyal);
+    assert!(life.uses_protocol && life.ready && life.accepting && life.loyal);
     scene.is("running 1", &[]);
 }
 
 #[test]
 fn words_mean_nothing_before_the_program_runs_and_after_the_curse() {
-    let words = [Said::Ready, Said::Accepting, Said::Loyal, Said::GoIdle, Said::Beat];
-    means_nothing(&["held", "waiting", "starting", "stopping"], |scene| {
+    let words = [
+        VassalMessage::Ready,
+        VassalMessage::Accepting,
+        VassalMessage::Loyal,
+        VassalMessage::GoIdle,
+        VassalMessage::Heartbeat,
+    ];
+    means_nothing(&["held", "listening", "starting", "stopping"], |scene| {
         for word in words {
             scene.says(1, word);
             scene.notifies(1, word);
         }
-        assert!(scene.blog().unwrap().current().is_none_or(|life| !life.loyal && !life.spoke));
+        assert!(
+            scene.blog().unwrap().current().is_none_or(|life| !life.loyal && !life.uses_protocol)
+        );
     });
 }
 
@@ -31,12 +39,12 @@ fn loyalty_forgets_the_penalty() {
     scene.wait(1000);
     scene.runs(2, custody());
     assert_eq!(scene.deaths(), 1);
-    scene.says(2, Said::Loyal);
+    scene.says(2, VassalMessage::Loyal);
     assert_eq!(scene.deaths(), 0);
     let mut scene = Scene::handover();
     scene.exits(1, Exit::Code(1));
     assert_eq!(scene.deaths(), 1);
-    scene.says(2, Said::Loyal);
+    scene.says(2, VassalMessage::Loyal);
     assert_eq!(scene.deaths(), 0);
 }
 
@@ -68,9 +76,9 @@ fn a_speaker_is_loyal_by_byte_17_alone() {
     let mut scene = Scene::speaker();
     scene.wait(1_000_000);
     assert!(!scene.current().loyal && !scene.current().accepting);
-    scene.notifies(1, Said::Ready);
+    scene.notifies(1, VassalMessage::Ready);
     assert!(!scene.current().loyal);
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Loyal);
     assert!(scene.current().loyal);
 }
 
@@ -79,9 +87,9 @@ fn a_program_that_announces_its_readiness_is_loyal_by_it() {
     let mut scene = Scene::running_with(notifying());
     scene.wait(20_000);
     assert!(!scene.current().loyal && !scene.current().accepting);
-    scene.notifies(1, Said::Ready);
+    scene.notifies(1, VassalMessage::Ready);
     let life = scene.current();
-    assert!(life.ready && life.accepting && life.loyal && !life.spoke);
+    assert!(life.ready && life.accepting && life.loyal && !life.uses_protocol);
 }
 
 // byte 22
@@ -89,10 +97,10 @@ fn a_program_that_announces_its_readiness_is_loyal_by_it() {
 #[test]
 fn an_on_demand_vassal_that_goes_idle_is_stopped_and_waits() {
     let mut scene = Scene::woken();
-    scene.says(1, Said::GoIdle);
+    scene.says(1, VassalMessage::GoIdle);
     scene.is("stopping 1, then begin", &["tell 1 Stop"]);
     scene.exits(1, Exit::Signal(11));
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
     assert_eq!(scene.deaths(), 0);
 }
 
@@ -100,7 +108,7 @@ fn an_on_demand_vassal_that_goes_idle_is_stopped_and_waits() {
 fn another_vassal_that_goes_idle_is_stopped_and_started() {
     let mut scene = Scene::running();
     scene.wait(1500);
-    scene.says(1, Said::GoIdle);
+    scene.says(1, VassalMessage::GoIdle);
     scene.exits(1, Exit::Code(0));
     scene.is("starting 2", &["tell 1 Stop", "spawn 2"]);
     assert_eq!(scene.deaths(), 0);
@@ -110,18 +118,18 @@ fn another_vassal_that_goes_idle_is_stopped_and_started() {
 fn a_vassal_that_goes_idle_at_once_is_slowed_by_the_throttle() {
     let mut scene = Scene::running();
     for life in 1..4 {
-        scene.says(life, Said::GoIdle);
+        scene.says(life, VassalMessage::GoIdle);
         scene.exits(life, Exit::Code(0));
         scene.wait(3000);
         scene.runs(life + 1, custody());
     }
     let mut scene = Scene::running();
     scene.wait(100);
-    scene.says(1, Said::GoIdle);
+    scene.says(1, VassalMessage::GoIdle);
     scene.exits(1, Exit::Code(0));
     scene.runs(2, custody());
     scene.wait(100);
-    scene.says(2, Said::GoIdle);
+    scene.says(2, VassalMessage::GoIdle);
     scene.exits(2, Exit::Code(0));
     assert_eq!(scene.phase(), "held: throttle");
     scene.wait(900);
@@ -131,9 +139,9 @@ fn a_vassal_that_goes_idle_at_once_is_slowed_by_the_throttle() {
 #[test]
 fn a_loyal_vassal_that_goes_idle_at_once_is_not_started_again_at_once() {
     let mut scene = Scene::running();
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Loyal);
     scene.wait(10);
-    scene.says(1, Said::GoIdle);
+    scene.says(1, VassalMessage::GoIdle);
     scene.wait(20);
     scene.exits(1, Exit::Code(0));
     scene.is("held: pace 70", &["tell 1 Stop"]);
@@ -159,7 +167,7 @@ fn a_speaker_that_closes_its_pipe_is_cursed_and_its_end_is_a_death() {
 #[test]
 fn a_loyal_speaker_that_closes_its_pipe_and_exits_is_back_at_once() {
     let mut scene = Scene::speaker();
-    scene.says(1, Said::Loyal);
+    scene.says(1, VassalMessage::Loyal);
     scene.wait(100);
     scene.closes_pipe(1);
     scene.exits(1, Exit::Code(1));
@@ -169,10 +177,10 @@ fn a_loyal_speaker_that_closes_its_pipe_and_exits_is_back_at_once() {
 #[test]
 fn an_on_demand_speaker_that_closes_its_pipe_and_exits_with_0_waits_again() {
     let mut scene = Scene::woken();
-    scene.says(1, Said::Ready);
+    scene.says(1, VassalMessage::Ready);
     scene.closes_pipe(1);
     scene.exits(1, Exit::Code(0));
-    scene.is("waiting", &["watch"]);
+    scene.is("listening", &["watch"]);
 }
 
 #[test]
@@ -186,7 +194,7 @@ fn the_end_of_the_pipe_means_nothing_to_who_stops_already() {
     scene.lose();
     scene.closes_pipe(1);
     scene.is("stopping 1, then gone", &["tell 1 Stop"]);
-    let mut scene = Scene::retiring();
+    let mut scene = Scene::draining();
     scene.closes_pipe(1);
-    scene.is("retiring 1 for 2", &[]);
+    scene.is("draining 1 for 2", &[]);
 }

@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::report::{BlacklistEntry, Refused, Report, VassalReport};
 use crate::emperor::Emperor;
-use crate::state::life::{Life, Phase as LifePhase};
+use crate::state::life::{Life, LifePhase};
 use crate::state::stale::Stale;
-use crate::state::vassal::{Hold, Phase, Vassal, Why};
+use crate::state::vassal::{Hold, HoldReason, Phase, Vassal};
 use crate::types::moment::Moment;
 
 /// Turns moments of the monotonic clock into seconds since 1970.
@@ -105,20 +105,20 @@ impl Emperor {
     fn vassal_report(&self, vassal: &Vassal, wall: Wall, sources: &[Vec<u8>]) -> VassalReport {
         let life = vassal.current();
         let history = &vassal.history;
-        let marks = life.map(|life| life.marks).unwrap_or_default();
+        let timestamps = life.map(|life| life.timestamps).unwrap_or_default();
         let reloads = history.reloads + life.map_or(0, |life| life.reloads);
         VassalReport {
             id: vassal.key.name.to_vec(),
             pid: life.and_then(|life| life.pid),
             born: vassal.born,
             last_mod: vassal.file.modified,
-            last_heartbeat: wall.of(marks.beat),
+            last_heartbeat: wall.of(timestamps.beat),
             loyal: life.is_some_and(|life| life.loyal),
             ready: life.is_some_and(|life| life.ready),
             accepting: life.is_some_and(|life| life.accepting),
-            last_loyal: wall.of(marks.loyal),
-            last_ready: wall.of(marks.ready),
-            last_accepting: wall.of(marks.accepting),
+            last_loyal: wall.of(timestamps.loyal),
+            last_ready: wall.of(timestamps.ready),
+            last_accepting: wall.of(timestamps.accepting),
             first_run: wall.of(history.first_run),
             last_run: wall.of(life.and_then(|life| life.reloaded).or(history.last_run)),
             cursed: life.map_or(0, |life| cursed(life, wall)),
@@ -157,11 +157,11 @@ fn millis(duration: std::time::Duration) -> u64 {
 
 fn cursed(life: &Life, wall: Wall) -> i64 {
     match life.phase {
-        LifePhase::Cursed { since, .. } | LifePhase::Asked { unwanted: Some(since), .. } => {
+        LifePhase::Cursed { since, .. } | LifePhase::Asked { cancelled_at: Some(since), .. } => {
             wall.at(since)
         }
         LifePhase::Starting { .. }
-        | LifePhase::Asked { unwanted: None, .. }
+        | LifePhase::Asked { cancelled_at: None, .. }
         | LifePhase::Running(_) => 0,
     }
 }
@@ -169,28 +169,30 @@ fn cursed(life: &Life, wall: Wall) -> i64 {
 /// The name of a phase.
 pub(in crate::emperor) fn state_name(vassal: &Vassal) -> &'static str {
     match &vassal.phase {
-        Phase::Held(hold) => hold_name(&hold.why),
-        Phase::Waiting => "listening",
+        Phase::Held(hold) => hold_name(&hold.reason),
+        Phase::Listening => "listening",
         Phase::Starting(_) => "starting",
         Phase::Running { .. } => "running",
         Phase::Replacing { .. } => "replacing",
-        Phase::Retiring { .. } => "draining",
+        Phase::Draining { .. } => "draining",
         Phase::Stopping { .. } => "stopping",
     }
 }
 
 /// What a vassal that is not started waits for: its turn, the end of a pause after something has failed, or
 /// a change of its file.
-fn hold_name(why: &Why) -> &'static str {
+fn hold_name(why: &HoldReason) -> &'static str {
     match why {
-        Why::Throttle | Why::Budget | Why::Base(_) | Why::StopHook => "queued",
-        Why::Penalty
-        | Why::Pace
-        | Why::Resource(_)
-        | Why::Address(_)
-        | Why::Taken(..)
-        | Why::Internal => "backoff",
-        Why::Finished(_) => "finished",
+        HoldReason::Throttle | HoldReason::Budget | HoldReason::Base(_) | HoldReason::StopHook => {
+            "queued"
+        }
+        HoldReason::Penalty
+        | HoldReason::RestartInterval
+        | HoldReason::Resource(_)
+        | HoldReason::Address(_)
+        | HoldReason::AddressTaken(..)
+        | HoldReason::InternalError => "backoff",
+        HoldReason::Finished(_) => "finished",
     }
 }
 
@@ -206,14 +208,14 @@ fn stale_reason(vassal: &Vassal, stale: Stale<'_>) -> String {
         Stale::Address(why) => {
             format!("its file has changed, and its address cannot be read: {why}")
         }
-        Stale::Waits(hold) => {
+        Stale::Held(hold) => {
             format!(
                 "its file has changed, and the start that is to read it waits: {}",
                 why(vassal, hold)
             )
         }
-        Stale::Next => "its file has changed: it is being read, or started".to_owned(),
-        Stale::Old => {
+        Stale::Replacing => "its file has changed: it is being read, or started".to_owned(),
+        Stale::Draining => {
             "its file has changed: it is read when the process before this one has ended".to_owned()
         }
         Stale::Changed => "its file has changed".to_owned(),
@@ -225,28 +227,30 @@ pub(in crate::emperor) fn reason(vassal: &Vassal) -> Option<String> {
     let hold = match &vassal.phase {
         Phase::Held(hold) => hold,
         Phase::Running { due, .. } => due.as_ref()?,
-        Phase::Waiting
+        Phase::Listening
         | Phase::Starting(_)
         | Phase::Replacing { .. }
-        | Phase::Retiring { .. }
+        | Phase::Draining { .. }
         | Phase::Stopping { .. } => return None,
     };
     Some(why(vassal, hold))
 }
 
 fn why(vassal: &Vassal, hold: &Hold) -> String {
-    match &hold.why {
-        Why::Throttle => "throttled: too many starts in one second".to_owned(),
-        Why::Budget => "waits for its turn to start".to_owned(),
-        Why::Penalty => match vassal.penalty.deaths() {
+    match &hold.reason {
+        HoldReason::Throttle => "throttled: too many starts in one second".to_owned(),
+        HoldReason::Budget => "waits for its turn to start".to_owned(),
+        HoldReason::Penalty => match vassal.penalty.deaths() {
             1 => "blacklisted after 1 death".to_owned(),
             deaths => format!("blacklisted after {deaths} deaths"),
         },
-        Why::Resource(why) | Why::Address(why) | Why::Taken(why, _) => why.to_string(),
-        Why::StopHook => "waits for the end of its stop hook".to_owned(),
-        Why::Base(why) => format!("waits for its base: {why}"),
-        Why::Pace => "restart rate limit (100 ms)".to_owned(),
-        Why::Internal => "an internal error (a bug in liege)".to_owned(),
-        Why::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
+        HoldReason::Resource(why) | HoldReason::Address(why) | HoldReason::AddressTaken(why, _) => {
+            why.to_string()
+        }
+        HoldReason::StopHook => "waits for the end of its stop hook".to_owned(),
+        HoldReason::Base(why) => format!("waits for its base: {why}"),
+        HoldReason::RestartInterval => "restart rate limit (100 ms)".to_owned(),
+        HoldReason::InternalError => "an internal error (a bug in liege)".to_owned(),
+        HoldReason::Finished(exit) => format!("has ended ({exit}), as its restart setting says"),
     }
 }
