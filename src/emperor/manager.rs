@@ -13,7 +13,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use crate::init::relay;
+use crate::log::Log;
 use crate::types::moment::Moment;
+
+use super::process_context::ProcessContext;
 
 /// Until a message that did not fit is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -128,6 +131,22 @@ impl ServiceManager {
             manager: Some(ManagerSocket { socket, address }),
             watchdog: half_period(environment).map(|half| (half, now + half)),
             ..Self::default()
+        })
+    }
+
+    /// The line of this process; silent where there is no manager, or an address that makes no sense.
+    pub(super) fn open(process: &ProcessContext, now: Moment, log: &mut Log) -> Self {
+        let environment = ManagerEnvironment {
+            socket: process.variable("NOTIFY_SOCKET"),
+            watchdog_usec: process.variable("WATCHDOG_USEC"),
+            watchdog_pid: process.variable("WATCHDOG_PID"),
+            // The manager knows the keeper alone.
+            pid: process.keeper.unwrap_or_else(std::process::id),
+            relay: process.relay.as_deref(),
+        };
+        Self::new(&environment, now).unwrap_or_else(|why| {
+            log.warning(format_args!("{why}"));
+            Self::default()
         })
     }
 

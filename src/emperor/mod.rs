@@ -10,19 +10,24 @@ mod faults;
 mod forkserver;
 mod helpers;
 mod hold_groups;
+mod keeper;
 mod listeners;
 mod listening_socket;
 pub mod manager;
 mod messages;
 mod ondemand;
+mod open_log;
 mod own_process;
 mod parent;
 mod pauses;
+mod pid_file;
 mod process;
+mod process_context;
 mod runtime_dir;
 pub mod servers;
 mod settings;
-pub mod setup;
+mod setup;
+mod setup_error;
 mod signals;
 pub mod start;
 mod strays;
@@ -82,10 +87,10 @@ pub struct Emperor {
     manager: manager::ServiceManager,
     signals: SignalFd,
     status_log: signals::StatusLog,
-    keeper: Option<setup::KeeperHandle>,
+    keeper: Option<keeper::KeeperHandle>,
     parent: Option<OwnedFd>,
-    identity: setup::Identity,
-    pidfile: Option<setup::PidFile>,
+    process_info: own_process::ProcessInfo,
+    pidfile: Option<pid_file::PidFile>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,
     /// Vassals whose listeners are looked at, some of them in each turn.

@@ -5,6 +5,7 @@
 //! it was: it ends what a set-user-ID program has made of a vassal, and removes the pid file.
 
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::fchown;
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use crate::sys::socket::SocketOwner;
 use crate::sys::{limits, prctl, process, title};
 use crate::types::advice;
 
-use super::setup::{SetupError, cannot};
+use super::setup_error::{SetupError, cannot};
 
 /// Sets the file creation mask, before the first file is made.
 pub(super) fn set_mask(config: &EmperorConfig) {
@@ -107,5 +108,27 @@ pub(super) fn set_title(config: &EmperorConfig, log: &mut Log) {
         && let Err(error) = title::set(text)
     {
         log.warning(format_args!("cannot set the title of the process: {error}"));
+    }
+}
+
+/// The process of the emperor as statistics show it.
+#[derive(Clone, Debug)]
+pub(super) struct ProcessInfo {
+    pub pid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub cwd: Vec<u8>,
+}
+
+impl ProcessInfo {
+    /// This process as it is now.
+    pub fn current() -> Self {
+        let cwd = std::env::current_dir().unwrap_or_default();
+        Self {
+            pid: std::process::id(),
+            uid: creds::effective_uid(),
+            gid: creds::effective_gid(),
+            cwd: cwd.into_os_string().into_vec(),
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::state::Event;
 use crate::sys::{fd, scm, socket};
 
 use super::Emperor;
-use super::setup::Given;
+use super::process_context::ProcessContext;
 
 /// Orders read in one wake-up.
 const CHUNK: usize = 64;
@@ -21,11 +21,9 @@ const CHUNK: usize = 64;
 ///
 /// # Errors
 /// The variable is there, but names no open socket.
-pub(super) fn pipe(given: &Given) -> Result<Option<OwnedFd>, String> {
+pub(super) fn pipe(process: &ProcessContext) -> Result<Option<OwnedFd>, String> {
     let name = emperor::FD_VARIABLE;
-    let Some((_, text)) = given.environment.iter().find(|(key, _)| key == name) else {
-        return Ok(None);
-    };
+    let Some(text) = process.variable(name) else { return Ok(None) };
     let number = text.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 2);
     let pipe = number.and_then(|number| fd::inherited(number).ok());
     let pipe = pipe.filter(|pipe| socket::is_stream(pipe.as_fd()));
@@ -35,10 +33,10 @@ pub(super) fn pipe(given: &Given) -> Result<Option<OwnedFd>, String> {
 }
 
 /// What tells the vassals of an emperor that is a vassal how deep they are.
-pub(super) fn depth(given: &Given) -> Option<String> {
-    let value = |name: &str| given.environment.iter().find(|(key, _)| key == name);
-    value(emperor::FD_VARIABLE)?;
-    let above = value(emperor::DEPTH_VARIABLE).and_then(|(_, text)| text.to_str()?.parse().ok());
+pub(super) fn depth(process: &ProcessContext) -> Option<String> {
+    process.variable(emperor::FD_VARIABLE)?;
+    let above = process.variable(emperor::DEPTH_VARIABLE);
+    let above = above.and_then(|text| text.to_str()?.parse().ok());
     Some(format!("{}={}", emperor::DEPTH_VARIABLE, above.unwrap_or(0_usize).saturating_add(1)))
 }
 

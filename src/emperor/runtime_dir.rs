@@ -8,18 +8,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::log::escaped;
+use crate::log::{Log, escaped};
 use crate::proto::notify;
 use crate::sys::process::Pid;
 use crate::sys::{creds, socket};
 
 use super::Emperor;
-use super::setup::ABSTRACT;
+use super::process_context::ProcessContext;
 
 /// All may go in, to the socket that is theirs; only we may see what else there is.
 const MODE: u32 = 0o711;
 /// Left-over sockets that are looked at: those of an emperor that was killed, with so many vassals.
 const MAX_LEFT: usize = 10_000;
+
+/// What it means that there is no directory for notify sockets.
+const NO_DIRECTORY: &str = "those of the vassals have abstract names, which every user can reach; make \
+     /run/liege, or set XDG_RUNTIME_DIR";
 
 /// The directory, where there is one.
 #[derive(Debug, Default)]
@@ -34,9 +38,24 @@ struct Place {
 }
 
 impl RuntimeDir {
+    /// The directory for this process; there is none where no stage offers notify sockets.
+    pub fn open(process: &ProcessContext, has_stage: bool, log: &mut Log) -> Self {
+        if !has_stage {
+            return Self::default();
+        }
+        let path = |name| process.variable(name).map(Path::new);
+        let found = Self::make(path("XDG_RUNTIME_DIR"), path("TMPDIR"));
+        if found.path().is_none() {
+            log.warning(format_args!(
+                "no private directory for notify sockets can be made: {NO_DIRECTORY}"
+            ));
+        }
+        found
+    }
+
     /// The first that can be had: `/run/liege` for root, `liege` in the user's own runtime directory, or one for
     /// the user in the directory of temporary files, where somebody else may have taken the name.
-    pub fn make(user_dir: Option<&Path>, temporary: Option<&Path>) -> Self {
+    fn make(user_dir: Option<&Path>, temporary: Option<&Path>) -> Self {
         let uid = creds::effective_uid();
         let system = (uid == 0).then(|| PathBuf::from("/run/liege"));
         let of_user = user_dir.filter(|dir| dir.is_absolute()).map(|dir| dir.join("liege"));
@@ -96,7 +115,7 @@ impl Emperor {
         if let Err(path) = self.runtime_dir.renew() {
             let path = escaped(path.as_os_str().as_bytes());
             self.context.log.warning(format_args!(
-                "the directory of notify sockets, {path}, is gone and cannot be made again: {ABSTRACT}"
+                "the directory of notify sockets, {path}, is gone and cannot be made again: {NO_DIRECTORY}"
             ));
         }
     }

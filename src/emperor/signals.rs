@@ -1,15 +1,24 @@
 //! Signals to events, and the dead whom nobody knows.
 
+use std::io;
 use std::time::Duration;
 
-use super::{Emperor, listeners};
 use crate::log::escaped;
 use crate::state::Event;
 use crate::sys::clock;
 use crate::sys::process::{self, Children, Reap};
-use crate::sys::signal::ReceivedSignal;
+use crate::sys::signal::{ReceivedSignal, Signal, SignalFd, SignalMask, set_default, set_mask};
 use crate::types::moment::Moment;
 
+use super::open_log::redirect_stdio_to_log;
+use super::{Emperor, listeners};
+
+/// Signals that the loop reads; all others keep their default action.
+/// The last two tell of a write that has failed, as its errno does, and would end us.
+const SIGNALS: [&str; 12] = [
+    "SIGCHLD", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGURG",
+    "SIGWINCH", "SIGALRM", "SIGPIPE", "SIGXFSZ",
+];
 /// Strangers reaped in one wake-up; the rest comes in the next.
 const MAX_STRANGERS: usize = 256;
 /// Signals read in one wake-up; each kind is queued once, but real-time ones.
@@ -23,6 +32,20 @@ pub(super) struct StatusLog {
     written: Option<Moment>,
     /// Somebody has asked for it too soon.
     pub due: Option<Moment>,
+}
+
+/// Has the signals of [`SIGNALS`] read by the loop.
+pub(super) fn open() -> io::Result<SignalFd> {
+    let wanted = SIGNALS.iter().filter_map(|name| Signal::parse(name));
+    let mask = wanted.fold(SignalMask::NONE, SignalMask::with);
+    let signals = SignalFd::new(mask)?;
+    set_mask(mask)?;
+    // Rust's start-up code handles these two, to tell of a stack that has overflown; a handler makes
+    // the first one that somebody sends vanish.
+    for name in ["SIGSEGV", "SIGBUS"] {
+        Signal::parse(name).map_or(Ok(()), set_default)?;
+    }
+    Ok(signals)
 }
 
 impl Emperor {
@@ -72,7 +95,7 @@ impl Emperor {
             "SIGUSR1" => self.status_is_wanted(),
             "SIGUSR2" => {
                 self.context.log.reopen();
-                super::setup::lend_output(&self.context.log);
+                redirect_stdio_to_log(&self.context.log);
                 self.look_at_statistics();
                 self.context.log.notice(format_args!("{name} from {from}: the log is reopened"));
             }

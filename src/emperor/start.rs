@@ -1,8 +1,9 @@
 //! The mode *emperor*: arguments to configuration to a run, under a keeper where one is wanted.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -17,8 +18,8 @@ use crate::init::{
 use crate::log::panics;
 use crate::sys::{command, creds, oom, process, write};
 
-use super::setup::{self, Given};
-use super::{Emperor, own_process};
+use super::process_context::{ProcessContext, absolute};
+use super::{Emperor, keeper, open_log, own_process};
 
 /// Exit status for a fault in the configuration or at the start.
 const FAULT: u8 = 1;
@@ -64,21 +65,21 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     panics::keep();
     let own_program = own_program();
     // The keeper is this process, the emperor its child.
-    let keeper = setup::wants_keeper(&config, &environment).then(std::process::id);
+    let keeper = keeper::wants_keeper(&config, &environment).then(std::process::id);
     // Before the fork, so that it is true of the keeper as well.
     let oom_score = oom::become_precious();
-    let mut given = Given { environment, own_program, keeper, oom_score, relay: None };
+    let mut process = ProcessContext { environment, own_program, keeper, oom_score, relay: None };
     if keeper.is_none() {
-        return govern(&config, &given);
+        return govern(&config, &process);
     }
-    let log = config.logto.as_ref().map(|path| setup::absolute(Path::new(&path.value)));
-    let manager = setup::variable(&given.environment, "NOTIFY_SOCKET");
+    let log = config.logto.as_ref().map(|path| absolute(Path::new(&path.value)));
+    let manager = process.variable("NOTIFY_SOCKET");
     // One that makes no sense is told by the emperor.
     let relay = manager.and_then(|name| Relay::new(name).ok()).map(|(relay, its_end)| {
-        given.relay = Some(Rc::new(its_end));
+        process.relay = Some(Rc::new(its_end));
         relay
     });
-    let pid_file = config.pidfile.as_ref().map(|path| setup::absolute_c(&path.value));
+    let pid_file = config.pidfile.as_ref().map(|path| absolute_c(&path.value));
     let duties = InitOptions {
         reach: SignalTarget::Command,
         passing: SignalForwarding::WithSender,
@@ -86,7 +87,7 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
         leftovers: OrphanPolicy::Kill,
         pid_file: pid_file.flatten(),
     };
-    let emperor = Command::Function(Box::new(move || govern(&config, &given)));
+    let emperor = Command::Function(Box::new(move || govern(&config, &process)));
     match init::keep(&duties, emperor, Some(KeeperOptions { relay, log })) {
         Ok(ended) => ended.code(),
         Err(error) => complain(&format!("cannot start under a keeper: {error}")),
@@ -100,10 +101,15 @@ fn own_program() -> PathBuf {
     found.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
-fn govern(config: &EmperorConfig, given: &Given) -> u8 {
+/// A path as the keeper wants it, which has no use for a working directory.
+fn absolute_c(path: &str) -> Option<CString> {
+    CString::new(absolute(Path::new(path)).into_os_string().into_vec()).ok()
+}
+
+fn govern(config: &EmperorConfig, process: &ProcessContext) -> u8 {
     own_process::set_mask(config);
     let prepare =
-        || setup::open_log(config, given).and_then(|log| Emperor::new(config, given, log));
+        || open_log::open(config, process).and_then(|log| Emperor::new(config, process, log));
     // Nothing is started yet, so nothing is lost but the start.
     match catch_unwind(AssertUnwindSafe(prepare)) {
         Ok(Ok(mut emperor)) => emperor.run(),

@@ -49,10 +49,10 @@ impl Emperor {
             .collect();
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: i32::try_from(self.identity.pid).unwrap_or(0),
-            uid: self.identity.uid,
-            gid: self.identity.gid,
-            cwd: self.identity.cwd.clone(),
+            pid: i32::try_from(self.process_info.pid).unwrap_or(0),
+            uid: self.process_info.uid,
+            gid: self.process_info.gid,
+            cwd: self.process_info.cwd.clone(),
             throttle_level: millis(self.realm.throttle_level()),
             running: vassals.iter().filter(|vassal| vassal.pid.is_some()).count(),
             failing: vassals.iter().filter(|vassal| vassal.last_error.is_some()).count(),
@@ -85,7 +85,7 @@ impl Emperor {
     /// What makes the vassals die with the emperor.
     fn death_guards(&self) -> Vec<&'static str> {
         let keeper = self.keeper.is_some().then_some("keeper");
-        let kernel = (self.identity.pid == 1).then_some("pid-namespace");
+        let kernel = (self.process_info.pid == 1).then_some("pid-namespace");
         ["parent-death"].into_iter().chain(keeper).chain(kernel).collect()
     }
 

@@ -1,0 +1,40 @@
+//! The keeper: the parent of the emperor, which ends every vassal when the emperor has died.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+
+use crate::config::emperor::{EmperorConfig, Keeper};
+use crate::sys::pidfd;
+
+use super::process_context::{ProcessContext, variable};
+use super::setup_error::{SetupError, cannot};
+
+/// Whether this emperor is to run under a keeper: not as PID 1, where the kernel does it, and not where
+/// the service manager ends the whole control group.
+pub(super) fn wants_keeper(config: &EmperorConfig, environment: &[(OsString, OsString)]) -> bool {
+    let own = std::process::id();
+    let managed = variable(environment, "SYSTEMD_EXEC_PID")
+        .and_then(OsStr::to_str)
+        .is_some_and(|pid| pid.parse() == Ok(own));
+    match config.keeper {
+        Keeper::On => true,
+        Keeper::Off => false,
+        Keeper::Auto => own != 1 && !managed,
+    }
+}
+
+/// The running keeper, watched by the emperor.
+#[derive(Debug)]
+pub(super) struct KeeperHandle {
+    pub pid: u32,
+    pub pidfd: OwnedFd,
+}
+
+impl KeeperHandle {
+    /// The keeper that is our parent, if we have one.
+    pub(super) fn open(process: &ProcessContext) -> Result<Option<Self>, SetupError> {
+        let Some(pid) = process.keeper else { return Ok(None) };
+        let pidfd = pidfd::open_parent(pid).map_err(cannot("watch the keeper"))?;
+        Ok(Some(Self { pid, pidfd }))
+    }
+}
