@@ -11,7 +11,7 @@ mod world;
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
-use liege::monitor::{Monitor, Out};
+use liege::monitor::{Changes, Monitor};
 
 use world::World;
 
@@ -48,12 +48,12 @@ fn main() {
     shortest("rename to found, beside 1,000", || {
         fs::write(world.beside("new"), "").unwrap();
         fs::rename(world.beside("new"), world.at("new.ini")).unwrap();
-        let mut out = Out::default();
+        let mut out = Changes::default();
         let now = world.now();
         let took = timed(|| world.monitor.read(now, &mut out));
-        assert_eq!(out.sightings.len(), 1);
+        assert_eq!(out.changes.len(), 1);
         fs::remove_file(world.at("new.ini")).unwrap();
-        let mut lost = Out::default();
+        let mut lost = Changes::default();
         world.monitor.read(now, &mut lost);
         world.monitor.expire(now + Duration::from_secs(1), &mut lost);
         took

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::log::panics;
-use crate::monitor::{File, Sighting, What};
+use crate::monitor::{Change, ChangeKind, VassalFile};
 use crate::state::repair::Truth;
 use crate::state::{Effect, Event, LifeId, SourceId, VassalId};
 use crate::sys::clock;
@@ -268,7 +268,7 @@ impl Emperor {
         }
         self.look(source, |monitor, now, out| monitor.rescan(now, out));
         let Some(entry) = self.monitors.get(source.0) else { return };
-        let known: HashMap<OsString, File> = entry
+        let known: HashMap<OsString, VassalFile> = entry
             .monitor
             .known()
             .into_iter()
@@ -283,16 +283,16 @@ impl Emperor {
         let mut missed = Vec::new();
         for (name, file) in &known {
             let what = match governed.get(name) {
-                None => What::Found(file.clone()),
-                Some(old) if *old != listeners::file(file) => What::Changed(file.clone()),
+                None => ChangeKind::Found(file.clone()),
+                Some(old) if *old != listeners::file(file) => ChangeKind::Changed(file.clone()),
                 Some(_) => continue,
             };
             missed.push((name.clone(), what));
         }
         let lost = governed.into_keys().filter(|name| !known.contains_key(name));
-        missed.extend(lost.map(|name| (name, What::Lost)));
-        for (name, what) in missed {
-            self.sighted(source, Sighting { name, what, was_there: true });
+        missed.extend(lost.map(|name| (name, ChangeKind::Lost)));
+        for (name, kind) in missed {
+            self.sighted(source, Change { name, kind, is_initial: true });
         }
     }
 }

@@ -189,15 +189,15 @@ impl Emperor {
 }
 
 /// What the state wants to know of a file.
-pub(super) fn file(seen: &monitor::File) -> File {
+pub(super) fn file(seen: &monitor::VassalFile) -> File {
     File {
-        modified: seen.stamp.mtime.0,
+        modified: seen.version.mtime.0,
         uid: seen.uid,
         gid: seen.gid,
         on_demand: match &seen.on_demand {
-            monitor::OnDemand::No => OnDemand::No,
-            monitor::OnDemand::Address(text) => super::ondemand::on_demand(text),
-            monitor::OnDemand::Fault(why) => OnDemand::Fault(Rc::clone(why)),
+            monitor::OnDemandAddress::No => OnDemand::No,
+            monitor::OnDemandAddress::Address(text) => super::ondemand::on_demand(text),
+            monitor::OnDemandAddress::Fault(why) => OnDemand::Fault(Rc::clone(why)),
         },
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::log::{Level, escaped};
-use crate::monitor;
 use crate::proto::status::HookEnd;
 use crate::spawn::hook;
 use crate::state::{Exit, Note, ReloadWay, WaitNotice};
@@ -56,14 +55,6 @@ pub(super) fn severity(note: &Note) -> Level {
         | Note::Gone => Level::Notice,
         // A start is one line, and an end is one.
         Note::Ready | Note::Accepting | Note::Loyal | Note::Stopping { .. } => Level::Debug,
-    }
-}
-
-/// The level of what a monitor has to say.
-pub(super) fn level(level: monitor::Level) -> Level {
-    match level {
-        monitor::Level::Warning => Level::Warning,
-        monitor::Level::Notice => Level::Notice,
     }
 }
 

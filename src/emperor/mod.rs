@@ -38,7 +38,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::monitor::{self, Monitor, What};
+use crate::monitor::{self, ChangeKind, Monitor};
 use crate::reactor::Token as _;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
@@ -101,7 +101,7 @@ pub struct Emperor {
     /// What the state asks for in one step; empty between two.
     asked: Vec<Effect>,
     /// What a monitor has to say; empty between two looks.
-    heard: monitor::Out,
+    heard: monitor::Changes,
     /// How many vassals the limit of descriptors allows.
     max_vassals: usize,
     faults: faults::Faults,
@@ -307,7 +307,7 @@ impl Emperor {
     fn look(
         &mut self,
         source: SourceId,
-        how: impl FnOnce(&mut dyn Monitor, Moment, &mut monitor::Out),
+        how: impl FnOnce(&mut dyn Monitor, Moment, &mut monitor::Changes),
     ) {
         let Some(entry) = self.monitors.get_mut(source.0) else { return };
         how(entry.monitor.as_mut(), self.context.now, &mut self.heard);
@@ -317,41 +317,40 @@ impl Emperor {
     /// Passes on what a monitor has seen.
     fn hear(&mut self, source: SourceId) {
         self.context.version += 1;
-        let monitor::Out { sightings, notices, scans } = std::mem::take(&mut self.heard);
-        if scans {
+        let monitor::Changes { changes, notices, is_full_scan } = std::mem::take(&mut self.heard);
+        if is_full_scan {
             self.inspect_soon(listeners::Inspection::Regular);
         }
         for notice in notices {
-            let level = messages::level(notice.level);
             match notice.name {
                 Some(name) => {
                     let name = name.as_encoded_bytes().into();
                     let name = self.context.sources.label(&Key { source, name });
-                    self.context.log.line(level, format_args!("[{name}] {}", notice.text));
+                    self.context.log.line(notice.level, format_args!("[{name}] {}", notice.text));
                 }
-                None => self.context.log.line(level, format_args!("{}", notice.text)),
+                None => self.context.log.line(notice.level, format_args!("{}", notice.text)),
             }
         }
-        for sighting in sightings {
+        for change in changes {
             self.safely(|emperor| {
                 emperor.context.trip("sighting");
-                emperor.sighted(source, sighting);
+                emperor.sighted(source, change);
             });
         }
     }
 
-    fn sighted(&mut self, source: SourceId, sighting: monitor::Sighting) {
-        let key = Key { source, name: sighting.name.as_encoded_bytes().into() };
-        let boot = sighting.was_there;
-        if let (What::Changed(_), Some(vassal)) = (&sighting.what, self.realm.named_id(&key)) {
+    fn sighted(&mut self, source: SourceId, change: monitor::Change) {
+        let key = Key { source, name: change.name.as_encoded_bytes().into() };
+        let boot = change.is_initial;
+        if let (ChangeKind::Changed(_), Some(vassal)) = (&change.kind, self.realm.named_id(&key)) {
             self.look_at_listeners(vassal);
             self.warned.remove(&vassal);
         }
-        self.happen(match sighting.what {
-            What::Found(file) => Event::Found { key, file: listeners::file(&file), boot },
-            What::Changed(file) => Event::Changed { key, file: listeners::file(&file) },
-            What::Chowned(file) => Event::Chowned { key, file: listeners::file(&file) },
-            What::Lost => Event::Lost(key),
+        self.happen(match change.kind {
+            ChangeKind::Found(file) => Event::Found { key, file: listeners::file(&file), boot },
+            ChangeKind::Changed(file) => Event::Changed { key, file: listeners::file(&file) },
+            ChangeKind::OwnerChanged(file) => Event::Chowned { key, file: listeners::file(&file) },
+            ChangeKind::Lost => Event::Lost(key),
         });
     }
 

@@ -150,7 +150,7 @@ impl Emperor {
             pidfile,
             effects: VecDeque::new(),
             asked: Vec::new(),
-            heard: crate::monitor::Out::default(),
+            heard: crate::monitor::Changes::default(),
             inspections: VecDeque::new(),
             hearings: 0,
             leave: None,

@@ -17,7 +17,8 @@ use super::marks::Mark;
 use super::trail::TRIES;
 use super::waits::{VANISHED, WRITER_SILENT, Wait};
 use super::watches::Route;
-use super::{Level, Monitor, Out};
+use super::{Changes, Monitor};
+use crate::log::Level;
 use crate::sys::dir::{self, FileKind, Links};
 use crate::types::moment::Moment;
 
@@ -227,7 +228,7 @@ impl Dir {
 
     /// Says something about the directory.
     fn say(&self, level: Level, what: &str, turn: &mut Turn<'_>) {
-        turn.out.say(level, format!("{}: {what}", self.shown));
+        turn.out.log(level, format!("{}: {what}", self.shown));
     }
 
     fn scan(&mut self, at: BorrowedFd<'_>, scan: Scan, turn: &mut Turn<'_>) {
@@ -243,7 +244,7 @@ impl Dir {
 
     /// Looks at everything.
     fn scan_all(&mut self, turn: &mut Turn<'_>) {
-        turn.out.scans = true;
+        turn.out.is_full_scan = true;
         let is_blind = self.blind.is_some() || self.trouble.is_some();
         self.eyes.open(&mut self.files.trails);
         if !self.locate(turn) {
@@ -353,7 +354,7 @@ impl Monitor for Dir {
             .min()
     }
 
-    fn read(&mut self, now: Moment, out: &mut Out) {
+    fn read(&mut self, now: Moment, out: &mut Changes) {
         let turn = &mut Turn { now, out };
         // While we are behind, events wait in the kernel, which has an end.
         if self.news.is_empty() {
@@ -363,7 +364,7 @@ impl Monitor for Dir {
         self.plan(turn);
     }
 
-    fn expire(&mut self, now: Moment, out: &mut Out) {
+    fn expire(&mut self, now: Moment, out: &mut Changes) {
         let turn = &mut Turn { now, out };
         let is_due = |when: Option<Moment>| when.is_some_and(|when| when <= now);
         if is_due(self.grace_ends()) {
@@ -388,13 +389,13 @@ impl Monitor for Dir {
         self.plan(turn);
     }
 
-    fn rescan(&mut self, now: Moment, out: &mut Out) {
+    fn rescan(&mut self, now: Moment, out: &mut Changes) {
         let turn = &mut Turn { now, out };
         self.scan_all(turn);
         self.plan(turn);
     }
 
-    fn known(&self) -> Vec<(&OsStr, &super::File)> {
+    fn known(&self) -> Vec<(&OsStr, &super::VassalFile)> {
         self.files.known()
     }
 

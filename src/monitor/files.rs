@@ -1,4 +1,4 @@
-//! What is known of each name in one directory, and how looking at it turns into sightings.
+//! What is known of each name in one directory, and how looking at it turns into changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use super::marks::Mark;
 use super::strangers::Strangers;
 use super::trail::Trails;
 use super::waits::{SETTLED, VANISHED, Wait, Waits, Why};
-use super::{File, Out, Stamp, What};
+use super::{ChangeKind, Changes, FileVersion, VassalFile};
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
@@ -24,7 +24,7 @@ const MOST_EFFORT: usize = 1000;
 /// One wake-up: when it is, and where its news goes.
 pub(super) struct Turn<'a> {
     pub(super) now: Moment,
-    pub(super) out: &'a mut Out,
+    pub(super) out: &'a mut Changes,
 }
 
 /// Why a whole directory is looked at.
@@ -52,7 +52,7 @@ enum Patience<'a> {
 /// One name: a vassal, or something refused, or a vassal with a complaint.
 #[derive(Default)]
 struct Known {
-    file: Option<File>,
+    file: Option<VassalFile>,
     complaint: Option<Box<str>>,
 }
 
@@ -92,7 +92,7 @@ impl Files {
     }
 
     /// The vassals.
-    pub(super) fn known(&self) -> Vec<(&OsStr, &File)> {
+    pub(super) fn known(&self) -> Vec<(&OsStr, &VassalFile)> {
         let known = self.known.iter();
         known.filter_map(|(name, known)| Some((&**name, known.file.as_ref()?))).collect()
     }
@@ -134,7 +134,7 @@ impl Files {
         for (name, known) in std::mem::take(&mut self.known) {
             self.trails.assign(&name, Vec::new());
             if known.file.is_some() {
-                turn.out.sight(&name, What::Lost);
+                turn.out.push(&name, ChangeKind::Lost);
             }
         }
     }
@@ -206,7 +206,7 @@ impl Files {
         let is_waiting = self.waits.get(vassal).is_some_and(|wait| match wait.why {
             Why::Retry => false,
             // For this, perhaps: unless it is the vassal that may come back.
-            Why::Settle => !is_news || self.stamp(at, vassal).is_none(),
+            Why::Settle => !is_news || self.version(at, vassal).is_none(),
             Why::Writer | Why::Missed | Why::Arrived => true,
         });
         if is_waiting {
@@ -227,9 +227,9 @@ impl Files {
 
     /// A touch is complete at once, but behind a link another file may be in the making.
     fn check(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
-        let known = self.file(name).map(|file| file.stamp.inode());
+        let known = self.file(name).map(|file| file.version.inode());
         match self.examine(at, name, turn.now) {
-            Ok(Seen::File { file, has_kin, .. }) if known != Some(file.stamp.inode()) => {
+            Ok(Seen::File { file, has_kin, .. }) if known != Some(file.version.inode()) => {
                 self.postpone(name, &file, has_kin, (Why::Settle, turn.now));
             }
             seen => {
@@ -240,20 +240,26 @@ impl Files {
     }
 
     /// The file is different, and must stay so for a moment.
-    fn postpone(&mut self, name: &OsStr, file: &File, has_kin: bool, (why, now): (Why, Moment)) {
+    fn postpone(
+        &mut self,
+        name: &OsStr,
+        file: &VassalFile,
+        has_kin: bool,
+        (why, now): (Why, Moment),
+    ) {
         if has_kin {
             self.look_at_kin(name, file, now);
         }
-        self.waits.prolong(name, Wait::new(why, now, SETTLED, Some(file.stamp)));
+        self.waits.prolong(name, Wait::new(why, now, SETTLED, Some(file.version)));
     }
 
     fn wait(&mut self, at: BorrowedFd<'_>, name: &OsStr, quiet: Duration, turn: &mut Turn<'_>) {
-        let last = self.stamp(at, name);
+        let last = self.version(at, name);
         self.waits.prolong(name, Wait::new(Why::Settle, turn.now, quiet, last));
     }
 
     fn wait_for_writer(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
-        let last = self.stamp(at, name);
+        let last = self.version(at, name);
         self.waits.set(name, Wait::new(Why::Writer, turn.now, self.writer_silent, last));
     }
 
@@ -269,15 +275,15 @@ impl Files {
                 continue;
             }
             self.trails.exert(1);
-            if let Some(next) = wait.again(turn.now, self.stamp(at, &name)) {
+            if let Some(next) = wait.again(turn.now, self.version(at, &name)) {
                 self.waits.set(&name, next);
                 continue;
             }
-            let before = turn.out.sightings.len();
+            let before = turn.out.changes.len();
             self.look(at, &name, Patience::None(Some(&wait)), turn);
             match wait.why {
-                Why::Missed if turn.out.sightings.len() > before => missed.push(name),
-                Why::Arrived => turn.out.was_there(before),
+                Why::Missed if turn.out.changes.len() > before => missed.push(name),
+                Why::Arrived => turn.out.mark_initial_after(before),
                 Why::Missed | Why::Writer | Why::Settle | Why::Retry => {}
             }
         }
@@ -316,11 +322,11 @@ impl Files {
         self.unseen.clear();
         match scan {
             Scan::First => {
-                let before = turn.out.sightings.len();
+                let before = turn.out.changes.len();
                 for name in names {
                     self.look(at, &name, Patience::None(None), turn);
                 }
-                turn.out.was_there(before);
+                turn.out.mark_initial_after(before);
                 return Ok(());
             }
             Scan::Arrival => self.unseen_why = Why::Arrived,
@@ -388,11 +394,11 @@ impl Files {
                 if has_kin {
                     self.look_at_kin(name, &file, turn.now);
                 }
-                let stamp = file.stamp;
+                let version = file.version;
                 self.settle(name, file, turn);
                 if let Some(by) = address_by {
                     let quiet = by.saturating_duration_since(turn.now);
-                    self.waits.set(name, Wait::new(Why::Settle, turn.now, quiet, Some(stamp)));
+                    self.waits.set(name, Wait::new(Why::Settle, turn.now, quiet, Some(version)));
                 } else if !is_firm {
                     self.waits.set(name, Wait::retry(turn.now, before));
                 }
@@ -415,27 +421,27 @@ impl Files {
 
     /// A file has got another name here. Those that were known before are told of what is done
     /// through that one only after another look, because a new name is not told in their directory.
-    fn look_at_kin(&mut self, name: &OsStr, file: &File, now: Moment) {
+    fn look_at_kin(&mut self, name: &OsStr, file: &VassalFile, now: Moment) {
         for (kin, known) in &self.known {
-            let stamp = known.file.as_ref().map(|file| file.stamp);
-            let is_same = stamp.is_some_and(|stamp| stamp.inode() == file.stamp.inode());
+            let version = known.file.as_ref().map(|file| file.version);
+            let is_same = version.is_some_and(|version| version.inode() == file.version.inode());
             if is_same && **kin != *name && self.waits.get(kin).is_none() {
-                self.waits.set(kin, Wait::new(Why::Settle, now, SETTLED, stamp));
+                self.waits.set(kin, Wait::new(Why::Settle, now, SETTLED, version));
             }
         }
     }
 
     /// The file is there: says what is new about it.
-    fn settle(&mut self, name: &OsStr, file: File, turn: &mut Turn<'_>) {
+    fn settle(&mut self, name: &OsStr, file: VassalFile, turn: &mut Turn<'_>) {
         let known = self.known.entry(name.into()).or_default();
         known.complaint = None;
         let Some(old) = known.file.replace(file.clone()) else {
-            return turn.out.sight(name, What::Found(file));
+            return turn.out.push(name, ChangeKind::Found(file));
         };
-        if old.stamp != file.stamp || old.on_demand != file.on_demand {
-            turn.out.sight(name, What::Changed(file));
+        if old.version != file.version || old.on_demand != file.on_demand {
+            turn.out.push(name, ChangeKind::Changed(file));
         } else if (old.uid, old.gid) != (file.uid, file.gid) {
-            turn.out.sight(name, What::Chowned(file));
+            turn.out.push(name, ChangeKind::OwnerChanged(file));
         }
     }
 
@@ -443,7 +449,7 @@ impl Files {
     fn lose(&mut self, name: &OsStr, complaint: Option<String>, turn: &mut Turn<'_>) {
         self.without_address.remove(name);
         if self.file(name).is_some() {
-            turn.out.sight(name, What::Lost);
+            turn.out.push(name, ChangeKind::Lost);
         }
         match complaint {
             None => drop(self.known.remove(name)),
@@ -457,17 +463,17 @@ impl Files {
     fn complain(&mut self, name: &OsStr, why: String, turn: &mut Turn<'_>) {
         let known = self.known.entry(name.into()).or_default();
         if known.complaint.as_deref() != Some(&why) {
-            turn.out.say_of(name, why.clone());
+            turn.out.warn_of(name, why.clone());
             known.complaint = Some(why.into());
         }
     }
 
-    pub(super) fn file(&self, name: &OsStr) -> Option<&File> {
+    pub(super) fn file(&self, name: &OsStr) -> Option<&VassalFile> {
         self.known.get(name)?.file.as_ref()
     }
 
-    fn stamp(&self, at: BorrowedFd<'_>, name: &OsStr) -> Option<Stamp> {
-        dir::stat_at(at, name, self.links).ok().map(|stat| Stamp::from(&stat))
+    fn version(&self, at: BorrowedFd<'_>, name: &OsStr) -> Option<FileVersion> {
+        dir::stat_at(at, name, self.links).ok().map(|stat| FileVersion::from(&stat))
     }
 }
 

@@ -8,7 +8,7 @@ use super::files::Files;
 use super::filter::Name;
 use super::waits::VANISHED;
 use super::watches::Route;
-use super::{File, OnDemand, Stamp, ondemand};
+use super::{FileVersion, OnDemandAddress, VassalFile, ondemand};
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
@@ -19,7 +19,7 @@ const LOOK: usize = 4;
 pub(super) enum Seen {
     /// A vassal file; if not all of it could be learned, another look is due soon. Its address file has
     /// vanished, and may come back until `address_by`.
-    File { file: File, is_firm: bool, has_kin: bool, address_by: Option<Moment> },
+    File { file: VassalFile, is_firm: bool, has_kin: bool, address_by: Option<Moment> },
     /// There is no such name.
     Nothing,
     /// There is a link without an end.
@@ -89,16 +89,26 @@ impl Files {
             on_demand = file.on_demand.clone();
         }
         let is_link = stat.kind == FileKind::Link;
-        let file =
-            File { stamp: Stamp::from(&stat), uid: stat.uid, gid: stat.gid, is_link, on_demand };
+        let file = VassalFile {
+            version: FileVersion::from(&stat),
+            uid: stat.uid,
+            gid: stat.gid,
+            is_link,
+            on_demand,
+        };
         let is_firm = traced.is_firm && is_read;
         Ok(Seen::File { file, is_firm, has_kin: traced.has_kin, address_by })
     }
 
     /// Until when the address file of a vassal that had one may come back, if it is away.
-    fn address_may_return(&mut self, name: &OsStr, seen: &OnDemand, now: Moment) -> Option<Moment> {
-        let had_one = self.file(name).is_some_and(|file| file.on_demand != OnDemand::No);
-        if *seen != OnDemand::No || !had_one {
+    fn address_may_return(
+        &mut self,
+        name: &OsStr,
+        seen: &OnDemandAddress,
+        now: Moment,
+    ) -> Option<Moment> {
+        let had_one = self.file(name).is_some_and(|file| file.on_demand != OnDemandAddress::No);
+        if *seen != OnDemandAddress::No || !had_one {
             self.without_address.remove(name);
             return None;
         }
@@ -137,8 +147,10 @@ impl Files {
         at: BorrowedFd<'_>,
         name: &OsStr,
         routes: &mut Vec<Route>,
-    ) -> (OnDemand, bool) {
-        let Some(beside) = self.filter.companion_of(name) else { return (OnDemand::No, true) };
+    ) -> (OnDemandAddress, bool) {
+        let Some(beside) = self.filter.companion_of(name) else {
+            return (OnDemandAddress::No, true);
+        };
         // Watched first, read afterwards: no change goes unseen.
         let own = dir::stat_at(at, &beside, Links::Stay);
         let is_firm = match own.map(|own| self.trace(at, &beside, own, routes)) {
@@ -151,7 +163,7 @@ impl Files {
             (Err(error), None) => {
                 let beside = beside.display();
                 let why = format!("its address file {beside} cannot be read: {error}");
-                (OnDemand::Fault(why.into()), false)
+                (OnDemandAddress::Fault(why.into()), false)
             }
         }
     }

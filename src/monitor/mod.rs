@@ -1,4 +1,4 @@
-//! What monitors have in common: sightings of vassal files.
+//! What monitors have in common: changes of vassal files.
 //!
 //! A monitor is a source of vassals. It says which names there are and what their files look like from
 //! outside; it never opens a vassal file, starts nothing and prints nothing. What it tells are exact
@@ -21,6 +21,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::log::Level;
 use crate::sys::dir::Stat;
 use crate::types::moment::Moment;
 
@@ -41,16 +42,16 @@ pub trait Monitor {
     fn deadline(&self) -> Option<Moment>;
 
     /// Takes in what was told since; what is too much for one call leaves the descriptor readable.
-    fn read(&mut self, now: Moment, out: &mut Out);
+    fn read(&mut self, now: Moment, out: &mut Changes);
 
     /// Does what is due.
-    fn expire(&mut self, now: Moment, out: &mut Out);
+    fn expire(&mut self, now: Moment, out: &mut Changes);
 
     /// Compares everything with what is known, and says what had been missed.
-    fn rescan(&mut self, now: Moment, out: &mut Out);
+    fn rescan(&mut self, now: Moment, out: &mut Changes);
 
     /// All vassal files that it has told of and not told to be lost.
-    fn known(&self) -> Vec<(&OsStr, &File)>;
+    fn known(&self) -> Vec<(&OsStr, &VassalFile)>;
 
     /// The files that would be vassals by their names and are refused, with the reasons.
     fn refused(&self) -> Vec<(&OsStr, &str)>;
@@ -58,45 +59,45 @@ pub trait Monitor {
 
 /// What a monitor has to say; the caller empties it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Out {
+pub struct Changes {
     /// The differences, in the order in which they must be acted on.
-    pub sightings: Vec<Sighting>,
+    pub changes: Vec<Change>,
     /// Lines for the log.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<LogLine>,
     /// Everything is looked at again, whether or not an event has told of it.
-    pub scans: bool,
+    pub is_full_scan: bool,
 }
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct Change {
     /// The file in its source; any bytes but NUL, `/` and control characters, shorter than 255.
     pub name: OsString,
     /// What happened to it.
-    pub what: What,
+    pub kind: ChangeKind,
     /// It was found by the first look at its directory, in which nobody has just put it: at the start, or
     /// when the directory has come, has come back, or has taken the place of another.
-    pub was_there: bool,
+    pub is_initial: bool,
 }
 
 /// What happened to a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum ChangeKind {
     /// It is there now and was not before.
-    Found(File),
-    /// Its [`Stamp`] is another one, or its on-demand address.
-    Changed(File),
-    /// Its stamp is the same, but its owner or group is another one; only a tyrant minds.
-    Chowned(File),
+    Found(VassalFile),
+    /// Its [`FileVersion`] is another one, or its on-demand address.
+    Changed(VassalFile),
+    /// Its version is the same, but its owner or group is another one; only a tyrant minds.
+    OwnerChanged(VassalFile),
     /// It is not there any more.
     Lost,
 }
 
 /// A vassal file from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct VassalFile {
     /// What it looks like.
-    pub stamp: Stamp,
+    pub version: FileVersion,
     /// Its owner.
     pub uid: u32,
     /// Its group.
@@ -104,13 +105,13 @@ pub struct File {
     /// Whether all this is said of a symbolic link itself, not of what opening it would give.
     pub is_link: bool,
     /// Where to listen for it.
-    pub on_demand: OnDemand,
+    pub on_demand: OnDemandAddress,
 }
 
 /// What tells two states of a file apart. The time of the last status change is left out: chmod is no
 /// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileVersion {
     /// The device of its file system.
     pub dev: u64,
     /// Its number there.
@@ -121,14 +122,14 @@ pub struct Stamp {
     pub mtime: (i64, u32),
 }
 
-impl Stamp {
+impl FileVersion {
     /// Device and number: which file this is, as long as it exists.
     pub fn inode(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
 }
 
-impl From<&Stat> for Stamp {
+impl From<&Stat> for FileVersion {
     fn from(stat: &Stat) -> Self {
         Self { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime }
     }
@@ -136,7 +137,7 @@ impl From<&Stat> for Stamp {
 
 /// Where to listen for a vassal that starts on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnDemand {
+pub enum OnDemandAddress {
     /// Nowhere: it is started at once.
     No,
     /// At this address, not checked yet.
@@ -148,7 +149,7 @@ pub enum OnDemand {
 
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct LogLine {
     /// How much it matters.
     pub level: Level,
     /// The file it is about; if none, it is about the source.
@@ -157,30 +158,21 @@ pub struct Notice {
     pub text: String,
 }
 
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Something is refused, lost or works less well than it was meant to.
-    Warning,
-    /// A transition.
-    Notice,
-}
-
-impl Out {
-    fn sight(&mut self, name: &OsStr, what: What) {
-        self.sightings.push(Sighting { name: name.to_owned(), what, was_there: false });
+impl Changes {
+    fn push(&mut self, name: &OsStr, kind: ChangeKind) {
+        self.changes.push(Change { name: name.to_owned(), kind, is_initial: false });
     }
 
     /// All that was sighted after the first `count` was there already.
-    fn was_there(&mut self, count: usize) {
-        self.sightings.iter_mut().skip(count).for_each(|sighting| sighting.was_there = true);
+    fn mark_initial_after(&mut self, count: usize) {
+        self.changes.iter_mut().skip(count).for_each(|change| change.is_initial = true);
     }
 
-    fn say(&mut self, level: Level, text: String) {
-        self.notices.push(Notice { level, name: None, text });
+    fn log(&mut self, level: Level, text: String) {
+        self.notices.push(LogLine { level, name: None, text });
     }
 
-    fn say_of(&mut self, name: &OsStr, text: String) {
-        self.notices.push(Notice { level: Level::Warning, name: Some(name.to_owned()), text });
+    fn warn_of(&mut self, name: &OsStr, text: String) {
+        self.notices.push(LogLine { level: Level::Warning, name: Some(name.to_owned()), text });
     }
 }

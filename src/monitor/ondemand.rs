@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::OnDemand;
+use super::OnDemandAddress;
 use crate::sys::creds;
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::address_file::{LONGEST, address_in};
@@ -16,13 +16,13 @@ const NOT_A_FILE: &str = "is not a regular file; write the address into one";
 
 /// Reads the companion `name`: the text up to the first byte below 32, without blanks around it, lines of
 /// comment above it, or a comment behind it. None means not on demand; an empty one has lost its text, or is still to
-/// get it. What only a change of the file can heal is a [`OnDemand::Fault`].
+/// get it. What only a change of the file can heal is a [`OnDemandAddress::Fault`].
 ///
 /// # Errors
 /// What is worth another try.
-pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDemand> {
+pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDemandAddress> {
     let entry = match dir::stat_at(directory, name, Links::Stay) {
-        Err(error) if dir::is_not_found(&error) => return Ok(OnDemand::No),
+        Err(error) if dir::is_not_found(&error) => return Ok(OnDemandAddress::No),
         result => result?,
     };
     // Looked at before it is opened: opening a device can have effects of its own.
@@ -56,7 +56,7 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
         Ok("") => {
             fault(name, "holds no address: its first line is empty; write one, or remove the file")
         }
-        Ok(address) => Ok(OnDemand::Address(address.into())),
+        Ok(address) => Ok(OnDemandAddress::Address(address.into())),
     }
 }
 
@@ -67,8 +67,8 @@ fn may_lead_to(entry: &Stat, file: &Stat, own: u32) -> bool {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the callers return it")]
-fn fault(name: &OsStr, why: &str) -> io::Result<OnDemand> {
-    Ok(OnDemand::Fault(format!("its address file {} {why}", name.display()).into()))
+fn fault(name: &OsStr, why: &str) -> io::Result<OnDemandAddress> {
+    Ok(OnDemandAddress::Fault(format!("its address file {} {why}", name.display()).into()))
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    fn read_of(content: &[u8]) -> OnDemand {
+    fn read_of(content: &[u8]) -> OnDemandAddress {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.ini.socket"), content).unwrap();
         let directory = dir::open(folder.path()).unwrap();
@@ -86,19 +86,19 @@ mod tests {
 
     #[test]
     fn the_address_ends_at_the_first_byte_below_32() {
-        let address = |text: &str| OnDemand::Address(text.into());
+        let address = |text: &str| OnDemandAddress::Address(text.into());
         assert_eq!(read_of(b"127.0.0.1:8000"), address("127.0.0.1:8000"));
         assert_eq!(read_of(b"  /run/a b.sock \r\nsecond line\n"), address("/run/a b.sock"));
         assert_eq!(read_of(b"@name\0rest"), address("@name"));
         for nothing in [&b""[..], b"\n", b"   \n127.0.0.1:1", b"\t127.0.0.1:1"] {
-            let OnDemand::Fault(why) = read_of(nothing) else { panic!("{nothing:?}") };
+            let OnDemandAddress::Fault(why) = read_of(nothing) else { panic!("{nothing:?}") };
             assert!(why.contains("its first line is empty"), "{why}");
         }
     }
 
     #[test]
     fn a_byte_order_mark_comments_and_blanks_are_not_part_of_an_address() {
-        let address = OnDemand::Address("127.0.0.1:8000".into());
+        let address = OnDemandAddress::Address("127.0.0.1:8000".into());
         for text in [
             "\u{feff}127.0.0.1:8000\r\n",
             "127.0.0.1:8000   \n",
@@ -110,8 +110,8 @@ mod tests {
         ] {
             assert_eq!(read_of(text.as_bytes()), address, "{text:?}");
         }
-        assert_eq!(read_of(b"/run/a#b;c.sock"), OnDemand::Address("/run/a#b;c.sock".into()));
-        assert!(matches!(read_of(b"# nothing\n"), OnDemand::Fault(_)));
+        assert_eq!(read_of(b"/run/a#b;c.sock"), OnDemandAddress::Address("/run/a#b;c.sock".into()));
+        assert!(matches!(read_of(b"# nothing\n"), OnDemandAddress::Fault(_)));
     }
 
     #[test]
@@ -135,12 +135,12 @@ mod tests {
     #[test]
     fn hostile_content_is_a_fault_that_does_not_show_it() {
         for content in [vec![b'7'; 5000], b"secret\xff\n".to_vec()] {
-            let OnDemand::Fault(why) = read_of(&content) else { panic!("{content:?}") };
+            let OnDemandAddress::Fault(why) = read_of(&content) else { panic!("{content:?}") };
             assert!(!why.contains('7') && !why.contains("secret"));
         }
         let mut long = vec![b'7'; 4095];
         long.push(b'\n');
-        assert_eq!(read_of(&long), OnDemand::Address("7".repeat(4095).into()));
+        assert_eq!(read_of(&long), OnDemandAddress::Address("7".repeat(4095).into()));
     }
 
     #[test]
@@ -169,9 +169,9 @@ mod tests {
             symlink(to, at.join(link)).unwrap();
         }
         for name in ["fifo", "directory", "to-fifo", "to-null", "dangling", "circle"] {
-            assert!(matches!(says(name), Ok(OnDemand::Fault(_))), "{name}");
+            assert!(matches!(says(name), Ok(OnDemandAddress::Fault(_))), "{name}");
         }
-        assert_eq!(says("absent").unwrap(), OnDemand::No);
-        assert_eq!(says("good").unwrap(), OnDemand::Address("@there".into()));
+        assert_eq!(says("absent").unwrap(), OnDemandAddress::No);
+        assert_eq!(says("good").unwrap(), OnDemandAddress::Address("@there".into()));
     }
 }

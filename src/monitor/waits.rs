@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use super::Stamp;
+use super::FileVersion;
 use crate::types::moment::Moment;
 
 /// A file, an address file or a whole directory that is removed or moved away may be made anew within this
@@ -50,12 +50,12 @@ pub(super) struct Wait {
     pub(super) why: Why,
     quiet: Duration,
     until: Moment,
-    last: Option<Stamp>,
+    last: Option<FileVersion>,
 }
 
 impl Wait {
     /// Waits until the name has looked like `last` for `quiet`.
-    pub(super) fn new(why: Why, now: Moment, quiet: Duration, last: Option<Stamp>) -> Self {
+    pub(super) fn new(why: Why, now: Moment, quiet: Duration, last: Option<FileVersion>) -> Self {
         Self { due: now + quiet, why, quiet, until: now + WRITER_LIMIT.max(quiet), last }
     }
 
@@ -75,7 +75,7 @@ impl Wait {
     }
 
     /// The wait that must follow on this one because the name was different at its end, if any.
-    pub(super) fn again(&self, now: Moment, seen: Option<Stamp>) -> Option<Self> {
+    pub(super) fn again(&self, now: Moment, seen: Option<FileVersion>) -> Option<Self> {
         let is_busy = self.why != Why::Retry && seen.is_some() && seen != self.last;
         let due = now + self.quiet;
         (is_busy && due <= self.until).then_some(Self { due, last: seen, ..*self })
@@ -134,21 +134,21 @@ mod tests {
     use super::*;
     use crate::sys::clock;
 
-    fn stamp(size: u64) -> Option<Stamp> {
-        Some(Stamp { dev: 1, ino: 1, size, mtime: (0, 0) })
+    fn version(size: u64) -> Option<FileVersion> {
+        Some(FileVersion { dev: 1, ino: 1, size, mtime: (0, 0) })
     }
 
     #[test]
     fn a_writer_is_waited_for_while_it_writes_but_not_for_ever() {
         let start = clock::now();
-        let mut wait = Wait::new(Why::Writer, start, WRITER_SILENT, stamp(0));
+        let mut wait = Wait::new(Why::Writer, start, WRITER_SILENT, version(0));
         let mut size = 0;
-        while let Some(next) = wait.again(wait.due, stamp(size + 1)) {
+        while let Some(next) = wait.again(wait.due, version(size + 1)) {
             (wait, size) = (next, size + 1);
         }
         assert_eq!(wait.due, start + WRITER_LIMIT);
-        let silent = Wait::new(Why::Writer, start, WRITER_SILENT, stamp(5));
-        assert!(silent.again(silent.due, stamp(5)).is_none());
+        let silent = Wait::new(Why::Writer, start, WRITER_SILENT, version(5));
+        assert!(silent.again(silent.due, version(5)).is_none());
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
         let now = clock::now();
         let wait = Wait::new(Why::Settle, now, VANISHED, None);
         assert!(wait.again(wait.due, None).is_none());
-        assert!(wait.again(wait.due, stamp(1)).is_some());
+        assert!(wait.again(wait.due, version(1)).is_some());
     }
 
     #[test]

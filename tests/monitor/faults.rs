@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use liege::monitor::{Monitor, OnDemand};
+use liege::monitor::{Monitor, OnDemandAddress};
 
 use crate::world::{World, start};
 
@@ -284,9 +284,11 @@ fn inner_no_descriptors() {
         drop(hoard);
         world.settle();
         assert!(world.known.contains_key(OsStr::new("new.ini")));
-        assert_eq!(world.known[OsStr::new("1.ini")].stamp.size, spare as u64 + 1);
-        let addresses =
-            world.known.values().filter(|file| file.on_demand == OnDemand::Address("@x".into()));
+        assert_eq!(world.known[OsStr::new("1.ini")].version.size, spare as u64 + 1);
+        let addresses = world
+            .known
+            .values()
+            .filter(|file| file.on_demand == OnDemandAddress::Address("@x".into()));
         assert_eq!(addresses.count(), 20);
         fs::rename(world.at("new.ini"), world.at("new")).unwrap();
         world.settle();

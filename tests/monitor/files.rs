@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use liege::monitor::{Monitor, OnDemand};
+use liege::monitor::{Monitor, OnDemandAddress};
 use liege::sys::dir::stat_path;
 
 use crate::world::World;
@@ -42,10 +42,10 @@ fn what_is_there_from_the_beginning_is_found_by_the_first_look() {
     assert_eq!(world.monitor.deadline(), None);
     let file = &world.known[OsStr::new("b.ini")];
     let stat = stat_path(&world.at("b.ini")).unwrap();
-    assert_eq!((file.stamp.dev, file.stamp.ino), stat.inode());
-    assert_eq!((file.stamp.mtime, file.stamp.size), (stat.mtime, stat.size));
+    assert_eq!((file.version.dev, file.version.ino), stat.inode());
+    assert_eq!((file.version.mtime, file.version.size), (stat.mtime, stat.size));
     assert_eq!((file.uid, file.gid, file.is_link), (stat.uid, stat.gid, false));
-    assert_eq!(file.on_demand, OnDemand::No);
+    assert_eq!(file.on_demand, OnDemandAddress::No);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_new_file_is_found_when_it_has_been_written() {
     drop(file);
     world.read();
     assert_eq!(world.told(), ["found a.ini"]);
-    assert_eq!(world.known[OsStr::new("a.ini")].stamp.size, 13);
+    assert_eq!(world.known[OsStr::new("a.ini")].version.size, 13);
     assert_eq!(world.tells(), NOTHING);
 }
 
@@ -82,7 +82,7 @@ fn a_slow_writer_gives_one_sighting_of_the_whole_file() {
     });
     world.until("the file", |world| world.known.contains_key(OsStr::new("slow.ini")));
     writer.join().unwrap();
-    assert_eq!(world.known[OsStr::new("slow.ini")].stamp.size, 20);
+    assert_eq!(world.known[OsStr::new("slow.ini")].version.size, 20);
     assert_eq!(world.tells(), ["found slow.ini"]);
 }
 

@@ -190,7 +190,7 @@ fn a_missing_target_that_is_being_written_is_taken_when_it_is_closed() {
     assert_eq!(world.told(), NOTHING);
     drop(file);
     assert_eq!(world.tells(), ["found a.ini"]);
-    assert_eq!(world.known[OsStr::new("a.ini")].stamp.size, 3);
+    assert_eq!(world.known[OsStr::new("a.ini")].version.size, 3);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The promises of the monitor of a directory, kept over real directories with real inotify.
 //!
-//! Each sighting is also checked against all before it: found once, changed only when something
+//! Each change is also checked against all before it: found once, changed only when something
 //! differs, lost once. Where a promise speaks of seconds, the clock is moved instead of waited for.
 #![allow(
     clippy::unwrap_used,

@@ -6,19 +6,19 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use liege::monitor::{Monitor, OnDemand};
+use liege::monitor::{Monitor, OnDemandAddress};
 
 use crate::files::make_fifo;
 use crate::world::World;
 
 const NOTHING: [&str; 0] = [];
 
-fn address(text: &str) -> OnDemand {
-    OnDemand::Address(text.into())
+fn address(text: &str) -> OnDemandAddress {
+    OnDemandAddress::Address(text.into())
 }
 
 impl World {
-    fn address(&self) -> OnDemand {
+    fn address(&self) -> OnDemandAddress {
         self.known[OsStr::new("a.ini")].on_demand.clone()
     }
 }
@@ -47,7 +47,7 @@ fn the_first_look_knows_the_addresses() {
     );
     assert_eq!(world.told(), ["found a.ini", "found b.ini"]);
     assert_eq!(world.address(), address("@a"));
-    assert_eq!(world.known[OsStr::new("b.ini")].on_demand, OnDemand::No);
+    assert_eq!(world.known[OsStr::new("b.ini")].on_demand, OnDemandAddress::No);
 }
 
 #[test]
@@ -76,13 +76,13 @@ fn an_address_that_is_added_or_removed_counts() {
     let mut world = on_demand();
     fs::remove_file(world.at("a.ini.socket")).unwrap();
     assert_eq!(world.tells(), ["changed a.ini"]);
-    assert_eq!(world.address(), OnDemand::No);
+    assert_eq!(world.address(), OnDemandAddress::No);
     world.write("a.ini.socket", "@new");
     assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("@new"));
     world.write("a.ini.socket", "");
     assert_eq!(world.tells(), ["changed a.ini"]);
-    assert!(matches!(world.address(), OnDemand::Fault(_)));
+    assert!(matches!(world.address(), OnDemandAddress::Fault(_)));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_fifo_as_address_blocks_nothing_and_is_a_fault() {
     world.write("a.ini", "");
     assert_eq!(world.tells(), ["found a.ini"]);
     let why = "its address file a.ini.socket is not a regular file; write the address into one";
-    assert_eq!(world.address(), OnDemand::Fault(why.into()));
+    assert_eq!(world.address(), OnDemandAddress::Fault(why.into()));
     assert_eq!(world.monitor.deadline(), None);
     world.put("a.ini.socket", "@good");
     assert_eq!(world.tells(), ["changed a.ini"]);
@@ -163,7 +163,7 @@ fn an_address_behind_a_link_is_followed() {
     assert_eq!(world.address(), address("@other"));
     fs::remove_file(world.beside("shared")).unwrap();
     assert_eq!(world.tells(), ["changed a.ini"]);
-    assert!(matches!(world.address(), OnDemand::Fault(_)));
+    assert!(matches!(world.address(), OnDemandAddress::Fault(_)));
     fs::write(world.beside("shared"), "@again").unwrap();
     assert_eq!(world.tells(), ["changed a.ini"]);
     assert_eq!(world.address(), address("@again"));
@@ -176,7 +176,7 @@ fn no_byte_of_a_secret_is_told() {
     world.link("../secret", "a.ini.socket");
     world.write("a.ini", "");
     assert_eq!(world.tells(), ["found a.ini"]);
-    assert!(matches!(world.address(), OnDemand::Fault(_)));
+    assert!(matches!(world.address(), OnDemandAddress::Fault(_)));
     assert!(!format!("{:?} {:?}", world.address(), world.notices).contains("hunter"));
 }
 
@@ -241,5 +241,5 @@ fn an_address_that_stays_away_is_gone_after_a_tenth_of_a_second_however_often_it
     world.pass(Duration::from_millis(4));
     world.expire();
     assert_eq!(world.told(), ["changed a.ini"]);
-    assert_eq!(world.address(), OnDemand::No);
+    assert_eq!(world.address(), OnDemandAddress::No);
 }

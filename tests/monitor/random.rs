@@ -8,7 +8,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use liege::monitor::{OnDemand, Stamp};
+use liege::monitor::{FileVersion, OnDemandAddress};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use crate::files::make_fifo;
@@ -119,15 +119,15 @@ fn make_fifo_in(path: &PathBuf) {
 }
 
 /// What a monitor that is made now finds.
-fn fresh(world: &World) -> BTreeMap<OsString, (Stamp, OnDemand)> {
+fn fresh(world: &World) -> BTreeMap<OsString, (FileVersion, OnDemandAddress)> {
     let mut fresh = World::of(options(&world.at("")));
     fresh.rescan();
     known(&fresh)
 }
 
-fn known(world: &World) -> BTreeMap<OsString, (Stamp, OnDemand)> {
+fn known(world: &World) -> BTreeMap<OsString, (FileVersion, OnDemandAddress)> {
     let files = world.known.iter();
-    files.map(|(name, file)| (name.clone(), (file.stamp, file.on_demand.clone()))).collect()
+    files.map(|(name, file)| (name.clone(), (file.version, file.on_demand.clone()))).collect()
 }
 
 fn run(seed: u64) {

@@ -12,7 +12,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use liege::monitor::dir::{Dir, Options};
-use liege::monitor::{File, Monitor, Out, What};
+use liege::monitor::{ChangeKind, Changes, Monitor, VassalFile};
 use liege::sys::clock;
 use liege::sys::dir::Links;
 use liege::sys::mounts::Mounts;
@@ -51,7 +51,7 @@ pub fn start(command: &mut Command) -> std::io::Result<Child> {
 /// The monitor of `vassals` in a temporary directory, unless it is told another one.
 pub struct World {
     pub monitor: Dir,
-    pub known: BTreeMap<OsString, File>,
+    pub known: BTreeMap<OsString, VassalFile>,
     pub notices: Vec<String>,
     /// What was there when its directory was first looked at.
     pub were_there: Vec<OsString>,
@@ -170,8 +170,8 @@ impl World {
         self.call(Dir::expire);
     }
 
-    fn call(&mut self, what: fn(&mut Dir, Moment, &mut Out)) {
-        let (mut out, now) = (Out::default(), self.now());
+    fn call(&mut self, what: fn(&mut Dir, Moment, &mut Changes)) {
+        let (mut out, now) = (Changes::default(), self.now());
         let before = processor_time();
         what(&mut self.monitor, now, &mut out);
         if let (Some(before), Some(after)) = (before, processor_time()) {
@@ -263,35 +263,36 @@ impl World {
         self.notices.iter().filter(|notice| notice.contains(text)).count()
     }
 
-    fn take_in(&mut self, out: Out) {
+    fn take_in(&mut self, out: Changes) {
         for notice in out.notices {
             let name = notice.name.map(|name| format!("[{}] ", name.display())).unwrap_or_default();
             self.notices.push(format!("{name}{}", notice.text));
         }
-        for sighting in out.sightings {
-            let name = sighting.name;
-            if sighting.was_there {
+        for change in out.changes {
+            let name = change.name;
+            if change.is_initial {
                 self.were_there.push(name.clone());
             }
             let old = self.known.get(&name).cloned();
-            let (word, new) = match sighting.what {
-                What::Found(file) => {
+            let (word, new) = match change.kind {
+                ChangeKind::Found(file) => {
                     assert_eq!(old, None, "{name:?} found twice");
                     ("found", Some(file))
                 }
-                What::Changed(file) => {
+                ChangeKind::Changed(file) => {
                     let old = old.unwrap();
-                    let (old, new) = ((old.stamp, old.on_demand), (file.stamp, &file.on_demand));
+                    let (old, new) =
+                        ((old.version, old.on_demand), (file.version, &file.on_demand));
                     assert_ne!((old.0, &old.1), new, "{name:?} changed, but is the same");
                     ("changed", Some(file))
                 }
-                What::Chowned(file) => {
+                ChangeKind::OwnerChanged(file) => {
                     let old = old.unwrap();
-                    assert_eq!(old.stamp, file.stamp);
+                    assert_eq!(old.version, file.version);
                     assert_ne!((old.uid, old.gid), (file.uid, file.gid));
                     ("chowned", Some(file))
                 }
-                What::Lost => {
+                ChangeKind::Lost => {
                     assert!(old.is_some(), "{name:?} lost, but never found");
                     ("lost", None)
                 }
