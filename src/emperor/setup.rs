@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
 use crate::log::Log;
-use crate::monitor::dir::{self, Dir};
+use crate::monitor::dir_source::{self, Dir};
 use crate::reactor::{Interest, Kind, Reactor};
 use crate::spawn::environment;
 use crate::spawn::hook;
@@ -293,7 +293,7 @@ fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupE
             log.warning(format_args!("{} is given twice; the second is ignored", at(setting)));
             continue;
         }
-        let options = dir::Options {
+        let options = dir_source::Options {
             path: path.clone(),
             shown: setting.show(path.display()),
             extensions: config.extra_extensions.iter().map(OsString::from).collect(),

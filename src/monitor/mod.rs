@@ -4,17 +4,17 @@
 //! outside; it never opens a vassal file, starts nothing and prints nothing. What it tells are exact
 //! differences: each name is found once, changed only when something differs, lost once.
 
-pub mod dir;
-mod eyes;
-mod files;
-mod filter;
-mod look;
-mod marks;
-mod ondemand;
-mod strangers;
-mod trail;
-mod waits;
-mod watches;
+mod address_file;
+mod coalesce;
+mod debounce;
+pub mod dir_source;
+mod dir_watch;
+mod events;
+mod names;
+mod observe;
+mod shared_watches;
+mod symlinks;
+mod unrecognized;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;

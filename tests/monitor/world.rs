@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use liege::monitor::dir::{Dir, Options};
+use liege::monitor::dir_source::{Dir, Options};
 use liege::monitor::{ChangeKind, Changes, Monitor, VassalFile};
 use liege::sys::clock;
 use liege::sys::dir::Links;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::strangers;
+use super::unrecognized;
 
 use crate::types::names::ENDINGS;
 
@@ -57,7 +57,7 @@ impl Filter {
                 Name::Companion(OsStr::from_bytes(vassal))
             }
             Some(_) => Name::Other,
-            None if strangers::is_left_alone(name) => Name::Other,
+            None if unrecognized::is_left_alone(name) => Name::Other,
             None => Name::Stranger,
         }
     }

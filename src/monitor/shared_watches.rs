@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
-use super::marks::Mark;
+use super::coalesce::Mark;
 use crate::sys::inotify::{Inotify, InotifyEvent, WatchDescriptor, WatchMask};
 
 /// A directory on the way: it was moved or removed.

@@ -14,8 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use super::marks::{Mark, Marks};
-use super::watches::{
+use super::coalesce::{Mark, Marks};
+use super::shared_watches::{
     FILE, Held, Hold, LAST, LAST_BEFORE_MISSING, LINK, MISSING, News, Route, WAY, Watches,
 };
 use crate::sys::dir::{self, FileKind, Links, Stat};

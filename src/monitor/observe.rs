@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::files::Files;
-use super::filter::Name;
-use super::waits::VANISHED;
-use super::watches::Route;
-use super::{FileVersion, OnDemandAddress, VassalFile, ondemand};
+use super::debounce::VANISHED;
+use super::dir_watch::Files;
+use super::names::Name;
+use super::shared_watches::Route;
+use super::{FileVersion, OnDemandAddress, VassalFile, address_file};
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
@@ -157,7 +157,7 @@ impl Files {
             Ok(traced) => traced.is_ok_and(|traced| traced.is_firm),
             Err(error) => dir::is_not_found(&error),
         };
-        match (ondemand::read(at, &beside), self.file(name)) {
+        match (address_file::read(at, &beside), self.file(name)) {
             (Ok(on_demand), _) => (on_demand, is_firm),
             (Err(_), Some(file)) => (file.on_demand.clone(), false),
             (Err(error), None) => {

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::filter::Filter;
-use super::marks::{Mark, Marks, Reader};
-use super::trail::{Told, Trails};
-use super::watches::Route;
+use super::coalesce::{Mark, Marks, Reader};
+use super::names::Filter;
+use super::shared_watches::Route;
+use super::symlinks::{Told, Trails};
 use crate::sys::bundle::{Bundle, Interest};
 use crate::sys::inotify::{self, Inotify, InotifyEvent, WatchDescriptor, WatchMask};
 use crate::sys::mounts::Mounts;

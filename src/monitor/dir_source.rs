@@ -1,7 +1,7 @@
 //! `dir://`: the vassal files of one directory, by inotify.
 //!
-//! Events (`eyes.rs`, and `trail.rs` for the path and for links) only say where to look; what is known
-//! comes from stat(2) alone (`files.rs`), so lost or needless events do no harm. Nothing is held open, so
+//! Events (`events.rs`, and `symlinks.rs` for the path and for links) only say where to look; what is known
+//! comes from stat(2) alone (`dir_watch.rs`), so lost or needless events do no harm. Nothing is held open, so
 //! that file systems can be unmounted.
 
 use std::ffi::{OsStr, OsString};
@@ -10,13 +10,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::eyes::{Eyes, News};
-use super::files::{Files, Scan, Turn};
-use super::filter::Filter;
-use super::marks::Mark;
-use super::trail::TRIES;
-use super::waits::{VANISHED, WRITER_SILENT, Wait};
-use super::watches::Route;
+use super::coalesce::Mark;
+use super::debounce::{VANISHED, WRITER_SILENT, Wait};
+use super::dir_watch::{Files, Scan, Turn};
+use super::events::{Eyes, News};
+use super::names::Filter;
+use super::shared_watches::Route;
+use super::symlinks::TRIES;
 use super::{Changes, Monitor};
 use crate::log::Level;
 use crate::sys::dir::{self, FileKind, Links};

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use super::marks::Mark;
+use super::coalesce::Mark;
 use crate::sys::dir::{self, FileKind, Links};
 use crate::types::moment::Moment;
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::hash::Hash;
 
-use super::filter::{Filter, Name};
+use super::names::{Filter, Name};
 use crate::sys::inotify::{InotifyEvent, WatchMask};
 
 /// The last word of the events about one name.
