@@ -10,8 +10,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use liege::config::{self, Address, Invocation, Resolved, values};
+use liege::config::{self, Invocation, Resolved, SocketSpec, values};
 use liege::sys::creds::Accounts;
+use liege::types::address::Address;
 use liege::types::quote::BadText;
 use serde_json::Value;
 
@@ -132,14 +133,16 @@ fn typed(kind: &str, text: &str) -> Result<Value, BadText> {
         "namespaces" => strings(values::namespaces(text)?),
         "caps" => strings(values::capabilities(text)?),
         "socket" => match config::address::parse(text)? {
-            Address::Tcp(address) => serde_json::json!({ "tcp": address.to_string() }),
-            Address::Unix(path) => serde_json::json!({ "unix": path }),
-            Address::Abstract(name) => {
+            SocketSpec::Bind(Address::Tcp(address)) => {
+                serde_json::json!({ "tcp": address.to_string() })
+            }
+            SocketSpec::Bind(Address::Path(path)) => serde_json::json!({ "unix": path }),
+            SocketSpec::Bind(Address::Abstract(name)) => {
                 serde_json::json!({ "abstract": String::from_utf8(name).unwrap() })
             }
-            Address::Fd(number) => serde_json::json!({ "fd": number }),
-            Address::Shared(index) => serde_json::json!({ "shared": index }),
-            Address::Stdin => "stdin".into(),
+            SocketSpec::Fd(number) => serde_json::json!({ "fd": number }),
+            SocketSpec::Shared(index) => serde_json::json!({ "shared": index }),
+            SocketSpec::Stdin => "stdin".into(),
         },
         "hook" => {
             let (action, arg) = values::hook(text)?;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use liege::config::emperor::Keeper;
 use liege::config::vassal::{EnvChange, Notify, Patch, Run};
-use liege::config::{self, Address, EmperorConfig, Faults, Invocation, VassalConfig, values};
+use liege::config::{self, EmperorConfig, Faults, Invocation, SocketSpec, VassalConfig, values};
 use liege::opts::{self, Arg, Class, Kind, Missing, Opt};
+use liege::types::address::Address;
 use liege::types::run_settings::Restart;
 
 const RUN: &str = "unprivileged-binary-patch-arg = sleep 1\n";
@@ -179,8 +180,8 @@ fn what_has_no_effect_is_said() {
 fn unix_sockets_become_abstract_wherever_the_flag_stands() {
     let config =
         vassal(&format!("{RUN}socket = /run/a\nabstract-socket = true\nsocket = :1\n")).unwrap();
-    assert_eq!(config.sockets[0].value, Address::Abstract(b"/run/a".to_vec()));
-    assert!(matches!(config.sockets[1].value, Address::Tcp(_)));
+    assert_eq!(config.sockets[0].value, SocketSpec::Bind(Address::Abstract(b"/run/a".to_vec())));
+    assert!(matches!(config.sockets[1].value, SocketSpec::Bind(Address::Tcp(_))));
 }
 
 #[test]
@@ -230,7 +231,10 @@ fn the_emperor_is_told_everything_by_its_command_line() {
     assert_eq!((config.freq, config.throttle), (Duration::from_secs(3), Duration::from_millis(50)));
     assert_eq!((config.keeper, config.max_starting), (Keeper::Off, Some(1)));
     assert_eq!((config.stats.len(), config.chmod_socket), (2, Some(0o666)));
-    assert_eq!(config.use_fork_server.unwrap().value, Address::Unix("/run/fs".into()));
+    assert_eq!(
+        config.use_fork_server.unwrap().value,
+        SocketSpec::Bind(Address::Path("/run/fs".into()))
+    );
     assert_eq!(config.warnings, []);
 }
 

@@ -8,20 +8,17 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::types::address::Address;
 use crate::types::quote::BadText;
 
 /// Longest name of a unix socket, as in uWSGI (the kernel would take 107).
 const MAX_UNIX: usize = 102;
 
-/// The address of a socket.
+/// What a vassal file says about a socket: where it is bound, or where it is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// IP address and port; port 0 is any free one.
-    Tcp(SocketAddr),
-    /// A path in the file system.
-    Unix(PathBuf),
-    /// An abstract unix name, without its leading zero byte.
-    Abstract(Vec<u8>),
+pub enum SocketSpec {
+    /// It is bound at this address.
+    Bind(Address),
     /// A descriptor that is already open.
     Fd(i32),
     /// The N-th `shared-socket`.
@@ -30,11 +27,22 @@ pub enum Address {
     Stdin,
 }
 
+impl SocketSpec {
+    /// Where it is bound.
+    #[must_use]
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Bind(address) => Some(address),
+            Self::Fd(_) | Self::Shared(_) | Self::Stdin => None,
+        }
+    }
+}
+
 /// Reads an address; leading blanks are skipped.
 ///
 /// # Errors
 /// What is wrong with the text, and what was expected.
-pub fn parse(text: &str) -> Result<Address, BadText> {
+pub fn parse(text: &str) -> Result<SocketSpec, BadText> {
     let text = text.trim_start();
     if text.is_empty() {
         return Err(BadText::without_text(
@@ -42,7 +50,7 @@ pub fn parse(text: &str) -> Result<Address, BadText> {
         ));
     }
     if text == "::" {
-        return Ok(Address::Stdin);
+        return Ok(SocketSpec::Stdin);
     }
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BadText::new(
@@ -53,22 +61,23 @@ pub fn parse(text: &str) -> Result<Address, BadText> {
     }
     if let Some(number) = text.strip_prefix("fd://") {
         let bad = || BadText::new(number, "is not a descriptor (expected fd://N, N from 0)");
-        return number.parse().ok().filter(|fd| *fd >= 0).map(Address::Fd).ok_or_else(bad);
+        return number.parse().ok().filter(|fd| *fd >= 0).map(SocketSpec::Fd).ok_or_else(bad);
     }
     if let Some(number) = text.strip_prefix('=') {
         let bad =
             |_| BadText::new(text, "is not the number of a shared-socket (expected =N, N from 0)");
-        return number.parse().map(Address::Shared).map_err(bad);
+        return number.parse().map(SocketSpec::Shared).map_err(bad);
     }
     if let Some(name) = text.strip_prefix('@').or_else(|| text.strip_prefix("\\0")) {
-        return unix(name).map(|name| Address::Abstract(name.as_bytes().to_vec()));
+        let address = unix(name).map(|name| Address::Abstract(name.as_bytes().to_vec()));
+        return address.map(SocketSpec::Bind);
     }
     if !text.starts_with(['/', '.'])
         && let Some((host, port)) = text.rsplit_once(':')
     {
-        return tcp(host, port).map(Address::Tcp);
+        return tcp(host, port).map(|address| SocketSpec::Bind(Address::Tcp(address)));
     }
-    unix(text).map(|name| Address::Unix(PathBuf::from(name)))
+    unix(text).map(|name| SocketSpec::Bind(Address::Path(PathBuf::from(name))))
 }
 
 /// What an address file says that holds none; what it holds is not repeated: it may be a link to a file that nobody
@@ -82,9 +91,9 @@ pub const NO_PLACE: &str = "its address file holds no address to listen at (expe
 /// [`NO_PLACE`].
 pub fn of_file(text: &str) -> Result<Address, &'static str> {
     match parse(text).map_err(|_| NO_PLACE)? {
-        Address::Unix(_) if !is_meant_as_path(text) => Err(NO_PLACE),
-        Address::Fd(_) | Address::Shared(_) | Address::Stdin => Err(NO_PLACE),
-        address => Ok(address),
+        SocketSpec::Bind(Address::Path(_)) if !is_meant_as_path(text) => Err(NO_PLACE),
+        SocketSpec::Bind(address) => Ok(address),
+        SocketSpec::Fd(_) | SocketSpec::Shared(_) | SocketSpec::Stdin => Err(NO_PLACE),
     }
 }
 
@@ -141,33 +150,10 @@ fn tcp(host: &str, port: &str) -> Result<SocketAddr, BadText> {
     Ok(SocketAddr::new(ip, port))
 }
 
-impl Address {
-    /// Whether only one of two can listen, the one here or the other there.
-    #[must_use]
-    pub fn excludes(&self, other: &Self) -> bool {
-        let covers = |one: IpAddr, other: IpAddr| {
-            one.is_unspecified() && (one.is_ipv6() || other.is_ipv4()) || one == other
-        };
-        match (self, other) {
-            (Self::Tcp(one), Self::Tcp(other)) => {
-                one.port() != 0
-                    && one.port() == other.port()
-                    && (covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
-            }
-            (Self::Unix(_), Self::Unix(_)) | (Self::Abstract(_), Self::Abstract(_)) => {
-                self == other
-            }
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Address {
+impl fmt::Display for SocketSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
-            Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+            Self::Bind(address) => address.fmt(f),
             Self::Fd(number) => write!(f, "fd://{number}"),
             Self::Shared(index) => write!(f, "={index}"),
             Self::Stdin => f.write_str("::"),
@@ -191,9 +177,15 @@ mod tests {
         assert_eq!(parse("  :80").unwrap().to_string(), "0.0.0.0:80");
         assert_eq!(parse("localhost:80").unwrap().to_string(), "127.0.0.1:80");
         assert_eq!(parse("LocalHost:").unwrap().to_string(), "127.0.0.1:0");
-        assert_eq!(parse("./18702").unwrap(), Address::Unix("./18702".into()));
-        assert_eq!(parse("run/a.sock").unwrap(), Address::Unix("run/a.sock".into()));
-        assert_eq!(parse("/run/a:b.sock").unwrap(), Address::Unix("/run/a:b.sock".into()));
+        assert_eq!(parse("./18702").unwrap(), SocketSpec::Bind(Address::Path("./18702".into())));
+        assert_eq!(
+            parse("run/a.sock").unwrap(),
+            SocketSpec::Bind(Address::Path("run/a.sock".into()))
+        );
+        assert_eq!(
+            parse("/run/a:b.sock").unwrap(),
+            SocketSpec::Bind(Address::Path("/run/a:b.sock".into()))
+        );
         assert_eq!(parse("\\0name").unwrap(), parse("@name").unwrap());
     }
 

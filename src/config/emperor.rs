@@ -7,7 +7,7 @@ use crate::opts::{self, Emperor as E, Opt, Refusal, Section, Vassal as V};
 use crate::types::{environment, names};
 
 use super::Resolved;
-use super::address::{self, Address};
+use super::address::{self, SocketSpec};
 use super::check::{Check, Role, located, number};
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::values;
@@ -73,7 +73,7 @@ pub struct EmperorConfig {
     /// Mode of the emperor's unix sockets.
     pub chmod_socket: Option<u32>,
     /// Where statistics are served.
-    pub stats: Vec<Located<Address>>,
+    pub stats: Vec<Located<SocketSpec>>,
     /// With an HTTP header first.
     pub stats_http: bool,
     /// The keeper.
@@ -100,7 +100,7 @@ pub struct EmperorConfig {
     /// `--inherit` before each vassal file.
     pub vassals_inherit_before: Vec<Located<String>>,
     /// The fork server that every vassal is asked from.
-    pub use_fork_server: Option<Located<Address>>,
+    pub use_fork_server: Option<Located<SocketSpec>>,
     /// Vassals that are started normally all the same.
     pub fork_bases: Vec<Located<String>>,
     /// Used instead of `binary_path`.

@@ -36,7 +36,7 @@ use crate::opts::cli::Said;
 use crate::opts::key::Steer;
 use crate::opts::{self, Class};
 
-pub use address::Address;
+pub use address::SocketSpec;
 pub use emperor::EmperorConfig;
 pub use setting::{Fault, Faults, Located, Origin, Setting, Source};
 pub use vassal::VassalConfig;

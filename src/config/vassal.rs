@@ -6,10 +6,11 @@ use crate::opts::{Opt, Refusal, Vassal as V};
 use crate::types::run_settings::{Choice, RunSettings};
 
 use super::Resolved;
-use super::address::{self, Address};
+use super::address::{self, SocketSpec};
 use super::check::{Check, Role, located, number, signal};
 use super::setting::{Fault, Faults, Located, Setting};
 use super::values;
+use crate::types::address::Address;
 
 /// The program that a vassal runs, and whether it keeps the privileges of the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ pub struct VassalConfig {
     /// Shells to use for `-arg` texts, instead of `/bin/sh`: the first that can be executed.
     pub binsh: Vec<String>,
     /// All sockets in configuration order; the key gives the name for `LISTEN_FDNAMES`.
-    pub sockets: Vec<Located<Address>>,
-    /// Which of them are shared sockets, that `Address::Shared` counts: indices of `sockets`.
+    pub sockets: Vec<Located<SocketSpec>>,
+    /// Which of them are shared sockets, that `SocketSpec::Shared` counts: indices of `sockets`.
     pub shared: Vec<usize>,
     /// Mode of unix sockets.
     pub chmod_socket: Option<u32>,
@@ -326,13 +327,13 @@ impl VassalConfig {
         let shared = self.shared.len();
         for socket in &mut self.sockets {
             match &socket.value {
-                Address::Shared(index) if *index >= shared => {
+                SocketSpec::Shared(index) if *index >= shared => {
                     let message =
                         format!("there is no shared-socket number {index} (they count from 0)");
                     check.fault_at(socket, message);
                 }
-                Address::Unix(path) if self.abstract_socket => {
-                    socket.value = Address::Abstract(bytes(path));
+                SocketSpec::Bind(Address::Path(path)) if self.abstract_socket => {
+                    socket.value = SocketSpec::Bind(Address::Abstract(bytes(path)));
                 }
                 _ => {}
             }

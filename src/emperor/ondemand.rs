@@ -1,15 +1,13 @@
 //! On-demand listeners: bind, watch, hand over.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::rc::Rc;
 
-use crate::config::address::{self, Address};
+use crate::config::address;
 use crate::reactor::{Interest, Kind};
 use crate::state::vassal::Vassal;
 use crate::state::{Event, OnDemand, VassalId};
-use crate::sys::address::Address as Place;
-use crate::sys::socket::{self, Accept, ListenOptions, SocketError};
+use crate::sys::socket::{self, Accept, ListenOptions};
 use crate::types::advice;
 
 use super::Emperor;
@@ -55,7 +53,7 @@ impl Emperor {
     ) -> Result<ListeningSocket, String> {
         let parsed = address::of_file(address)?;
         let directory = self.directory_of(vassal).ok_or("its source is gone")?;
-        let place = place(&parsed, &directory).ok_or(address::NO_PLACE)?;
+        let place = parsed.within(&directory);
         let options = ListenOptions {
             backlog: self.ondemand.backlog,
             mode: Some(self.ondemand.mode),
@@ -68,7 +66,7 @@ impl Emperor {
                 Some(other) => format!(
                     "the vassal {other} listens on {place} already; give one of the two another address"
                 ),
-                None => format!("cannot listen on {place}: {error}{}", advice(&place, &error)),
+                None => format!("cannot listen on {place}: {error}{}", advice::bind(&place, error.source.kind(), error.call)),
             }
         })?;
         Ok(ListeningSocket::new(listener, &directory))
@@ -126,24 +124,5 @@ pub(super) fn on_demand(address: &Rc<str>) -> OnDemand {
     match address::of_file(address) {
         Ok(_) => OnDemand::Address(Rc::clone(address)),
         Err(why) => OnDemand::Fault(why.into()),
-    }
-}
-
-/// Where the emperor itself can listen; relative paths count from `directory`.
-pub(super) fn place(address: &Address, directory: &Path) -> Option<Place> {
-    match address {
-        Address::Tcp(address) => Some(Place::Tcp(*address)),
-        Address::Unix(path) => Some(Place::Path(directory.join(path))),
-        Address::Abstract(name) => Some(Place::Abstract(name.clone())),
-        Address::Fd(_) | Address::Shared(_) | Address::Stdin => None,
-    }
-}
-
-/// The way out of a refused bind.
-pub(super) fn advice(place: &Place, error: &SocketError) -> String {
-    match place {
-        Place::Tcp(address) => advice::bind_tcp(error.source.kind(), address.port()),
-        Place::Path(path) => advice::bind_path(error.source.kind(), path, error.call),
-        Place::Abstract(_) => String::new(),
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::config::SocketSpec;
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
 use crate::log::Log;
@@ -26,8 +27,9 @@ use crate::state::{Rules, SourceId};
 use crate::sys::clock;
 use crate::sys::dir::Links;
 use crate::sys::process::{DescriptorLimit, descriptor_limit, raise_descriptor_limit};
-use crate::sys::socket::{self, ListenOptions, SocketOwner};
+use crate::sys::socket::{ListenOptions, SocketOwner};
 use crate::sys::{fd, memory, prctl};
+use crate::types::address::Address;
 use crate::types::advice;
 
 use super::context::{Context, Sources, Trips};
@@ -189,8 +191,8 @@ fn rules(config: &EmperorConfig) -> Rules {
 fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> {
     let Some(setting) = &config.use_fork_server else { return Ok(forkserver::Forks::default()) };
     let here = std::env::current_dir().unwrap_or_default();
-    let place = ondemand::place(&setting.value, &here);
-    let unix = place.filter(|place| !matches!(place, socket::Address::Tcp(_)));
+    let address = setting.value.address().map(|address| address.within(&here));
+    let unix = address.filter(|address| !matches!(address, Address::Tcp(_)));
     let unix = unix.ok_or_else(|| {
         let doing = format!("use the fork server at {} ({setting})", setting.show(&setting.value));
         cannot(doing)(io::ErrorKind::InvalidInput.into())
@@ -270,14 +272,17 @@ fn stats_listeners(
         mode: Some(config.chmod_socket.unwrap_or(STATS_MODE)),
         ..ListenOptions::default()
     };
-    let bind = |address: &Located<crate::config::address::Address>| {
+    let bind = |address: &Located<SocketSpec>| {
         let doing = format!("serve statistics at {} ({address})", address.show(&address.value));
-        let place = ondemand::place(&address.value, &here)
-            .ok_or_else(|| cannot(doing.clone())(io::ErrorKind::InvalidInput.into()))?;
+        let place = address.value.address().map(|address| address.within(&here));
+        let place =
+            place.ok_or_else(|| cannot(doing.clone())(io::ErrorKind::InvalidInput.into()))?;
         let bound = stats::Place { address: place.clone(), options: options.clone() };
         stats::Bound::new(bound).map_err(|error| {
-            let remedy =
-                if address.hidden { String::new() } else { ondemand::advice(&place, &error) };
+            let remedy = match address.hidden {
+                true => String::new(),
+                false => advice::bind(&place, error.source.kind(), error.call),
+            };
             cannot(doing)(error.source).advised(|_| remedy)
         })
     };

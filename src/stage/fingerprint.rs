@@ -11,8 +11,9 @@
 //! …), which a running life takes over without an exec.
 
 use crate::config::vassal::{EnvChange, Notify};
-use crate::config::{Address, Located, Resolved, VassalConfig};
+use crate::config::{Located, Resolved, SocketSpec, VassalConfig};
 use crate::sys::creds;
+use crate::types::address::Address;
 use crate::types::run_settings::RunSettings;
 
 use super::environment::{self, Told, Variable};
@@ -176,29 +177,29 @@ impl Print {
         self.option(*heartbeat, |print, period| print.number(period.as_millis()));
     }
 
-    fn address(&mut self, address: &Address) {
+    fn address(&mut self, address: &SocketSpec) {
         match address {
-            Address::Tcp(address) => {
+            SocketSpec::Bind(Address::Tcp(address)) => {
                 self.number(0_u8);
                 self.text(address.to_string().as_bytes());
             }
-            Address::Unix(path) => {
+            SocketSpec::Bind(Address::Path(path)) => {
                 self.number(1_u8);
                 self.text(path.as_os_str().as_encoded_bytes());
             }
-            Address::Abstract(name) => {
+            SocketSpec::Bind(Address::Abstract(name)) => {
                 self.number(2_u8);
                 self.text(name);
             }
-            Address::Fd(number) => {
+            SocketSpec::Fd(number) => {
                 self.number(3_u8);
                 self.number(*number);
             }
-            Address::Shared(index) => {
+            SocketSpec::Shared(index) => {
                 self.number(4_u8);
                 self.number(*index);
             }
-            Address::Stdin => self.number(5_u8),
+            SocketSpec::Stdin => self.number(5_u8),
         }
     }
 

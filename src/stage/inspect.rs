@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::command::{Findings, World};
 use crate::config::vassal::{EnvChange, Patch};
-use crate::config::{self, EmperorConfig, Fault, Invocation, Located, VassalConfig};
+use crate::config::{self, EmperorConfig, Fault, Invocation, Located, SocketSpec, VassalConfig};
 use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
 use crate::sys::creds::{self, Accounts, LookupError};
@@ -31,9 +31,9 @@ use crate::types::quote::cut;
 
 use super::environment::{self, Told};
 use super::failure::Failure;
+use super::files;
 use super::patch::Program;
 use super::privileges::{self, Identity, Wanted};
-use super::{files, sockets};
 
 /// Longest argument or variable that the kernel hands to a program, its end included (`MAX_ARG_STRLEN`).
 const MAX_STRING: usize = 128 << 10;
@@ -227,8 +227,7 @@ impl Look<'_> {
     }
 
     fn sockets(&mut self, config: &VassalConfig) {
-        let bound =
-            |place: &&Located<config::Address>| sockets::bind_address(&place.value).is_some();
+        let bound = |place: &&Located<SocketSpec>| place.value.address().is_some();
         if let Some(place) = config.sockets.iter().filter(bound).nth(MAX_LISTENERS) {
             let message = format!(
                 "too many sockets: a vassal can have {MAX_LISTENERS}; start several vassals"
@@ -241,12 +240,9 @@ impl Look<'_> {
     }
 
     /// An address that is bound at the start; relative paths count from `base`, or from where the vassal starts.
-    fn address(&mut self, place: &Located<config::Address>, base: Option<&Path>, is_shared: bool) {
-        let Some(address) = sockets::bind_address(&place.value) else { return };
-        let address = match address {
-            Address::Path(path) => Address::Path(base.unwrap_or(&self.call.cwd).join(path)),
-            other => other,
-        };
+    fn address(&mut self, place: &Located<SocketSpec>, base: Option<&Path>, is_shared: bool) {
+        let Some(address) = place.value.address() else { return };
+        let address = address.within(base.unwrap_or(&self.call.cwd));
         match &address {
             Address::Path(path) => self.path(place, path),
             Address::Tcp(tcp) => self.port(place, *tcp),
@@ -256,8 +252,7 @@ impl Look<'_> {
             return;
         }
         let listeners = self.system.listeners.get_or_insert_with(listeners::all);
-        let wanted = plain(&address);
-        let taken = listeners.iter().find(|listener| plain(&listener.address).excludes(&wanted));
+        let taken = listeners.iter().find(|listener| listener.address.excludes(&address));
         let Some(taken) = taken else { return };
         let holders = listeners::holders(taken.inode);
         // Its emperor has it: this is how a running vassal looks.
@@ -281,7 +276,7 @@ impl Look<'_> {
         self.found.warnings.push(place.fault(message));
     }
 
-    fn path(&mut self, place: &Located<config::Address>, path: &Path) {
+    fn path(&mut self, place: &Located<SocketSpec>, path: &Path) {
         let refused = match fs::symlink_metadata(path) {
             Ok(meta) if !meta.file_type().is_socket() => {
                 let message = format!(
@@ -302,7 +297,7 @@ impl Look<'_> {
         }
     }
 
-    fn port(&mut self, place: &Located<config::Address>, address: SocketAddr) {
+    fn port(&mut self, place: &Located<SocketSpec>, address: SocketAddr) {
         let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
         let first_free = first_free.ok().and_then(|text| text.trim().parse().ok());
         let is_low = (1..first_free.unwrap_or(advice::FIRST_FREE_PORT)).contains(&address.port());
@@ -336,15 +331,6 @@ fn may_bind_low_ports() -> bool {
     let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = bits.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
     bits.unwrap_or(0) >> NET_BIND_SERVICE & 1 == 1
-}
-
-/// An address that is bound, in the words of a configuration.
-pub(super) fn plain(address: &Address) -> config::Address {
-    match address {
-        Address::Tcp(address) => config::Address::Tcp(*address),
-        Address::Path(path) => config::Address::Unix(path.clone()),
-        Address::Abstract(name) => config::Address::Abstract(name.clone()),
-    }
 }
 
 /// The fault of a step, at the line that the step is about.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::config::{self, Located, VassalConfig};
+use crate::config::{Located, SocketSpec, VassalConfig};
 use crate::proto::status::{MAX_LISTENERS, MAX_PLACES};
 use crate::spawn::step::Step;
 use crate::sys::listeners::{self, Holder, ListenerInfo};
@@ -20,7 +20,6 @@ use crate::sys::{creds, fd};
 use crate::types::advice;
 
 use super::failure::Failure;
-use super::inspect;
 
 /// The queue that every kernel grants unless the administrator has lowered it.
 const USUAL_BACKLOG: u32 = 128;
@@ -115,7 +114,7 @@ pub fn open(
     };
     for (index, place) in config.sockets.iter().enumerate() {
         let claimed = claimed.get_mut(index).and_then(Option::take);
-        let is_dead = bind_address(&place.value).is_some_and(|address| dead.contains(&address));
+        let is_dead = place.value.address().is_some_and(|address| dead.contains(address));
         let options = ListenOptions { replace_refusing: is_dead, ..options.clone() };
         let claimed = claimed.map(|fd| (fd, in_use));
         let before = config.sockets.get(..index).unwrap_or_default();
@@ -149,18 +148,6 @@ fn unblock(fd: BorrowedFd<'_>, in_use: bool) -> Result<(), Failure> {
     if in_use { Ok(()) } else { fd::clear_nonblocking(fd).map_err(descriptors) }
 }
 
-/// Where a configured socket is to be bound; `None` for one that is open already.
-pub(super) fn bind_address(address: &config::Address) -> Option<Address> {
-    Some(match address {
-        config::Address::Tcp(address) => Address::Tcp(*address),
-        config::Address::Unix(path) => Address::Path(path.clone()),
-        config::Address::Abstract(name) => Address::Abstract(name.clone()),
-        config::Address::Fd(_) | config::Address::Shared(_) | config::Address::Stdin => {
-            return None;
-        }
-    })
-}
-
 /// Gives every configured socket the listener in custody with its address; the rest is closed.
 ///
 /// Exact addresses come first, so that "any free port" only gets what nobody else asked for.
@@ -169,9 +156,9 @@ fn claim(config: &VassalConfig, mut held: Vec<(OwnedFd, Address)>) -> Vec<Option
     claimed.resize_with(config.sockets.len(), || None);
     for fits in [same as fn(&Address, &Address) -> bool, some_port] {
         for (slot, place) in claimed.iter_mut().zip(&config.sockets) {
-            let wanted = bind_address(&place.value).filter(|_| slot.is_none());
+            let wanted = place.value.address().filter(|_| slot.is_none());
             let found =
-                wanted.and_then(|wanted| held.iter().position(|(_, have)| fits(&wanted, have)));
+                wanted.and_then(|wanted| held.iter().position(|(_, have)| fits(wanted, have)));
             if let Some(at) = found {
                 *slot = Some(held.swap_remove(at).0);
             }
@@ -201,13 +188,13 @@ fn some_port(wanted: &Address, have: &Address) -> bool {
 impl Sockets {
     fn add(
         &mut self,
-        place: &Located<config::Address>,
+        place: &Located<SocketSpec>,
         claimed: Option<(OwnedFd, bool)>,
         how: How<'_>,
     ) -> Result<(), Failure> {
         let (fd, custody) = match &place.value {
-            config::Address::Stdin if self.on_demand => return Ok(()),
-            config::Address::Stdin => {
+            SocketSpec::Stdin if self.on_demand => return Ok(()),
+            SocketSpec::Stdin => {
                 return Err(Failure::at(
                     Step::Bind,
                     place,
@@ -215,26 +202,25 @@ impl Sockets {
                 ));
             }
             // The program has a shared socket at its own place; `check` knows that it is there.
-            config::Address::Shared(_) => return Ok(()),
-            config::Address::Fd(number) => {
+            SocketSpec::Shared(_) => return Ok(()),
+            SocketSpec::Fd(number) => {
                 let fd = inherited(place, *number)?;
                 unblock(fd.as_fd(), how.trial.is_some())?;
                 (fd, false)
             }
-            address => {
-                let Some(address) = bind_address(address) else { return Ok(()) };
+            SocketSpec::Bind(address) => {
                 // As in uWSGI, the listener that is there already serves the line that names it.
                 let first = self.list.first_mut().filter(|_| self.on_demand);
-                if let Some(first) = first.filter(|s| s.address.as_ref() == Some(&address)) {
-                    first.place = shown(place, Some(&address));
+                if let Some(first) = first.filter(|s| s.address.as_ref() == Some(address)) {
+                    first.place = shown(place, Some(address));
                     return Ok(());
                 }
-                if let Some(other) = how.same(&place.value) {
+                if let Some(other) = how.same(address) {
                     let message =
                         format!("{other} has this address already; remove one of the two lines");
                     return Err(Failure::at(Step::Bind, place, message));
                 }
-                (bound(place, &address, claimed, how)?, true)
+                (bound(place, address, claimed, how)?, true)
             }
         };
         if self.list.iter().filter(|socket| socket.custody).count() >= MAX_LISTENERS && custody {
@@ -348,13 +334,13 @@ impl Sockets {
 }
 
 /// Where a socket is, and which line has asked for it.
-fn shown(place: &Located<config::Address>, address: Option<&Address>) -> String {
+fn shown(place: &Located<SocketSpec>, address: Option<&Address>) -> String {
     let address = address.map_or_else(|| place.key.clone(), ToString::to_string);
     format!("{} ({})", place.show(address), place.origin)
 }
 
 /// `fd://N`: a listening socket that our parent left open.
-fn inherited(place: &Located<config::Address>, number: RawFd) -> Result<OwnedFd, Failure> {
+fn inherited(place: &Located<SocketSpec>, number: RawFd) -> Result<OwnedFd, Failure> {
     let failed = |message| Failure::at(Step::Bind, place, message);
     let fd =
         fd::inherited(number).map_err(|error| failed(format!("descriptor {number}: {error}")))?;
@@ -370,27 +356,27 @@ struct How<'a> {
     options: &'a ListenOptions,
     trial: Option<Trial>,
     /// The lines before this one.
-    before: &'a [Located<config::Address>],
+    before: &'a [Located<SocketSpec>],
 }
 
 impl How<'_> {
     /// The line before this one that has its address.
-    fn same(&self, address: &config::Address) -> Option<&Located<config::Address>> {
-        self.before.iter().find(|other| match (&other.value, address) {
-            (config::Address::Tcp(one), config::Address::Tcp(two)) => {
+    fn same(&self, address: &Address) -> Option<&Located<SocketSpec>> {
+        self.before.iter().find(|other| match (other.value.address(), address) {
+            (Some(other @ Address::Tcp(one)), Address::Tcp(two)) => {
                 // Whether the families exclude each other is for the kernel to say.
                 !self.options.reuse_port
                     && one.is_ipv4() == two.is_ipv4()
-                    && other.value.excludes(address)
+                    && other.excludes(address)
             }
-            _ => other.value.excludes(address),
+            (other, _) => other.is_some_and(|other| other.excludes(address)),
         })
     }
 }
 
 /// Binds a socket, or renews the settings of the one from custody.
 fn bound(
-    place: &Located<config::Address>,
+    place: &Located<SocketSpec>,
     address: &Address,
     claimed: Option<(OwnedFd, bool)>,
     How { options, trial, before: _ }: How<'_>,
@@ -398,9 +384,11 @@ fn bound(
     let failed = |error: &SocketError| {
         // An address of the network is numbers; a path may be anything.
         let (shown, advice) = match address {
-            Address::Tcp(_) => (address.to_string(), advice(address, error)),
+            Address::Tcp(_) => {
+                (address.to_string(), advice::bind(address, error.source.kind(), error.call))
+            }
             _ if place.hidden => (place.show(""), String::new()),
-            _ => (address.to_string(), advice(address, error)),
+            _ => (address.to_string(), advice::bind(address, error.source.kind(), error.call)),
         };
         let why = match error.call {
             "bind" => error.source.to_string(),
@@ -459,12 +447,12 @@ impl Trial {
             Address::Path(path) => Address::Path(std::path::absolute(path).unwrap_or_default()),
             other => other.clone(),
         };
-        let wanted = inspect::plain(&whole(address));
+        let wanted = whole(address);
         let is_running = |holder: &Holder| {
             i32::try_from(holder.pid).ok().and_then(Pid::new).is_some_and(|pid| running.is_of(pid))
         };
         let all = listeners::all();
-        let mut in_the_way = all.iter().filter(|it| inspect::plain(&it.address).excludes(&wanted));
+        let mut in_the_way = all.iter().filter(|it| it.address.excludes(&wanted));
         let gives = |listener: &ListenerInfo| {
             let holders = listeners::holders(listener.inode);
             !holders.is_empty() && holders.iter().all(is_running)
@@ -488,18 +476,6 @@ fn renewed(path: &Path, owner: SocketOwner) -> SocketOwner {
     let is_others = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() != uid);
     let gid = owner.gid.or_else(|| is_others.then(creds::effective_gid));
     SocketOwner { uid: is_others.then_some(uid), gid }
-}
-
-/// The way out, where one is known.
-fn advice(address: &Address, error: &SocketError) -> String {
-    match address {
-        Address::Tcp(tcp) => advice::bind_tcp(error.source.kind(), tcp.port()),
-        Address::Path(path) => advice::bind_path(error.source.kind(), path, error.call),
-        Address::Abstract(_) if error.source.kind() == io::ErrorKind::AddrInUse => {
-            "; stop the program that listens there, or choose another name".into()
-        }
-        Address::Abstract(_) => String::new(),
-    }
 }
 
 fn warn_of_backlog(config: &VassalConfig, warnings: &mut Vec<String>) {

@@ -1,37 +1,16 @@
 //! Addresses of stream sockets, built and read as the bytes of the kernel's structs (ip(7), ipv6(7),
 //! unix(7)): no unions, no casts.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
 
 use libc::c_int;
 
+pub use crate::types::address::Address;
+
 /// Longest path of a unix socket that can be bound (`sun_path` with its final zero).
 pub const MAX_SOCKET_PATH: usize = 107;
-
-/// A place where clients connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// IPv4 or IPv6.
-    Tcp(SocketAddr),
-    /// A unix socket with a name in the file system.
-    Path(PathBuf),
-    /// A unix socket with a name of its own, without the leading zero byte.
-    Abstract(Vec<u8>),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Path(path) => path.display().fmt(f),
-            Self::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
-        }
-    }
-}
 
 /// The bytes of a `sockaddr_in`, `sockaddr_in6` or `sockaddr_un`.
 pub(super) struct Raw {
@@ -165,14 +144,5 @@ mod tests {
         }
         assert_eq!(Raw::unnamed().address(), None);
         assert_eq!(Raw::empty().address(), None);
-    }
-
-    #[test]
-    fn an_address_is_shown_as_it_is_written_in_a_file() {
-        let shown = |address: Address| address.to_string();
-        assert_eq!(shown(Address::Tcp(([0, 0, 0, 0], 80).into())), "0.0.0.0:80");
-        assert_eq!(shown(Address::Tcp((Ipv6Addr::LOCALHOST, 80).into())), "[::1]:80");
-        assert_eq!(shown(Address::Abstract(b"a\n".to_vec())), "@a\\n");
-        assert_eq!(shown(Address::Path("/run/a".into())), "/run/a");
     }
 }

@@ -4,8 +4,22 @@
 use std::io::ErrorKind as Kind;
 use std::path::Path;
 
+use super::address::Address;
+
 /// First port that needs no privilege, as most systems are set up.
 pub const FIRST_FREE_PORT: u16 = 1024;
+
+/// An address could not be bound; `call` is the system call.
+pub fn bind(address: &Address, kind: Kind, call: &str) -> String {
+    match address {
+        Address::Tcp(tcp) => bind_tcp(kind, tcp.port()),
+        Address::Path(path) => bind_path(kind, path, call),
+        Address::Abstract(_) if kind == Kind::AddrInUse => {
+            "; stop the program that listens there, or choose another name".into()
+        }
+        Address::Abstract(_) => String::new(),
+    }
+}
 
 /// A TCP address could not be bound.
 pub fn bind_tcp(kind: Kind, port: u16) -> String {

@@ -2,6 +2,7 @@
 //! and nothing is asked of the system.
 
 pub mod accounts;
+pub mod address;
 pub mod address_file;
 pub mod advice;
 pub mod environment;

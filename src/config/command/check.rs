@@ -12,8 +12,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::config::address::{self, Address};
+use crate::config::address;
 use crate::opts::{self, Kind};
+use crate::types::address::Address;
 use crate::types::address_file::{LONGEST, address_in};
 use crate::types::{advice, names};
 
@@ -95,12 +96,7 @@ impl Report {
         let origin = Origin::File { file: Arc::new(source), line: 0 };
         match address_in(&text).and_then(address::of_file) {
             Ok(address) => {
-                let value = match address {
-                    Address::Unix(path) => {
-                        Address::Unix(call.cwd.join(file).with_file_name("").join(path))
-                    }
-                    other => other,
-                };
+                let value = address.within(&call.cwd.join(file).with_file_name(""));
                 self.addresses.push(Located { value, key: String::new(), origin, hidden: false });
             }
             Err(why) => self.faults.push(Fault::new(&origin, "", why)),
@@ -207,12 +203,11 @@ fn one_vassal(
         let found = world.vassal(&config, call);
         report.faults.extend(found.faults);
         report.warnings.extend(found.warnings);
-        let whole = |place: Located<Address>| match &place.value {
-            Address::Unix(path) => place.with(Address::Unix(call.cwd.join(path))),
-            _ => place,
-        };
-        let alone = config.sockets.into_iter().filter(|_| !config.reuse_port);
-        report.addresses = alone.map(whole).collect();
+        let bound = config.sockets.into_iter().filter_map(|place| {
+            let address = place.value.address()?.within(&call.cwd);
+            Some(place.with(address))
+        });
+        report.addresses = bound.filter(|_| !config.reuse_port).collect();
     }
     report
 }
