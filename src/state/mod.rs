@@ -1,23 +1,21 @@
 //! What should happen. Pure: events and the time go in, effects come out; no I/O, no clock, no log.
 //!
 //! Three levels: a [`life`] is one process, a [`vassal`] is one file, the [`realm`] is all of them with
-//! what they share. The event table of the design is [`table`], one function a row, one arm a column.
+//! what they share. The event table is `EVENTS.md`, and in code `rows`: one function a row, one arm a column.
 
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub mod backoff;
-pub mod births;
-pub mod deadlines;
-pub mod hooks;
 pub mod life;
 pub mod penalty;
 pub mod realm;
 mod reload;
 pub mod repair;
+mod restart;
+mod rows;
 pub mod stale;
-pub mod table;
 pub mod throttle;
 pub mod timers;
 pub mod vassal;

@@ -116,13 +116,13 @@ impl Realm {
                 self.found(key, file, queue, &mut outbox);
             }
             Event::Changed { key, file } => {
-                self.named(&key, &mut outbox, |vassal, ctx| vassal.changed(file, ctx));
+                self.named(&key, &mut outbox, |vassal, ctx| vassal.file_changed(file, ctx));
             }
             // Only a tyrant minds; statistics show it.
             Event::Chowned { key, file } => {
-                self.named(&key, &mut outbox, |vassal, _| vassal.file = file);
+                self.named(&key, &mut outbox, |vassal, _| vassal.owner_changed(file));
             }
-            Event::Lost(key) => self.named(&key, &mut outbox, Vassal::lost),
+            Event::Lost(key) => self.named(&key, &mut outbox, Vassal::file_lost),
             Event::ListenerBound(id) => self.with(id, &mut outbox, Vassal::listener_bound),
             Event::ListenerRefused(id, why) => {
                 self.with(id, &mut outbox, |vassal, ctx| vassal.listener_refused(why, ctx));
@@ -135,7 +135,7 @@ impl Realm {
             Event::Life(id, event) => self.life(id, event, &mut outbox),
             Event::HookEnded(key) => self.hook_ended(&key, &mut outbox),
             Event::ReloadAll => self.all(&mut outbox, Vassal::reload_ordered),
-            Event::ForgetBlacklist => self.all(&mut outbox, Vassal::forgive),
+            Event::ForgetBlacklist => self.all(&mut outbox, Vassal::forget_blacklist),
             Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut outbox),
             Event::RagnarokNow => self.begin_ragnarok(Duration::ZERO, &mut outbox),
             Event::Time => self.time(&mut outbox),
@@ -239,13 +239,13 @@ impl Realm {
 
     fn found(&mut self, key: Key, file: File, queue: Queue, outbox: &mut Outbox<'_>) {
         let Err(place) = self.place(&key) else {
-            return self.named(&key, outbox, |vassal, ctx| vassal.changed(file, ctx));
+            return self.named(&key, outbox, |vassal, ctx| vassal.file_changed(file, ctx));
         };
         self.last_vassal += 1;
         let id = VassalId(self.last_vassal);
         self.names.insert(place, id);
         self.vassals.insert(id, Box::new(Vassal::new(id, key, file, &self.rules)));
-        self.with(id, outbox, |vassal, ctx| vassal.found(queue, ctx));
+        self.with(id, outbox, |vassal, ctx| vassal.file_found(queue, ctx));
     }
 
     /// Who has waited for an address that was given back by one of the effects from this on starts now.
@@ -260,7 +260,7 @@ impl Realm {
         let blocked = std::mem::take(&mut self.blocked);
         for id in &blocked {
             for of in &given_back {
-                self.with(*id, outbox, |vassal, ctx| vassal.address_is_free(*of, ctx));
+                self.with(*id, outbox, |vassal, ctx| vassal.address_freed(*of, ctx));
             }
         }
         let waits = |id: &VassalId| self.vassal(*id).is_some_and(Vassal::waits_for_address);
@@ -296,7 +296,7 @@ impl Realm {
         if ended || decided {
             self.slots.retain(|(_, life)| *life != id);
         }
-        self.with(vassal, outbox, |vassal, ctx| vassal.life(id, event, ctx));
+        self.with(vassal, outbox, |vassal, ctx| vassal.life_event(id, event, ctx));
         if born && self.ragnarok.is_some_and(|end| end.killed) {
             outbox.out.push(Effect::Kill(id));
         }
@@ -394,7 +394,7 @@ impl Realm {
             None => self.ragnarok = Some(Ragnarok { kill_at, killed: false, left: false }),
         }
         outbox.ending = true;
-        self.all(outbox, Vassal::lost);
+        self.all(outbox, Vassal::file_lost);
         self.mercy_ends(outbox);
     }
 
@@ -426,7 +426,7 @@ impl Realm {
 
     fn time(&mut self, outbox: &mut Outbox<'_>) {
         for id in self.timers.due(outbox.now) {
-            self.with(id, outbox, Vassal::expire);
+            self.with(id, outbox, Vassal::time_passed);
         }
         self.mercy_ends(outbox);
     }
@@ -454,7 +454,7 @@ impl Realm {
             };
             let hooks = &self.hooks;
             if self.vassals.get_mut(&id).is_some_and(|vassal| {
-                hooks.contains_key(&vassal.key) && vassal.waits_for_hook(ticket)
+                hooks.contains_key(&vassal.key) && vassal.hook_pending(ticket)
             }) {
                 continue;
             }

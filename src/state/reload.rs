@@ -2,8 +2,8 @@
 //! stop and a start; and how that ends.
 
 use super::life::Life;
-use super::vassal::{AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal, running};
-use super::{Effect, Exit, Fingerprint, Note, OnDemand, Order, Origin, Role};
+use super::vassal::{AfterStop, Hold, Phase, Queue, StepContext, Vassal, running};
+use super::{Effect, Note, OnDemand, Order, Origin, Role};
 
 /// How a reload is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Vassal {
     }
 
     /// Tells that another life is to come, once however often that is tried or begun anew.
-    fn announce(&self, current: &mut Life, by: ReloadWay, ctx: &mut StepContext<'_>) {
+    pub(super) fn announce(&self, current: &mut Life, by: ReloadWay, ctx: &mut StepContext<'_>) {
         if !std::mem::replace(&mut current.announced, true) {
             self.note(Note::Reloading { by }, ctx);
         }
@@ -87,43 +87,6 @@ impl Vassal {
         Phase::Running { current, due: Some(Box::new(due)) }
     }
 
-    /// Nobody comes to the listeners of its lives any more, however good they are: only a life that is started
-    /// from now on has those where clients come.
-    pub fn listeners_renewed(&mut self, ctx: &mut StepContext<'_>) {
-        self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Starting(mut life) => {
-                life.kill(ctx.now, ctx.rules, ctx.out);
-                Phase::Stopping { life, other: None, then: AfterStop::Start(Queue::Budget) }
-            }
-            // A new one could not be started: the file is read again when its address is.
-            Phase::Running { current, due } if self.has_bad_address() => {
-                Phase::Running { current, due }
-            }
-            Phase::Running { current, due: _ } if self.origin == Origin::Asked => {
-                self.stop(current, None, AfterStop::Start(Queue::Budget), ctx)
-            }
-            Phase::Running { mut current, due: _ } if self.has_custody(&current) => {
-                self.announce(&mut current, ReloadWay::Renewed, ctx);
-                self.start_next(current, Role::Vassal, ctx)
-            }
-            Phase::Replacing { mut current, mut next, again: _ } => {
-                current.fingerprint = Fingerprint::default();
-                if !next.is_cursed() {
-                    next.kill(ctx.now, ctx.rules, ctx.out);
-                }
-                Phase::Replacing { current, next, again: true }
-            }
-            Phase::Draining { mut current, old, reload: _ } => {
-                current.fingerprint = Fingerprint::default();
-                Phase::Draining { current, old, reload: true }
-            }
-            same @ (Phase::Held(_)
-            | Phase::Listening
-            | Phase::Running { .. }
-            | Phase::Stopping { .. }) => same,
-        };
-    }
-
     pub(super) fn reload_in_place(&self, current: &mut Life, ctx: &mut StepContext<'_>) {
         if current.uses_protocol {
             ctx.out.push(Effect::Tell(current.id, Order::Reload));
@@ -137,134 +100,8 @@ impl Vassal {
         }
     }
 
-    /// The current life has died while a replacement was under way; `then`: what its death means.
-    pub(super) fn promote_next(
-        &mut self,
-        mut next: Box<Life>,
-        again: bool,
-        then: AfterStop,
-        ctx: &mut StepContext<'_>,
-    ) -> Phase {
-        if next.is_cursed() || next.role == Role::Check {
-            if !next.is_cursed() {
-                next.kill(ctx.now, ctx.rules, ctx.out);
-            }
-            let then = if again { AfterStop::Start(Queue::Budget) } else { then };
-            return Phase::Stopping { life: next, other: None, then };
-        }
-        if next.is_starting() {
-            return Phase::Starting(next);
-        }
-        ctx.out.push(Effect::TakeCustody(self.id, next.id));
-        self.note(Note::Replaced { pid: next.pid }, ctx);
-        next.clear_replacement_deadline();
-        running(next)
-    }
-
-    /// The replacement, or the check, has ended; the current life goes on.
-    pub(super) fn next_ended(
-        &mut self,
-        mut current: Box<Life>,
-        (next, exit): (&Life, Exit),
-        again: bool,
-        ctx: &mut StepContext<'_>,
-    ) -> Phase {
-        if current.is_fallback() && again {
-            self.stopped(next, exit, "because its file has changed", ctx);
-            return self.start_next(current, Role::Vassal, ctx);
-        }
-        if current.is_fallback() {
-            return self.fall_back(next, current, exit, ctx);
-        }
-        let checked = next.role == Role::Check && next.verdict && next.failed.is_none();
-        if current.is_cursed() {
-            let fresh = again || checked;
-            let then = if fresh { AfterStop::Start(Queue::Budget) } else { AfterStop::JudgeExit };
-            return Phase::Stopping { life: current, other: None, then };
-        }
-        if again {
-            return self.reload(current, ctx);
-        }
-        if checked && !next.is_cursed() {
-            return self.check_passed(current, next, ctx);
-        }
-        if next.is_blocked {
-            self.refused = next.failed.clone();
-            let due = Some(Box::new(self.wait_for_address(next, ctx.now)));
-            return Phase::Running { current, due };
-        }
-        current.announced = false;
-        if next.failed.is_none() && !next.is_cursed() {
-            let why = format!("the replacement has ended ({exit}) before it was accepting");
-            self.history.last_error = Some(why.clone());
-            self.note(Note::ReplacementFailed { why }, ctx);
-        }
-        let why = next.failed.as_deref().or(self.history.last_error.as_deref());
-        self.refused = why.map(Box::from);
-        running(current)
-    }
-
-    /// The life that has taken over, or was about to, has ended while the one before it has not left yet. That
-    /// was told to stop, but serves on as far as it can, and is not killed before another is accepting.
-    pub(super) fn fall_back(
-        &mut self,
-        new: &Life,
-        mut old: Box<Life>,
-        exit: Exit,
-        ctx: &mut StepContext<'_>,
-    ) -> Phase {
-        let rests = self.listener.is_some() && exit == Exit::Code(0) && new.failed.is_none();
-        let mut due = match self.judge_exit(new, exit, ctx) {
-            AfterStop::Start(queue) if !rests => self.place_in(queue, ctx),
-            AfterStop::Hold(hold)
-                if matches!(
-                    hold.reason,
-                    HoldReason::Penalty
-                        | HoldReason::RestartInterval
-                        | HoldReason::AddressTaken(..)
-                ) =>
-            {
-                *hold
-            }
-            then @ (AfterStop::Start(_)
-            | AfterStop::Hold(_)
-            | AfterStop::Forget
-            | AfterStop::JudgeExit) => {
-                old.stop(ctx.now, ctx.rules, ctx.out);
-                return Phase::Stopping { life: old, other: None, then };
-            }
-        };
-        due.role = Role::Vassal;
-        if self.history.last_error.is_none() {
-            let why = format!("its new program has ended ({exit}) soon after it had taken over");
-            self.history.last_error = Some(why);
-        }
-        self.refused = self.history.last_error.as_deref().map(Box::from);
-        old.become_fallback();
-        if let Some(pid) = old.pid {
-            self.note(Note::FallBack { pid }, ctx);
-        }
-        Phase::Running { current: old, due: Some(Box::new(due)) }
-    }
-
-    /// The life that was to stop in its own time has ended, before there was another.
-    pub(super) fn fallback_ended(
-        &mut self,
-        old: &Life,
-        due: Option<Box<Hold>>,
-        exit: Exit,
-        ctx: &mut StepContext<'_>,
-    ) -> Phase {
-        self.stopped(old, exit, "because it was replaced", ctx);
-        match due {
-            Some(due) if due.ticket.is_none() => Phase::Held(*due),
-            Some(due) => self.request_start(due.queue, ctx),
-            None => self.request_start(Queue::Budget, ctx),
-        }
-    }
-
     /// The file is read and good. What would start the same is told in place, if it can be told.
-    fn check_passed(
+    pub(super) fn check_passed(
         &mut self,
         mut current: Box<Life>,
         next: &Life,

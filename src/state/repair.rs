@@ -149,7 +149,7 @@ impl Realm {
             self.with(id, &mut outbox, Vassal::hook_ended);
         }
         if outbox.ending {
-            self.all(&mut outbox, Vassal::lost);
+            self.all(&mut outbox, Vassal::file_lost);
         }
         self.serve(&mut outbox);
         // Maybe that was asked for and not done.

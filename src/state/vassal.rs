@@ -1,5 +1,6 @@
 //! One vassal file: its phases, and what the rows of the event table (`table`) are made of.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,14 +10,6 @@ use super::penalty::Penalty;
 use super::throttle::Ticket;
 use super::{Effect, Exit, File, Key, LifeId, Note, OnDemand, Origin, Role, Rules, VassalId};
 use crate::types::moment::Moment;
-use crate::types::run_settings::Restart;
-
-/// Between the start of a life that ends by its own will and that of its successor, at least: a program
-/// that ends at once, whatever it has said before, must not keep us busy.
-pub(super) const MIN_RESTART_INTERVAL: Duration = Duration::from_millis(100);
-const SIGKILL: i32 = 9;
-/// A life shorter than this has come back too fast: its successor waits in the throttle's queue.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// Where a vassal is.
 #[derive(Debug)]
@@ -62,6 +55,12 @@ pub enum Phase {
         then: AfterStop,
     },
 }
+
+/// A pattern for several phases, whatever is in them.
+macro_rules! phases {
+    ($($phase:ident)|+) => { $(crate::state::vassal::Phase::$phase { .. })|+ };
+}
+pub(super) use phases;
 
 impl Default for Phase {
     fn default() -> Self {
@@ -129,6 +128,14 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
+    /// A start wants an address that this vassal has, or a stranger.
+    pub(super) fn address_taken(why: &str, holder: Option<VassalId>) -> Self {
+        match holder {
+            Some(holder) => Self::AddressTaken(why.into(), holder),
+            None => Self::Address(why.into()),
+        }
+    }
+
     /// It waits for an address that this vassal has.
     pub(super) fn is_taken_by(&self, of: VassalId) -> bool {
         matches!(self, Self::AddressTaken(_, holder) if *holder == of)
@@ -258,17 +265,8 @@ pub struct Vassal {
     last_ticket: u32,
 }
 
-/// A program may have failed because it wanted to bind what it was given: it was given sockets, and has failed
-/// before it took requests. What its administrator has to know then, or nothing.
-fn hint(life: &Life, exit: Exit) -> String {
-    let places = &life.settings.places;
-    if places.is_empty() || life.accepting || !matches!(exit, Exit::Code(1..)) {
-        return String::new();
-    }
-    format!(
-        "; if its address is in use: liege holds {places}; the program must use that, or the line must go"
-    )
-}
+/// First and longest pause before a start is tried again whose address another vassal has.
+const TAKEN_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
 
 impl Vassal {
     /// A vassal whose file was just found; nothing has begun yet.
@@ -292,11 +290,6 @@ impl Vassal {
             address_retries: Backoff::default(),
             internal_retries: Backoff::default(),
         }
-    }
-
-    /// It begins; `lane` is the queue of its first start.
-    pub fn found(&mut self, queue: Queue, ctx: &mut StepContext<'_>) {
-        self.phase = self.request_start(queue, ctx);
     }
 
     /// The address it waits at, if it is on-demand.
@@ -331,6 +324,52 @@ impl Vassal {
         let nearest =
             lives.into_iter().flatten().filter_map(|l| l.deadline().map(|(at, _)| at)).min();
         nearest.into_iter().chain(self.held_until()).min()
+    }
+
+    /// What its start, or that of its replacement, waits for.
+    pub fn hold(&self) -> Option<&Hold> {
+        match &self.phase {
+            Phase::Held(hold) => Some(hold),
+            Phase::Running { due, .. } => due.as_deref(),
+            phases!(Listening | Starting | Replacing | Draining | Stopping) => None,
+        }
+    }
+
+    /// Whether it still waits in a queue with this ticket.
+    pub fn waits_with(&self, ticket: Ticket) -> bool {
+        self.hold().is_some_and(|hold| hold.ticket == Some(ticket))
+    }
+
+    /// Its ticket, if it waits in a queue, and in which.
+    pub(super) fn place_in_queue(&self) -> Option<(Ticket, Queue)> {
+        let hold = self.hold()?;
+        let is_throttled = hold.reason == HoldReason::Throttle;
+        Some((hold.ticket?, if is_throttled { Queue::Throttle } else { Queue::Budget }))
+    }
+
+    /// Until when it, or its replacement, is held, where that is known.
+    pub fn held_until(&self) -> Option<Moment> {
+        self.hold()?.until
+    }
+
+    /// Until the address is given back, if another vassal has it, or the next try.
+    pub(super) fn wait_for_address(&mut self, life: &Life, now: Moment) -> Hold {
+        let why =
+            HoldReason::address_taken(life.failed.as_deref().unwrap_or_default(), life.blocked_by);
+        Hold::until(why, now + self.address_retries.next(&TAKEN_RETRY))
+    }
+
+    /// It waits for an address that another vassal has, or is about to.
+    pub(super) fn waits_for_address(&self) -> bool {
+        let taken = |hold: &Hold| matches!(hold.reason, HoldReason::AddressTaken(..));
+        let blocked = |life: Option<&Life>| life.is_some_and(|life| life.blocked_by.is_some());
+        let waits = match &self.phase {
+            Phase::Stopping { then: AfterStop::Hold(hold), .. } => taken(hold),
+            phases!(Held | Listening | Starting | Running | Replacing | Draining | Stopping) => {
+                self.hold().is_some_and(taken)
+            }
+        };
+        waits || blocked(self.current()) || blocked(self.other())
     }
 
     // What the rows of the table are made of.
@@ -414,116 +453,6 @@ impl Vassal {
         Phase::Stopping { life, other, then }
     }
 
-    /// The last life is reaped, or there was none.
-    pub(super) fn on_stopped(&mut self, then: AfterStop, ctx: &mut StepContext<'_>) -> Phase {
-        match then {
-            AfterStop::Forget => {
-                ctx.requests.push(Request::Forget(self.id));
-                Phase::default()
-            }
-            AfterStop::Start(queue) => self.request_start(queue, ctx),
-            AfterStop::Hold(hold) if hold.until.is_some_and(|until| until <= ctx.now) => {
-                self.request_start(hold.queue, ctx)
-            }
-            AfterStop::Hold(hold) => Phase::Held(*hold),
-            // Nobody is left who could be judged.
-            AfterStop::JudgeExit => self.request_start(Queue::Budget, ctx),
-        }
-    }
-
-    /// A life has ended by itself: what follows.
-    pub(super) fn judge_exit(
-        &mut self,
-        life: &Life,
-        exit: Exit,
-        ctx: &mut StepContext<'_>,
-    ) -> AfterStop {
-        let lived = life.age(ctx.now);
-        self.remember(life, exit);
-        if life.blocked_by.is_some() {
-            return AfterStop::Hold(Box::new(self.wait_for_address(life, ctx.now)));
-        }
-        if life.ended_for_reload(exit) {
-            self.note(Note::Stopped { exit, lived, why: "for a restart" }, ctx);
-            return AfterStop::Start(Queue::Budget);
-        }
-        if self.listener.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
-            self.note(Note::Stopped { exit, lived, why: "because it is idle" }, ctx);
-            return AfterStop::Start(Queue::Budget);
-        }
-        self.history.deaths = self.history.deaths.saturating_add(1);
-        let comes_back = match life.settings.restart {
-            Restart::Always => true,
-            Restart::OnFailure => !life.ended_well(exit),
-            Restart::Never => false,
-        };
-        if !comes_back && life.failed.is_none() {
-            self.note(Note::Finished { exit }, ctx);
-            return AfterStop::Hold(Box::new(Hold::new(HoldReason::Finished(exit))));
-        }
-        let wait = match life.loyal {
-            true => Duration::ZERO,
-            false => self.penalty.add(ctx.now, ctx.rules),
-        };
-        let mut hint = String::new();
-        // Who was told to go has a better reason already, and so has what could not even start.
-        if !life.loyal && !life.is_cursed() && life.failed.is_none() {
-            hint = self::hint(life, exit);
-            self.history.last_error =
-                Some(format!("its program has ended ({exit}) before it was loyal{hint}"));
-        }
-        let attempt = self.penalty.deaths();
-        let (loyal, failed) = (life.loyal, life.failed.is_some());
-        // The log says it once; without a blacklist no attempts are counted.
-        if attempt != 1 && self.history.deaths != 1 {
-            hint.clear();
-        }
-        self.note(Note::Died { exit, lived, loyal, wait, attempt, failed, hint }, ctx);
-        self.schedule_restart(life, Some(exit), wait, ctx.now)
-    }
-
-    /// What follows a life that has ended so, or wants to: a start, when the penalty is served and the pace
-    /// kept. That of an on-demand vassal is kept when somebody connects; a loyal life that was killed by
-    /// SIGKILL has been so by somebody else, and is succeeded at once.
-    pub(super) fn schedule_restart(
-        &self,
-        life: &Life,
-        exit: Option<Exit>,
-        penalty: Duration,
-        now: Moment,
-    ) -> AfterStop {
-        let queue = queue_after(life, now);
-        let killed = life.loyal && exit == Some(Exit::Signal(SIGKILL));
-        let pace =
-            if self.listener.is_some() || killed { now } else { life.born + MIN_RESTART_INTERVAL };
-        let until = pace.max(now + penalty);
-        if until <= now {
-            return AfterStop::Start(queue);
-        }
-        let why = if penalty.is_zero() { HoldReason::RestartInterval } else { HoldReason::Penalty };
-        AfterStop::Hold(Box::new(Hold { queue, ..Hold::until(why, until) }))
-    }
-
-    /// A life has ended as it was told to. That of a stage whose program has not run is nobody's end.
-    pub(super) fn stopped(
-        &mut self,
-        life: &Life,
-        exit: Exit,
-        why: &'static str,
-        ctx: &mut StepContext<'_>,
-    ) {
-        if !life.has_run {
-            return;
-        }
-        self.remember(life, exit);
-        self.note(Note::Stopped { exit, lived: life.age(ctx.now), why }, ctx);
-    }
-
-    fn remember(&mut self, life: &Life, exit: Exit) {
-        self.history.last_exit = Some(exit);
-        self.history.reloads = self.history.reloads.saturating_add(life.reloads);
-    }
-
     /// Takes over what the monitor knows; true if it is to listen somewhere else.
     pub(super) fn update_file(&mut self, file: File, ctx: &mut StepContext<'_>) -> bool {
         self.file = file;
@@ -570,14 +499,6 @@ impl Vassal {
 
     pub(super) fn note(&self, note: Note, ctx: &mut StepContext<'_>) {
         ctx.out.push(Effect::Note(self.id, self.key.clone(), note));
-    }
-}
-
-/// The queue in which the successor of a life that ends by its own will has to wait.
-fn queue_after(life: &Life, now: Moment) -> Queue {
-    match life.age(now) < SHORT_LIFE && !life.loyal {
-        true => Queue::Throttle,
-        false => Queue::Budget,
     }
 }
 

@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::realm::{Outbox, Realm, START_SLOT_TIMEOUT};
-use super::throttle::Ticket;
-use super::vassal::{HoldReason, Phase, Queue, Vassal};
+use super::vassal::Vassal;
 use super::{Effect, VassalId, WaitNotice};
 use crate::types::moment::Moment;
 
@@ -78,49 +77,7 @@ impl Notices {
     }
 }
 
-impl Vassal {
-    /// Whether it still waits in a queue with this ticket.
-    pub fn waits_with(&self, ticket: Ticket) -> bool {
-        match &self.phase {
-            Phase::Held(hold) => hold.ticket == Some(ticket),
-            Phase::Running { due, .. } => due.as_ref().is_some_and(|d| d.ticket == Some(ticket)),
-            Phase::Listening
-            | Phase::Starting(_)
-            | Phase::Replacing { .. }
-            | Phase::Draining { .. }
-            | Phase::Stopping { .. } => false,
-        }
-    }
-
-    /// Its ticket, if it waits in a queue, and in which.
-    pub(super) fn place_in_queue(&self) -> Option<(Ticket, Queue)> {
-        let hold = match &self.phase {
-            Phase::Held(hold) => hold,
-            Phase::Running { due, .. } => due.as_deref()?,
-            Phase::Listening
-            | Phase::Starting(_)
-            | Phase::Replacing { .. }
-            | Phase::Draining { .. }
-            | Phase::Stopping { .. } => return None,
-        };
-        let queue =
-            if hold.reason == HoldReason::Throttle { Queue::Throttle } else { Queue::Budget };
-        Some((hold.ticket?, queue))
-    }
-
-    /// Until when it, or its replacement, is held, where that is known.
-    pub fn held_until(&self) -> Option<Moment> {
-        match &self.phase {
-            Phase::Held(hold) => hold.until,
-            Phase::Running { due, .. } => due.as_ref().and_then(|due| due.until),
-            Phase::Listening
-            | Phase::Starting(_)
-            | Phase::Replacing { .. }
-            | Phase::Draining { .. }
-            | Phase::Stopping { .. } => None,
-        }
-    }
-}
+impl Vassal {}
 
 impl Realm {
     /// When the vassals that wait start next, where that is known; of those that wait for their turn the

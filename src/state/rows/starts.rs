@@ -1,0 +1,252 @@
+//! From the turn to start to the running program: what the queue, the kernel and the stage say.
+//!
+//! A start waits for the stop hooks of the life before it, as what clears up must not meet what prepares.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::state::life::{FIRST_PROBE, IDLE_PROBE, Life};
+use crate::state::throttle::Ticket;
+
+use crate::state::vassal::{
+    AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal, phases,
+};
+use crate::state::{Effect, Fingerprint, LifeId, Note, Role, VassalId};
+use crate::types::run_settings::RunSettings;
+
+/// First and longest pause before a start for which the kernel has refused something is tried again.
+const RESOURCE_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
+
+impl Vassal {
+    /// Its turn has come: gives the new life, or nothing if it has lost interest.
+    pub fn start_granted(&mut self, ticket: Ticket, ctx: &mut StepContext<'_>) -> Option<LifeId> {
+        if !self.waits_with(ticket) {
+            return None;
+        }
+        let (phase, born) = match std::mem::take(&mut self.phase) {
+            Phase::Held(_) => {
+                let life = self.spawn(Role::Vassal, ctx);
+                let id = life.id;
+                (Phase::Starting(life), Some(id))
+            }
+            Phase::Running { current, due } => {
+                let role = due.map_or(Role::Check, |due| due.role);
+                let next = self.spawn(role, ctx);
+                let id = next.id;
+                (Phase::Replacing { current, next, again: false }, Some(id))
+            }
+            same @ phases!(Listening | Starting | Replacing | Draining | Stopping) => (same, None),
+        };
+        self.phase = phase;
+        born
+    }
+
+    /// Its turn has come, while a stop hook is clearing up after its last life: true if it waits for that.
+    pub fn hook_pending(&mut self, ticket: Ticket) -> bool {
+        match &mut self.phase {
+            Phase::Held(hold) if hold.ticket == Some(ticket) => {
+                *hold = Hold::new(HoldReason::StopHook);
+                true
+            }
+            // A replacement is started beside a life that runs, and waits for nobody.
+            phases!(Held | Listening | Starting | Running | Replacing | Draining | Stopping) => {
+                false
+            }
+        }
+    }
+
+    /// The last of its stop hooks is over.
+    pub fn hook_ended(&mut self, ctx: &mut StepContext<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) if hold.reason == HoldReason::StopHook => {
+                self.request_start(Queue::Budget, ctx)
+            }
+            same @ phases!(
+                Held | Listening | Starting | Running | Replacing | Draining | Stopping
+            ) => same,
+        };
+    }
+
+    /// Another vassal has given addresses back: who has waited for one of them starts now.
+    pub fn address_freed(&mut self, of: VassalId, ctx: &mut StepContext<'_>) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Held(hold) if hold.reason.is_taken_by(of) => self.request_start(hold.queue, ctx),
+            Phase::Running { current, due: Some(due) } if due.reason.is_taken_by(of) => {
+                self.reload(current, ctx)
+            }
+            Phase::Stopping { life, other, then: AfterStop::Hold(hold) }
+                if hold.reason.is_taken_by(of) =>
+            {
+                Phase::Stopping { life, other, then: AfterStop::Start(hold.queue) }
+            }
+            same @ phases!(
+                Held | Listening | Starting | Running | Replacing | Draining | Stopping
+            ) => same,
+        };
+    }
+
+    pub fn spawned(&mut self, id: LifeId, pid: i32) {
+        if let Some(life) = self.life_mut(id) {
+            life.pid = Some(pid);
+        }
+    }
+
+    pub fn spawn_failed(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
+        let wait = self.resource_retries.next(&RESOURCE_RETRY);
+        self.history.last_error = Some(why.clone());
+        let hold = Hold::until(HoldReason::Resource(why.as_str().into()), ctx.now + wait);
+        if self.last_logged_hold.as_deref() != Some(&hold.reason) {
+            self.last_logged_hold = Some(Box::new(hold.reason.clone()));
+            self.note(Note::Held { why, wait: Some(wait) }, ctx);
+        }
+        self.spawn_aborted(id, hold, ctx);
+    }
+
+    pub fn verdict(
+        &mut self,
+        id: LifeId,
+        settings: RunSettings,
+        fingerprint: Fingerprint,
+        ctx: &mut StepContext<'_>,
+    ) {
+        self.resource_retries.forget();
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if settings != *life.settings {
+            life.settings = Rc::new(settings);
+        }
+        life.fingerprint = fingerprint;
+        life.verdict = true;
+        // What runs is what the newer file would start: it has that edition from now on.
+        if let Phase::Replacing { current, next, again: _ } = &mut self.phase
+            && next.id == id
+            && next.fingerprint == current.fingerprint
+        {
+            current.revision = next.revision;
+            current.apply_settings(&next.settings, ctx.rules);
+        }
+    }
+
+    pub fn start_failed(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if life.failed.is_some() {
+            return;
+        }
+        life.failed = Some(why.as_str().into());
+        self.show_failure(why, ctx);
+    }
+
+    /// Another vassal has an address that this one wants: nobody is to blame, least of all where a file was
+    /// renamed and the old name has not stopped yet.
+    pub fn address_taken(
+        &mut self,
+        id: LifeId,
+        (why, holder): (String, Option<VassalId>),
+        ctx: &mut StepContext<'_>,
+    ) {
+        // Nothing runs that would be lost: a stranger's address is a fault as any other.
+        if holder.is_none() && !matches!(self.phase, Phase::Replacing { .. }) {
+            return self.start_failed(id, why, ctx);
+        }
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if life.failed.is_some() {
+            return;
+        }
+        life.failed = Some(why.as_str().into());
+        (life.is_blocked, life.blocked_by) = (true, holder);
+        self.history.last_error = Some(why.clone());
+        let taken = HoldReason::address_taken(&why, holder);
+        if self.last_logged_hold.as_deref() == Some(&taken) {
+            return;
+        }
+        self.last_logged_hold = Some(Box::new(taken));
+        let note = match &self.phase {
+            Phase::Replacing { .. } => Note::ReplacementFailed { why },
+            phases!(Held | Listening | Starting | Running | Draining | Stopping) => {
+                Note::Held { why, wait: None }
+            }
+        };
+        self.note(note, ctx);
+    }
+
+    pub fn status_closed(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
+        let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
+        if life.failed.is_some() {
+            return;
+        }
+        if !life.verdict {
+            let why = "the stage has ended without a verdict".to_owned();
+            return self.start_failed(id, why, ctx);
+        }
+        if life.role == Role::Check {
+            return;
+        }
+        life.run(ctx.now, ctx.rules);
+        let pid = life.pid;
+        self.history.last_error = None;
+        self.last_logged_hold = None;
+        self.resource_retries.forget();
+        self.address_retries.forget();
+        self.note(Note::Running { pid }, ctx);
+        let on_demand = self.listener.is_some();
+        let has_custody = |life: &Life| on_demand || life.settings.listeners > 0;
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(mut current) => {
+                ctx.out.push(Effect::TakeCustody(self.id, current.id));
+                if has_custody(&current) {
+                    current.probe_after(IDLE_PROBE);
+                }
+                Phase::Running { current, due: None }
+            }
+            Phase::Replacing { current, mut next, again } => {
+                if has_custody(&next) {
+                    next.probe_after(FIRST_PROBE);
+                }
+                Phase::Replacing { current, next, again }
+            }
+            same @ phases!(Held | Listening | Running | Draining | Stopping) => same,
+        };
+    }
+
+    pub(super) fn show_failure(&mut self, why: String, ctx: &mut StepContext<'_>) {
+        self.history.last_error = Some(why.clone());
+        let note = match &self.phase {
+            Phase::Replacing { .. } => Note::ReplacementFailed { why },
+            phases!(Held | Listening | Starting | Running | Draining | Stopping) => {
+                Note::StartFailed { why }
+            }
+        };
+        self.note(note, ctx);
+    }
+
+    /// A life has come to nothing, and nobody is to blame: its vassal is held.
+    pub(super) fn spawn_aborted(&mut self, id: LifeId, hold: Hold, ctx: &mut StepContext<'_>) {
+        if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
+            self.history.starts = self.history.starts.saturating_sub(1);
+        }
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Starting(_) => Phase::Held(hold),
+            Phase::Replacing { current, next, again } => {
+                if next.id != id {
+                    Phase::Replacing { current, next, again }
+                } else if current.is_cursed() && !current.is_fallback() {
+                    Phase::Stopping { life: current, other: None, then: AfterStop::JudgeExit }
+                } else {
+                    Phase::Running { current, due: Some(Box::new(hold)) }
+                }
+            }
+            // Killed before the fork was answered: nothing is there to be reaped.
+            Phase::Stopping { life, other, then } => match other {
+                None => {
+                    if then == AfterStop::Forget {
+                        self.note(Note::Gone, ctx);
+                    }
+                    self.on_stopped(then, ctx)
+                }
+                Some(other) if life.id == id => Phase::Stopping { life: other, other: None, then },
+                Some(_) => Phase::Stopping { life, other: None, then },
+            },
+            same @ phases!(Held | Listening | Running | Draining) => same,
+        };
+    }
+}
