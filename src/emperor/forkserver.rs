@@ -311,7 +311,7 @@ impl Emperor {
         let process = self.processes.get(&life)?;
         let vassal = process.vassal;
         let name = Rc::clone(&self.realm.vassal(vassal)?.key.name);
-        let uid = pidfd::identity(process.pidfd.as_fd()).ok()?.uid[0];
+        let uid = pidfd::info(process.pidfd.as_fd()).ok()?.uid[0];
         self.is_base(vassal).then_some(Base { life, session, name, uid })
     }
 
@@ -561,7 +561,7 @@ impl Emperor {
 
 /// The real user of a process that is our child; `None` if it is not, or not yet.
 fn user_of_child(pid: Pid, pidfd: &OwnedFd) -> Option<u32> {
-    match pidfd::identity(pidfd.as_fd()) {
+    match pidfd::info(pidfd.as_fd()) {
         Ok(who) => (who.parent == std::process::id()).then_some(who.uid[0]),
         // It has ended already, and only its parent still sees it.
         Err(_) => match pidfd::wait(pidfd.as_fd(), Reap::Peek) {

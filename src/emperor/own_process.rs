@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use crate::config::{EmperorConfig, Located};
 use crate::log::Log;
-use crate::stage::privileges::{self, Identity, Wanted};
-use crate::sys::creds::{self, Accounts};
+use crate::stage::privileges::{self, Wanted};
+use crate::sys::creds::{self, Accounts, Identity};
 use crate::sys::socket::SocketOwner;
 use crate::sys::{limits, prctl, process, title};
 use crate::types::advice;

@@ -429,7 +429,7 @@ impl Emperor {
         match process::session_of(pid) {
             Ok(session) => session == process.pid.get() && !self.pids.contains_key(&pid),
             Err(_) => {
-                let user = pidfd::identity(process.pidfd.as_fd()).map(|identity| identity.uid);
+                let user = pidfd::info(process.pidfd.as_fd()).map(|info| info.uid);
                 user.is_ok_and(|[_, effective]| effective == sender.uid)
             }
         }

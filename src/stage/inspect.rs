@@ -20,7 +20,7 @@ use crate::config::vassal::{EnvChange, Patch};
 use crate::config::{self, EmperorConfig, Fault, Invocation, Located, SocketSpec, VassalConfig};
 use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
-use crate::sys::creds::{self, Accounts, LookupError};
+use crate::sys::creds::{self, Accounts, Identity, LookupError};
 use crate::sys::listeners::{self, ListenerInfo};
 use crate::sys::process::{self, Reap};
 use crate::sys::signal::Signal;
@@ -33,7 +33,7 @@ use super::environment::{self, Told};
 use super::failure::Failure;
 use super::files;
 use super::patch::Program;
-use super::privileges::{self, Identity, Wanted};
+use super::privileges::{self, Wanted};
 
 /// Longest argument or variable that the kernel hands to a program, its end included (`MAX_ARG_STRLEN`).
 const MAX_STRING: usize = 128 << 10;

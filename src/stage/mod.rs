@@ -33,7 +33,7 @@ use crate::opts::Refusal;
 use crate::proto::emperor;
 use crate::proto::status::{ExecVerdict, Purpose};
 use crate::spawn::step::Step;
-use crate::sys::creds::{self, Accounts};
+use crate::sys::creds::{self, Accounts, Identity};
 use crate::sys::signal::{Signal, SignalMask};
 use crate::sys::socket::{self, Address, SocketOwner};
 use crate::sys::{command, fd, prctl, signal};
@@ -43,7 +43,7 @@ use environment::{Told, Variable};
 use failure::Failure;
 use line::{Given, Line};
 use patch::Program;
-use privileges::{Identity, Wanted};
+use privileges::Wanted;
 use sockets::{Held, Sockets};
 
 /// Exit status when the program cannot be executed, and when it is not there (as the shells have it).

@@ -8,33 +8,11 @@ use std::io;
 use crate::config::{Fault, Located, VassalConfig};
 use crate::spawn::step::Step;
 use crate::sys::caps;
-use crate::sys::creds::{self, Accounts, LookupError, User};
+use crate::sys::creds::{self, Accounts, Identity, LookupError, User};
 use crate::sys::socket::SocketOwner;
 use crate::types::quote::quoted;
 
 use super::failure::Failure;
-
-/// Who a process is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// The supplementary groups.
-    pub groups: Vec<u32>,
-}
-
-impl Identity {
-    /// Who we are now.
-    ///
-    /// # Errors
-    /// Those of getgroups(2).
-    pub fn current() -> io::Result<Self> {
-        let (uid, gid) = (creds::effective_uid(), creds::effective_gid());
-        Ok(Self { uid, gid, groups: creds::groups()? })
-    }
-}
 
 /// What the vassal file wants, in numbers; `None` leaves what is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

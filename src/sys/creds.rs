@@ -255,6 +255,28 @@ fn finish(mut child: Child, deadline: Instant) -> bool {
     false
 }
 
+/// User and groups of a process, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Identity {
+    /// Who we are now.
+    ///
+    /// # Errors
+    /// Those of getgroups(2).
+    pub fn current() -> io::Result<Self> {
+        let (uid, gid) = (effective_uid(), effective_gid());
+        Ok(Self { uid, gid, groups: groups()? })
+    }
+}
+
 /// The effective user of this process.
 pub fn effective_uid() -> u32 {
     // SAFETY: nothing goes in, an integer comes out; it cannot fail.

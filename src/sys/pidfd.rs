@@ -10,7 +10,7 @@ use super::{check, check_long};
 
 /// Who a process is, asked through its handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct ProcessInfo {
     /// Its number, as we see it.
     pub pid: u32,
     /// Its parent's; 0 if that is outside of our PID namespace.
@@ -88,7 +88,7 @@ pub fn wait(child: BorrowedFd<'_>, reap: Reap) -> io::Result<Option<Ended>> {
 ///
 /// # Errors
 /// `ESRCH` if it is reaped, and from Linux 6.13 on also if it has ended.
-pub fn identity(process: BorrowedFd<'_>) -> io::Result<Identity> {
+pub fn info(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
     match ask_kernel(process) {
         // Before Linux 6.13 the handle is no file of the pid file system, or knows no such question.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
@@ -98,14 +98,14 @@ pub fn identity(process: BorrowedFd<'_>) -> io::Result<Identity> {
     }
 }
 
-fn ask_kernel(process: BorrowedFd<'_>) -> io::Result<Identity> {
+fn ask_kernel(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
     // SAFETY: pidfd_info is integers only; all zero is a value of it.
     let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
     info.mask = u64::from(libc::PIDFD_INFO_PID | libc::PIDFD_INFO_CREDS);
     // SAFETY: the number of the request holds the size of `info`, so the kernel writes no byte
     // beyond it; it is ours and outlives the call.
     check(unsafe { libc::ioctl(process.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) })?;
-    Ok(Identity {
+    Ok(ProcessInfo {
         pid: info.pid,
         parent: info.ppid,
         uid: [info.ruid, info.euid],
@@ -115,7 +115,7 @@ fn ask_kernel(process: BorrowedFd<'_>) -> io::Result<Identity> {
 
 /// The same from `/proc`, for older kernels; the handle tells before and after that the number is
 /// still this process's.
-fn ask_proc(process: BorrowedFd<'_>) -> io::Result<Identity> {
+fn ask_proc(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
     let gone = || io::Error::from_raw_os_error(libc::ESRCH);
     let known = std::fs::read(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
     let pid = numbers(&known, "Pid:").and_then(|[pid, _]| i32::try_from(pid?).ok());
@@ -124,12 +124,12 @@ fn ask_proc(process: BorrowedFd<'_>) -> io::Result<Identity> {
     if !is_there(process.as_fd()) {
         return Err(gone());
     }
-    identity_of(pid, &status).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    info_of(pid, &status).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-fn identity_of(pid: Pid, status: &[u8]) -> Option<Identity> {
+fn info_of(pid: Pid, status: &[u8]) -> Option<ProcessInfo> {
     let both = |[real, effective]: [Option<u32>; 2]| Some([real?, effective?]);
-    Some(Identity {
+    Some(ProcessInfo {
         pid: u32::try_from(pid.get()).ok()?,
         parent: numbers(status, "PPid:").and_then(|[parent, _]| parent)?,
         uid: numbers(status, "Uid:").and_then(both)?,
@@ -180,7 +180,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(!is_there(handle.as_fd()));
-        assert_eq!(identity(handle.as_fd()).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        assert_eq!(info(handle.as_fd()).unwrap_err().raw_os_error(), Some(libc::ESRCH));
         assert_eq!(ask_proc(handle.as_fd()).unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 

@@ -106,7 +106,7 @@ fn no_signal_is_lost_before_the_emperor_can_read_it() {
 fn the_emperor_has_a_process_group_and_a_handle_on_the_keeper() {
     let keeper = Keeper::start(duties(None), || {
         let watched =
-            pidfd::open_parent(parent_id()).and_then(|keeper| pidfd::identity(keeper.as_fd()));
+            pidfd::open_parent(parent_id()).and_then(|keeper| pidfd::info(keeper.as_fd()));
         let watched = watched.is_ok_and(|keeper| keeper.pid == parent_id());
         let leads = u32::try_from(process::own_group()) == Ok(std::process::id());
         u8::from(!watched) + 2 * u8::from(!leads)
