@@ -225,8 +225,9 @@ fn the_emperor_is_told_everything_by_its_command_line() {
         "--master",
     ])
     .unwrap();
-    let sources: Vec<&str> = config.emperors.iter().map(|source| source.value.as_str()).collect();
-    assert_eq!(sources, ["/etc/a", "dir:///etc/b"]);
+    let sources: Vec<String> =
+        config.emperors.iter().map(|source| source.value.to_string()).collect();
+    assert_eq!(sources, ["/etc/a", "/etc/b"]);
     assert_eq!(config.emperors[0].to_string(), "command line --emperor");
     assert_eq!((config.freq, config.throttle), (Duration::from_secs(3), Duration::from_millis(50)));
     assert_eq!((config.keeper, config.max_starting), (Keeper::Off, Some(1)));

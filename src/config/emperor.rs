@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::opts::{self, Emperor as E, Opt, Refusal, Section, Vassal as V};
+use crate::types::source_spec::SourceSpec;
 use crate::types::{environment, names};
 
 use super::Resolved;
@@ -28,8 +29,8 @@ pub enum Keeper {
 /// Everything the command line, files and environment can tell the emperor of this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmperorConfig {
-    /// The sources of vassals, as written.
-    pub emperors: Vec<Located<String>>,
+    /// The sources of vassals.
+    pub emperors: Vec<Located<SourceSpec>>,
     /// Time between rescans; 0 = none.
     pub freq: Duration,
     /// How long vassals outlive a directory that goes away.
@@ -246,9 +247,8 @@ impl EmperorConfig {
         let real = |path: &Path| std::fs::canonicalize(path).ok();
         let above = real(above);
         let base = self.own.chdir.as_ref().map_or(cwd.to_owned(), |chdir| cwd.join(&chdir.value));
-        let is_own = |source: &&Located<String>| {
-            let dir = source.value.strip_prefix("dir://").unwrap_or(&source.value);
-            above.is_some() && real(&base.join(dir)) == above
+        let is_own = |source: &&Located<SourceSpec>| {
+            above.is_some() && real(&base.join(source.value.directory())) == above
         };
         match self.emperors.iter().find(is_own) {
             Some(source) => Err(Faults(vec![source.fault(format!(
@@ -398,20 +398,22 @@ impl EmperorConfig {
             Refusal { what, why, instead }.to_string()
         };
         let not_supported = opts::refusal::NOT_SUPPORTED;
-        match text.split_once("://") {
+        let directory = match text.split_once("://") {
             Some(("dir", "")) => {
-                check.fault(setting, "names no directory (expected dir://DIR)");
+                return check.fault(setting, "names no directory (expected dir://DIR)");
             }
             Some((scheme, _)) if scheme != "dir" => {
                 let what = format!("{} {not_supported}", setting.show(&format!("{scheme}://")));
-                check.fault(setting, refused(&what, "Name a directory, or dir://DIR"));
+                return check.fault(setting, refused(&what, "Name a directory, or dir://DIR"));
             }
             None if text.contains(['*', '?', '[']) => {
                 let what = format!("with a pattern {not_supported}");
-                check.fault(setting, refused(&what, "Name each directory"));
+                return check.fault(setting, refused(&what, "Name each directory"));
             }
-            Some(_) | None => self.emperors.push(located(setting, text.clone())),
-        }
+            Some((_, directory)) => directory,
+            None => text,
+        };
+        self.emperors.push(located(setting, SourceSpec::Dir(directory.into())));
     }
 }
 

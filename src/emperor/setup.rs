@@ -7,7 +7,6 @@ use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::rc::Rc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -292,8 +291,7 @@ fn stats_listeners(
 fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupError> {
     let mut sources = Vec::new();
     for setting in &config.emperors {
-        let path = setting.value.strip_prefix("dir://").unwrap_or(&setting.value);
-        let path = absolute(Path::new(path));
+        let path = absolute(setting.value.directory());
         if sources.iter().any(|source: &Source| source.directory == path) {
             log.warning(format_args!("{} is given twice; the second is ignored", at(setting)));
             continue;

@@ -48,6 +48,6 @@ impl SetupError {
 }
 
 /// Names the place of a setting, and its value.
-pub(super) fn at(setting: &Located<String>) -> String {
+pub(super) fn at(setting: &Located<impl fmt::Display>) -> String {
     format!("{} ({setting})", setting.show(&setting.value))
 }

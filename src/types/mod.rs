@@ -11,3 +11,4 @@ pub mod names;
 pub mod quote;
 pub mod run_settings;
 pub mod signal;
+pub mod source_spec;

@@ -331,10 +331,10 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
     let mut call = call.of(call.uid, call.gid, call.env.clone());
     call.cwd.extend(config.own.chdir.as_ref().map(|chdir| &chdir.value));
     for source in &config.emperors {
-        let dir = source.value.strip_prefix("dir://").unwrap_or(&source.value);
+        let dir = source.value.directory();
         match vassal_files(&call.cwd.join(dir), &config.extra_extensions) {
             Ok(files) => {
-                for file in files.iter().map(|file| Path::new(dir).join(file)) {
+                for file in files.iter().map(|file| dir.join(file)) {
                     let mut report = if config.starts_others() {
                         of_another_program(&call, &file, &around)
                     } else {
@@ -349,7 +349,7 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
             Err(error) => {
                 let shown = source.show(call.cwd.join(dir).display());
                 let fault = source.fault(unreadable(&shown, &error));
-                reports.push(Report::of_fault(Path::new(&source.show(dir)), fault));
+                reports.push(Report::of_fault(Path::new(&source.show(dir.display())), fault));
             }
         }
     }
