@@ -16,7 +16,6 @@ use crate::sys::socket::{self, Address};
 
 use super::Emperor;
 use super::listening_socket::{ListeningSocket, SocketLoss};
-use super::token::Token;
 
 /// Most vassals whose listeners are looked at in one turn.
 const MAX_INSPECTIONS: usize = 256;
@@ -137,15 +136,7 @@ impl Emperor {
             Inspection::Regular => vassal.current().is_none_or(|life| life.age(now) >= SETTLED),
         };
         self.inspections = self.realm.vassals().filter(is_due).map(|vassal| vassal.id).collect();
-        self.look_at_statistics();
-    }
-
-    /// Looks whether the statistics can still be asked for.
-    pub(super) fn look_at_statistics(&mut self) {
-        for line in self.stats.look() {
-            self.context.log.warning(format_args!("{line}"));
-        }
-        self.stats.settle(&mut self.context.reactor, Token::Stats);
+        self.servers.check_listeners(&mut self.context);
     }
 
     /// Looks at some of them.

@@ -24,12 +24,13 @@ mod pid_file;
 mod process;
 mod process_context;
 mod runtime_dir;
-pub mod servers;
+mod servers;
 mod settings;
 mod setup;
 mod setup_error;
 mod signals;
 pub mod start;
+mod state_words;
 mod strays;
 mod token;
 mod vassal_files;
@@ -51,7 +52,9 @@ use crate::types::moment::Moment;
 use context::Context;
 use listeners::VassalSockets;
 use process::Process;
-use servers::server as stats;
+use servers::Servers;
+use servers::ids::ServerSocket;
+use servers::service::Access;
 use token::{LAST_RANK_OF_LIVES, RANK_OF_ORDERS, Token};
 
 /// Most rounds of effects that answer with events before something else is served.
@@ -83,7 +86,7 @@ pub struct Emperor {
     null: OwnedFd,
     ondemand: ondemand::Options,
     forks: forkserver::Forks,
-    stats: stats::Stats,
+    servers: Servers,
     manager: manager::ServiceManager,
     signals: SignalFd,
     status_log: signals::StatusLog,
@@ -203,7 +206,7 @@ impl Emperor {
             }
             Token::OnDemand(vassal) => self.connection(vassal),
             Token::Touches => self.read_touches(),
-            Token::Stats(source) => self.serve_stats(source),
+            Token::Server(socket) => self.serve_client(socket),
             Token::Signals => self.read_signals(),
             Token::Keeper => self.keeper_lost(),
             Token::Parent => self.read_parent(),
@@ -216,7 +219,7 @@ impl Emperor {
             self.realm.deadline(),
             self.helpers.deadline(),
             self.pauses.deadline(),
-            self.stats.deadline(),
+            self.servers.deadline(),
             self.manager.deadline(),
             self.forks.deadline(),
             self.status_log.due,
@@ -245,7 +248,7 @@ impl Emperor {
         let inspection = (!self.inspections.is_empty()).then_some(now);
         let duties: [Duty; 8] = [
             (inspection, Self::inspect),
-            (self.stats.deadline(), Self::expire_stats),
+            (self.servers.deadline(), |emperor| emperor.servers.expire(&mut emperor.context)),
             (self.pauses.deadline(), Self::end_pauses),
             (self.helpers.deadline(), Self::expire_helpers),
             (self.forks.deadline(), Self::look_at_forks),
@@ -261,11 +264,6 @@ impl Emperor {
                 });
             }
         }
-    }
-
-    fn expire_stats(&mut self) {
-        self.stats.expire(self.context.now);
-        self.stats.settle(&mut self.context.reactor, Token::Stats);
     }
 
     /// Steps the state with one event, and with all that its effects answer, before anything else; unless
@@ -368,19 +366,21 @@ impl Emperor {
         self.tell_manager();
     }
 
-    fn serve_stats(&mut self, source: stats::Source) {
-        match source {
-            stats::Source::Client(client) => self.stats.serve(client, self.context.now),
-            stats::Source::Listener(index) => {
-                if !self.stats.is_fresh(self.context.version, self.context.now) {
-                    let mut json = Vec::new();
-                    servers::statistics::json::render(&self.report(), &mut json);
-                    self.stats.renew(json, self.context.version, self.context.now);
-                }
-                self.stats.accept(index, self.context.now);
-            }
-        }
-        self.stats.settle(&mut self.context.reactor, Token::Stats);
+    /// Somebody wants to know something.
+    fn serve_client(&mut self, socket: ServerSocket) {
+        let base_of = |life: LifeId| self.processes.get(&life)?.base.clone();
+        let mut access = Access {
+            context: &mut self.context,
+            realm: &self.realm,
+            monitors: self.monitors.iter().map(|source| source.monitor.as_ref()).collect(),
+            process: &self.process_info,
+            keeper_pid: self.keeper.as_ref().map(|keeper| keeper.pid),
+            started: self.started,
+            max_vassals: self.max_vassals,
+            internal_errors: self.faults.count(),
+            base_of: &base_of,
+        };
+        self.servers.serve(socket, &mut access);
     }
 
     fn rescan(&mut self) {
@@ -425,7 +425,7 @@ impl Emperor {
         let sent = self.manager.buried();
         self.told(sent);
         self.context.trip("bury");
-        let turn = self.longest_loop();
+        let turn = self.context.reactor.longest_turn().as_micros();
         self.context.log.debug(format_args!("the longest turn of the event loop took {turn} us"));
         self.context.log.notice(format_args!("the emperor is buried (status {status})"));
         self.context.log.flush();

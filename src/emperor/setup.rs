@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use crate::config::SocketSpec;
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
 use crate::log::Log;
@@ -26,7 +25,6 @@ use crate::state::{Rules, SourceId};
 use crate::sys::clock;
 use crate::sys::dir::Links;
 use crate::sys::process::{DescriptorLimit, descriptor_limit, raise_descriptor_limit};
-use crate::sys::socket::{ListenOptions, SocketOwner};
 use crate::sys::{fd, memory, prctl};
 use crate::types::address::Address;
 use crate::types::advice;
@@ -39,14 +37,13 @@ use super::own_process::{self, ProcessInfo};
 use super::pid_file::PidFile;
 use super::process_context::{ProcessContext, absolute};
 use super::runtime_dir::RuntimeDir;
+use super::servers::Servers;
 use super::setup_error::{SetupError, at, cannot};
 use super::token::Token;
-use super::{Emperor, Source, descriptors, forkserver, ondemand, parent, signals, stats};
+use super::{Emperor, Source, descriptors, forkserver, ondemand, parent, signals};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
-/// Mode of the socket of the statistics, which show what runs and with which errors; anybody's by `chmod-socket`.
-const STATS_MODE: u32 = 0o660;
 impl Emperor {
     /// Makes everything ready: signals, sockets, sources. Nothing is started yet.
     ///
@@ -89,10 +86,8 @@ impl Emperor {
             reactor.add(pipe, Token::Parent, Interest::Read, Kind::Busy);
         }
         let now = clock::now();
-        let listeners = stats_listeners(config, own_process::owner(&wanted))?;
-        let form = if config.stats_http { stats::Form::Http } else { stats::Form::Json };
-        let mut stats = stats::Stats::new(listeners, form, now);
-        stats.settle(&mut reactor, Token::Stats);
+        let owner = own_process::owner(&wanted);
+        let mut servers = Servers::open(config, owner, &own_process::directory(config)?)?;
         let manager = ServiceManager::open(process, now, &mut log);
         let pidfile = PidFile::write(config)?;
         // Whatever needs privileges has been done.
@@ -114,6 +109,7 @@ impl Emperor {
         own_process::set_title(config, &mut log);
         redirect_stdio_to_log(&log);
         let mut context = Context::new(reactor, log, now);
+        servers.update_reactor(&mut context);
         context.sources = Sources(monitors.iter().map(start_of).collect());
         context.trips = Trips::new(process.variable("LIEGE_TEST_FAULT"));
         Ok(Self {
@@ -141,7 +137,7 @@ impl Emperor {
                 mode: config.chmod_socket.unwrap_or(0o666),
             },
             forks,
-            stats,
+            servers,
             manager,
             signals,
             status_log: signals::StatusLog::default(),
@@ -258,34 +254,6 @@ fn template(
     template.stop_hook = command(&config.stop_hook);
     template.config_pipe = config.force_config_pipe;
     template
-}
-
-fn stats_listeners(
-    config: &EmperorConfig,
-    owner: SocketOwner,
-) -> Result<Vec<stats::Bound>, SetupError> {
-    let here = own_process::directory(config)?;
-    let options = ListenOptions {
-        owner,
-        backlog: config.listen,
-        mode: Some(config.chmod_socket.unwrap_or(STATS_MODE)),
-        ..ListenOptions::default()
-    };
-    let bind = |address: &Located<SocketSpec>| {
-        let doing = format!("serve statistics at {} ({address})", address.show(&address.value));
-        let place = address.value.address().map(|address| address.within(&here));
-        let place =
-            place.ok_or_else(|| cannot(doing.clone())(io::ErrorKind::InvalidInput.into()))?;
-        let bound = stats::Place { address: place.clone(), options: options.clone() };
-        stats::Bound::new(bound).map_err(|error| {
-            let remedy = match address.hidden {
-                true => String::new(),
-                false => advice::bind(&place, error.source.kind(), error.call),
-            };
-            cannot(doing)(error.source).advised(|_| remedy)
-        })
-    };
-    config.stats.iter().map(bind).collect()
 }
 
 fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupError> {

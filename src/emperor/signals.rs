@@ -96,7 +96,7 @@ impl Emperor {
             "SIGUSR2" => {
                 self.context.log.reopen();
                 redirect_stdio_to_log(&self.context.log);
-                self.look_at_statistics();
+                self.servers.check_listeners(&mut self.context);
                 self.context.log.notice(format_args!("{name} from {from}: the log is reopened"));
             }
             "SIGWINCH" | "SIGALRM" => {
@@ -171,9 +171,9 @@ impl Emperor {
             let life = vassal.current();
             let loyal = i32::from(life.is_some_and(|life| life.loyal));
             let pid = life.and_then(|life| life.pid).unwrap_or(-1);
-            let status = super::servers::statistics::view::uwsgi_status(vassal);
-            let state = super::servers::statistics::view::state_name(vassal);
-            let reason = super::servers::statistics::view::reason(vassal);
+            let status = super::state_words::uwsgi_status(vassal);
+            let state = super::state_words::state_name(vassal);
+            let reason = super::state_words::reason(vassal);
             let reason =
                 reason.map(|why| format!(" {}", escaped(why.as_bytes()))).unwrap_or_default();
             self.context.log.notice(format_args!(

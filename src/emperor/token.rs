@@ -2,7 +2,8 @@
 
 use crate::state::{LifeId, SourceId, VassalId};
 
-use super::{helpers, servers::server as stats};
+use super::helpers;
+use super::servers::ids::ServerSocket;
 
 /// One descriptor that is polled. A token is never used again for something else, so an event that is left
 /// over from something that is gone finds nobody.
@@ -22,8 +23,8 @@ pub(super) enum Token {
     Monitor(SourceId),
     /// On-demand listener.
     OnDemand(VassalId),
-    /// A listener or a client of the statistics.
-    Stats(stats::Source),
+    /// A listener or a client of a server.
+    Server(ServerSocket),
     /// Files whose change is a reload.
     Touches,
     /// End of a process beside the vassals.
@@ -44,7 +45,7 @@ pub(super) const RANK_OF_ORDERS: u8 = 4;
 impl Token {
     /// Served however much is to be done: who only wants to know something, and the end of all.
     pub(super) fn bypasses_backpressure(self) -> bool {
-        matches!(self, Self::Stats(_) | Self::Keeper)
+        matches!(self, Self::Server(_) | Self::Keeper)
     }
 }
 
@@ -55,7 +56,7 @@ impl crate::reactor::Token for Token {
             // Last words before the death notice; who was named as born before who has died.
             Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => LAST_RANK_OF_LIVES,
-            Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Stats(_) => 3,
+            Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Server(_) => 3,
             Self::Signals | Self::Keeper | Self::Parent => RANK_OF_ORDERS, // SIGCHLD only means orphans
         }
     }

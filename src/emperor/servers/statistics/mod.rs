@@ -1,5 +1,117 @@
-//! The statistics: what they show, how it is read off the state, and how it is written.
+//! The statistics: whoever connects gets one JSON object at once, and the end of the stream.
+//!
+//! Clients share a snapshot for up to [`SNAPSHOT_LIFETIME`], so that a storm of them costs little.
 
-pub mod json;
-pub mod report;
-pub mod view;
+mod json;
+mod report;
+mod view;
+
+use std::time::Duration;
+
+use crate::types::moment::Moment;
+
+use super::service::{Access, Answer, Bytes, Service};
+
+/// How long a snapshot is good while nothing happens.
+const SNAPSHOT_LIFETIME: Duration = Duration::from_millis(20);
+
+/// How long it is good though something has happened, for each byte: about ten times what it has cost.
+const LIFETIME_PER_BYTE: Duration = Duration::from_nanos(15);
+
+/// How an answer begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    /// With the object itself.
+    #[default]
+    Json,
+    /// With the header of an HTTP/1.0 answer (`stats-http`).
+    Http,
+}
+
+/// The service.
+#[derive(Debug, Default)]
+pub(super) struct Statistics {
+    form: Form,
+    snapshot: Option<Snapshot>,
+}
+
+/// What the clients of a moment get.
+#[derive(Debug)]
+struct Snapshot {
+    made: Moment,
+    /// That of the context when it was made.
+    version: u64,
+    answer: Bytes,
+}
+
+impl Statistics {
+    /// Nothing is known yet.
+    pub fn new(form: Form) -> Self {
+        Self { form, snapshot: None }
+    }
+}
+
+impl Service for Statistics {
+    fn name(&self) -> &'static str {
+        "statistics"
+    }
+
+    fn answer(&mut self, _request: &[u8], access: &mut Access<'_>) -> Answer {
+        let (version, now) = (access.context.version, access.context.now);
+        if let Some(snapshot) = self.snapshot.as_ref().filter(|it| it.is_fresh(version, now)) {
+            return Answer::Last(Bytes::clone(&snapshot.answer));
+        }
+        let mut text = Vec::new();
+        json::render(&view::report(access), &mut text);
+        if self.form == Form::Http {
+            text = with_http_header(text);
+        }
+        let answer = Bytes::new(text);
+        self.snapshot = Some(Snapshot { made: now, version, answer: Bytes::clone(&answer) });
+        Answer::Last(answer)
+    }
+}
+
+impl Snapshot {
+    /// Whether it can still be given to who comes now; `version` tells whether anything has happened since it
+    /// was made.
+    fn is_fresh(&self, version: u64, now: Moment) -> bool {
+        let bytes = u32::try_from(self.answer.len()).unwrap_or(u32::MAX);
+        let lifetime = match self.version == version {
+            true => SNAPSHOT_LIFETIME,
+            false => SNAPSHOT_LIFETIME.min(LIFETIME_PER_BYTE.saturating_mul(bytes)),
+        };
+        now.saturating_duration_since(self.made) < lifetime
+    }
+}
+
+pub(super) fn with_http_header(mut answer: Vec<u8>) -> Vec<u8> {
+    let header = format!(
+        "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+        answer.len()
+    );
+    answer.splice(..0, header.into_bytes());
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_good_for_a_moment_and_shorter_when_something_has_happened() {
+        let now = Moment::from_nanos(1_000_000_000);
+        let of = |bytes: usize| Snapshot { made: now, version: 7, answer: vec![0; bytes].into() };
+        let just_before = now + SNAPSHOT_LIFETIME - Duration::from_nanos(1);
+        let small = of(1000);
+        assert!(small.is_fresh(7, just_before) && !small.is_fresh(7, now + SNAPSHOT_LIFETIME));
+        // A small one costs nothing, and shows at once what has happened; a large one does after a while.
+        assert!(!small.is_fresh(8, now + Duration::from_micros(15)));
+        let large = of(600_000);
+        assert!(large.is_fresh(9, now + Duration::from_millis(8)));
+        assert!(!large.is_fresh(9, now + Duration::from_millis(9)));
+        let huge = of(60_000_000);
+        assert!(huge.is_fresh(10, just_before) && !huge.is_fresh(10, now + SNAPSHOT_LIFETIME));
+    }
+}
