@@ -68,10 +68,10 @@ impl Emperor {
     }
 
     fn note(&mut self, key: &Key, note: &Note) {
-        if self.is_told_with_others(key, note) {
+        let (label, line) = (self.context.sources.label(key), messages::Message(note));
+        if self.hold_groups.takes_over(&label, note, self.context.now) {
             return;
         }
-        let (label, line) = (self.context.sources.label(key), messages::Message(note));
         let line = messages::without_name(&line.to_string(), &key.name);
         self.context.log.line(messages::severity(note), format_args!("[{label}] {line}"));
     }

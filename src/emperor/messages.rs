@@ -71,28 +71,16 @@ impl fmt::Display for Message<'_> {
             Note::Accepting => f.write_str("is ready to accept requests"),
             Note::Loyal => f.write_str("is now loyal"),
             Note::Listening { address } => {
-                write!(f, "listening on {}, started by the first connection", escaped(address.as_bytes()))
+                write!(
+                    f,
+                    "listening on {}, started by the first connection",
+                    escaped(address.as_bytes())
+                )
             }
             Note::Held { why, wait } => {
                 write!(f, "not started: {}{}", escaped(why.as_bytes()), Retry(*wait))
             }
-            Note::Reloading { by } => match by {
-                ReloadWay::Byte => f.write_str("is told to reload"),
-                ReloadWay::Signal(signal) => {
-                    write!(f, "is told to reload by {}", signal_name(*signal))
-                }
-                ReloadWay::Replacement => {
-                    f.write_str("checking the file before a replacement on the same listeners")
-                }
-                ReloadWay::Checked => f.write_str(
-                    "starting a replacement on the same listeners: the file starts something else than what runs",
-                ),
-                ReloadWay::Renewed => f.write_str("starting a replacement on new listeners"),
-                ReloadWay::Restart => f.write_str("checking the new file before a restart"),
-                ReloadWay::Anew => {
-                    f.write_str("restarting: the file starts something else than what runs")
-                }
-            },
+            Note::Reloading { by } => Reload(by).fmt(f),
             Note::Replaced { pid: Some(pid) } => write!(f, "is replaced by pid {pid}"),
             Note::Replaced { pid: None } => f.write_str("is replaced"),
             Note::FallBack { pid } => write!(
@@ -121,16 +109,16 @@ impl fmt::Display for Message<'_> {
                     true => write!(f, "{next}"),
                     false => {
                         let (lived, hint) = (Time(*lived), escaped(hint.as_bytes()));
-                        write!(f, "exited after {lived} before it was loyal ({}); {next}{hint}", HowEnded(*exit))
+                        write!(
+                            f,
+                            "exited after {lived} before it was loyal ({}); {next}{hint}",
+                            HowEnded(*exit)
+                        )
                     }
                 }
             }
             Note::Finished { exit } => {
-                write!(
-                    f,
-                    "exited ({}); not started again before its file changes",
-                    HowEnded(*exit)
-                )
+                write!(f, "exited ({}); not started again before its file changes", HowEnded(*exit))
             }
             Note::Silent => f.write_str("no heartbeat in time: told to reload"),
             Note::Gone => f.write_str("is gone"),
@@ -138,35 +126,42 @@ impl fmt::Display for Message<'_> {
     }
 }
 
-/// How a hook has ended, in words.
+/// The way in which a vassal takes a new configuration.
+struct Reload<'a>(&'a ReloadWay);
+
+impl fmt::Display for Reload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            ReloadWay::Signal(signal) => {
+                return write!(f, "is told to reload by {}", signal_name(*signal));
+            }
+            ReloadWay::Byte => "is told to reload",
+            ReloadWay::Replacement => "checking the file before a replacement on the same listeners",
+            ReloadWay::Checked => {
+                "starting a replacement on the same listeners: the file starts something else than what runs"
+            }
+            ReloadWay::Renewed => "starting a replacement on new listeners",
+            ReloadWay::Restart => "checking the new file before a restart",
+            ReloadWay::Anew => "restarting: the file starts something else than what runs",
+        })
+    }
+}
+
+/// How a start hook has ended, in words.
 pub(super) fn start_hook(end: HookEnd) -> (Level, String) {
-    match end {
-        HookEnd::Exited(0) => (Level::Info, "start hook returned 0".to_owned()),
-        HookEnd::Exited(status) => {
-            (Level::Warning, format!("start hook returned {status}; the vassal is started anyway"))
-        }
+    let (level, how) = match end {
+        HookEnd::Exited(0) => return (Level::Info, "start hook returned 0".to_owned()),
+        HookEnd::Exited(status) => (Level::Warning, format!("returned {status}")),
         HookEnd::Killed(signal) => {
-            let signal = signal_name(i32::from(signal));
-            (
-                Level::Warning,
-                format!("start hook was killed by {signal}; the vassal is started anyway"),
-            )
+            (Level::Warning, format!("was killed by {}", signal_name(i32::from(signal))))
         }
-        HookEnd::Overdue => {
-            let limit = hook::LIMIT.as_secs();
-            (
-                Level::Error,
-                format!("start hook killed after {limit} s; the vassal is started anyway"),
-            )
-        }
+        HookEnd::Overdue => (Level::Error, format!("killed after {} s", hook::LIMIT.as_secs())),
         HookEnd::Refused(errno) => {
             let error = std::io::Error::from_raw_os_error(errno);
-            (
-                Level::Error,
-                format!("start hook cannot be run: {error}; the vassal is started anyway"),
-            )
+            (Level::Error, format!("cannot be run: {error}"))
         }
-    }
+    };
+    (level, format!("start hook {how}; the vassal is started anyway"))
 }
 
 /// How a stop hook has ended, in words.

@@ -253,7 +253,9 @@ impl Emperor {
             (self.helpers.deadline(), Self::expire_helpers),
             (self.forks.deadline(), Self::look_at_forks),
             (self.status_log.due, Self::log_status),
-            (self.hold_groups.deadline(), Self::log_hold_groups),
+            (self.hold_groups.deadline(), |emperor| {
+                emperor.hold_groups.log_due(&mut emperor.context)
+            }),
             (self.realm.deadline(), |emperor| emperor.happen(Event::Time)),
         ];
         for (at, duty) in duties {

@@ -4,21 +4,21 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 /// Longest line, its newline included.
-pub(super) const MAX_LINE: usize = 8 * 1024;
+pub(super) const MAX_LOG_LINE: usize = 8 * 1024;
 
 /// Ends a line that was cut.
 const CUT: &str = "…";
 
 /// A line under construction. Byte 0 is a newline that is only sent when the line before was cut short
 /// by the reader, so that both stay one write.
-pub(super) struct Line {
+pub(super) struct LineBuffer {
     bytes: Vec<u8>,
     body: usize,
     room: usize,
     is_full: bool,
 }
 
-impl Line {
+impl LineBuffer {
     /// An empty line of at most `room` bytes.
     pub(super) fn with_room(room: usize) -> Self {
         Self { bytes: Vec::with_capacity(room + 1), body: 1, room, is_full: false }
@@ -75,7 +75,7 @@ impl Line {
     }
 }
 
-impl Write for Line {
+impl Write for LineBuffer {
     /// Control characters are escaped here once more: a caller that forgets [`escaped`] can still not
     /// be made to forge a line.
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -143,9 +143,9 @@ impl Display for Escaped<'_> {
 
 /// Shows a time since 1970 as `2026-11-21T18:03:00.123Z`. Always UTC: local time would need the time
 /// zone files, and with them a read from disk at a moment that nobody chose.
-pub(super) struct Stamp(pub(super) Duration);
+pub(super) struct Timestamp(pub(super) Duration);
 
-impl Display for Stamp {
+impl Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         let (year, month, day) = civil(seconds / 86_400);
@@ -172,12 +172,12 @@ fn civil(days_since_1970: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Stamp, escaped};
+    use super::{LineBuffer, Timestamp, escaped};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
     use std::time::Duration;
 
     fn line(room: usize, text: &str) -> String {
-        let mut line = Line::with_room(room);
+        let mut line = LineBuffer::with_room(room);
         line.start(format_args!("> "));
         line.finish(format_args!("{text}"));
         String::from_utf8(line.whole().to_vec()).unwrap()
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(line(10, "12345"), "> 1234…\n");
         assert_eq!(line(10, "123ä5"), "> 123…\n");
         assert_eq!(line(10, "\n\n\n"), "> \\x0a…\n");
-        assert_eq!(line(super::MAX_LINE, &"x".repeat(20_000)).len(), super::MAX_LINE);
+        assert_eq!(line(super::MAX_LOG_LINE, &"x".repeat(20_000)).len(), super::MAX_LOG_LINE);
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             (4_107_542_399, "2100-02-28T23:59:59.007Z"),
             (4_107_542_400, "2100-03-01T00:00:00.007Z"),
         ] {
-            assert_eq!(Stamp(Duration::new(seconds, 7_654_321)).to_string(), text);
+            assert_eq!(Timestamp(Duration::new(seconds, 7_654_321)).to_string(), text);
         }
     }
 

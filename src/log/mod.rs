@@ -1,10 +1,10 @@
-//! One line per transition, never blocking: what does not fit at once is dropped and counted, and the
-//! count is told as soon as a line fits again.
+//! The log: it never blocks. A line that does not fit at once is dropped and counted, and the count is written as
+//! soon as a line fits again.
 //!
 //! A line is `2026-11-21T18:03:00.123Z notice [blog.ini] …`, or, when the journal of systemd reads it,
-//! `<5>[blog.ini] …` (sd-daemon(3)). A line that says the same as the one before is only counted; the
-//! count is told when another line comes, when the same comes again after [`REPEAT_WINDOW`], or at
-//! [`Log::flush`]: no timer, so an idle emperor stays asleep.
+//! `<5>[blog.ini] …` (sd-daemon(3)). A line that is equal to the one before is only counted; the count is written
+//! when another line comes, when the same line comes again after [`REPEAT_WINDOW`], or at [`Log::flush`]. There
+//! is no timer, so an idle emperor stays asleep.
 //!
 //! SIGPIPE must be ignored, as Rust's runtime does before `main`; sockets do not raise it here.
 
@@ -19,12 +19,12 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use line::{Line, MAX_LINE, Stamp};
-use output::Output;
+use line::{LineBuffer, MAX_LOG_LINE, Timestamp};
+use output::LogOutput;
 
 pub use line::{Escaped, escaped, is_deceptive};
 
-/// The same line again is told at least this often, if it keeps coming.
+/// The count of a line that keeps coming is written at least this often.
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(10);
 
 /// Room for the lines that the log writes about itself.
@@ -41,7 +41,7 @@ pub enum Level {
     Notice = 5,
     /// What an administrator asked for (status, help in passing).
     Info = 6,
-    /// What only a developer asks for; not written unless the threshold is lowered.
+    /// Details for developers; not written unless the threshold is lowered.
     Debug = 7,
 }
 
@@ -67,22 +67,24 @@ impl Display for Level {
 
 /// The log of one process. It owns its descriptor, and buffers that never grow.
 pub struct Log {
-    sink: Sink,
+    target: Target,
     path: Option<PathBuf>,
     threshold: Level,
-    current: Line,
-    last: Line,
-    /// What `last` says about itself; `None` if it was never written.
-    told: Option<Told>,
+    current: LineBuffer,
+    last: LineBuffer,
+    /// How `last` was written; `None` if it was not.
+    last_line: Option<LastLine>,
 }
 
 /// The line that was written last.
-struct Told {
+struct LastLine {
     level: Level,
-    at: Duration,
+    /// When it, or the count of its repeats, was written.
+    written: Duration,
+    /// How often the same came since then.
     repeats: u64,
-    /// When it came last.
-    last: Duration,
+    /// When the same came last.
+    repeated: Duration,
 }
 
 impl Log {
@@ -90,7 +92,7 @@ impl Log {
     /// that hold it. `journal_stream` is the value of `$JOURNAL_STREAM`. If the descriptor is closed,
     /// all lines are lost, and nothing else happens.
     pub fn shared(fd: BorrowedFd<'_>, journal_stream: Option<&OsStr>) -> Self {
-        let output = Output::shared(fd).ok();
+        let output = LogOutput::shared(fd).ok();
         let is_journal = output
             .as_ref()
             .zip(journal_stream)
@@ -103,18 +105,18 @@ impl Log {
     /// # Errors
     /// Those of open(2); `ENXIO` for a named pipe that nobody reads.
     pub fn file(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(Some(Output::append(path)?), false, Some(path.to_owned())))
+        Ok(Self::new(Some(LogOutput::append(path)?), false, Some(path.to_owned())))
     }
 
-    fn new(output: Option<Output>, is_journal: bool, path: Option<PathBuf>) -> Self {
-        let note = Line::with_room(MAX_NOTE);
+    fn new(output: Option<LogOutput>, is_journal: bool, path: Option<PathBuf>) -> Self {
+        let note = LineBuffer::with_room(MAX_NOTE);
         Self {
-            sink: Sink { stream: Stream::new(output), is_journal, unsaid: None, lost: 0, note },
+            target: Target { stream: Stream::new(output), is_journal, losses: None, lost: 0, note },
             path,
             threshold: Level::Info,
-            current: Line::with_room(MAX_LINE),
-            last: Line::with_room(MAX_LINE),
-            told: None,
+            current: LineBuffer::with_room(MAX_LOG_LINE),
+            last: LineBuffer::with_room(MAX_LOG_LINE),
+            last_line: None,
         }
     }
 
@@ -128,8 +130,8 @@ impl Log {
     pub fn reopen(&mut self) {
         self.flush();
         let Some(path) = &self.path else { return };
-        match Output::append(path) {
-            Ok(output) => self.sink.stream = Stream::new(Some(output)),
+        match LogOutput::append(path) {
+            Ok(output) => self.target.stream = Stream::new(Some(output)),
             Err(error) => {
                 let path = path.clone();
                 self.error(format_args!(
@@ -144,20 +146,20 @@ impl Log {
     /// output and error. Otherwise they inherit ours.
     pub fn vassal_output(&self) -> Option<BorrowedFd<'_>> {
         self.path.as_ref()?;
-        self.sink.stream.output.as_ref()?.on_disk()
+        self.target.stream.output.as_ref()?.on_disk()
     }
 
     /// How many lines have been lost since the start.
     pub fn lost(&self) -> u64 {
-        self.sink.lost
+        self.target.lost
     }
 
-    /// Tells a pending count of repeats or losses, as far as it fits.
+    /// Writes a pending count of repeats or losses, as far as it fits.
     pub fn flush(&mut self) {
         let now = since_1970();
-        self.tell_repeats(now);
-        self.told = None;
-        let _still_full = self.sink.tell_losses(now);
+        self.log_repeats(now);
+        self.last_line = None;
+        let _still_full = self.target.log_losses(now);
     }
 
     /// An error: something was refused or lost.
@@ -194,43 +196,45 @@ impl Log {
         if level > self.threshold {
             return;
         }
-        Sink::start(&mut self.current, self.sink.is_journal, now, level);
+        Target::start(&mut self.current, self.target.is_journal, now, level);
         self.current.finish(text);
-        if let Some(told) = &mut self.told
-            && told.level == level
+        if let Some(last) = &mut self.last_line
+            && last.level == level
             && self.last.text() == self.current.text()
         {
-            told.repeats += 1;
-            told.last = now;
+            last.repeats += 1;
+            last.repeated = now;
             // A clock that was set back counts as a window that has passed.
-            if now.checked_sub(told.at).is_none_or(|passed| passed >= REPEAT_WINDOW) {
-                self.tell_repeats(now);
+            if now.checked_sub(last.written).is_none_or(|passed| passed >= REPEAT_WINDOW) {
+                self.log_repeats(now);
             }
             return;
         }
-        self.tell_repeats(now);
-        let is_written = self.sink.put(now, &self.current);
+        self.log_repeats(now);
+        let is_written = self.target.put(now, &self.current);
         // A lost line must not be called "the last line" later.
-        self.told = is_written.then_some(Told { level, at: now, repeats: 0, last: now });
+        self.last_line =
+            is_written.then_some(LastLine { level, written: now, repeats: 0, repeated: now });
         std::mem::swap(&mut self.last, &mut self.current);
     }
 
-    fn tell_repeats(&mut self, now: Duration) {
-        let Some(told) = &mut self.told else { return };
-        let (level, repeats, last) = (told.level, std::mem::take(&mut told.repeats), told.last);
-        told.at = now;
+    fn log_repeats(&mut self, now: Duration) {
+        let Some(last) = &mut self.last_line else { return };
+        let (level, repeats) = (last.level, std::mem::take(&mut last.repeats));
+        let repeated = last.repeated;
+        last.written = now;
         let text = str::from_utf8(self.last.text()).unwrap_or_default().trim_end();
-        // Whom it is about, if it says so.
+        // The vassal it is about, if it begins with one.
         let name = text.split_once("] ").map_or("", |(name, _)| name);
         let (name, end) = if name.starts_with('[') { (name, "] ") } else { ("", "") };
         match repeats {
             0 => {}
             1 if text.len() < MAX_NOTE / 2 => {
-                self.sink.put_note(last, level, format_args!("{text}"));
+                self.target.put_note(repeated, level, format_args!("{text}"));
             }
             _ => {
                 let text = format_args!("{name}{end}last message repeated {repeats} times");
-                self.sink.put_note(last, level, text);
+                self.target.put_note(repeated, level, text);
             }
         }
     }
@@ -242,40 +246,40 @@ impl Drop for Log {
     }
 }
 
-/// The target with its losses.
-struct Sink {
+/// Where lines go, and what was lost on the way.
+struct Target {
     stream: Stream,
     is_journal: bool,
-    unsaid: Option<Losses>,
+    losses: Option<LostLines>,
     lost: u64,
-    note: Line,
+    note: LineBuffer,
 }
 
 /// Lines lost since the last one that was written.
-struct Losses {
+struct LostLines {
     lines: u64,
     /// Of the first of them.
     reason: io::Error,
 }
 
-impl Sink {
-    fn start(line: &mut Line, is_journal: bool, now: Duration, level: Level) {
+impl Target {
+    fn start(line: &mut LineBuffer, is_journal: bool, now: Duration, level: Level) {
         if is_journal {
             line.start(format_args!("<{}>", level as u8));
         } else {
-            line.start(format_args!("{} {level} ", Stamp(now)));
+            line.start(format_args!("{} {level} ", Timestamp(now)));
         }
     }
 
-    /// Writes a line, after the news of earlier losses; tells whether it was written whole.
-    fn put(&mut self, now: Duration, line: &Line) -> bool {
-        let result = self.tell_losses(now).and_then(|()| self.stream.write(line));
+    /// Writes a line, after the count of earlier losses; true if it was written whole.
+    fn put(&mut self, now: Duration, line: &LineBuffer) -> bool {
+        let result = self.log_losses(now).and_then(|()| self.stream.write(line));
         self.count(result)
     }
 
     /// Writes a line of the log about itself.
     fn put_note(&mut self, now: Duration, level: Level, text: fmt::Arguments<'_>) {
-        let result = self.tell_losses(now).and_then(|()| {
+        let result = self.log_losses(now).and_then(|()| {
             Self::start(&mut self.note, self.is_journal, now, level);
             self.note.finish(text);
             self.stream.write(&self.note)
@@ -283,40 +287,40 @@ impl Sink {
         self.count(result);
     }
 
-    fn tell_losses(&mut self, now: Duration) -> io::Result<()> {
-        let Some(Losses { lines, reason }) = &self.unsaid else { return Ok(()) };
+    fn log_losses(&mut self, now: Duration) -> io::Result<()> {
+        let Some(LostLines { lines, reason }) = &self.losses else { return Ok(()) };
         let were = if *lines == 1 { "line was" } else { "lines were" };
         let slow = reason.kind() == io::ErrorKind::WouldBlock;
         let reason: &dyn Display = if slow { &"the reader is too slow" } else { reason };
         Self::start(&mut self.note, self.is_journal, now, Level::Warning);
         self.note.finish(format_args!("{lines} {were} lost here: {reason}"));
         self.stream.write(&self.note)?;
-        self.unsaid = None;
+        self.losses = None;
         Ok(())
     }
 
     fn count(&mut self, result: io::Result<()>) -> bool {
         let Err(reason) = result else { return true };
         self.lost += 1;
-        self.unsaid.get_or_insert(Losses { lines: 0, reason }).lines += 1;
+        self.losses.get_or_insert(LostLines { lines: 0, reason }).lines += 1;
         false
     }
 }
 
-/// The open target.
+/// The open file, pipe, terminal or socket.
 struct Stream {
-    output: Option<Output>,
-    /// The reader has got the beginning of a line without its end.
+    output: Option<LogOutput>,
+    /// The reader was given the beginning of a line without its end.
     is_torn: bool,
 }
 
 impl Stream {
-    const fn new(output: Option<Output>) -> Self {
+    const fn new(output: Option<LogOutput>) -> Self {
         Self { output, is_torn: false }
     }
 
     /// Writes the line whole, in one call as a rule.
-    fn write(&mut self, line: &Line) -> io::Result<()> {
+    fn write(&mut self, line: &LineBuffer) -> io::Result<()> {
         let bytes = if self.is_torn { line.after_a_torn_one() } else { line.whole() };
         let Some(output) = &mut self.output else { return Err(io::ErrorKind::NotConnected.into()) };
         let mut written = output.write(bytes)?;
@@ -334,14 +338,14 @@ impl Stream {
     }
 }
 
-/// The wall clock; a line is the only thing here that wants it.
+/// The wall clock, which only lines of the log need.
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::output::{Output, Way};
+    use super::output::{LogOutput, Way};
     use super::{Level, Log, REPEAT_WINDOW};
     use crate::sys::write::terminal;
     use std::fs::{self, File, OpenOptions};
@@ -356,11 +360,11 @@ mod tests {
 
     /// A log on a pipe or terminal, made to use one of the ways.
     fn log_by(way: Way, fd: BorrowedFd<'_>) -> Log {
-        let mut output = Output::shared(fd).unwrap();
+        let mut output = LogOutput::shared(fd).unwrap();
         assert_eq!(output.way, Way::Plain, "the stream could not be opened again");
         if way != Way::Plain {
             let file = File::from(fd.try_clone_to_owned().unwrap());
-            output = Output { file, way, is_on_disk: false };
+            output = LogOutput { file, way, is_on_disk: false };
         }
         Log::new(Some(output), false, None)
     }

@@ -28,13 +28,13 @@ pub(super) enum Way {
 }
 
 /// An open target.
-pub(super) struct Output {
+pub(super) struct LogOutput {
     pub(super) file: File,
     pub(super) way: Way,
     pub(super) is_on_disk: bool,
 }
 
-impl Output {
+impl LogOutput {
     /// Prepares a descriptor that others hold as well; what they see of it does not change.
     ///
     /// # Errors

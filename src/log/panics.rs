@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::panic::PanicHookInfo;
 use std::sync::Mutex;
 
-static LAST: Mutex<String> = Mutex::new(String::new());
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// From now on a panic writes nothing: whoever catches it asks [`last`] what it has said.
 pub fn keep() {
@@ -15,7 +15,7 @@ pub fn keep() {
 }
 
 fn note(panic: &PanicHookInfo<'_>) {
-    let Ok(mut last) = LAST.try_lock() else { return };
+    let Ok(mut last) = LAST_PANIC.try_lock() else { return };
     last.clear();
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
@@ -28,5 +28,5 @@ fn note(panic: &PanicHookInfo<'_>) {
 
 /// What the last panic has said, and where that was.
 pub fn last() -> String {
-    LAST.try_lock().map(|last| last.clone()).unwrap_or_default()
+    LAST_PANIC.try_lock().map(|last| last.clone()).unwrap_or_default()
 }

@@ -21,7 +21,7 @@ pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MAX_REQUEST: usize = 4096;
 
 /// Most bytes that a client may send after its last answer before it is taken for a flood.
-const MAX_IGNORED: usize = 64 * 1024;
+const MAX_IGNORED_INPUT: usize = 64 * 1024;
 
 /// A connection.
 pub(super) struct Client {
@@ -147,7 +147,7 @@ fn receive(socket: BorrowedFd<'_>, request: &mut Vec<u8>) -> io::Result<bool> {
 
 fn throw_away_input(socket: BorrowedFd<'_>, ignored: &mut usize) -> Connection {
     let mut buffer = [0; 4096];
-    while *ignored <= MAX_IGNORED {
+    while *ignored <= MAX_IGNORED_INPUT {
         match socket::receive(socket, &mut buffer) {
             Ok(0) => return Connection::Close,
             Ok(length) => *ignored += length,

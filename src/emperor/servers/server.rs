@@ -1,7 +1,7 @@
 //! A server: its listeners, its clients, their time-outs, and one service that answers them all.
 //!
 //! No write waits, and nobody can make the emperor grow: at most [`MAX_CLIENTS`] clients for
-//! [`CLIENT_TIMEOUT`](super::client::CLIENT_TIMEOUT) each, and [`MAX_KEPT`] bytes of answers kept for them. No more than
+//! [`CLIENT_TIMEOUT`](super::client::CLIENT_TIMEOUT) each, and [`MAX_KEPT_ANSWERS`] bytes of answers kept for them. No more than
 //! [`MAX_ACCEPTS`](super::listener::MAX_ACCEPTS) are let in within 20 ms, so that one who storms costs little and keeps
 //! nobody else out: who waits is served in its turn. When no descriptor is left, a spare one is given up for as long as
 //! it takes to answer.
@@ -25,7 +25,7 @@ use super::service::{Access, Answer, Bytes, Service};
 const MAX_CLIENTS: usize = 32;
 
 /// Most bytes of answers kept for clients; one answer may be larger.
-const MAX_KEPT: usize = 8 * 1024 * 1024;
+const MAX_KEPT_ANSWERS: usize = 8 * 1024 * 1024;
 
 /// How long a listener that cannot be served is not polled.
 const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
@@ -218,7 +218,8 @@ impl Server {
     }
 
     fn keep_limits(&mut self) {
-        while self.clients.len() > MAX_CLIENTS || (self.kept() > MAX_KEPT && self.clients.len() > 1)
+        while self.clients.len() > MAX_CLIENTS
+            || (self.kept() > MAX_KEPT_ANSWERS && self.clients.len() > 1)
         {
             self.evict_one();
         }
@@ -560,7 +561,7 @@ mod tests {
             held.push(fixture.connect());
             if number % 50 == 49 {
                 fixture.turn_until(|fixture| fixture.turn() == 0);
-                assert!(fixture.server.kept() <= MAX_KEPT);
+                assert!(fixture.server.kept() <= MAX_KEPT_ANSWERS);
                 held.truncate(100);
             }
         }
@@ -634,10 +635,10 @@ mod tests {
             fixture.later += ACCEPT_WINDOW;
             clients.push(fixture.connect());
             fixture.turn_until(|fixture| fixture.asked.get() == number);
-            assert!(fixture.server.kept() <= MAX_KEPT, "{}", fixture.server.kept());
+            assert!(fixture.server.kept() <= MAX_KEPT_ANSWERS, "{}", fixture.server.kept());
         }
         assert_eq!(fixture.server.clients.len(), 8);
-        let huge = Fixture::new(2 * MAX_KEPT);
+        let huge = Fixture::new(2 * MAX_KEPT_ANSWERS);
         let mut fixture = huge;
         let reader = read_all(fixture.connect());
         assert!(fixture.join(reader) == fixture.text, "one may be larger");

@@ -10,14 +10,14 @@
 
 use std::fmt::{self, Write};
 
-use super::report::{BlacklistEntry, Refused, Report, VassalReport};
+use super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
 use crate::log::{escaped, is_deceptive};
 
 /// About as long as a vassal is; saves growing step by step when there are thousands.
 const TYPICAL_VASSAL: usize = 750;
 
 /// Appends the report to `out`.
-pub fn render(report: &Report, out: &mut Vec<u8>) {
+pub fn render(report: &StatisticsReport, out: &mut Vec<u8>) {
     out.reserve(TYPICAL_VASSAL * (report.vassals.len() + 1));
     let mut json = Json { out, depth: 0, is_first: true };
     json.open("{");
@@ -259,7 +259,7 @@ impl Write for Json<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{BlacklistEntry, Refused, Report, VassalReport};
+    use super::super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
     use super::render;
     use crate::state::Exit;
     use proptest::prelude::{any, prop_assert_eq, proptest};
@@ -373,7 +373,7 @@ mod tests {
         "]",
     ];
 
-    fn sample() -> Report {
+    fn sample() -> StatisticsReport {
         let (born, said) = (1_795_279_373, 1_795_279_376);
         let first = VassalReport {
             id: b"a.ini".to_vec(),
@@ -418,7 +418,7 @@ mod tests {
             first_attempt: said,
             last_attempt: said,
         };
-        Report {
+        StatisticsReport {
             version: "2.0.21-debian".to_owned(),
             pid: 28659,
             cwd: b"/etc/uwsgi/vassals".to_vec(),
@@ -427,17 +427,17 @@ mod tests {
             blacklist: vec![entry],
             state: "governing",
             death_guards: vec!["parent-death", "keeper"],
-            ..Report::default()
+            ..StatisticsReport::default()
         }
     }
 
-    fn rendered(report: &Report) -> String {
+    fn rendered(report: &StatisticsReport) -> String {
         let mut out = Vec::new();
         render(report, &mut out);
         String::from_utf8(out).unwrap()
     }
 
-    fn parsed(report: &Report) -> Value {
+    fn parsed(report: &StatisticsReport) -> Value {
         serde_json::from_str(&rendered(report)).unwrap()
     }
 
@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn an_empty_realm_is_valid_json() {
-        let value = parsed(&Report::default());
+        let value = parsed(&StatisticsReport::default());
         assert_eq!(value["vassals"], json!([]));
         assert_eq!(value["blacklist"], json!([]));
         assert_eq!(value["emperor"], json!([]));
@@ -501,7 +501,7 @@ mod tests {
             b"\"},{\"id\":\"forged",
         ];
         let refused = names.map(|name| Refused { id: name.to_vec(), ..Refused::default() }).into();
-        let report = Report { refused, ..Report::default() };
+        let report = StatisticsReport { refused, ..StatisticsReport::default() };
         let value = parsed(&report);
         for (index, name) in names.iter().enumerate() {
             let shown = value["refused"][index]["id"].as_str().unwrap();
@@ -519,7 +519,7 @@ mod tests {
         #[test]
         fn whatever_a_name_is_it_is_read_back(id in any::<String>(), other in any::<Vec<u8>>()) {
             let entry = BlacklistEntry { id: id.clone().into_bytes(), ..BlacklistEntry::default() };
-            let report = Report { blacklist: vec![entry], cwd: other, ..Report::default() };
+            let report = StatisticsReport { blacklist: vec![entry], cwd: other, ..StatisticsReport::default() };
             prop_assert_eq!(&parsed(&report)["blacklist"][0]["id"], &Value::String(id));
         }
     }

@@ -7,7 +7,7 @@ use crate::state::Exit;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct StatisticsReport {
     /// Of liege.
     pub version: String,
     /// The emperor, not its keeper.
@@ -97,7 +97,7 @@ pub struct VassalReport {
     pub uid: u32,
     /// Group of its file under tyrant; else 0.
     pub gid: u32,
-    /// The source it was found in, as in [`Report::emperor`].
+    /// The source it was found in, as in [`StatisticsReport::emperor`].
     pub monitor: Vec<u8>,
     /// Attributes, in the order of the file.
     pub attrs: Vec<(Vec<u8>, Vec<u8>)>,

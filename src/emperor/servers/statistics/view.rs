@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::report::{BlacklistEntry, Refused, Report, VassalReport};
+use super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
 use crate::emperor::servers::service::Access;
 use crate::emperor::state_words::{hold_reason, reason, state_name};
 use crate::monitor::Monitor;
@@ -31,7 +31,7 @@ impl Wall {
 }
 
 /// Everything at this moment.
-pub(super) fn report(access: &Access<'_>) -> Report {
+pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Wall { now: access.context.now, seconds: since.as_secs_f64() };
     let sources: Vec<Vec<u8>> = access
@@ -50,7 +50,7 @@ pub(super) fn report(access: &Access<'_>) -> Report {
             ..vassal_report(access, vassal, wall, &sources)
         })
         .collect();
-    Report {
+    StatisticsReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: i32::try_from(access.process.pid).unwrap_or(0),
         uid: access.process.uid,
