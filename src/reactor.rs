@@ -79,7 +79,7 @@ impl<T: Token> Reactor<T> {
         let place = usize::try_from(number).unwrap_or(0);
         let is_quiet = kind == Kind::Quiet
             && interest == Interest::Read
-            && self.quiet.add(descriptor, place as u64).is_ok();
+            && self.quiet.add(descriptor, Interest::Read, place as u64).is_ok();
         if !is_quiet {
             self.busy.push(descriptor, interest);
             self.busy_tokens.push(Some((number, token)));
@@ -99,7 +99,7 @@ impl<T: Token> Reactor<T> {
         let place = usize::try_from(number).unwrap_or(usize::MAX);
         if self.quiet_tokens.get_mut(place).and_then(Option::take).is_some() {
             // Whatever is wrong with it, it is in the set no more.
-            let _ = self.quiet.remove(number);
+            let _ = self.quiet.remove(descriptor);
         }
         let is_it = |entry: &Option<(RawFd, T)>| entry.is_some_and(|(fd, _)| fd == number);
         if let Some(index) = self.busy_tokens.iter().position(is_it) {

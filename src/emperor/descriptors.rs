@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use crate::state::VassalId;
-use crate::sys::process;
+use crate::sys::limits;
 
 use super::Emperor;
 
@@ -89,7 +89,7 @@ fn count(number: usize) -> u64 {
 }
 
 fn limit() -> u64 {
-    process::descriptor_limit().map_or(1024, |limit| limit.soft)
+    limits::descriptor_limit().map_or(1024, |limit| limit.soft)
 }
 
 fn remedy(limit: u64) -> String {

@@ -24,7 +24,7 @@ use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::clock;
 use crate::sys::dir::Links;
-use crate::sys::process::{DescriptorLimit, descriptor_limit, raise_descriptor_limit};
+use crate::sys::limits::{DescriptorLimit, descriptor_limit, raise_descriptor_limit};
 use crate::sys::{fd, memory, prctl};
 use crate::types::address::Address;
 use crate::types::advice;

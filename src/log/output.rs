@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use crate::sys::poll::{self, Interest};
 use crate::sys::{fd, socket, write};
 
 /// A poll that says "writable" promises at least this much, on terminals (the driver counts its room
@@ -107,7 +108,7 @@ impl LogOutput {
         // waits if the text before it has taken the last block (seen, Linux 6.18).
         let parts = bytes.chunk_by(|&byte, &next| byte != b'\n' && next != b'\n');
         for piece in parts.flat_map(|part| part.chunks(ALWAYS_FITS)) {
-            let result = match write::is_writable(self.file.as_fd()) {
+            let result = match poll::is_ready(self.file.as_fd(), Interest::Write) {
                 Ok(true) => fd::write(self.file.as_fd(), piece),
                 Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
                 Err(error) => Err(error),

@@ -12,9 +12,10 @@ use super::coalesce::{Mark, Marks, Reader};
 use super::names::Filter;
 use super::shared_watches::Route;
 use super::symlinks::{Told, Trails};
-use crate::sys::bundle::{Bundle, Interest};
+
 use crate::sys::inotify::{self, Inotify, InotifyEvent, WatchDescriptor, WatchMask};
 use crate::sys::mounts::Mounts;
+use crate::sys::poll::{Epoll, Interest};
 
 /// How many bytes of events one call takes in, from each of the two instances.
 const MOST_EVENTS: usize = 128 * 1024;
@@ -59,7 +60,7 @@ impl News {
 
 /// The eyes; any of them may be missing.
 pub(super) struct Eyes {
-    bundle: Bundle,
+    ready_set: Epoll,
     inotify: Option<Inotify>,
     watch: Option<WatchDescriptor>,
     mounts: Option<Mounts>,
@@ -74,19 +75,19 @@ impl Eyes {
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`: not even one descriptor can be had.
     pub(super) fn new() -> io::Result<Self> {
-        let bundle = Bundle::new()?;
+        let ready_set = Epoll::new(0)?;
         // Without /proc only the scans notice what is mounted over the directory.
         let mounts = Mounts::open().ok();
         if let Some(mounts) = &mounts {
-            bundle.add(mounts.wakes(), Interest::Urgent)?;
+            ready_set.add(mounts.wakes(), Interest::Exception, 0)?;
         }
         let (inotify, watch, reader, refusal) = Default::default();
-        Ok(Self { bundle, inotify, watch, mounts, reader, buffer: vec![0; BUFFER], refusal })
+        Ok(Self { ready_set, inotify, watch, mounts, reader, buffer: vec![0; BUFFER], refusal })
     }
 
     /// Readable while there is news; the same for ever.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.bundle.as_fd()
+        self.ready_set.as_fd()
     }
 
     /// Asks for the instances that are missing, and forgets what was refused before.
@@ -94,7 +95,7 @@ impl Eyes {
         self.refusal(trails);
         let open = || {
             let inotify = Inotify::new()?;
-            self.bundle.add(inotify.as_fd(), Interest::Read)?;
+            self.ready_set.add(inotify.as_fd(), Interest::Read, 0)?;
             Ok(inotify)
         };
         if self.inotify.is_none() {

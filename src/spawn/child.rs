@@ -7,7 +7,7 @@ use std::os::unix::process::parent_id;
 
 use crate::proto::status;
 use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
-use crate::sys::{fd, mark, prctl, process};
+use crate::sys::{fd, limits, mark, prctl, process};
 
 use super::plan::Plan;
 use super::push;
@@ -40,7 +40,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
     if plan.template.stage {
         fd::clear_cloexec(plan.start.status).map_err(at(Step::Fds))?;
     }
-    process::lower_descriptor_limit(plan.template.descriptor_limit).map_err(at(Step::Limits))?;
+    limits::lower_descriptor_limit(plan.template.descriptor_limit).map_err(at(Step::Limits))?;
     if let Some(mark) = plan.start.mark {
         // Without it only what sits in its session is found at its end.
         let _ = mark::set_own(mark);

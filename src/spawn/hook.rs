@@ -14,7 +14,7 @@ use crate::proto::emperor::DIRECTORY_VARIABLE;
 use crate::proto::status::HookEnd;
 use crate::sys::process::{self, CStringArray, Ended, Pid, Reap};
 use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
-use crate::sys::{fd, pidfd, prctl};
+use crate::sys::{fd, limits, pidfd, prctl};
 
 use super::plan::Template;
 
@@ -69,7 +69,7 @@ impl Hook {
                 .iter()
                 .try_for_each(|signal| set_default(*signal))
                 .and_then(|()| process::setsid())
-                .and_then(|()| process::lower_descriptor_limit(template.descriptor_limit))
+                .and_then(|()| limits::lower_descriptor_limit(template.descriptor_limit))
                 .and_then(|()| process::chdir(&self.directory));
             match prepared {
                 Ok(()) => self.run(null, parent),

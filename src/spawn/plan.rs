@@ -6,9 +6,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::proto::{emperor, status};
+use crate::sys::limits::DescriptorLimit;
 use crate::sys::mark::ProcessMark;
 use crate::sys::oom;
-use crate::sys::process::{self, DescriptorLimit, Pid};
+use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Disposition, Signal, disposition};
 
 use super::child;
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_option_that_names_the_file_follows_its_ending() {
-        let limit = process::descriptor_limit().unwrap();
+        let limit = crate::sys::limits::descriptor_limit().unwrap();
         let mut template = Template::new(vec![c"/bin/x".into()], Vec::new(), limit);
         template.extra_extensions = vec![".vassal".to_owned()];
         let of = |name: &[u8]| template.option(name).to_str().unwrap();
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_arguments_of_a_vassal_stand_in_the_order_of_uwsgi() {
-        let limit = process::descriptor_limit().unwrap();
+        let limit = crate::sys::limits::descriptor_limit().unwrap();
         let programs = vec![c"/first".into(), c"/bin/x".into(), c"/last".into()];
         let mut template = Template::new(programs, Vec::new(), limit);
         template.overrides = 1;

@@ -2,19 +2,17 @@
 
 use std::io;
 
-use super::check;
-
 /// Version 3 of the interface: 64 capabilities in two halves.
 const VERSION: u32 = 0x2008_0522;
 
 #[repr(C)]
-struct Header {
+struct CapabilityHeader {
     version: u32,
     pid: i32,
 }
 
 #[repr(C)]
-struct Half {
+struct CapabilityHalf {
     effective: u32,
     permitted: u32,
     inheritable: u32,
@@ -25,9 +23,7 @@ struct Half {
 /// # Errors
 /// None that can happen here.
 pub fn keep_over_a_change_of_user() -> io::Result<()> {
-    let (on, none): (libc::c_ulong, libc::c_ulong) = (1, 0);
-    // SAFETY: this request takes a number and touches no memory; the unused arguments are zero.
-    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, on, none, none, none) }).map(drop)
+    Ok(nix::sys::prctl::set_keepcaps(true)?)
 }
 
 /// Leaves this process these capabilities, and no others. A program that it executes does not get them.
@@ -38,13 +34,13 @@ pub fn keep_over_a_change_of_user() -> io::Result<()> {
 /// # Source
 /// capset(2), capabilities(7).
 pub fn keep_only(bits: u64) -> io::Result<()> {
-    let header = Header { version: VERSION, pid: 0 };
+    let header = CapabilityHeader { version: VERSION, pid: 0 };
     let [low, high] = [bits & u64::from(u32::MAX), bits >> 32].map(|half| {
         let half = u32::try_from(half).unwrap_or_default();
-        Half { effective: half, permitted: half, inheritable: 0 }
+        CapabilityHalf { effective: half, permitted: half, inheritable: 0 }
     });
     let halves = [low, high];
-    // SAFETY: the kernel reads one header and, for this version, two halves; both outlive the call.
+    // SAFETY: nix does not know this call; the kernel reads one header and, for this version, two halves; both outlive the call.
     let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,17 +1,18 @@
 //! The clocks.
 
 use std::io;
+use std::time::Duration;
 
-use super::check;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
+
 use crate::types::moment::Moment;
 
 /// The time by CLOCK_MONOTONIC.
 pub fn now() -> Moment {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec, which is ours; the clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let part = |count: i64| u64::try_from(count).unwrap_or(0);
-    Moment::from_nanos(part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec))
+    // The clock exists on every Linux.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    Moment::from_nanos(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The time since boot, suspension included, in the ticks of `/proc/PID/stat`: what
@@ -20,12 +21,9 @@ pub fn now() -> Moment {
 /// # Errors
 /// None that can happen here.
 pub fn boot_ticks() -> io::Result<u64> {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is ours and outlives the call, which fills it in.
-    check(unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) })?;
-    // SAFETY: an integer goes in, an integer comes back.
-    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1);
-    let ticks = now.tv_sec * per_second + now.tv_nsec / (1_000_000_000 / per_second);
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
+    let per_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100).max(1);
+    let ticks = now.tv_sec() * per_second + now.tv_nsec() / (1_000_000_000 / per_second);
     u64::try_from(ticks).map_err(io::Error::other)
 }
 

@@ -14,7 +14,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::check;
+use nix::unistd::{self, Gid, Uid};
+
+use super::call;
 use crate::types::accounts::{parse_group, parse_user};
 
 pub use crate::types::accounts::User;
@@ -279,14 +281,12 @@ impl Identity {
 
 /// The effective user of this process.
 pub fn effective_uid() -> u32 {
-    // SAFETY: nothing goes in, an integer comes out; it cannot fail.
-    unsafe { libc::geteuid() }
+    unistd::geteuid().as_raw()
 }
 
 /// The effective group of this process.
 pub fn effective_gid() -> u32 {
-    // SAFETY: as in `effective_uid`.
-    unsafe { libc::getegid() }
+    unistd::getegid().as_raw()
 }
 
 /// The supplementary groups of this process.
@@ -294,13 +294,7 @@ pub fn effective_gid() -> u32 {
 /// # Errors
 /// None that is known.
 pub fn groups() -> io::Result<Vec<u32>> {
-    // SAFETY: size 0 asks for the number only; nothing is written.
-    let count = check(unsafe { libc::getgroups(0, std::ptr::null_mut()) })?;
-    let mut list = vec![0; usize::try_from(count).unwrap_or(0)];
-    // SAFETY: there is room for `count` numbers; if the list has grown meanwhile the call fails (EINVAL).
-    let count = check(unsafe { libc::getgroups(count, list.as_mut_ptr()) })?;
-    list.truncate(usize::try_from(count).unwrap_or(0));
-    Ok(list)
+    Ok(call(unistd::getgroups)?.into_iter().map(Gid::as_raw).collect())
 }
 
 /// Replaces the supplementary groups.
@@ -308,9 +302,8 @@ pub fn groups() -> io::Result<Vec<u32>> {
 /// # Errors
 /// `EPERM` without the privilege, `EINVAL` if there are too many.
 pub fn set_groups(list: &[u32]) -> io::Result<()> {
-    // SAFETY: pointer and count describe `list`, which is only read.
-    check(unsafe { libc::setgroups(list.len(), list.as_ptr()) })?;
-    Ok(())
+    let list: Vec<Gid> = list.iter().copied().map(Gid::from_raw).collect();
+    call(|| unistd::setgroups(&list))
 }
 
 /// Sets the real, effective and saved group.
@@ -318,10 +311,7 @@ pub fn set_groups(list: &[u32]) -> io::Result<()> {
 /// # Errors
 /// `EPERM` without the privilege.
 pub fn set_gid(gid: u32) -> io::Result<()> {
-    refuse_minus_one(gid)?;
-    // SAFETY: integers; no memory of ours is touched.
-    check(unsafe { libc::setresgid(gid, gid, gid) })?;
-    Ok(())
+    set_gids(gid, gid)
 }
 
 /// Sets the real, effective and saved user.
@@ -329,10 +319,21 @@ pub fn set_gid(gid: u32) -> io::Result<()> {
 /// # Errors
 /// `EPERM` without the privilege; `EAGAIN` before Linux 3.1 at the user's limit of processes.
 pub fn set_uid(uid: u32) -> io::Result<()> {
+    set_uids(uid, uid)
+}
+
+/// Sets the real and effective group to one, the saved group to another.
+fn set_gids(gid: u32, saved: u32) -> io::Result<()> {
+    refuse_minus_one(gid)?;
+    let [gid, saved] = [gid, saved].map(Gid::from_raw);
+    call(|| unistd::setresgid(gid, gid, saved))
+}
+
+/// Sets the real and effective user to one, the saved user to another.
+fn set_uids(uid: u32, saved: u32) -> io::Result<()> {
     refuse_minus_one(uid)?;
-    // SAFETY: integers; no memory of ours is touched.
-    check(unsafe { libc::setresuid(uid, uid, uid) })?;
-    Ok(())
+    let [uid, saved] = [uid, saved].map(Uid::from_raw);
+    call(|| unistd::setresuid(uid, uid, saved))
 }
 
 /// Does something as another user, groups included, and comes back. The real ids change too, so that a program
@@ -344,17 +345,13 @@ pub fn lend<T>(uid: u32, gid: u32, groups: &[u32], work: impl FnOnce() -> T) -> 
     refuse_minus_one(uid)?;
     refuse_minus_one(gid)?;
     let (own_uid, own_gid, own_groups) = (effective_uid(), effective_gid(), self::groups()?);
-    // SAFETY: integers; no memory of ours is touched.
-    let set_gids = |gid, saved| check(unsafe { libc::setresgid(gid, gid, saved) });
-    // SAFETY: as above.
-    let set_uids = |uid, saved| check(unsafe { libc::setresuid(uid, uid, saved) });
     let back = || {
         set_uids(own_uid, own_uid)?;
         set_gids(own_gid, own_gid)?;
         set_groups(&own_groups)
     };
     set_groups(groups)?;
-    let done = set_gids(gid, own_gid).and_then(|_| set_uids(uid, own_uid)).map(|_| work());
+    let done = set_gids(gid, own_gid).and_then(|()| set_uids(uid, own_uid)).map(|()| work());
     back()?;
     done
 }
@@ -369,12 +366,10 @@ fn refuse_minus_one(id: u32) -> io::Result<()> {
 /// # Errors
 /// `EPERM` if it is not, or could.
 pub fn verify_uid(uid: u32) -> io::Result<()> {
-    let (mut real, mut effective, mut saved) = (0, 0, 0);
-    // SAFETY: the kernel writes three integers, for which there is room.
-    check(unsafe { libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved) })?;
-    // SAFETY: an integer; no memory of ours is touched. It is meant to fail.
-    let root_again = uid != 0 && unsafe { libc::setuid(0) } == 0;
-    if root_again || [real, effective, saved] != [uid; 3] {
+    let ids = call(unistd::getresuid)?;
+    // It is meant to fail.
+    let root_again = uid != 0 && unistd::setuid(Uid::from_raw(0)).is_ok();
+    if root_again || [ids.real, ids.effective, ids.saved] != [Uid::from_raw(uid); 3] {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
     Ok(())

@@ -8,11 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode};
 
-use super::retry;
+use super::call;
 
 /// What kind of object a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,10 +236,6 @@ pub fn remove_if(
     }
     let flags = nix::unistd::UnlinkatFlags::NoRemoveDir;
     call(|| nix::unistd::unlinkat(directory, name, flags)).map(|()| true)
-}
-
-fn call<T>(mut run: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
-    retry(|| run().map_err(io::Error::from))
 }
 
 #[cfg(test)]

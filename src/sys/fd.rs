@@ -5,7 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::{check, retry};
+use nix::fcntl::{self, FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::stat::Mode;
+use nix::unistd;
+
+use super::{call, check, check_long, poll, retry};
 
 /// For `OpenOptionsExt::custom_flags`: the open waits for no FIFO's other end and takes no terminal. A
 /// FIFO that nobody reads is `ENXIO` then.
@@ -17,7 +21,7 @@ pub const OPEN_AT_ONCE: c_int = libc::O_NONBLOCK | libc::O_NOCTTY;
 /// # Errors
 /// As open(2).
 pub fn open_read(path: &CStr) -> io::Result<OwnedFd> {
-    open(path, libc::O_RDONLY)
+    open(path, OFlag::O_RDONLY)
 }
 
 /// Opens a file for reading and writing, as [`open_read`].
@@ -25,7 +29,7 @@ pub fn open_read(path: &CStr) -> io::Result<OwnedFd> {
 /// # Errors
 /// As open(2).
 pub fn open_both(path: &CStr) -> io::Result<OwnedFd> {
-    open(path, libc::O_RDWR)
+    open(path, OFlag::O_RDWR)
 }
 
 /// Opens `/dev/null` for reading and writing.
@@ -41,16 +45,12 @@ pub fn open_null() -> io::Result<OwnedFd> {
 /// # Errors
 /// As unlink(2).
 pub fn remove(path: &CStr) -> io::Result<()> {
-    // SAFETY: `path` is NUL-terminated and outlives the call.
-    check(unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+    call(|| unistd::unlink(path))
 }
 
-fn open(path: &CStr, how: c_int) -> io::Result<OwnedFd> {
-    let flags = how | libc::O_CLOEXEC | OPEN_AT_ONCE;
-    // SAFETY: `path` is NUL-terminated and outlives the call.
-    let opened = retry(|| check(unsafe { libc::open(path.as_ptr(), flags) }))?;
-    // SAFETY: the kernel has just handed us `opened`; nothing else owns it yet.
-    Ok(unsafe { OwnedFd::from_raw_fd(opened) })
+fn open(path: &CStr, how: OFlag) -> io::Result<OwnedFd> {
+    let flags = how | OFlag::O_CLOEXEC | OFlag::from_bits_retain(OPEN_AT_ONCE);
+    call(|| fcntl::open(path, flags, Mode::empty()))
 }
 
 /// Reads once; 0 is the end of the file.
@@ -58,12 +58,7 @@ fn open(path: &CStr, how: c_int) -> io::Result<OwnedFd> {
 /// # Errors
 /// As read(2), `EINTR` retried.
 pub fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    retry(|| {
-        // SAFETY: the kernel writes at most `len` bytes into `buffer`, which outlives the call.
-        let read =
-            unsafe { libc::read(from.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
-        usize::try_from(read).map_err(|_| io::Error::last_os_error())
-    })
+    call(|| unistd::read(from, buffer))
 }
 
 /// Writes once; may take less than all.
@@ -71,11 +66,7 @@ pub fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// As write(2), `EINTR` retried.
 pub fn write(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    retry(|| {
-        // SAFETY: the kernel reads at most `len` bytes of `bytes`, which outlives the call.
-        let written = unsafe { libc::write(to.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-        usize::try_from(written).map_err(|_| io::Error::last_os_error())
-    })
+    call(|| unistd::write(to, bytes))
 }
 
 /// Waits until one of a few descriptors is readable, hung up or broken, or the time is over; without
@@ -87,29 +78,9 @@ pub fn wait_readable<const N: usize>(
     descriptors: [BorrowedFd<'_>; N],
     limit: Option<Duration>,
 ) -> io::Result<[bool; N]> {
-    let mut set = descriptors.map(|descriptor| libc::pollfd {
-        fd: descriptor.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    });
-    poll(&mut set, limit)?;
+    let mut set = descriptors.map(|descriptor| poll::entry(descriptor, libc::POLLIN));
+    poll::poll(&mut set, limit)?;
     Ok(set.map(|entry| entry.revents != 0))
-}
-
-pub(super) fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<()> {
-    // Not poll(2), whose milliseconds would double the shortest waits.
-    let limit = limit.map(|limit| libc::timespec {
-        tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: limit.subsec_nanos() as libc::c_long,
-    });
-    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    let length = libc::nfds_t::try_from(set.len()).map_err(io::Error::other)?;
-    // SAFETY: `set` has `length` entries, is ours and outlives the call, and so does what `limit` points
-    // to, if it points anywhere; without a mask the signals are left alone.
-    match check(unsafe { libc::ppoll(set.as_mut_ptr(), length, limit, std::ptr::null()) }) {
-        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Keeps the descriptor over the next exec.
@@ -117,7 +88,7 @@ pub(super) fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Res
 /// # Errors
 /// None that can happen here.
 pub fn clear_cloexec(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    change(descriptor, Flags::Descriptor, |flags| flags & !libc::FD_CLOEXEC)
+    call(|| fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()))).map(drop)
 }
 
 /// Makes reads and writes fail instead of wait, for everybody who shares this open file.
@@ -125,7 +96,7 @@ pub fn clear_cloexec(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// None that can happen here.
 pub fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    change(descriptor, Flags::File, |flags| flags | libc::O_NONBLOCK)
+    set_status_flag(descriptor, OFlag::O_NONBLOCK, true)
 }
 
 /// Makes reads and writes wait, for everybody who shares this open file.
@@ -133,31 +104,18 @@ pub fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// None that can happen here.
 pub fn clear_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    change(descriptor, Flags::File, |flags| flags & !libc::O_NONBLOCK)
+    set_status_flag(descriptor, OFlag::O_NONBLOCK, false)
 }
 
-/// Those of one descriptor, or those of the open file that several may share.
-enum Flags {
-    Descriptor,
-    File,
-}
-
-fn change(
-    descriptor: BorrowedFd<'_>,
-    which: Flags,
-    new: impl Fn(c_int) -> c_int,
-) -> io::Result<()> {
-    let (get, set) = match which {
-        Flags::Descriptor => (libc::F_GETFD, libc::F_SETFD),
-        Flags::File => (libc::F_GETFL, libc::F_SETFL),
-    };
-    // SAFETY: an open descriptor's number and a request without argument go in.
-    let old = check(unsafe { libc::fcntl(descriptor.as_raw_fd(), get) })?;
-    if new(old) == old {
+/// Switches a flag of the open file, which several descriptors may share.
+fn set_status_flag(descriptor: BorrowedFd<'_>, flag: OFlag, is_on: bool) -> io::Result<()> {
+    let old = OFlag::from_bits_retain(call(|| fcntl(descriptor, FcntlArg::F_GETFL))?);
+    let mut new = old;
+    new.set(flag, is_on);
+    if new == old {
         return Ok(());
     }
-    // SAFETY: integers go in; flags do not change who owns the descriptor.
-    check(unsafe { libc::fcntl(descriptor.as_raw_fd(), set, new(old)) }).map(drop)
+    call(|| fcntl(descriptor, FcntlArg::F_SETFL(new))).map(drop)
 }
 
 /// Has the kernel send SIGIO to this process whenever something can be read from this socket.
@@ -166,9 +124,10 @@ fn change(
 /// `EINVAL` for what is no socket, pipe or terminal.
 pub fn signal_when_readable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let own = c_int::try_from(std::process::id()).map_err(io::Error::other)?;
-    // SAFETY: an open descriptor's number, a request and an integer go in; no memory of ours is touched.
+    // SAFETY: an open descriptor's number, a request that nix does not know and an integer go in; no memory of
+    // ours is touched.
     check(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETOWN, own) })?;
-    change(descriptor, Flags::File, |old| old | libc::O_ASYNC)
+    set_status_flag(descriptor, OFlag::O_ASYNC, true)
 }
 
 /// Duplicates, close-on-exec, to the first free number from `lowest` on.
@@ -176,9 +135,7 @@ pub fn signal_when_readable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// `EMFILE`, `EINVAL` if `lowest` is above the limit.
 pub fn duplicate(descriptor: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: integers go in; nothing is replaced, the new number was free.
-    let copy =
-        check(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    let copy = call(|| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(lowest)))?;
     // SAFETY: the kernel has just handed us `copy`; nothing else owns it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
@@ -189,8 +146,8 @@ pub fn duplicate(descriptor: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedF
 /// # Errors
 /// `EBADF` if nothing is open there, `EMFILE`.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: integers go in; a number that is not open, or not ours to know, only gives an error or a
-    // second descriptor of the same file. Nothing is closed.
+    // SAFETY: integers go in (nix wants a descriptor that is known to be open); a number that is not open only
+    // gives an error, one that is not ours to know a second descriptor of the same file. Nothing is closed.
     let copy = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
     // SAFETY: the kernel has just handed us `copy`; nothing else owns it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
@@ -235,7 +192,8 @@ pub fn place_from_three(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     for (number, descriptor) in (3..).zip(descriptors) {
-        // SAFETY: integers go in. That nobody owns what is replaced is the caller's promise.
+        // SAFETY: integers go in (nix wants an owner of what is replaced). That nobody owns it is the caller's
+        // promise.
         retry(|| check(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }))?;
     }
     Ok(())
@@ -252,8 +210,12 @@ pub fn set_stdio(number: RawFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     if descriptor.as_raw_fd() == number {
         return clear_cloexec(descriptor);
     }
-    // SAFETY: nobody owns a standard stream, so nobody's descriptor is replaced unseen.
-    retry(|| check(unsafe { libc::dup2(descriptor.as_raw_fd(), number) })).map(drop)
+    // Nobody owns a standard stream, so nobody's descriptor is replaced unseen.
+    call(|| match number {
+        0 => unistd::dup2_stdin(descriptor),
+        1 => unistd::dup2_stdout(descriptor),
+        _ => unistd::dup2_stderr(descriptor),
+    })
 }
 
 /// Marks every descriptor from `first` on to be closed at the next exec.
@@ -296,10 +258,9 @@ pub fn close_all_but_stderr_and(kept: &[BorrowedFd<'_>]) {
 }
 
 fn close_range(first: RawFd, last: RawFd, flags: c_uint) -> io::Result<()> {
-    // SAFETY: integers go in. To close what others own is the purpose of the one caller that
-    // closes; it says what has to be true there.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    check(c_int::try_from(done).map_err(io::Error::other)?).map(drop)
+    // SAFETY: integers go in (nix does not know this call). To close what others own is the purpose of the one
+    // caller that closes; it says what has to be true there.
+    check_long(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
 #[cfg(test)]
@@ -310,15 +271,14 @@ mod tests {
     #[test]
     fn flags_go_on_and_off() {
         let null = open_null().unwrap();
-        // SAFETY: requests without argument; only flags are read.
-        let flags = |request| check(unsafe { libc::fcntl(null.as_raw_fd(), request) }).unwrap();
-        assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        let flags = |request| fcntl(null.as_fd(), request).unwrap();
+        assert_eq!(flags(FcntlArg::F_GETFD) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
         clear_cloexec(null.as_fd()).unwrap();
-        assert_eq!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, 0);
+        assert_eq!(flags(FcntlArg::F_GETFD) & libc::FD_CLOEXEC, 0);
         clear_nonblocking(null.as_fd()).unwrap();
-        assert_eq!(flags(libc::F_GETFL) & libc::O_NONBLOCK, 0);
+        assert_eq!(flags(FcntlArg::F_GETFL) & libc::O_NONBLOCK, 0);
         set_nonblocking(null.as_fd()).unwrap();
-        assert_eq!(flags(libc::F_GETFL) & libc::O_NONBLOCK, libc::O_NONBLOCK);
+        assert_eq!(flags(FcntlArg::F_GETFL) & libc::O_NONBLOCK, libc::O_NONBLOCK);
     }
 
     #[test]
@@ -328,10 +288,9 @@ mod tests {
         clear_cloexec(null.as_fd()).unwrap();
         clear_cloexec(copy.as_fd()).unwrap();
         cloexec_one_by_one(900).unwrap();
-        // SAFETY: a request without argument; only flags are read.
-        let flags = |fd: RawFd| check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).unwrap();
-        assert_eq!(flags(copy.as_raw_fd()) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
-        assert_eq!(flags(null.as_raw_fd()) & libc::FD_CLOEXEC, 0);
+        let flags = |fd: BorrowedFd<'_>| fcntl(fd, FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags(copy.as_fd()) & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        assert_eq!(flags(null.as_fd()) & libc::FD_CLOEXEC, 0);
     }
 
     #[test]

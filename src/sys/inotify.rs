@@ -4,13 +4,14 @@
 //! parser takes any bytes; what is no whole event ends it.
 
 use std::ffi::{CString, OsStr};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::BitOr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::{check, retry};
+use nix::sys::inotify::{AddWatchFlags, InitFlags};
+
+use super::{call, check, fd};
 
 /// Kinds of events: what a watch asks for, what an event tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub struct InotifyEvent<'a> {
 }
 
 /// One inotify instance. A user has few of them (`fs.inotify.max_user_instances`).
-pub struct Inotify(File);
+pub struct Inotify(nix::sys::inotify::Inotify);
 
 impl Inotify {
     /// Opens an instance that never blocks.
@@ -93,10 +94,8 @@ impl Inotify {
     /// # Errors
     /// `EMFILE` if this process or this user has no instance left, `ENFILE`, `ENOMEM`.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: flags go in, a number comes out; no memory of ours is touched.
-        let fd = check(unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) })?;
-        // SAFETY: the kernel has just handed us `fd`; nothing else owns it yet.
-        Ok(Self(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
+        let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+        Ok(Self(nix::sys::inotify::Inotify::init(flags)?))
     }
 
     /// Watches an open object, which may be an `O_PATH` descriptor, also of a symbolic link. The same
@@ -107,17 +106,16 @@ impl Inotify {
     /// without /proc, `ENOMEM`.
     pub fn watch(&self, object: BorrowedFd<'_>, mask: WatchMask) -> io::Result<WatchDescriptor> {
         let path = CString::new(format!("/proc/self/fd/{}", object.as_raw_fd()))?;
-        retry(|| {
-            // SAFETY: `path` is a string that ends with NUL and outlives the call, which only reads it.
-            check(unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask.0) })
-        })
-        .map(WatchDescriptor)
+        let mask = AddWatchFlags::from_bits_retain(mask.0);
+        call(|| self.0.add_watch(path.as_c_str(), mask))
+            .map(|watch| WatchDescriptor(watch.as_raw()))
     }
 
     /// Ends a watch; one that the kernel has ended already is no error.
     pub fn forget(&self, watch: WatchDescriptor) {
-        // SAFETY: two numbers go in; no memory of ours is touched.
-        let _ended = check(unsafe { libc::inotify_rm_watch(self.0.as_raw_fd(), watch.0) });
+        // SAFETY: two numbers go in; no memory of ours is touched. nix takes only a watch that it has made
+        // itself, and this one may come from an event.
+        let _ended = check(unsafe { libc::inotify_rm_watch(self.as_fd().as_raw_fd(), watch.0) });
     }
 
     /// Fills `buffer` with whole events and gives their length; 0 if there are none now.
@@ -125,7 +123,8 @@ impl Inotify {
     /// # Errors
     /// `EINVAL` if `buffer` has no room for one event (272 bytes).
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match retry(|| (&self.0).read(buffer)) {
+        // Not by nix, which allocates for each event, and takes 4 KiB at once.
+        match fd::read(self.as_fd(), buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             result => result,
         }

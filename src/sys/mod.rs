@@ -4,7 +4,6 @@
 
 pub mod accept;
 pub mod address;
-pub mod bundle;
 pub mod caps;
 pub mod clock;
 pub mod command;
@@ -51,6 +50,14 @@ pub(crate) fn check(returned: c_int) -> io::Result<c_int> {
 /// As [`check`].
 pub(crate) fn check_long(returned: c_long) -> io::Result<c_int> {
     check(c_int::try_from(returned).map_err(io::Error::other)?)
+}
+
+/// Makes a call of the nix crate, and repeats it when a signal has interrupted it.
+///
+/// # Errors
+/// Whatever the call gives, but never `EINTR`.
+pub(crate) fn call<T>(mut run: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    retry(|| run().map_err(io::Error::from))
 }
 
 /// Repeats a call that a signal has interrupted.

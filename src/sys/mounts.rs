@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use super::poll::{self, Interest};
 
 /// News of mounts and unmounts in our mount namespace (proc(5), `/proc/pid/mountinfo`).
 ///
@@ -32,8 +32,7 @@ impl Mounts {
 
     /// Whether anything was mounted or unmounted since this was last asked.
     pub fn changed(&self) -> bool {
-        let mut asked = [PollFd::new(self.asked.as_fd(), PollFlags::POLLPRI)];
         // A change that is lost to an error (ENOMEM) would be lost for good: count it as one.
-        poll(&mut asked, PollTimeout::ZERO).map_or(true, |ready| ready > 0)
+        poll::is_ready(self.asked.as_fd(), Interest::Exception).unwrap_or(true)
     }
 }

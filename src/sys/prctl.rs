@@ -1,7 +1,9 @@
-//! prctl(2): parent death, subreaper, core dumps and tracing, no new privileges.
+//! prctl(2): parent death, subreaper, core dumps and tracing.
 
-use std::ffi::{c_int, c_ulong};
+use std::ffi::c_ulong;
 use std::io;
+
+use nix::sys::prctl;
 
 use super::check;
 use super::signal::Signal;
@@ -15,7 +17,10 @@ use super::signal::Signal;
 /// # Errors
 /// None that can happen here.
 pub fn set_parent_death(signal: Option<Signal>) -> io::Result<()> {
-    set(libc::PR_SET_PDEATHSIG, c_ulong::from(signal.map_or(0, Signal::get)))
+    let (signal, none) = (c_ulong::from(signal.map_or(0, Signal::get)), 0 as c_ulong);
+    // SAFETY: this request takes a number and touches no memory; the unused arguments are zero, as the kernel
+    // demands. The signals of nix are without the real-time signals.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) }).map(drop)
 }
 
 /// Makes this process the new parent of every orphan below it; not inherited by a fork, kept over
@@ -24,7 +29,7 @@ pub fn set_parent_death(signal: Option<Signal>) -> io::Result<()> {
 /// # Errors
 /// None that can happen here.
 pub fn become_subreaper() -> io::Result<()> {
-    set(libc::PR_SET_CHILD_SUBREAPER, 1)
+    Ok(prctl::set_child_subreaper(true)?)
 }
 
 /// Puts back what a change of the user has taken away: the files of this process in /proc belong to its user,
@@ -33,12 +38,5 @@ pub fn become_subreaper() -> io::Result<()> {
 /// # Errors
 /// None that can happen here.
 pub fn set_dumpable() -> io::Result<()> {
-    set(libc::PR_SET_DUMPABLE, 1)
-}
-
-fn set(what: c_int, value: c_ulong) -> io::Result<()> {
-    let none: c_ulong = 0;
-    // SAFETY: the callers above pass only requests that take a number and touch no memory; the
-    // unused arguments are zero, as the kernel demands.
-    check(unsafe { libc::prctl(what, value, none, none, none) }).map(drop)
+    Ok(prctl::set_dumpable(true)?)
 }

@@ -1,8 +1,12 @@
-//! Processes: fork, exec, sessions, groups, children, limits, the end.
+//! Processes: fork, exec, sessions, groups, children, the end.
 //!
 //! liege has one thread. [`fork`] relies on it (a lock held by another thread would stay locked in
 //! the child), and so do [`kill_child`] and [`kill_group`]: nobody else can reap between the proof
 //! that a number is our child's and the signal sent to it.
+//!
+//! Raw calls stay where nix does not fit: kill and waitid (its `Signal` knows no real-time signals), fork and
+//! exec (it allocates the arrays, and its `fork` is unsafe as well), setpriority and rt_sigqueueinfo (it has
+//! neither).
 
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::io;
@@ -12,7 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::signal::{Queued, Signal};
-use super::{check, check_long, retry};
+use nix::fcntl;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{self, AccessFlags};
+
+use super::{call, check, check_long, retry};
 
 /// A process that may be waited for or signalled: above 1, so never "everybody" (-1), "our group"
 /// (0) or the init of the system (1).
@@ -179,8 +187,7 @@ pub fn execvpe(program: &CStr, argv: &CStringArray, env: &CStringArray) -> io::E
 /// # Errors
 /// `EPERM` if this process leads a group already.
 pub fn setsid() -> io::Result<()> {
-    // SAFETY: no argument, an integer comes back.
-    check(unsafe { libc::setsid() }).map(drop)
+    Ok(unistd::setsid().map(drop)?)
 }
 
 /// Puts this process into a new group of its own.
@@ -188,8 +195,8 @@ pub fn setsid() -> io::Result<()> {
 /// # Errors
 /// `EPERM` if it leads a session.
 pub fn new_own_group() -> io::Result<()> {
-    // SAFETY: two integers go in; 0 means the caller.
-    check(unsafe { libc::setpgid(0, 0) }).map(drop)
+    let this = unistd::Pid::from_raw(0);
+    Ok(unistd::setpgid(this, this)?)
 }
 
 /// Puts a child into a new group of its own; done on both sides of a fork, so that it is true
@@ -198,8 +205,8 @@ pub fn new_own_group() -> io::Result<()> {
 /// # Errors
 /// `EACCES` after the child's exec (it has done it itself by then), `ESRCH` if it is not our child.
 pub fn new_group_of(child: Pid) -> io::Result<()> {
-    // SAFETY: two integers go in.
-    check(unsafe { libc::setpgid(child.get(), child.get()) }).map(drop)
+    let child = unistd::Pid::from_raw(child.get());
+    Ok(unistd::setpgid(child, child)?)
 }
 
 /// The session of a process.
@@ -207,8 +214,7 @@ pub fn new_group_of(child: Pid) -> io::Result<()> {
 /// # Errors
 /// `ESRCH` if there is no such process.
 pub fn session_of(pid: Pid) -> io::Result<i32> {
-    // SAFETY: an integer goes in, an integer comes back.
-    check(unsafe { libc::getsid(pid.get()) })
+    Ok(unistd::getsid(Some(unistd::Pid::from_raw(pid.get())))?.as_raw())
 }
 
 /// Whether a process runs a shell, which waits for others and passes no signal on to them.
@@ -222,15 +228,12 @@ pub fn is_shell(pid: Pid) -> bool {
 
 /// Our own process group.
 pub fn own_group() -> i32 {
-    // SAFETY: no argument, cannot fail.
-    unsafe { libc::getpgrp() }
+    unistd::getpgrp().as_raw()
 }
 
 /// Whether this process leads its session, so that no shell above it does job control.
 pub fn leads_session() -> bool {
-    // SAFETY: an integer goes in, an integer comes back; 0 means the caller.
-    let session = unsafe { libc::getsid(0) };
-    u32::try_from(session).is_ok_and(|session| session == std::process::id())
+    unistd::getsid(None) == Ok(unistd::getpid())
 }
 
 /// Sends a signal to a child of ours; a number that is not the pid of one is refused.
@@ -406,62 +409,12 @@ fn start_of(stat: &[u8]) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// How many descriptors this process may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DescriptorLimit {
-    /// What counts now.
-    pub soft: u64,
-    /// Up to which it may be raised.
-    pub hard: u64,
-}
-
-/// Asks for RLIMIT_NOFILE.
-///
-/// # Errors
-/// None that can happen here.
-pub fn descriptor_limit() -> io::Result<DescriptorLimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is ours and outlives the call, which fills it in.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    Ok(DescriptorLimit { soft: limit.rlim_cur, hard: limit.rlim_max })
-}
-
-/// Sets RLIMIT_NOFILE, both numbers.
-///
-/// # Errors
-/// `EPERM` above the present hard limit, `EINVAL` for soft above hard.
-pub fn set_descriptor_limit(limit: DescriptorLimit) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
-    // SAFETY: `limit` is ours and outlives the call, which only reads it.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
-}
-
-/// Puts back the soft limit that this process was given, under a hard one that may have sunk since.
-///
-/// # Errors
-/// None that can happen here.
-pub fn lower_descriptor_limit(given: DescriptorLimit) -> io::Result<()> {
-    let now = descriptor_limit()?;
-    set_descriptor_limit(DescriptorLimit { soft: given.soft.min(now.hard), ..now })
-}
-
-/// Raises the soft descriptor limit to the hard one and returns what it was, for the children.
-///
-/// # Errors
-/// None that can happen here.
-pub fn raise_descriptor_limit() -> io::Result<DescriptorLimit> {
-    let before = descriptor_limit()?;
-    set_descriptor_limit(DescriptorLimit { soft: before.hard, ..before })?;
-    Ok(before)
-}
-
 /// Changes the working directory.
 ///
 /// # Errors
 /// `ENOENT`, `ENOTDIR`, `EACCES`.
 pub fn chdir(path: &CStr) -> io::Result<()> {
-    // SAFETY: `path` is NUL-terminated and outlives the call.
-    check(unsafe { libc::chdir(path.as_ptr()) }).map(drop)
+    call(|| unistd::chdir(path))
 }
 
 /// Looks whether this process may execute a file, as execve(2) would before it reads it.
@@ -469,8 +422,9 @@ pub fn chdir(path: &CStr) -> io::Result<()> {
 /// # Errors
 /// `ENOENT`, `ENOTDIR`; `EACCES`, also if it is a directory or its file system is mounted noexec.
 pub fn check_executable(path: &CStr) -> io::Result<()> {
-    // SAFETY: `path` is NUL-terminated and outlives the call; the rest are integers.
-    check(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })?;
+    call(|| {
+        unistd::faccessat(fcntl::AT_FDCWD, path, AccessFlags::X_OK, fcntl::AtFlags::AT_EACCESS)
+    })?;
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
     match std::fs::metadata(path)?.is_file() {
         true => Ok(()),
@@ -480,8 +434,7 @@ pub fn check_executable(path: &CStr) -> io::Result<()> {
 
 /// Sets the mask of permissions that new files do not get; returns the old one.
 pub fn set_umask(mask: u32) -> u32 {
-    // SAFETY: an integer goes in and an integer comes back; cannot fail.
-    unsafe { libc::umask(mask & 0o777) }
+    umask(Mode::from_bits_truncate(mask & 0o777)).bits()
 }
 
 #[cfg(test)]

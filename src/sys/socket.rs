@@ -1,19 +1,23 @@
 //! Sockets: bind, listen, accept, connect, ask.
 //!
 //! Everything is close-on-exec at birth. Addresses are plain bytes ([`super::address`]), so the only unsafe
-//! part of each call is the call itself.
+//! part of each call is the call itself. The calls are raw, because the feature `socket` of nix brings in a crate
+//! with a build script, and does not fit everywhere: its `Backlog` ends at 4096, its `accept4` and `getsockname`
+//! speak of bare numbers, and control messages that were cut off leak what they brought.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use libc::c_int;
+use nix::sys::stat::{Mode, fchmod};
 
 use super::address::Raw;
 pub use super::address::{Address, MAX_SOCKET_PATH};
-use super::{check, check_long, dir, retry};
+use super::{call, check, check_long, dir, retry};
 
 /// Whether `accept` on a listener waits; it is a property that all who share the listener see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -399,10 +403,7 @@ pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
 /// Whether somebody who holds a listening socket has shut it down, for all who hold it: nobody can
 /// connect any more. A unix socket still says that it listens then.
 pub fn is_shut_down(listener: BorrowedFd<'_>) -> bool {
-    let mut set = [libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 }];
-    let _ = super::fd::poll(&mut set, Some(std::time::Duration::ZERO));
-    let gone = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
-    !is_listening(listener) || set.iter().any(|entry| entry.revents & gone != 0)
+    !is_listening(listener) || super::poll::is_hung_up(listener).unwrap_or(false)
 }
 
 /// Who was at the other end when the connection or pair was made.
@@ -430,7 +431,7 @@ pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
 /// # Errors
 /// `EMFILE`, `ENFILE`, `ENOMEM`.
 pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    pair(libc::SOCK_STREAM)
+    UnixStream::pair().map(|(one, other)| (one.into(), other.into()))
 }
 
 /// A pair of connected sockets that keep the borders of packets, blocking.
@@ -438,15 +439,10 @@ pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// # Errors
 /// `EMFILE`, `ENFILE`, `ENOMEM`.
 pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    pair(libc::SOCK_SEQPACKET)
-}
-
-fn pair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
     let mut fds: [RawFd; 2] = [-1; 2];
     // SAFETY: the kernel writes two integers, for which there is room.
-    check(unsafe {
-        libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
-    })?;
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
     // SAFETY: the kernel has just handed us both; nothing else owns them yet.
     Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into())
 }
@@ -469,8 +465,7 @@ pub fn notify_socket(at: Option<(&Path, SocketOwner)>) -> io::Result<(OwnedFd, A
     };
     let address = Address::Path(path.to_owned());
     // Of the socket, from which the kernel takes the mode of the file: nobody else comes before the chmod.
-    // SAFETY: two integers; no memory of ours is touched.
-    check(unsafe { libc::fchmod(socket.as_raw_fd(), 0o600) })?;
+    call(|| fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR))?;
     bind(socket.as_fd(), &Raw::of(&address)?)?;
     match set_attributes(path, Some(0o600), owner) {
         Ok(()) => Ok((socket, address)),

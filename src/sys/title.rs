@@ -3,8 +3,6 @@
 use std::ffi::CString;
 use std::io;
 
-use super::check;
-
 /// Gives this process another title: its name (15 bytes of it), and its command line as far as the one that
 /// it was started with is long. Arguments are not to be read afterwards.
 ///
@@ -12,8 +10,7 @@ use super::check;
 /// `InvalidData` if /proc does not tell where the command line is; those of open(2) without /proc.
 pub fn set(title: &str) -> io::Result<()> {
     let name = CString::new(title.replace('\0', " "))?;
-    // SAFETY: the kernel reads at most 16 bytes of a string that ends with NUL and outlives the call.
-    check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) })?;
+    nix::sys::prctl::set_name(&name)?;
     let stat = std::fs::read("/proc/self/stat")?;
     let (start, end) = arguments(&stat).ok_or(io::ErrorKind::InvalidData)?;
     let place = std::ptr::with_exposed_provenance_mut::<u8>(start);

@@ -1,9 +1,11 @@
 //! The controlling terminal: which process group has the foreground.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{check, fd};
+use nix::unistd;
+
+use super::{call, fd};
 
 /// Opens the controlling terminal.
 ///
@@ -18,8 +20,7 @@ pub fn open() -> io::Result<OwnedFd> {
 /// # Errors
 /// `ENOTTY`, `EIO` if it is not (or no longer) our terminal.
 pub fn foreground(terminal: BorrowedFd<'_>) -> io::Result<i32> {
-    // SAFETY: an open descriptor's number goes in, an integer comes back.
-    check(unsafe { libc::tcgetpgrp(terminal.as_fd().as_raw_fd()) })
+    Ok(unistd::tcgetpgrp(terminal)?.as_raw())
 }
 
 /// Gives the foreground to a group of our session. SIGTTOU must be blocked, or this stops a process
@@ -28,6 +29,5 @@ pub fn foreground(terminal: BorrowedFd<'_>) -> io::Result<i32> {
 /// # Errors
 /// `EPERM` if it is no group of our session, `ENOTTY`.
 pub fn set_foreground(terminal: BorrowedFd<'_>, group: i32) -> io::Result<()> {
-    // SAFETY: integers go in.
-    check(unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), group) }).map(drop)
+    call(|| unistd::tcsetpgrp(terminal, unistd::Pid::from_raw(group)))
 }

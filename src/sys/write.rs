@@ -10,8 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use libc::c_int;
-
+use super::poll::{self, Interest};
 use super::{check, fd, retry};
 
 /// Opens the pipe or terminal behind a descriptor once more, for writing: a description of our own,
@@ -87,7 +86,7 @@ pub fn descriptor_named(path: &Path) -> Option<RawFd> {
 /// # Errors
 /// `ENOTCONN` if the reader is gone.
 pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: two integers go in; no memory of ours is touched.
+    // SAFETY: two integers go in; no memory of ours is touched. Raw as all of sockets: see there.
     check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) }).map(|_zero| ())
 }
 
@@ -102,7 +101,7 @@ pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
 pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     retry(|| {
-        // SAFETY: one element is announced and one is passed; it describes a live slice, which the
+        // SAFETY: nix does not know this call; one element is announced and one is passed; it describes a live slice, which the
         // kernel only reads although `iovec` has no const pointer.
         let written = unsafe { libc::pwritev2(fd.as_raw_fd(), &part, 1, -1, libc::RWF_NOWAIT) };
         usize::try_from(written).map_err(|_negative| io::Error::last_os_error())
@@ -118,43 +117,24 @@ pub fn say(to: BorrowedFd<'_>, line: fmt::Arguments<'_>) {
     let mut text = line.to_string();
     text.truncate(text.floor_char_boundary(LONGEST));
     text.push('\n');
-    if write_now(to, text.as_bytes()).is_err() && is_writable(to).unwrap_or(false) {
+    if write_now(to, text.as_bytes()).is_err()
+        && poll::is_ready(to, Interest::Write).unwrap_or(false)
+    {
         let _ = fd::write(to, text.as_bytes());
     }
-}
-
-/// Tells whether poll(2) would let a few bytes through now; hang-up and error count as yes, so that
-/// the write that follows can report them.
-///
-/// # Errors
-/// `ENOMEM`; `EINVAL` if not even one descriptor may be polled (`RLIMIT_NOFILE` is 0).
-pub fn is_writable(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-    retry(|| {
-        // SAFETY: one entry is announced and one is passed; it outlives the call, which does not wait.
-        check(unsafe { libc::poll(&mut entry, 1, 0) }).map(|ready: c_int| ready > 0)
-    })
 }
 
 /// A terminal for tests: its outer end, which a terminal program would hold, and its inner end.
 #[cfg(test)]
 pub(crate) fn terminal() -> (File, File) {
-    use std::os::fd::FromRawFd;
-
-    let (mut outer, mut inner) = (-1, -1);
-    let none = std::ptr::null_mut();
-    // SAFETY: the two numbers are live and written to; the three null pointers are allowed.
-    check(unsafe { libc::openpty(&mut outer, &mut inner, none, none.cast(), none.cast()) })
-        .unwrap();
-    // SAFETY: openpty has just made this descriptor, nothing else owns it.
-    let outer = unsafe { File::from_raw_fd(outer) };
-    // SAFETY: as above.
-    (outer, unsafe { File::from_raw_fd(inner) })
+    let pair = nix::pty::openpty(None, None).unwrap();
+    (pair.master.into(), pair.slave.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_writable, shutdown_write, write_now};
+    use super::{shutdown_write, write_now};
+    use crate::sys::poll::{Interest, is_ready};
     use std::io::{self, Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
@@ -176,9 +156,9 @@ mod tests {
         }
         assert_eq!(refusal.kind(), io::ErrorKind::WouldBlock);
         assert!(total > 0);
-        assert!(!is_writable(writer.as_fd()).unwrap());
+        assert!(!is_ready(writer.as_fd(), Interest::Write).unwrap());
         reader.read_exact(&mut [0; 4096]).unwrap();
-        assert!(is_writable(writer.as_fd()).unwrap());
+        assert!(is_ready(writer.as_fd(), Interest::Write).unwrap());
         assert_eq!(write_now(writer.as_fd(), &chunk).unwrap(), chunk.len());
     }
 
@@ -187,7 +167,7 @@ mod tests {
         let _quiet = crate::sys::test_fork_lock::none();
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        assert!(is_writable(writer.as_fd()).unwrap());
+        assert!(is_ready(writer.as_fd(), Interest::Write).unwrap());
     }
 
     #[test]
