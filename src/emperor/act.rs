@@ -1,8 +1,13 @@
 //! Effects to calls.
 
+use std::io;
 use std::time::Duration;
 
-use crate::state::{Effect, Key, Note, VassalId, WaitNotice};
+use crate::state::{Effect, Key, LifeEvent, LifeId, Note, Role, VassalId, WaitNotice};
+use crate::sys::process::Pid;
+
+use super::context::Request;
+use super::lives::NewLife;
 
 use super::{Emperor, messages};
 
@@ -18,9 +23,11 @@ impl Emperor {
             Effect::Ask(vassal, life) => self.ask(vassal, life),
             Effect::EndTalk(life, why) => self.end_talk(life, why),
             Effect::ProbeAccepting(vassal, life) => self.look_whether_it_accepts(vassal, life),
-            Effect::Tell(life, order) => self.tell(life, order),
-            Effect::Signal(life, signal, to) => self.signal(life, signal, to),
-            Effect::Kill(life) => self.kill(life),
+            Effect::Tell(life, order) => self.lives.send_order(life, order, self.context.now),
+            Effect::Signal(life, signal, to) => {
+                self.lives.signal(life, (signal, to), &self.realm, &mut self.context);
+            }
+            Effect::Kill(life) => self.lives.kill(life, &self.realm, &mut self.context),
             Effect::StopHook(_, key) => self.stop_hook(key),
             Effect::KillHooks => self.kill_hooks(),
             Effect::TakeCustody(vassal, life) => self.take_custody(vassal, life),
@@ -31,10 +38,35 @@ impl Emperor {
         }
     }
 
+    /// Does what parts want of each other.
+    pub(super) fn serve_requests(&mut self) {
+        while let Some(request) = self.context.requests.pop_front() {
+            match request {
+                Request::SendFile(life) => self.push_config(life),
+            }
+        }
+    }
+
+    /// Forks a life; answers with an event.
+    fn spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) {
+        let answer = match self.try_spawn(vassal, life, role) {
+            Ok(pid) => LifeEvent::Spawned(pid.get()),
+            Err(error) => LifeEvent::SpawnFailed(format!("cannot make a process: {error}")),
+        };
+        self.context.raise_for(life, answer);
+    }
+
+    fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
+        self.room_to_start(vassal)?;
+        let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
+        let sockets = self.halls.get(&vassal);
+        self.lives.spawn(NewLife { life, role, record, sockets }, &mut self.context)
+    }
+
     pub(super) fn forget(&mut self, vassal: VassalId) {
         self.unbind(vassal);
         self.halls.remove(&vassal);
-        self.warned.remove(&vassal);
+        self.lives.forget_warnings(vassal);
         self.mind_no_more(vassal);
     }
 

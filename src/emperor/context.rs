@@ -10,8 +10,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::log::Log;
+use crate::log::{Level, Log, escaped};
 use crate::reactor::Reactor;
+use crate::state::realm::Realm;
 use crate::state::{Event, Key, LifeEvent, LifeId, SourceId};
 
 use crate::types::moment::Moment;
@@ -27,6 +28,8 @@ pub(super) struct Context {
     pub now: Moment,
     /// Events that the state has not taken in yet, oldest first.
     pub events: VecDeque<Event>,
+    /// What parts want of each other, oldest first.
+    pub requests: VecDeque<Request>,
     /// Grows with all that can change what statistics show.
     pub version: u64,
     pub sources: Sources,
@@ -36,7 +39,16 @@ pub(super) struct Context {
 impl Context {
     pub fn new(reactor: Reactor<Token>, log: Log, now: Moment) -> Self {
         let (sources, trips) = (Sources::default(), Trips::default());
-        Self { reactor, log, now, events: VecDeque::new(), version: 0, sources, trips }
+        Self {
+            reactor,
+            log,
+            now,
+            events: VecDeque::new(),
+            requests: VecDeque::new(),
+            version: 0,
+            sources,
+            trips,
+        }
     }
 
     /// An event for the state, which takes it in after those that came before it.
@@ -47,6 +59,24 @@ impl Context {
     /// An event of one life.
     pub fn raise_for(&mut self, life: LifeId, event: LifeEvent) {
         self.raise(Event::Life(life, event));
+    }
+
+    /// Something for another part, which is done before the state takes in its next event.
+    pub fn request(&mut self, request: Request) {
+        self.requests.push_back(request);
+    }
+
+    /// A line about a vassal; of its own name a text says nothing.
+    pub fn log_for(&mut self, key: Option<&Key>, level: Level, text: &str) {
+        let text = escaped(text.as_bytes()).to_string();
+        match key {
+            Some(key) => {
+                let (label, text) =
+                    (self.sources.label(key), messages::without_name(&text, &key.name));
+                self.log.line(level, format_args!("[{label}] {text}"));
+            }
+            None => self.log.line(level, format_args!("[?] {text}")),
+        }
     }
 
     /// Closes a descriptor that was waited for.
@@ -60,6 +90,22 @@ impl Context {
     pub fn trip(&self, point: &str) {
         self.trips.trip(point);
     }
+}
+
+/// What one part wants of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// The helpers send its file to a life.
+    SendFile(LifeId),
+}
+
+/// A part with deadlines of its own.
+pub(super) trait Part {
+    /// When [`Part::expire`] is due, if anything is planned.
+    fn deadline(&self) -> Option<Moment>;
+
+    /// Does all that is due at the time of this wake-up.
+    fn expire(&mut self, realm: &Realm, context: &mut Context);
 }
 
 /// Where the vassals of each source start, as chdir(2) wants it; by the number of the source.

@@ -55,9 +55,9 @@ impl Emperor {
         }
         let has_room = || {
             self.halls.get(&vassal).is_some_and(|hall| hall.listener.is_some())
-                || self.processes.values().any(|process| process.vassal == vassal)
+                || self.lives.has_process(vassal)
         };
-        if self.processes.len() >= self.max_vassals && !has_room() {
+        if self.lives.count() >= self.max_vassals && !has_room() {
             return refused("as many vassals run as there are descriptors for");
         }
         Ok(())

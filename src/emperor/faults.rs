@@ -126,7 +126,7 @@ impl Emperor {
         if self.realm.is_ending() {
             self.safely(Self::serve_deadlines);
         }
-        self.safely(Self::end_strays);
+        self.safely(Self::kill_session_leftovers);
         self.safely(Self::tell_manager);
         // The state itself may be what fails: then nothing is stopped one by one.
         if self.faults.end_by.is_some_and(|by| by <= self.context.now) {
@@ -233,7 +233,7 @@ impl Emperor {
         }
         self.faults.repair_at = None;
         self.context.trip("repair");
-        self.pids = self.processes.iter().map(|(life, process)| (process.pid, *life)).collect();
+        self.lives.rebuild_pids();
         let forgotten = |id: &&VassalId| self.realm.vassal(**id).is_none();
         let forgotten: Vec<VassalId> = self.halls.keys().filter(forgotten).copied().collect();
         for vassal in forgotten {
@@ -250,9 +250,8 @@ impl Emperor {
     }
 
     fn truth(&mut self) -> Truth {
-        let mut lives: Vec<LifeId> = self.processes.keys().copied().collect();
+        let mut lives: Vec<LifeId> = self.lives.alive().collect();
         lives.extend(self.forks.lives());
-        lives.extend(self.strays.untold());
         lives.sort_unstable();
         let mut hooks = HashMap::new();
         for key in self.helpers.stop_hooks() {

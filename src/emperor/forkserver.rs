@@ -15,8 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Emperor;
-use super::pauses::ConfigPipe;
-use super::process::{Process, exit};
+use super::lives::{ConfigPipe, Process, exit};
 use super::token::Token;
 use crate::proto::emperor;
 use crate::proto::fork::{self, Failure};
@@ -152,10 +151,13 @@ impl Forks {
         self.talks.keys().copied()
     }
 
-    /// A server has named this process, and that is being proved.
-    pub fn is_claimed(&self, pid: Pid) -> bool {
-        let claims = |talk: &Talk| matches!(&talk.state, State::Claimed(claim) if claim.pid == pid);
-        self.talks.values().any(claims)
+    /// The processes that a server has named and that are not proved yet.
+    pub fn claimed(&self) -> Vec<Pid> {
+        let claimed = |talk: &Talk| match &talk.state {
+            State::Claimed(claim) => Some(claim.pid),
+            State::Talking(_) => None,
+        };
+        self.talks.values().filter_map(claimed).collect()
     }
 
     /// The server, as messages name it.
@@ -307,8 +309,8 @@ impl Emperor {
     /// The base among our vassals in whose session this process sits.
     fn base_with(&self, pid: i32) -> Option<Base> {
         let session = process::session_of(Pid::new(pid)?).ok().and_then(Pid::new)?;
-        let life = *self.pids.get(&session)?;
-        let process = self.processes.get(&life)?;
+        let life = self.lives.with_pid(session)?;
+        let process = self.lives.get(life)?;
         let vassal = process.vassal;
         let name = Rc::clone(&self.realm.vassal(vassal)?.key.name);
         let uid = pidfd::info(process.pidfd.as_fd()).ok()?.uid[0];
@@ -318,11 +320,6 @@ impl Emperor {
     /// Whether others are forked from this vassal.
     pub(super) fn is_base(&self, vassal: VassalId) -> bool {
         self.realm.vassal(vassal).is_some_and(|vassal| vassal.origin == Origin::Base)
-    }
-
-    /// The base that a life was forked from.
-    pub(super) fn base_of(&self, life: LifeId) -> Option<Rc<[u8]>> {
-        self.processes.get(&life)?.base.clone()
     }
 
     /// The socket of a talk is ready.
@@ -465,7 +462,7 @@ impl Emperor {
         let wanted = talk.user();
         let State::Claimed(claim) = &mut talk.state else { return };
         let pid = claim.pid;
-        if self.pids.contains_key(&pid) {
+        if self.lives.with_pid(pid).is_some() {
             return self.fail_claim(life, &format!("pid {pid}, which is that of another vassal"));
         }
         if self.helpers.with_pid(pid).is_some() {
@@ -502,16 +499,11 @@ impl Emperor {
             return;
         };
         let pidfd = claim.pidfd;
-        for (fd, token) in [(&pipe, Token::Pipe(life)), (&pidfd, Token::Pidfd(life))] {
-            self.context.reactor.add(fd.as_fd(), token, Interest::Read, Kind::Quiet);
-        }
         let base = base.map(|base| base.name);
         let mut process = Process::new(vassal, (pid, pidfd), pipe, self.context.now);
         process.base = base;
         process.config = config.map(ConfigPipe::new);
-        self.processes.insert(life, Box::new(process));
-        self.pids.insert(pid, life);
-        self.strays.adopt(pid, life);
+        self.lives.adopt(life, process, &mut self.context);
         self.push_config(life);
         self.happen(Event::Life(life, LifeEvent::Adopted(pid.get())));
     }
@@ -530,7 +522,7 @@ impl Emperor {
 
     /// Reaps a child that nobody knows; while a talk is open it may yet be named.
     pub(super) fn reap_stranger(&mut self, pid: Pid) {
-        self.strays.reaped(pid);
+        self.lives.orphan_reaped(pid);
         let wanted = !self.forks.talks.is_empty() && self.forks.dead.len() < MAX_DEAD;
         // Asked before it is reaped: after that its number may be another's.
         let uid = process::user_of_ended(pid).ok().filter(|_| wanted);

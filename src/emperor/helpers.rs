@@ -19,9 +19,9 @@ use crate::sys::signal::{Signal, SignalMask, set_mask};
 use crate::sys::{dir, pidfd, prctl, waiters};
 use crate::types::moment::Moment;
 
-use super::pauses::PUSH_PACE;
+use super::lives::{FILE_INTERVAL, unsent};
 use super::token::Token;
-use super::{Emperor, messages, settings};
+use super::{Emperor, messages};
 
 /// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
 const MOST_HOOKS: usize = 16;
@@ -130,14 +130,14 @@ impl Emperor {
 
     /// Sends its file to a life that asks for it; when it asks all the time, in its pace.
     pub(super) fn push_config(&mut self, life: LifeId) {
-        let Some(process) = self.processes.get_mut(&life) else { return };
-        let Some(config) = &mut process.config else { return };
-        let is_early = config.last.is_some_and(|last| last + PUSH_PACE > self.context.now);
+        let Some(vassal) = self.lives.vassal_of(life) else { return };
+        let Some(config) = self.lives.config_pipe(life) else { return };
+        let is_early = config.last.is_some_and(|last| last + FILE_INTERVAL > self.context.now);
         if is_early || self.helpers.pushes_to(life) {
-            return self.push_later(life);
+            return self.lives.send_file_later(life, self.context.now);
         }
         config.last = Some(self.context.now);
-        let Some(key) = self.realm.vassal(process.vassal).map(|record| &record.key) else { return };
+        let Some(key) = self.realm.vassal(vassal).map(|record| &record.key) else { return };
         let Some(directory) = self.context.sources.start(key.source) else { return };
         let name = CString::new(&*key.name).map_err(io::Error::from);
         let pushed = name
@@ -152,12 +152,12 @@ impl Emperor {
     /// that it was given: `/proc` may keep the one who asks waiting. While others are looked at this one has
     /// to wait for its next look.
     pub(super) fn look_whether_it_accepts(&mut self, vassal: VassalId, life: LifeId) {
-        let Some(process) = self.processes.get(&life) else { return };
+        let Some(process) = self.lives.get(life) else { return };
         let hall = self.halls.get(&vassal);
         let kept = hall.map_or(&[][..], |hall| &hall.custody);
         let on_demand = hall.and_then(|hall| hall.listener.as_ref());
         let kept = kept.iter().chain(on_demand).map(|listener| &listener.socket);
-        let listeners = process.custody.iter().chain(kept);
+        let listeners = process.listeners.iter().chain(kept);
         let inodes = listeners.filter_map(|fd| Some(dir::stat(fd.as_fd()).ok()?.ino));
         let inodes: Vec<u64> = inodes.collect();
         if inodes.is_empty() || self.helpers.looks() >= MOST_LOOKS {
@@ -175,11 +175,10 @@ impl Emperor {
 
     /// Says why, once for each reason.
     fn not_pushed(&mut self, life: LifeId, why: String) {
-        let config = self.processes.get_mut(&life).and_then(|process| process.config.as_mut());
-        let Some(config) = config else { return };
+        let Some(config) = self.lives.config_pipe(life) else { return };
         if config.failed.as_ref() != Some(&why) {
             config.failed = Some(why.clone());
-            self.say(life, Level::Error, &why);
+            self.lives.log_for((life, Level::Error), &why, &self.realm, &mut self.context);
         }
     }
 
@@ -224,14 +223,13 @@ impl Emperor {
             }
             Task::Push(life) if ended != Ended::Exited(0) => {
                 let why = match ended {
-                    Ended::Exited(errno) => settings::unsent(i32::from(errno)),
-                    Ended::Killed { .. } => settings::unsent(0),
+                    Ended::Exited(errno) => unsent(i32::from(errno)),
+                    Ended::Killed { .. } => unsent(0),
                 };
                 self.not_pushed(life, why);
             }
             Task::Push(life) => {
-                let process = self.processes.get_mut(&life);
-                if let Some(config) = process.and_then(|process| process.config.as_mut()) {
+                if let Some(config) = self.lives.config_pipe(life) {
                     config.failed = None;
                 }
             }

@@ -80,8 +80,7 @@ impl Emperor {
     /// The set of listeners that the stage of this life has sent is the vassal's from now on.
     pub(super) fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
         self.mind(vassal, life);
-        let Some(process) = self.processes.get_mut(&life) else { return };
-        let set = std::mem::take(&mut process.custody);
+        let Some(set) = self.lives.take_listeners(life) else { return };
         if !set.is_empty() || self.halls.contains_key(&vassal) {
             let directory = self.directory_of(vassal).unwrap_or_default();
             let listeners = set.into_iter().map(|socket| ListeningSocket::new(socket, &directory));

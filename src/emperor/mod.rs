@@ -13,45 +13,42 @@ mod hold_groups;
 mod keeper;
 mod listeners;
 mod listening_socket;
+mod lives;
 pub mod manager;
 mod messages;
 mod ondemand;
 mod open_log;
 mod own_process;
 mod parent;
-mod pauses;
 mod pid_file;
-mod process;
 mod process_context;
 mod runtime_dir;
+mod serve;
 mod servers;
-mod settings;
 mod setup;
 mod setup_error;
 mod signals;
 pub mod start;
 mod state_words;
-mod strays;
 mod token;
 mod vassal_files;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::monitor::{self, ChangeKind, Monitor};
 use crate::reactor::Token as _;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
-use crate::state::{Effect, Event, Key, LifeId, SourceId, VassalId};
-use crate::sys::process::Pid;
+use crate::state::{Effect, Event, Key, SourceId, VassalId};
 use crate::sys::signal::SignalFd;
 use crate::sys::{descendants, memory};
 use crate::types::moment::Moment;
 
-use context::Context;
+use context::{Context, Part};
 use listeners::VassalSockets;
-use process::Process;
 use servers::Servers;
 use servers::ids::ServerSocket;
 use servers::service::Access;
@@ -74,16 +71,10 @@ pub struct Emperor {
     monitors: Vec<Source>,
     halls: HashMap<VassalId, VassalSockets>,
     vassal_files: vassal_files::VassalFiles,
-    /// What was said to be odd about the file of a vassal, where something was, since it has changed.
-    warned: HashMap<VassalId, Vec<String>>,
-    processes: HashMap<LifeId, Box<Process>>,
-    pids: HashMap<Pid, LifeId>,
+    lives: lives::Lives,
     helpers: helpers::Helpers,
-    pauses: pauses::Pauses,
-    strays: strays::Strays,
-    runtime_dir: runtime_dir::RuntimeDir,
-    template: Template,
-    null: OwnedFd,
+    template: Rc<Template>,
+    null: Rc<OwnedFd>,
     ondemand: ondemand::Options,
     forks: forkserver::Forks,
     servers: Servers,
@@ -159,7 +150,7 @@ impl Emperor {
         if std::mem::take(&mut self.more_strangers) {
             self.safely(Self::reap_strangers);
         }
-        self.safely(Self::end_strays);
+        self.safely(Self::kill_session_leftovers);
         self.safely(Self::tell_manager);
     }
 
@@ -192,40 +183,19 @@ impl Emperor {
         }
     }
 
-    fn serve(&mut self, token: Token) {
-        self.context.trip("serve");
-        match token {
-            Token::Status(life) => self.read_status(life),
-            Token::Pipe(life) => self.read_pipe(life),
-            Token::Notify(life) => self.read_notify(life),
-            Token::ForkServer(life) => self.go_on_talking(life),
-            Token::Pidfd(life) => self.reap(life),
-            Token::Helper(id) => self.reap_helper(id),
-            Token::Monitor(source) => {
-                self.look(source, |monitor, now, out| monitor.read(now, out));
-            }
-            Token::OnDemand(vassal) => self.connection(vassal),
-            Token::Touches => self.read_touches(),
-            Token::Server(socket) => self.serve_client(socket),
-            Token::Signals => self.read_signals(),
-            Token::Keeper => self.keeper_lost(),
-            Token::Parent => self.read_parent(),
-        }
-    }
-
     fn deadline(&self) -> Option<Moment> {
         let monitors = self.monitors.iter().filter_map(|source| source.monitor.deadline());
         let own = [
             self.realm.deadline(),
             self.helpers.deadline(),
-            self.pauses.deadline(),
+            self.lives.deadline(),
             self.servers.deadline(),
             self.manager.deadline(),
             self.forks.deadline(),
             self.status_log.due,
             self.hold_groups.deadline(),
             self.faults.repair_at,
-            self.strays.deadline(self.context.now),
+            self.lives.leftovers_deadline(self.context.now),
         ];
         let more = self.more_strangers
             || !self.context.events.is_empty()
@@ -249,7 +219,7 @@ impl Emperor {
         let duties: [Duty; 8] = [
             (inspection, Self::inspect),
             (self.servers.deadline(), |emperor| emperor.servers.expire(&mut emperor.context)),
-            (self.pauses.deadline(), Self::end_pauses),
+            (self.lives.deadline(), Self::expire_lives),
             (self.helpers.deadline(), Self::expire_helpers),
             (self.forks.deadline(), Self::look_at_forks),
             (self.status_log.due, Self::log_status),
@@ -268,6 +238,11 @@ impl Emperor {
         }
     }
 
+    fn expire_lives(&mut self) {
+        self.lives.expire(&self.realm, &mut self.context);
+        self.obey();
+    }
+
     /// Steps the state with one event, and with all that its effects answer, before anything else; unless
     /// the state is ahead of what is done, which comes first.
     fn happen(&mut self, event: Event) {
@@ -277,6 +252,7 @@ impl Emperor {
 
     /// Steps the state with what waits for it, unless that has to wait.
     fn obey(&mut self) {
+        self.serve_requests();
         if self.effects.is_empty() {
             self.settle();
         }
@@ -344,7 +320,7 @@ impl Emperor {
         let boot = change.is_initial;
         if let (ChangeKind::Changed(_), Some(vassal)) = (&change.kind, self.realm.named_id(&key)) {
             self.look_at_listeners(vassal);
-            self.warned.remove(&vassal);
+            self.lives.forget_warnings(vassal);
         }
         self.happen(match change.kind {
             ChangeKind::Found(file) => Event::Found { key, file: listeners::file(&file), boot },
@@ -370,7 +346,7 @@ impl Emperor {
 
     /// Somebody wants to know something.
     fn serve_client(&mut self, socket: ServerSocket) {
-        let base_of = |life: LifeId| self.processes.get(&life)?.base.clone();
+        let base_of = |life| self.lives.base_of(life);
         let mut access = Access {
             context: &mut self.context,
             realm: &self.realm,
@@ -421,9 +397,7 @@ impl Emperor {
     fn bury(&mut self, status: u8) {
         descendants::clear(|| {});
         drop(self.pidfile.take());
-        // Closed with them, their notify sockets are nobody's.
-        self.processes.clear();
-        self.runtime_dir.clear();
+        self.lives.clear();
         let sent = self.manager.buried();
         self.told(sent);
         self.context.trip("bury");

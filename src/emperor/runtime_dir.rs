@@ -13,7 +13,6 @@ use crate::proto::notify;
 use crate::sys::process::Pid;
 use crate::sys::{creds, socket};
 
-use super::Emperor;
 use super::process_context::ProcessContext;
 
 /// All may go in, to the socket that is theirs; only we may see what else there is.
@@ -109,12 +108,12 @@ impl RuntimeDir {
     }
 }
 
-impl Emperor {
+impl RuntimeDir {
     /// Before a start that may need it.
-    pub(super) fn renew_runtime(&mut self) {
-        if let Err(path) = self.runtime_dir.renew() {
+    pub fn renew_or_warn(&mut self, log: &mut Log) {
+        if let Err(path) = self.renew() {
             let path = escaped(path.as_os_str().as_bytes());
-            self.context.log.warning(format_args!(
+            log.warning(format_args!(
                 "the directory of notify sockets, {path}, is gone and cannot be made again: {NO_DIRECTORY}"
             ));
         }

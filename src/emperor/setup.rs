@@ -31,6 +31,7 @@ use crate::types::advice;
 
 use super::context::{Context, Sources, Trips};
 use super::keeper::KeeperHandle;
+use super::lives::Lives;
 use super::manager::ServiceManager;
 use super::open_log::redirect_stdio_to_log;
 use super::own_process::{self, ProcessInfo};
@@ -108,6 +109,9 @@ impl Emperor {
         enter_first(&monitors, config, &mut log);
         own_process::set_title(config, &mut log);
         redirect_stdio_to_log(&log);
+        let (template, null) =
+            (Rc::new(template), Rc::new(fd::open_null().map_err(cannot("open /dev/null"))?));
+        let lives = Lives::new(Rc::clone(&template), Rc::clone(&null), runtime_dir);
         let mut context = Context::new(reactor, log, now);
         servers.update_reactor(&mut context);
         context.sources = Sources(monitors.iter().map(start_of).collect());
@@ -117,21 +121,16 @@ impl Emperor {
             realm: Realm::new(rules(config)),
             monitors,
             halls: std::collections::HashMap::new(),
-            warned: std::collections::HashMap::new(),
             vassal_files: super::vassal_files::VassalFiles::default(),
-            processes: std::collections::HashMap::new(),
-            pids: std::collections::HashMap::new(),
             helpers: super::helpers::Helpers::default(),
-            pauses: super::pauses::Pauses::default(),
-            strays: super::strays::Strays::default(),
-            runtime_dir,
             more_strangers: false,
             max_vassals: descriptors::max_vassals(),
             faults: super::faults::Faults::default(),
             hold_groups: super::hold_groups::HoldGroups::default(),
             started: now,
             template,
-            null: fd::open_null().map_err(cannot("open /dev/null"))?,
+            null,
+            lives,
             ondemand: ondemand::Options {
                 backlog: config.listen,
                 mode: config.chmod_socket.unwrap_or(0o666),

@@ -141,7 +141,7 @@ impl Emperor {
             let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
             // One that a fork server has named is ours from the moment it can be seen here.
             self.prove_claim_of(pid);
-            if let Some(life) = self.pids.get(&pid).copied() {
+            if let Some(life) = self.lives.with_pid(pid) {
                 self.reap(life);
                 continue;
             }

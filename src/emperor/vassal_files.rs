@@ -73,7 +73,7 @@ impl Emperor {
     /// The files that the stage of a life has named are the vassal's from now on. What was marked for the life
     /// before, and is not any more, is of no use to anybody.
     pub(super) fn mind(&mut self, vassal: VassalId, life: LifeId) {
-        let named = self.processes.get_mut(&life).and_then(|process| process.files.take());
+        let named = self.lives.take_files(life);
         let Files { vacuum, touch } = named.map(|files| *files).unwrap_or_default();
         let old = self.vassal_files.vacuum.remove(&vassal).unwrap_or_default();
         let gone = old.iter().filter(|old| !vacuum.iter().any(|new| new.path == old.path));

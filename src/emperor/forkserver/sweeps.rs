@@ -55,7 +55,7 @@ impl Emperor {
     /// has forked sits there still, and is older than nobody but itself.
     pub(in crate::emperor) fn adopted_ended(&mut self, pid: Pid, session: Pid) {
         let Ok(since) = process::start_ticks(pid) else { return };
-        let (at, pause, life) = (self.context.now, LAST_SWEEP, self.pids.get(&session).copied());
+        let (at, pause, life) = (self.context.now, LAST_SWEEP, self.lives.with_pid(session));
         self.forks.look_later(Sweep { at, pause, life, session, since });
     }
 
@@ -63,7 +63,7 @@ impl Emperor {
     /// still name; these are looked at again.
     pub(super) fn sweep(&mut self, sweep: Sweep) {
         let session = sweep.session;
-        if self.pids.get(&session).is_some_and(|life| Some(*life) != sweep.life) {
+        if self.lives.with_pid(session).is_some_and(|life| Some(life) != sweep.life) {
             return; // The number is another session's by now.
         }
         let talks = self.forks.talks.values();
@@ -72,7 +72,7 @@ impl Emperor {
         let mut unknown = Vec::new();
         let listed = descendants::each_child(|pid| {
             let sits_there = || process::session_of(pid).is_ok_and(|s| s == session.get());
-            if !self.pids.contains_key(&pid) && sits_there() {
+            if self.lives.with_pid(pid).is_none() && sits_there() {
                 unknown.push(pid);
             }
         });

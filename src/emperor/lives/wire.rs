@@ -29,7 +29,7 @@ pub(super) fn byte(order: Order) -> u8 {
 }
 
 /// A fault that the stage has found, in one sentence.
-pub(super) fn fault(fault: &StageFault) -> String {
+pub(in crate::emperor) fn fault_text(fault: &StageFault) -> String {
     // A message that says what could not be done needs no name of the step.
     let says_it = fault.message.starts_with(&format!("cannot {} ", fault.step));
     let step = if says_it { None } else { Some(fault.step.as_str()) };
@@ -39,7 +39,7 @@ pub(super) fn fault(fault: &StageFault) -> String {
 }
 
 /// Why a file was not sent by the config pipe.
-pub(super) fn unsent(errno: i32) -> String {
+pub(in crate::emperor) fn unsent(errno: i32) -> String {
     let error = std::io::Error::from_raw_os_error(errno);
     match error.kind() {
         std::io::ErrorKind::FileTooLarge => {

@@ -8,8 +8,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::Emperor;
-use crate::state::{Event, Exit, LifeEvent, LifeId};
+use super::super::context::Context;
+use super::{Dying, Lives};
+use crate::state::realm::Realm;
+use crate::state::{Exit, LifeEvent, LifeId};
 use crate::sys::descendants;
 use crate::sys::mark::{self, ProcessMark, ProcessMarks};
 use crate::sys::process::{self, Pid};
@@ -17,30 +19,30 @@ use crate::sys::signal::Signal;
 use crate::types::moment::Moment;
 
 /// How long the end of a life waits for what was killed; who hangs in the kernel holds up nobody.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Orphans that are asked for their mark in one turn: a few microseconds each.
-const MAX_ASKED: usize = 128;
+const MAX_MARKS_READ: usize = 128;
 /// A program that ends well so soon after its start, and leaves something behind in a session of its own, has
 /// gone to the background.
-const DAEMON: Duration = Duration::from_secs(3);
+const DAEMON_AGE: Duration = Duration::from_secs(3);
 
 /// What is left, and of whom.
 #[derive(Debug)]
-pub(super) struct Strays {
+pub(super) struct Leftovers {
     marks: ProcessMarks,
     /// Lives whose main process is reaped, until nobody of them is found.
-    ended: HashMap<LifeId, Ended>,
+    ended: HashMap<LifeId, EndedLife>,
     /// The lives of orphans that were asked: while they are our children their numbers are their own.
     orphans: HashMap<Pid, Option<LifeId>>,
     /// The kernel has told who our children are when it was asked last.
-    lists_children: bool,
+    children_listable: bool,
     /// More orphans than one turn asks.
     more: bool,
 }
 
 /// A life whose main process is reaped.
 #[derive(Debug)]
-struct Ended {
+struct EndedLife {
     /// The session that it led, as long as no new one can have this number.
     session: Option<Pid>,
     /// Its end, until that is told.
@@ -59,19 +61,19 @@ struct End {
     soon: bool,
 }
 
-impl Default for Strays {
+impl Default for Leftovers {
     fn default() -> Self {
         Self {
             marks: ProcessMarks::new(),
             ended: HashMap::new(),
             orphans: HashMap::new(),
-            lists_children: true,
+            children_listable: true,
             more: false,
         }
     }
 }
 
-impl Strays {
+impl Leftovers {
     /// The mark of a life.
     pub fn mark(&self, life: LifeId) -> Option<ProcessMark> {
         self.marks.mark(life.0)
@@ -99,11 +101,6 @@ impl Strays {
         }
     }
 
-    /// A child that nobody knows is reaped.
-    pub fn reaped(&mut self, pid: Pid) {
-        self.orphans.remove(&pid);
-    }
-
     /// What is left of this life is spared no more.
     pub fn kill(&mut self, life: LifeId, now: Moment) {
         if let Some(ended) = self.ended.get_mut(&life)
@@ -111,7 +108,7 @@ impl Strays {
         {
             self.more = true;
             if let Some(end) = &mut ended.end {
-                end.by = now + PATIENCE;
+                end.by = now + LEFTOVER_TIMEOUT;
             }
         }
     }
@@ -126,14 +123,19 @@ impl Strays {
     }
 
     /// The life that an orphan came from, if that has ended.
-    fn owner(&mut self, pid: Pid, sessions: &HashMap<i32, LifeId>, left: &mut usize) -> Owner {
+    fn owner(
+        &mut self,
+        pid: Pid,
+        sessions: &HashMap<i32, LifeId>,
+        left: &mut usize,
+    ) -> OrphanOwner {
         let session = process::session_of(pid).unwrap_or(0);
         if let Some(life) = sessions.get(&session) {
-            return Owner::Ended(*life, Pid::new(session));
+            return OrphanOwner::OfEnded(*life, Pid::new(session));
         }
         let life = match self.orphans.get(&pid) {
             Some(known) => *known,
-            None if *left == 0 => return Owner::NotAsked,
+            None if *left == 0 => return OrphanOwner::NotAsked,
             None => {
                 *left -= 1;
                 let life = self.marks.number_of(pid).map(LifeId);
@@ -142,8 +144,8 @@ impl Strays {
             }
         };
         match life.filter(|life| self.ended.contains_key(life)) {
-            Some(life) => Owner::Ended(life, Pid::new(session)),
-            None => Owner::Other,
+            Some(life) => OrphanOwner::OfEnded(life, Pid::new(session)),
+            None => OrphanOwner::Other,
         }
     }
 }
@@ -156,82 +158,110 @@ struct Daemon {
 }
 
 /// Whose an orphan is.
-enum Owner {
+enum OrphanOwner {
     /// Of a life that has ended; it sits in this session.
-    Ended(LifeId, Option<Pid>),
+    OfEnded(LifeId, Option<Pid>),
     /// Of a life that has not, or of nobody's.
     Other,
     /// The next turn asks it.
     NotAsked,
 }
 
-impl Emperor {
-    /// The main process of a life is reaped: its end is told when nothing is left of it, which is in this turn
-    /// if it has left nothing behind.
-    pub(super) fn main_ended(&mut self, life: LifeId, event: LifeEvent, ended: Leaving) {
-        let Leaving { session, spared, soon } = ended;
-        let soon = soon && event == LifeEvent::Exited(Exit::Code(0));
-        let end = Some(End { event, by: self.context.now + PATIENCE, soon });
-        self.strays.ended.insert(life, Ended { session: Some(session), end, spared });
-        self.strays.more = true;
-        if soon {
-            // What we have just killed with its group is reaped later in this turn, and would be seen by nobody.
-            self.end_strays();
-        }
-    }
-
-    /// How a life goes whose main process has ended and is not reaped.
-    pub(super) fn leaving(&self, life: LifeId, session: Pid, told_group: bool) -> Leaving {
-        let record = self.processes.get(&life).and_then(|it| self.realm.vassal(it.vassal));
+impl Lives {
+    /// How a life leaves whose main process has ended and is not reaped.
+    pub fn leaving(&self, life: LifeId, dying: Dying, realm: &Realm, now: Moment) -> Leaving {
+        let record = self.vassal_of(life).and_then(|vassal| realm.vassal(vassal));
         let of_life = record.and_then(|record| {
             record.current().into_iter().chain(record.other()).find(|known| known.id == life)
         });
         let cursed = of_life.is_some_and(|life| life.is_cursed());
-        let soon =
-            of_life.is_some_and(|life| !life.is_cursed() && life.age(self.context.now) < DAEMON);
-        Leaving { session, spared: told_group && cursed, soon }
+        let soon = of_life.is_some_and(|life| !life.is_cursed() && life.age(now) < DAEMON_AGE);
+        Leaving { session: dying.pid, spared: dying.told_group && cursed, soon }
     }
 
-    /// Ends what ended lives have left behind. Who is killed here leaves its own children to us in a later turn,
-    /// so this looks again, whenever a child has ended, until nobody is found.
-    pub(super) fn end_strays(&mut self) {
-        if self.strays.ended.is_empty() {
-            self.strays.more = false;
+    /// The main process of a life is reaped: its end is raised when nothing is left of it. True if what is left
+    /// must be looked at now: what we have just killed with its group is reaped later in this turn, and would be
+    /// seen by nobody.
+    pub fn main_ended(
+        &mut self,
+        life: LifeId,
+        event: LifeEvent,
+        leaving: Leaving,
+        now: Moment,
+    ) -> bool {
+        let Leaving { session, spared, soon } = leaving;
+        let soon = soon && event == LifeEvent::Exited(Exit::Code(0));
+        let end = Some(End { event, by: now + LEFTOVER_TIMEOUT, soon });
+        let ended = EndedLife { session: Some(session), end, spared };
+        self.leftovers.ended.insert(life, ended);
+        self.leftovers.more = true;
+        soon
+    }
+
+    /// Whether there is an ended life of which something may be left.
+    pub fn may_have_leftovers(&self) -> bool {
+        !self.leftovers.ended.is_empty()
+    }
+
+    /// When the leftovers are to be looked at again, though nobody has anything to say.
+    pub fn leftovers_deadline(&self, now: Moment) -> Option<Moment> {
+        self.leftovers.deadline(now)
+    }
+
+    /// A child that nobody knows is reaped.
+    pub fn orphan_reaped(&mut self, pid: Pid) {
+        self.leftovers.orphans.remove(&pid);
+    }
+
+    /// Kills what ended lives have left behind, and raises the ends of those of which nothing is left. What is
+    /// killed here leaves its own children to us in a later turn, so this looks again, whenever a child has
+    /// ended, until nothing is found. Processes that a fork server has just named (`claimed`) are not orphans.
+    pub fn kill_session_leftovers(
+        &mut self,
+        claimed: &[Pid],
+        realm: &Realm,
+        context: &mut Context,
+    ) {
+        if self.leftovers.ended.is_empty() {
+            self.leftovers.more = false;
             return;
         }
         let mut unknown = Vec::new();
         let listed = descendants::each_child(|pid| {
             // Nearly all children are known, and asking the kernel costs more than the table.
-            if !self.pids.contains_key(&pid) {
+            if !self.by_pid.contains_key(&pid) {
                 unknown.push(pid);
             }
         });
-        let was_listed = std::mem::replace(&mut self.strays.lists_children, listed.is_ok());
+        let was_listed = std::mem::replace(&mut self.leftovers.children_listable, listed.is_ok());
         if let Err(error) = listed
             && was_listed
         {
-            self.context.log.warning(format_args!(
+            context.log.warning(format_args!(
                 "cannot list the children of the emperor: {error}; what a program leaves behind stays until the \
                  end; mount /proc"
             ));
         }
-        unknown.retain(|pid| !self.forks.is_claimed(*pid));
-        let (left, daemons) = self.kill_left(&unknown);
-        self.tell_ends(&left, daemons);
+        unknown.retain(|pid| !claimed.contains(pid));
+        let (left, daemons) = self.leftovers.kill_left(&unknown);
+        self.leftovers.raise_daemons(daemons, realm, context);
+        self.leftovers.raise_ends(&left, context);
     }
+}
 
+impl Leftovers {
     /// Kills those of ended lives; gives the lives of which some are left, and who may be a daemon.
     fn kill_left(&mut self, unknown: &[Pid]) -> (HashSet<LifeId>, HashMap<LifeId, Daemon>) {
-        let sessions = self.strays.ended.iter();
+        let sessions = self.ended.iter();
         let sessions = sessions.filter_map(|(life, it)| Some((it.session?.get(), *life))).collect();
         let (mut left, mut daemons) = (HashSet::new(), HashMap::new());
-        let mut asked = MAX_ASKED;
-        self.strays.more = false;
+        let mut asked = MAX_MARKS_READ;
+        self.more = false;
         for &pid in unknown {
-            match self.strays.owner(pid, &sessions, &mut asked) {
-                Owner::Ended(life, session) => {
+            match self.owner(pid, &sessions, &mut asked) {
+                OrphanOwner::OfEnded(life, session) => {
                     left.insert(life);
-                    let Some(ended) = self.strays.ended.get(&life) else { continue };
+                    let Some(ended) = self.ended.get(&life) else { continue };
                     let own = session != ended.session;
                     if ended.end.as_ref().is_some_and(|end| end.soon) {
                         // Its own session is the sign of a daemon; but it may not have come to that yet.
@@ -245,61 +275,67 @@ impl Emperor {
                         let _ = process::kill_child(pid, Signal::KILL);
                     }
                 }
-                Owner::Other => {}
-                Owner::NotAsked => self.strays.more = true,
+                OrphanOwner::Other => {}
+                OrphanOwner::NotAsked => self.more = true,
             }
         }
-        if self.strays.more {
-            left.extend(self.strays.ended.keys());
+        if self.more {
+            left.extend(self.ended.keys());
         }
         (left, daemons)
     }
 
-    fn is_on_demand(&self, life: LifeId) -> bool {
-        let vassal = self.realm.vassal_of(life).and_then(|vassal| self.realm.vassal(vassal));
-        vassal.is_some_and(|vassal| vassal.address().is_some())
-    }
-
-    /// Tells the ends of lives of which nothing is left, or for which was waited long enough.
-    fn tell_ends(&mut self, left: &HashSet<LifeId>, daemons: HashMap<LifeId, Daemon>) {
+    /// Raises that programs have gone to the background.
+    fn raise_daemons(
+        &mut self,
+        daemons: HashMap<LifeId, Daemon>,
+        realm: &Realm,
+        context: &mut Context,
+    ) {
         for (life, Daemon { pid, own }) in daemons {
+            let vassal = realm.vassal_of(life).and_then(|vassal| realm.vassal(vassal));
+            let is_on_demand = vassal.is_some_and(|vassal| vassal.address().is_some());
             // On demand it may well end after the first request, and before its workers.
-            if !own && self.is_on_demand(life) {
+            if !own && is_on_demand {
                 continue;
             }
-            let end = self.strays.ended.get_mut(&life).and_then(|ended| ended.end.as_mut());
+            let end = self.ended.get_mut(&life).and_then(|ended| ended.end.as_mut());
             if end.is_some_and(|end| std::mem::take(&mut end.soon)) {
                 let why = format!(
                     "its program has gone to the background (pid {pid}), where it cannot be supervised: have it \
                      stay in the foreground (daemon off, --nodaemon, -F …)"
                 );
-                self.happen(Event::Life(life, LifeEvent::Daemonized(why)));
+                context.raise_for(life, LifeEvent::Daemonized(why));
             }
         }
-        let now = self.context.now;
-        let mut told = Vec::new();
-        self.strays.ended.retain(|life, ended| {
+    }
+
+    /// Raises the ends of lives of which nothing is left, or for which was waited long enough.
+    fn raise_ends(&mut self, left: &HashSet<LifeId>, context: &mut Context) {
+        let mut ends = Vec::new();
+        self.ended.retain(|life, ended| {
             let is_left = left.contains(life);
-            let is_due = ended.end.as_ref().is_some_and(|end| !ended.spared && end.by <= now);
+            let is_due =
+                ended.end.as_ref().is_some_and(|end| !ended.spared && end.by <= context.now);
             if (!is_left || is_due)
                 && let Some(end) = ended.end.take()
             {
-                told.push((*life, end.event));
+                ends.push((*life, end.event));
             }
             is_left
         });
-        told.sort_by_key(|(life, _)| *life);
-        for (life, event) in told {
-            self.happen(Event::Life(life, event));
+        ends.sort_by_key(|(life, _)| *life);
+        for (life, event) in ends {
+            context.raise_for(life, event);
         }
     }
 }
 
 /// How a life goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Leaving {
-    /// The session that it leads.
-    pub session: Pid,
+pub(in crate::emperor) struct Leaving {
+    /// The session that it led.
+    session: Pid,
     /// What is left of it may finish.
     pub spared: bool,
     /// Nobody has told it to, and it has only just begun.

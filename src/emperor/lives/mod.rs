@@ -1,0 +1,209 @@
+//! The processes of the vassals, one for each life: start them, listen to them, give them orders, reap them.
+//!
+//! What a life says and how it ends is given to the caller, or raised as an event; what it means is decided in
+//! `state`. The order in which a dead process is heard, killed and reaped is that of [`super::serve`].
+
+mod delayed;
+mod leftovers;
+mod listen;
+mod orders;
+mod process;
+mod start;
+mod wire;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use crate::log::Level;
+use crate::spawn::plan::Template;
+use crate::state::realm::Realm;
+use crate::state::{Exit, LifeEvent, LifeId, VassalId};
+use crate::sys::pidfd;
+use crate::sys::process::{self as kernel, Ended, Pid, Reap};
+use crate::sys::signal::Signal;
+
+use super::context::Context;
+use super::runtime_dir::RuntimeDir;
+use delayed::DelayedActions;
+use leftovers::Leftovers;
+
+pub(super) use delayed::{ConfigPipe, FILE_INTERVAL};
+pub(super) use listen::{FINAL_READ_LIMIT, NOTIFY_PACKETS, STATUS_PACKETS, StatusRead};
+pub(super) use process::Process;
+pub(super) use start::NewLife;
+pub(super) use wire::{fault_text, unsent};
+
+/// All processes of vassals.
+pub(super) struct Lives {
+    processes: HashMap<LifeId, Box<Process>>,
+    by_pid: HashMap<Pid, LifeId>,
+    delayed: DelayedActions,
+    leftovers: Leftovers,
+    /// The last warnings about the file of a vassal, where there were some, since it has changed.
+    warned: HashMap<VassalId, Vec<String>>,
+    runtime_dir: RuntimeDir,
+    template: Rc<Template>,
+    /// `/dev/null`.
+    null: Rc<OwnedFd>,
+}
+
+/// A process that has ended and is not reaped yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dying {
+    pub pid: Pid,
+    /// Others were forked from it, which may sit in its group.
+    pub is_base: bool,
+    /// It was told to stop or to reload with all its group.
+    told_group: bool,
+}
+
+impl Lives {
+    /// None yet.
+    pub fn new(template: Rc<Template>, null: Rc<OwnedFd>, runtime_dir: RuntimeDir) -> Self {
+        Self {
+            processes: HashMap::new(),
+            by_pid: HashMap::new(),
+            delayed: DelayedActions::default(),
+            leftovers: Leftovers::default(),
+            warned: HashMap::new(),
+            runtime_dir,
+            template,
+            null,
+        }
+    }
+
+    /// How many processes there are.
+    pub fn count(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub fn get(&self, life: LifeId) -> Option<&Process> {
+        self.processes.get(&life).map(Box::as_ref)
+    }
+
+    fn get_mut(&mut self, life: LifeId) -> Option<&mut Process> {
+        self.processes.get_mut(&life).map(Box::as_mut)
+    }
+
+    /// The life whose main process has this number.
+    pub fn with_pid(&self, pid: Pid) -> Option<LifeId> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// Whether a vassal has a process.
+    pub fn has_process(&self, vassal: VassalId) -> bool {
+        self.processes.values().any(|process| process.vassal == vassal)
+    }
+
+    /// The lives whose end the state does not know.
+    pub fn alive(&self) -> impl Iterator<Item = LifeId> {
+        self.processes.keys().copied().chain(self.leftovers.untold())
+    }
+
+    /// Makes the table of numbers anew from that of the processes, after a fault.
+    pub fn rebuild_pids(&mut self) {
+        self.by_pid = self.processes.iter().map(|(life, process)| (process.pid, *life)).collect();
+    }
+
+    /// The base that a life was forked from.
+    pub fn base_of(&self, life: LifeId) -> Option<Rc<[u8]>> {
+        self.get(life)?.base.clone()
+    }
+
+    /// The config pipe of a life, if it has one.
+    pub fn config_pipe(&mut self, life: LifeId) -> Option<&mut ConfigPipe> {
+        self.get_mut(life)?.config.as_deref_mut()
+    }
+
+    /// Takes out the listeners that the stage of this life has sent for its vassal.
+    pub fn take_listeners(&mut self, life: LifeId) -> Option<Vec<OwnedFd>> {
+        Some(std::mem::take(&mut self.get_mut(life)?.listeners))
+    }
+
+    /// Takes out the names of files that the stage of this life has sent for its vassal.
+    pub fn take_files(&mut self, life: LifeId) -> Option<Box<crate::proto::status::Files>> {
+        self.get_mut(life)?.files.take()
+    }
+
+    /// The file of a vassal has changed, or is gone: what is odd about it is said again.
+    pub fn forget_warnings(&mut self, vassal: VassalId) {
+        self.warned.remove(&vassal);
+    }
+
+    /// Where notify sockets are made.
+    fn runtime_path(&self) -> OsString {
+        self.runtime_dir.path().map(OsString::from).unwrap_or_default()
+    }
+
+    /// A line about the vassal of this life.
+    pub fn log_for(
+        &self,
+        (life, level): (LifeId, Level),
+        text: &str,
+        realm: &Realm,
+        context: &mut Context,
+    ) {
+        let record = self.get(life).and_then(|process| realm.vassal(process.vassal));
+        context.log_for(record.map(|record| &record.key), level, text);
+    }
+
+    // The end of a process.
+
+    /// Whether this process has ended: its pidfd is readable, its pipe is closed, or it was met among the dead.
+    pub fn ended(&self, life: LifeId, realm: &Realm, context: &mut Context) -> Option<Dying> {
+        let process = self.get(life)?;
+        match pidfd::wait(process.pidfd.as_fd(), Reap::Peek) {
+            Ok(Some(_)) => {}
+            Ok(None) => return None,
+            Err(error) => {
+                let why = format!("cannot be waited for: {error}");
+                self.log_for((life, Level::Error), &why, realm, context);
+            }
+        }
+        let (pid, is_base, told_group) = (process.pid, process.is_base, process.told_group);
+        Some(Dying { pid, is_base, told_group })
+    }
+
+    /// Reaps the process, takes it out of the tables and closes what belongs to it; gives the event of its end.
+    pub fn take_exit(&mut self, life: LifeId, context: &mut Context) -> Option<LifeEvent> {
+        let ended = match pidfd::wait(self.get(life)?.pidfd.as_fd(), Reap::Take) {
+            Ok(Some(ended)) => ended,
+            Ok(None) | Err(_) => Ended::Exited(255),
+        };
+        let process = self.processes.remove(&life)?;
+        self.by_pid.remove(&process.pid);
+        self.runtime_dir.forget(process.pid);
+        let event = match process.has_truncated_verdict {
+            true => LifeEvent::SpawnFailed("no descriptor is left for its listeners".to_owned()),
+            false => LifeEvent::Exited(exit(ended)),
+        };
+        for fd in [process.status, process.pipe, process.notify, Some(process.pidfd)] {
+            context.close(fd);
+        }
+        Some(event)
+    }
+
+    /// The end of the emperor: closed, the notify sockets are nobody's, and can be removed.
+    pub fn clear(&mut self) {
+        self.processes.clear();
+        self.runtime_dir.clear();
+    }
+}
+
+impl Dying {
+    /// Kills the group that it led. It is not reaped yet, so its number, and that of its group, can be nobody
+    /// else's.
+    pub fn kill_group(self) {
+        let _ = kernel::kill_group(self.pid, Signal::KILL);
+    }
+}
+
+/// How a process has ended, in the words of the state.
+pub(super) fn exit(ended: Ended) -> Exit {
+    match ended {
+        Ended::Exited(code) => Exit::Code(i32::from(code)),
+        Ended::Killed { signal, .. } => Exit::Signal(signal.raw()),
+    }
+}

@@ -1,0 +1,65 @@
+//! One life, as the kernel knows it.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use crate::proto::status::Files;
+use crate::state::VassalId;
+use crate::sys::process::Pid;
+use crate::types::moment::Moment;
+
+use super::delayed::{ConfigPipe, RateLimit};
+
+/// The main process of a life, and the descriptors that belong to it.
+#[derive(Debug)]
+pub(in crate::emperor) struct Process {
+    pub vassal: VassalId,
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    /// Our end of the emperor pipe, until the other end is closed.
+    pub pipe: Option<OwnedFd>,
+    /// Our end of the status socket, until the program runs.
+    pub status: Option<OwnedFd>,
+    /// Its notify socket, if it has one.
+    pub notify: Option<OwnedFd>,
+    /// Its config pipe, if it has one.
+    pub config: Option<Box<ConfigPipe>>,
+    /// The listeners that its stage has sent, until they become the vassal's.
+    pub listeners: Vec<OwnedFd>,
+    /// The files that its stage has named, until they are the vassal's.
+    pub files: Option<Box<Files>>,
+    /// Others are forked from this one and may sit in its group: signals go to it alone.
+    pub is_base: bool,
+    /// The base that it was forked from.
+    pub base: Option<Rc<[u8]>>,
+    /// A process of somebody else has sent to its notify socket, and that was logged.
+    pub has_logged_stranger: bool,
+    /// It was told to stop or to reload with all its group.
+    pub told_group: bool,
+    /// Its verdict came without its listeners, as no descriptor was left for them.
+    pub has_truncated_verdict: bool,
+    pub rate_limit: RateLimit,
+}
+
+impl Process {
+    /// A process that has said nothing yet, with our end of its emperor pipe.
+    pub fn new(vassal: VassalId, (pid, pidfd): (Pid, OwnedFd), pipe: OwnedFd, now: Moment) -> Self {
+        Self {
+            vassal,
+            pid,
+            pidfd,
+            pipe: Some(pipe),
+            status: None,
+            notify: None,
+            config: None,
+            listeners: Vec::new(),
+            files: None,
+            is_base: false,
+            base: None,
+            has_logged_stranger: false,
+            told_group: false,
+            has_truncated_verdict: false,
+            rate_limit: RateLimit::new(now),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Forks a life, and takes it into the tables; or takes one in that a fork server has made.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use crate::proto::status::{Custody, Purpose};
+use crate::reactor::{Interest, Kind};
+use crate::spawn::plan::Start;
+use crate::state::vassal::Vassal;
+use crate::state::{LifeId, Origin, Role};
+use crate::sys::mark::ProcessMark;
+use crate::sys::process::{self, Pid};
+use crate::sys::signal::Signal;
+use crate::sys::{pidfd, scm, socket};
+
+use super::super::context::Context;
+use super::super::listeners::VassalSockets;
+use super::super::token::Token;
+use super::{ConfigPipe, Lives, Process};
+
+/// A life that is to be started.
+#[derive(Clone, Copy)]
+pub(in crate::emperor) struct NewLife<'a> {
+    pub life: LifeId,
+    pub role: Role,
+    /// Its vassal.
+    pub record: &'a Vassal,
+    /// The listeners of its vassal, if there are some.
+    pub sockets: Option<&'a VassalSockets>,
+}
+
+impl Lives {
+    /// Forks a life.
+    ///
+    /// # Errors
+    /// Some resource is missing: descriptors, processes, memory.
+    pub fn spawn(&mut self, new: NewLife<'_>, context: &mut Context) -> io::Result<Pid> {
+        self.runtime_dir.renew_or_warn(&mut context.log);
+        let source = new.record.key.source;
+        let directory = context.sources.start(source).ok_or(io::ErrorKind::NotFound)?;
+        let listener = new.sockets.and_then(|sockets| sockets.listener.as_ref());
+        let (pipe, its_pipe) = socket::stream_pair()?;
+        let (status, its_status) = socket::packet_pair()?;
+        socket::refuse_descriptors(pipe.as_fd())?;
+        if self.template.stage {
+            self.send_custody(&status, new, context)?;
+        }
+        let config = self.template.config_pipe.then(socket::stream_pair).transpose()?;
+        let start = Start {
+            name: &new.record.key.name,
+            directory: &directory,
+            input: listener.map_or(self.null.as_fd(), AsFd::as_fd),
+            pipe: its_pipe.as_fd(),
+            status: its_status.as_fd(),
+            config: config.as_ref().map(|(ours, theirs)| [ours.as_fd(), theirs.as_fd()]),
+            null: self.null.as_fd(),
+            runs: new.role == Role::Vassal,
+            mark: self.mark(new.life),
+        };
+        let pid = self.template.plan(&start)?.spawn()?;
+        self.insert_child(new, pid, (pipe, status), context)?;
+        if let Some(process) = self.get_mut(new.life) {
+            process.config = config.map(|(ours, _)| ConfigPipe::new(ours));
+        }
+        Ok(pid)
+    }
+
+    /// Sends the stage what it needs to know, and the listeners that are kept for its vassal.
+    fn send_custody(
+        &self,
+        status: &OwnedFd,
+        new: NewLife<'_>,
+        context: &Context,
+    ) -> io::Result<()> {
+        let NewLife { life, role, record, sockets } = new;
+        let directory = context.sources.directory(record.key.source).unwrap_or_default();
+        let on_demand = sockets.and_then(|sockets| sockets.listener.as_ref());
+        let kept = sockets.map_or(&[][..], |sockets| &sockets.custody);
+        let kept: Vec<_> = kept.iter().filter(|one| one.is_of_use(&directory)).collect();
+        let all = on_demand.into_iter().chain(kept.iter().copied());
+        let descriptors: Vec<_> = all.map(AsFd::as_fd).collect();
+        let before = record.current().filter(|current| current.id != life);
+        let running = before.and_then(|current| self.mark(current.id));
+        let custody = Custody {
+            name: OsString::from_vec(context.sources.full_name(&record.key)),
+            purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
+            on_demand: on_demand.is_some(),
+            in_use: before.is_some(),
+            listeners: u8::try_from(kept.len()).unwrap_or(0),
+            runtime: self.runtime_path(),
+            running: running.map_or(0, ProcessMark::to_number),
+        };
+        scm::send(status.as_fd(), &custody.encode(), &descriptors)?;
+        Ok(())
+    }
+
+    /// Takes a new child into the tables; if that fails it is killed, as nobody would ever see it.
+    fn insert_child(
+        &mut self,
+        new: NewLife<'_>,
+        pid: Pid,
+        (pipe, status): (OwnedFd, OwnedFd),
+        context: &mut Context,
+    ) -> io::Result<()> {
+        let pidfd = pidfd::open(pid).inspect_err(|_| {
+            let _ = process::kill_child(pid, Signal::KILL);
+        })?;
+        let (vassal, life) = (new.record.id, new.life);
+        let process = Process::new(vassal, (pid, pidfd), pipe, context.now);
+        let process = Process { status: Some(status), ..process };
+        // First of all: what is in the tables is ended if something fails after this.
+        self.processes.insert(life, Box::new(process));
+        self.by_pid.insert(pid, life);
+        context.trip("birth");
+        self.leftovers.is_new(pid);
+        let Some(process) = self.get_mut(life) else { return Ok(()) };
+        process.is_base = new.record.origin == Origin::Base;
+        let channels = [
+            (process.status.as_ref(), Token::Status(life), Kind::Busy),
+            (process.pipe.as_ref(), Token::Pipe(life), Kind::Quiet),
+            (Some(&process.pidfd), Token::Pidfd(life), Kind::Quiet),
+        ];
+        for (fd, token, kind) in channels {
+            if let Some(fd) = fd {
+                context.reactor.add(fd.as_fd(), token, Interest::Read, kind);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a process into the tables that a fork server has made, and that is our child now.
+    pub fn adopt(&mut self, life: LifeId, process: Process, context: &mut Context) {
+        let pid = process.pid;
+        let channels = [
+            (process.pipe.as_ref(), Token::Pipe(life)),
+            (Some(&process.pidfd), Token::Pidfd(life)),
+        ];
+        for (fd, token) in channels {
+            if let Some(fd) = fd {
+                context.reactor.add(fd.as_fd(), token, Interest::Read, Kind::Quiet);
+            }
+        }
+        self.processes.insert(life, Box::new(process));
+        self.by_pid.insert(pid, life);
+        self.leftovers.adopt(pid, life);
+    }
+
+    fn mark(&self, life: LifeId) -> Option<ProcessMark> {
+        self.leftovers.mark(life)
+    }
+}

@@ -1,0 +1,180 @@
+//! What is done when a descriptor is ready: each token goes to the part that it belongs to, and what that part
+//! has to say goes to the state at once, so that each message is acted on before the next one is read.
+
+use std::net::SocketAddr;
+
+use crate::proto::status::StageFault;
+use crate::state::{Channel, Event, LifeEvent, LifeId};
+use crate::sys::process::{self, Pid};
+
+use super::Emperor;
+use super::lives::{self, FINAL_READ_LIMIT, NOTIFY_PACKETS, STATUS_PACKETS, StatusRead};
+use super::token::Token;
+
+impl Emperor {
+    pub(super) fn serve(&mut self, token: Token) {
+        self.context.trip("serve");
+        match token {
+            Token::Status(life) => self.read_status(life),
+            Token::Pipe(life) => self.read_pipe(life),
+            Token::Notify(life) => self.read_notify_socket(life),
+            Token::ForkServer(life) => self.go_on_talking(life),
+            Token::Pidfd(life) => self.reap(life),
+            Token::Helper(id) => self.reap_helper(id),
+            Token::Monitor(source) => {
+                self.look(source, |monitor, now, out| monitor.read(now, out));
+            }
+            Token::OnDemand(vassal) => self.connection(vassal),
+            Token::Touches => self.read_touches(),
+            Token::Server(socket) => self.serve_client(socket),
+            Token::Signals => self.read_signals(),
+            Token::Keeper => self.keeper_lost(),
+            Token::Parent => self.read_parent(),
+        }
+    }
+
+    // What a life says.
+
+    fn read_status(&mut self, life: LifeId) {
+        for _ in 0..STATUS_PACKETS {
+            let event = match self.lives.read_status(life, &self.realm, &mut self.context) {
+                StatusRead::Blocked => return,
+                StatusRead::Noted => continue,
+                StatusRead::Event(event) => event,
+                StatusRead::Refused(fault) => self.start_refused(life, &fault),
+                StatusRead::Closed => {
+                    return self.happen(Event::Life(life, LifeEvent::StatusClosed));
+                }
+            };
+            self.happen(Event::Life(life, event));
+        }
+    }
+
+    /// A start that the stage has refused, or that another vassal of ours is in the way of.
+    fn start_refused(&self, life: LifeId, fault: &StageFault) -> LifeEvent {
+        if fault.taken.is_empty() {
+            return LifeEvent::StartFailed(lives::fault_text(fault));
+        }
+        let vassal = self.lives.vassal_of(life);
+        let holder = vassal.and_then(|vassal| self.holder(&fault.taken, vassal));
+        match holder.and_then(|id| self.realm.vassal(id)) {
+            Some(holder) => {
+                // A path may be the output of a command, which is nobody's business.
+                let place = fault.taken.parse::<SocketAddr>();
+                let place = place.map_or("there".to_owned(), |address| format!("on {address}"));
+                let name = self.context.sources.label(&holder.key);
+                let message = format!(
+                    "the vassal {name} listens {place} already; give one of the two another address"
+                );
+                let why = lives::fault_text(&StageFault { message, ..fault.clone() });
+                LifeEvent::AddressTaken(why, Some(holder.id))
+            }
+            None => LifeEvent::AddressTaken(lives::fault_text(fault), None),
+        }
+    }
+
+    fn read_pipe(&mut self, life: LifeId) {
+        // The exec is told by the end of the status socket, which comes before the first byte.
+        self.read_status(life);
+        // One chunk: if there is more, poll says so again.
+        if !self.lives.is_rate_limited(life, 1, &mut self.context) && self.hear_pipe(life, 1) {
+            // A process that ends closes its pipe first.
+            self.reap(life);
+            self.lives.raise_eof_later(life, self.context.now);
+        }
+    }
+
+    /// True if that was the last that comes from this pipe.
+    fn hear_pipe(&mut self, life: LifeId, limit: usize) -> bool {
+        let heard = self.lives.drain_pipe(life, limit, &self.realm, &mut self.context);
+        if heard.wants_config {
+            self.push_config(life);
+        }
+        for message in heard.messages {
+            self.happen(Event::Life(life, LifeEvent::Message(message, Channel::Pipe)));
+        }
+        if heard.end {
+            self.lives.close_pipe(life, &mut self.context);
+        }
+        heard.end
+    }
+
+    fn read_notify_socket(&mut self, life: LifeId) {
+        self.read_status(life);
+        let cost = self.hear_datagrams(life);
+        if cost > 0 {
+            self.lives.is_rate_limited(life, cost, &mut self.context);
+        }
+    }
+
+    /// Gives how many wake-ups this is worth. A life pays for its own datagrams only: those of others must not
+    /// make it unheard. One that is longer than the buffer is not for us and costs as much as all the buffers
+    /// that it would fill.
+    fn hear_datagrams(&mut self, life: LifeId) -> u32 {
+        let mut cost = 0_u32;
+        for _ in 0..NOTIFY_PACKETS {
+            let read = self.lives.read_datagram(life, &self.realm, &mut self.context);
+            let Some(datagram) = read else { break };
+            let Some(messages) = datagram.messages else { continue };
+            cost = cost.max(1).saturating_add(datagram.extra_cost);
+            for message in messages {
+                self.happen(Event::Life(life, LifeEvent::Message(message, Channel::Notify)));
+            }
+        }
+        cost
+    }
+
+    // The end of a life.
+
+    /// The pidfd is readable, the pipe is closed, or the process was met among the dead.
+    pub(super) fn reap(&mut self, life: LifeId) {
+        let Some(dying) = self.lives.ended(life, &self.realm, &mut self.context) else { return };
+        // Its last words come before its death, whatever poll has said: "I go idle" makes it a good one.
+        self.hear_last_words(life);
+        // After its words: they may have changed what the state knows of it.
+        let leaving = self.lives.leaving(life, dying, &self.realm, self.context.now);
+        // Before it is reaped: until then its number, and that of its group, can be nobody else's.
+        if !dying.is_base && !leaving.spared {
+            dying.kill_group();
+        }
+        // Before it is reaped as well: after that its session cannot be asked for.
+        self.scan_session_of_base(life, dying.pid);
+        let Some(event) = self.lives.take_exit(life, &mut self.context) else { return };
+        if dying.is_base {
+            // What was forked from it lives on, so nothing of it is waited for.
+            self.base_ended(life, dying.pid);
+            return self.happen(Event::Life(life, event));
+        }
+        // The end itself is raised when nothing is left of it, which may be now.
+        if self.lives.main_ended(life, event, leaving, self.context.now) {
+            self.kill_session_leftovers();
+        }
+    }
+
+    fn hear_last_words(&mut self, life: LifeId) {
+        for _ in 0..4 {
+            self.read_status(life);
+        }
+        self.hear_pipe(life, FINAL_READ_LIMIT);
+        self.hear_datagrams(life);
+    }
+
+    /// One that a base has forked may sit in the session of that base, and what it has left is there too.
+    fn scan_session_of_base(&mut self, life: LifeId, pid: Pid) {
+        if self.lives.base_of(life).is_some()
+            && let Some(session) = process::session_of(pid).ok().and_then(Pid::new)
+            && session != pid
+        {
+            self.adopted_ended(pid, session);
+        }
+    }
+
+    pub(super) fn kill_session_leftovers(&mut self) {
+        let claimed = match self.lives.may_have_leftovers() {
+            true => self.forks.claimed(),
+            false => Vec::new(),
+        };
+        self.lives.kill_session_leftovers(&claimed, &self.realm, &mut self.context);
+        self.obey();
+    }
+}
