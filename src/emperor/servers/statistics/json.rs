@@ -1,266 +1,189 @@
-//! A report as JSON, laid out like uWSGI's: tabs, one key per line, so that scripts that read it line by
-//! line keep working. uWSGI's keys come first and in its order, ours behind them.
+//! The layout of the statistics, which is uWSGI's: tabs, one key per line, flags as 0 and 1, so that scripts that
+//! read it line by line keep working.
 //!
 //! Whatever the names are, the result is valid JSON: what is UTF-8 stays what it is, other bytes are
 //! shown as in the log. Characters that a terminal would obey are `\u` escapes, so that `cat` is safe;
-//! serde_json leaves DEL, the C1 controls and U+202E as they are, hence the few lines of our own.
+//! serde_json by itself leaves DEL, the C1 controls and U+202E as they are.
 //!
 //! # Source
-//! uWSGI 2.0.21, observed; `suspended`, `adopted` and `attrs` are 2.1's.
+//! uWSGI 2.0.21, observed.
 
-use std::fmt::{self, Write};
+use std::fmt::Display;
+use std::io::{self, Write};
 
-use super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
+use serde::{Serialize, Serializer};
+use serde_json::ser::{CharEscape, Formatter};
+use serde_json::value::RawValue;
+
 use crate::log::{escaped, is_deceptive};
 
 /// About as long as a vassal is; saves growing step by step when there are thousands.
 const TYPICAL_VASSAL: usize = 750;
 
-/// Appends the report to `out`.
-pub fn render(report: &StatisticsReport, out: &mut Vec<u8>) {
-    out.reserve(TYPICAL_VASSAL * (report.vassals.len() + 1));
-    let mut json = Json { out, depth: 0, is_first: true };
-    json.open("{");
-    json.text("version", &report.version);
-    json.number("pid", report.pid);
-    json.number("uid", report.uid);
-    json.number("gid", report.gid);
-    json.bytes("cwd", &report.cwd);
-    json.list("emperor", &report.emperor, |json, source| json.bare_bytes(source));
-    json.flag("emperor_tyrant", report.emperor_tyrant);
-    json.number("throttle_level", report.throttle_level);
-    json.list("vassals", &report.vassals, |json, vassal| json.object(|json| json.vassal(vassal)));
-    json.list("blacklist", &report.blacklist, |json, entry| json.object(|json| json.entry(entry)));
-
-    json.text("state", report.state);
-    json.key("death_guards");
-    json.words(&report.death_guards);
-    json.option("keeper_pid", report.keeper_pid.as_ref(), Json::number);
-    json.number("started", report.started);
-    json.number("running", report.running);
-    json.number("failing", report.failing);
-    json.number("starting", report.starting);
-    json.number("max_vassals", report.max_vassals);
-    json.number("internal_errors", report.internal_errors);
-    json.number("longest_loop_us", report.longest_loop);
-    json.number("lost_log_lines", report.lost_log_lines);
-    json.list("refused", &report.refused, |json, file| json.object(|json| json.refused(file)));
-    json.close("}");
-    json.raw("\n");
+/// A report with so many vassals as text.
+pub(super) fn to_text(report: &impl Serialize, vassals: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(TYPICAL_VASSAL * (vassals + 1));
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Layout { depth: 0 });
+    // A buffer takes everything, and no key is anything but a text.
+    let _ = report.serialize(&mut serializer);
+    text.push(b'\n');
+    text
 }
 
-/// The text so far, and where it stands.
-struct Json<'a> {
-    out: &'a mut Vec<u8>,
+/// A name or path from outside, which need not be UTF-8.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OutsideText(pub Vec<u8>);
+
+impl Serialize for OutsideText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_not_text) => serializer.collect_str(&escaped(&self.0)),
+        }
+    }
+}
+
+/// A pid; uWSGI's -1 where there is none.
+pub(super) fn pid<S: Serializer>(pid: &Option<i32>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i32(pid.unwrap_or(-1))
+}
+
+/// What is shown as the log shows it.
+pub(super) fn shown<S: Serializer>(
+    value: &Option<impl Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
+/// uWSGI does not indent the strings of `emperor`.
+pub(super) fn unindented<S: Serializer>(
+    texts: &[OutsideText],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let lines: Vec<String> = texts.iter().map(|text| format!("\n{}", quoted(text))).collect();
+    raw(format!("[{}\n\t]", lines.join(",")), serializer)
+}
+
+/// An array in one line.
+pub(super) fn in_one_line<S: Serializer>(words: &[&str], serializer: S) -> Result<S::Ok, S::Error> {
+    let words: Vec<String> = words.iter().map(quoted).collect();
+    raw(format!("[{}]", words.join(",")), serializer)
+}
+
+/// An array of objects with one pair each: repeats and order stay, and it is JSON (uWSGI's is not).
+pub(super) fn pairs<S: Serializer>(
+    pairs: &[(OutsideText, OutsideText)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let pair = |(name, value)| format!("{{{}:{}}}", quoted(name), quoted(value));
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| pair((name, value))).collect();
+    raw(format!("[{}]", pairs.join(",")), serializer)
+}
+
+fn quoted(text: &impl Serialize) -> String {
+    let mut quoted = to_text(text, 0);
+    quoted.pop();
+    String::from_utf8(quoted).unwrap_or_default()
+}
+
+fn raw<S: Serializer>(text: String, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
+}
+
+/// Where the text stands.
+struct Layout {
     depth: usize,
-    is_first: bool,
 }
 
-impl Json<'_> {
-    fn vassal(&mut self, vassal: &VassalReport) {
-        self.bytes("id", &vassal.id);
-        self.number("pid", vassal.pid.unwrap_or(-1));
-        self.number("born", vassal.born);
-        self.number("last_mod", vassal.last_mod);
-        self.number("last_heartbeat", vassal.last_heartbeat);
-        self.flag("loyal", vassal.loyal);
-        self.flag("ready", vassal.ready);
-        self.flag("accepting", vassal.accepting);
-        self.number("last_loyal", vassal.last_loyal);
-        self.number("last_ready", vassal.last_ready);
-        self.number("last_accepting", vassal.last_accepting);
-        self.number("first_run", vassal.first_run);
-        self.number("last_run", vassal.last_run);
-        self.number("cursed", vassal.cursed);
-        self.flag("zerg", vassal.zerg);
-        self.bytes("on_demand", &vassal.on_demand);
-        self.flag("suspended", vassal.suspended);
-        self.flag("adopted", vassal.adopted);
-        self.number("uid", vassal.uid);
-        self.number("gid", vassal.gid);
-        self.bytes("monitor", &vassal.monitor);
-        self.attributes(&vassal.attrs);
-        self.number("respawns", vassal.respawns);
-
-        self.text("state", vassal.state);
-        self.text("reason", &vassal.reason);
-        self.option("next_start_ms", vassal.next_start_ms.as_ref(), Self::number);
-        self.option("last_exit", vassal.last_exit.as_ref(), Self::shown);
-        self.option("last_error", vassal.last_error.as_ref(), Self::shown);
-        self.flag("stale", vassal.stale.is_some());
-        self.option("stale_reason", vassal.stale.as_ref(), Self::shown);
-        self.option("base", vassal.base.as_ref(), |json, key, base| json.bytes(key, base));
-        self.number("generation", vassal.generation);
-        self.option("memory", vassal.memory.as_ref(), Self::number);
-        self.number("starts", vassal.starts);
-        self.number("deaths", vassal.deaths);
-        self.option("other_pid", vassal.other_pid.as_ref(), Self::number);
+impl Layout {
+    fn new_line<W: ?Sized + Write>(&self, out: &mut W, is_first: bool) -> io::Result<()> {
+        out.write_all(if is_first { b"\n" } else { b",\n" })?;
+        (0..self.depth).try_for_each(|_| out.write_all(b"\t"))
     }
 
-    fn entry(&mut self, entry: &BlacklistEntry) {
-        self.bytes("id", &entry.id);
-        self.number("throttle_level", entry.throttle_level);
-        self.number("attempt", entry.attempt);
-        self.number("first_attempt", entry.first_attempt);
-        self.number("last_attempt", entry.last_attempt);
-    }
-
-    fn refused(&mut self, file: &Refused) {
-        self.bytes("id", &file.id);
-        self.bytes("monitor", &file.monitor);
-        self.text("reason", &file.reason);
-    }
-
-    /// An array of objects with one pair each: repeats and order stay, and it is JSON (uWSGI's is not).
-    fn attributes(&mut self, attributes: &[(Vec<u8>, Vec<u8>)]) {
-        self.key("attrs");
-        self.raw("[");
-        for (index, (name, value)) in attributes.iter().enumerate() {
-            self.raw(if index == 0 { "{" } else { ",{" });
-            self.quoted_bytes(name);
-            self.raw(":");
-            self.quoted_bytes(value);
-            self.raw("}");
-        }
-        self.raw("]");
-    }
-
-    fn words(&mut self, words: &[&str]) {
-        self.raw("[");
-        for (index, word) in words.iter().enumerate() {
-            self.raw(if index == 0 { "" } else { "," });
-            self.quoted(word);
-        }
-        self.raw("]");
-    }
-
-    fn list<T>(&mut self, key: &str, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
-        self.key(key);
-        self.open("[");
-        for item in items {
-            each(self, item);
-        }
-        self.close("]");
-    }
-
-    fn object(&mut self, inside: impl FnOnce(&mut Self)) {
-        self.next_line();
-        self.open("{");
-        inside(self);
-        self.close("}");
-    }
-
-    /// uWSGI does not indent the strings of `emperor`.
-    fn bare_bytes(&mut self, bytes: &[u8]) {
-        self.raw(if self.is_first { "\n" } else { ",\n" });
-        self.is_first = false;
-        self.quoted_bytes(bytes);
-    }
-
-    fn number(&mut self, key: &str, value: impl fmt::Display) {
-        self.key(key);
-        self.display(&value);
-    }
-
-    fn flag(&mut self, key: &str, value: bool) {
-        self.number(key, u8::from(value));
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.quoted(value);
-    }
-
-    fn shown(&mut self, key: &str, value: impl fmt::Display) {
-        self.text(key, &value.to_string());
-    }
-
-    fn bytes(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        self.quoted_bytes(value);
-    }
-
-    fn option<T>(&mut self, key: &str, value: Option<T>, some: impl FnOnce(&mut Self, &str, T)) {
-        match value {
-            Some(value) => some(self, key, value),
-            None => self.number(key, "null"),
-        }
-    }
-
-    fn key(&mut self, key: &str) {
-        self.next_line();
-        self.raw("\"");
-        self.raw(key);
-        self.raw("\":");
-    }
-
-    fn open(&mut self, bracket: &str) {
-        self.raw(bracket);
+    fn open<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
         self.depth += 1;
-        self.is_first = true;
+        out.write_all(bracket)
     }
 
-    fn close(&mut self, bracket: &str) {
+    fn close<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
         self.depth = self.depth.saturating_sub(1);
-        self.is_first = true;
-        self.next_line();
-        self.raw(bracket);
-    }
-
-    fn next_line(&mut self) {
-        self.raw(if self.is_first { "\n" } else { ",\n" });
-        self.is_first = false;
-        self.out.resize(self.out.len() + self.depth, b'\t');
-    }
-
-    fn quoted_bytes(&mut self, bytes: &[u8]) {
-        match str::from_utf8(bytes) {
-            Ok(text) => self.quoted(text),
-            Err(_not_text) => self.quoted(&escaped(bytes).to_string()),
-        }
-    }
-
-    fn quoted(&mut self, text: &str) {
-        self.raw("\"");
-        let mut rest = text;
-        let special = |c: char| matches!(c, '"' | '\\') || is_deceptive(c);
-        while let Some((plain, tail)) = rest.find(special).map(|at| rest.split_at(at)) {
-            self.raw(plain);
-            let mut characters = tail.chars();
-            match characters.next() {
-                Some('"') => self.raw("\\\""),
-                Some('\\') => self.raw("\\\\"),
-                // All deceptive characters are below U+10000: no surrogate pairs.
-                Some(other) => self.display(&format_args!("\\u{:04x}", u32::from(other))),
-                None => {}
-            }
-            rest = characters.as_str();
-        }
-        self.raw(rest);
-        self.raw("\"");
-    }
-
-    fn display(&mut self, value: &dyn fmt::Display) {
-        // Only a `Display` that fails by itself could fail: the buffer takes all.
-        let _ = write!(self, "{value}");
-    }
-
-    fn raw(&mut self, text: &str) {
-        self.out.extend_from_slice(text.as_bytes());
+        self.new_line(out, true)?;
+        out.write_all(bracket)
     }
 }
 
-impl Write for Json<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.raw(text);
+impl Formatter for Layout {
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.open(out, b"[")
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.new_line(out, first)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.close(out, b"]")
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.open(out, b"{")
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.new_line(out, first)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.close(out, b"}")
+    }
+
+    fn write_bool<W: ?Sized + Write>(&mut self, out: &mut W, value: bool) -> io::Result<()> {
+        out.write_all(if value { b"1" } else { b"0" })
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        for part in fragment.split_inclusive(is_deceptive) {
+            let last = part.chars().next_back().filter(|last| is_deceptive(*last));
+            let plain = part.len() - last.map_or(0, char::len_utf8);
+            out.write_all(part.get(..plain).unwrap_or_default().as_bytes())?;
+            if let Some(last) = last {
+                // All deceptive characters are below U+10000: no surrogate pairs.
+                write!(out, "\\u{:04x}", u32::from(last))?;
+            }
+        }
         Ok(())
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        let byte = match escape {
+            CharEscape::Quote => return out.write_all(b"\\\""),
+            CharEscape::ReverseSolidus => return out.write_all(b"\\\\"),
+            CharEscape::Solidus => b'/',
+            CharEscape::Backspace => 8,
+            CharEscape::Tab => b'\t',
+            CharEscape::LineFeed => b'\n',
+            CharEscape::FormFeed => 12,
+            CharEscape::CarriageReturn => b'\r',
+            CharEscape::AsciiControl(byte) => byte,
+        };
+        write!(out, "\\u{byte:04x}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
-    use super::render;
+    use super::{OutsideText, to_text};
     use crate::state::Exit;
     use proptest::prelude::{any, prop_assert_eq, proptest};
     use serde_json::{Value, json};
@@ -373,10 +296,14 @@ mod tests {
         "]",
     ];
 
+    fn text(bytes: &[u8]) -> OutsideText {
+        OutsideText(bytes.to_vec())
+    }
+
     fn sample() -> StatisticsReport {
         let (born, said) = (1_795_279_373, 1_795_279_376);
         let first = VassalReport {
-            id: b"a.ini".to_vec(),
+            id: text(b"a.ini"),
             pid: Some(28660),
             born,
             last_mod: born,
@@ -388,31 +315,31 @@ mod tests {
             last_loyal: said,
             last_ready: said,
             last_accepting: said,
-            monitor: b"/etc/uwsgi/vassals".to_vec(),
+            monitor: text(b"/etc/uwsgi/vassals"),
             state: "running",
             ..VassalReport::default()
         };
-        let pair = |value: &[u8]| (b"k".to_vec(), value.to_vec());
+        let pair = |value: &[u8]| (text(b"k"), text(value));
         let second = VassalReport {
-            id: b"b.ini".to_vec(),
+            id: text(b"b.ini"),
             born,
             last_mod: born,
             first_run: born,
             last_run: born,
-            on_demand: b"127.0.0.1:28111".to_vec(),
-            monitor: b"/etc/uwsgi/vassals".to_vec(),
+            on_demand: text(b"127.0.0.1:28111"),
+            monitor: text(b"/etc/uwsgi/vassals"),
             attrs: vec![pair(b"v"), pair(b"w")],
             state: "listening",
             next_start_ms: Some(250),
             last_exit: Some(Exit::Signal(9)),
             last_error: Some("exec: /bin/none: No such file".to_owned()),
-            base: Some(b"base.ini".to_vec()),
+            base: Some(text(b"base.ini")),
             memory: Some(4096),
             other_pid: Some(7),
             ..VassalReport::default()
         };
         let entry = BlacklistEntry {
-            id: b"c.ini".to_vec(),
+            id: text(b"c.ini"),
             throttle_level: 1,
             attempt: 0,
             first_attempt: said,
@@ -421,8 +348,8 @@ mod tests {
         StatisticsReport {
             version: "2.0.21-debian".to_owned(),
             pid: 28659,
-            cwd: b"/etc/uwsgi/vassals".to_vec(),
-            emperor: vec![b"/etc/uwsgi/vassals".to_vec(), b"/srv/*/app.ini".to_vec()],
+            cwd: text(b"/etc/uwsgi/vassals"),
+            emperor: vec![text(b"/etc/uwsgi/vassals"), text(b"/srv/*/app.ini")],
             vassals: vec![first, second],
             blacklist: vec![entry],
             state: "governing",
@@ -432,9 +359,7 @@ mod tests {
     }
 
     fn rendered(report: &StatisticsReport) -> String {
-        let mut out = Vec::new();
-        render(report, &mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(to_text(report, report.vassals.len())).unwrap()
     }
 
     fn parsed(report: &StatisticsReport) -> Value {
@@ -500,7 +425,7 @@ mod tests {
             "grüße 🦀".as_bytes(),
             b"\"},{\"id\":\"forged",
         ];
-        let refused = names.map(|name| Refused { id: name.to_vec(), ..Refused::default() }).into();
+        let refused = names.map(|name| Refused { id: text(name), ..Refused::default() }).into();
         let report = StatisticsReport { refused, ..StatisticsReport::default() };
         let value = parsed(&report);
         for (index, name) in names.iter().enumerate() {
@@ -518,8 +443,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_name_is_it_is_read_back(id in any::<String>(), other in any::<Vec<u8>>()) {
-            let entry = BlacklistEntry { id: id.clone().into_bytes(), ..BlacklistEntry::default() };
-            let report = StatisticsReport { blacklist: vec![entry], cwd: other, ..StatisticsReport::default() };
+            let entry = BlacklistEntry { id: text(id.as_bytes()), ..BlacklistEntry::default() };
+            let report = StatisticsReport { blacklist: vec![entry], cwd: OutsideText(other), ..StatisticsReport::default() };
             prop_assert_eq!(&parsed(&report)["blacklist"][0]["id"], &Value::String(id));
         }
     }

@@ -61,8 +61,8 @@ impl Service for Statistics {
         if let Some(snapshot) = self.snapshot.as_ref().filter(|it| it.is_fresh(version, now)) {
             return Answer::Last(Bytes::clone(&snapshot.answer));
         }
-        let mut text = Vec::new();
-        json::render(&view::report(access), &mut text);
+        let report = view::report(access);
+        let mut text = json::to_text(&report, report.vassals.len());
         if self.form == Form::Http {
             text = with_http_header(text);
         }

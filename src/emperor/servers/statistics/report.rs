@@ -1,12 +1,17 @@
-//! What statistics show: plain data, filled by the emperor, rendered elsewhere.
+//! What statistics show: plain data; the names of the fields are the keys, and their order is that of the keys:
+//! uWSGI's first, ours behind them.
 //!
-//! Bytes from outside (names, paths) stay bytes here; who prints them escapes them. Times are seconds of
+//! Times are seconds of
 //! the wall clock since 1970, and 0 where the thing has not happened yet, as in uWSGI.
+
+use serde::Serialize;
 
 use crate::state::Exit;
 
+use super::json::{self, OutsideText};
+
 /// Everything at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StatisticsReport {
     /// Of liege.
     pub version: String,
@@ -17,9 +22,10 @@ pub struct StatisticsReport {
     /// Whom the emperor runs as.
     pub gid: u32,
     /// Working directory.
-    pub cwd: Vec<u8>,
+    pub cwd: OutsideText,
     /// The sources without scheme: the real path of a directory, a glob as written.
-    pub emperor: Vec<Vec<u8>>,
+    #[serde(serialize_with = "json::unindented")]
+    pub emperor: Vec<OutsideText>,
     /// Vassals run as the owners of their files.
     pub emperor_tyrant: bool,
     /// Current level of the throttle, milliseconds.
@@ -31,6 +37,7 @@ pub struct StatisticsReport {
     /// `governing`, `ragnarok`; ours, like all that follows.
     pub state: &'static str,
     /// What makes the vassals die with the emperor: `parent-death`, `keeper` …
+    #[serde(serialize_with = "json::in_one_line")]
     pub death_guards: Vec<&'static str>,
     /// The keeper, if there is one.
     pub keeper_pid: Option<i32>,
@@ -47,7 +54,7 @@ pub struct StatisticsReport {
     /// Faults in liege that were caught and mended.
     pub internal_errors: u64,
     /// The longest time that the loop has taken over one turn, microseconds: so long everybody had to wait.
-    pub longest_loop: u64,
+    pub longest_loop_us: u64,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
     /// Files that are no vassals by the rules.
@@ -55,11 +62,12 @@ pub struct StatisticsReport {
 }
 
 /// One vassal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VassalReport {
     /// Its name.
-    pub id: Vec<u8>,
+    pub id: OutsideText,
     /// Its process; uWSGI's -1 where there is none.
+    #[serde(serialize_with = "json::pid")]
     pub pid: Option<i32>,
     /// Modification time of its file when it was found.
     pub born: i64,
@@ -88,7 +96,7 @@ pub struct VassalReport {
     /// A reinforcement of another vassal.
     pub zerg: bool,
     /// The address it waits at, or nothing.
-    pub on_demand: Vec<u8>,
+    pub on_demand: OutsideText,
     /// Not started before somebody asks for it.
     pub suspended: bool,
     /// Forked by a fork server, not by the emperor.
@@ -98,9 +106,10 @@ pub struct VassalReport {
     /// Group of its file under tyrant; else 0.
     pub gid: u32,
     /// The source it was found in, as in [`StatisticsReport::emperor`].
-    pub monitor: Vec<u8>,
+    pub monitor: OutsideText,
     /// Attributes, in the order of the file.
-    pub attrs: Vec<(Vec<u8>, Vec<u8>)>,
+    #[serde(serialize_with = "json::pairs")]
+    pub attrs: Vec<(OutsideText, OutsideText)>,
     /// Reloads and new lives.
     pub respawns: u64,
     /// Name of its phase: `queued`, `backoff`, `finished`, `listening`, `starting`, `running`,
@@ -111,13 +120,16 @@ pub struct VassalReport {
     /// Time to its next start, milliseconds, where one is due.
     pub next_start_ms: Option<u64>,
     /// How its last life ended.
+    #[serde(serialize_with = "json::shown")]
     pub last_exit: Option<Exit>,
     /// What went wrong last, with step and place; gone when it runs again.
     pub last_error: Option<String>,
-    /// Why what runs may not be what its file says, if that is so.
-    pub stale: Option<String>,
+    /// What runs may not be what its file says.
+    pub stale: bool,
+    /// Why that is so.
+    pub stale_reason: Option<String>,
     /// The base it was, or is to be, forked from.
-    pub base: Option<Vec<u8>>,
+    pub base: Option<OutsideText>,
     /// Of the code that the base holds.
     pub generation: u64,
     /// Resident memory of its process, bytes, where it was measured.
@@ -131,10 +143,10 @@ pub struct VassalReport {
 }
 
 /// A vassal that pays for its deaths.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BlacklistEntry {
     /// Its name.
-    pub id: Vec<u8>,
+    pub id: OutsideText,
     /// The penalty, milliseconds.
     pub throttle_level: u64,
     /// Deaths after the first, as uWSGI counts.
@@ -146,12 +158,12 @@ pub struct BlacklistEntry {
 }
 
 /// A file that is no vassal by the rules (tyrant, kind of file, name).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Refused {
     /// Its name.
-    pub id: Vec<u8>,
+    pub id: OutsideText,
     /// The source it was found in.
-    pub monitor: Vec<u8>,
+    pub monitor: OutsideText,
     /// The rule.
     pub reason: String,
 }

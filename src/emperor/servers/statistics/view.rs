@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::json::OutsideText;
 use super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
 use crate::emperor::servers::service::Access;
 use crate::emperor::state_words::{hold_reason, reason, state_name};
@@ -34,10 +35,10 @@ impl Wall {
 pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Wall { now: access.context.now, seconds: since.as_secs_f64() };
-    let sources: Vec<Vec<u8>> = access
+    let sources: Vec<OutsideText> = access
         .monitors
         .iter()
-        .map(|monitor| monitor.source().as_os_str().as_bytes().to_vec())
+        .map(|monitor| text(monitor.source().as_os_str().as_bytes()))
         .collect();
     let starts = access.realm.next_starts();
     let vassals: Vec<VassalReport> = access
@@ -55,7 +56,7 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
         pid: i32::try_from(access.process.pid).unwrap_or(0),
         uid: access.process.uid,
         gid: access.process.gid,
-        cwd: access.process.cwd.clone(),
+        cwd: text(&access.process.cwd),
         throttle_level: millis(access.realm.throttle_level()),
         running: vassals.iter().filter(|vassal| vassal.pid.is_some()).count(),
         failing: vassals.iter().filter(|vassal| vassal.last_error.is_some()).count(),
@@ -68,7 +69,7 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
         starting: access.realm.starting(),
         max_vassals: access.max_vassals,
         internal_errors: access.internal_errors,
-        longest_loop: longest_loop(access),
+        longest_loop_us: longest_loop(access),
         lost_log_lines: access.context.log.lost(),
         refused: refused(access, &sources),
         emperor: sources,
@@ -88,11 +89,11 @@ fn death_guards(access: &Access<'_>) -> Vec<&'static str> {
     ["parent-death"].into_iter().chain(keeper).chain(kernel).collect()
 }
 
-fn refused(access: &Access<'_>, sources: &[Vec<u8>]) -> Vec<Refused> {
-    let of = |(monitor, source): (&&dyn Monitor, &Vec<u8>)| {
+fn refused(access: &Access<'_>, sources: &[OutsideText]) -> Vec<Refused> {
+    let of = |(monitor, source): (&&dyn Monitor, &OutsideText)| {
         let refused = monitor.refused();
         let entry = |(name, why): (&std::ffi::OsStr, &str)| Refused {
-            id: name.as_bytes().to_vec(),
+            id: text(name.as_bytes()),
             monitor: source.clone(),
             reason: why.to_owned(),
         };
@@ -105,14 +106,14 @@ fn vassal_report(
     access: &Access<'_>,
     vassal: &Vassal,
     wall: Wall,
-    sources: &[Vec<u8>],
+    sources: &[OutsideText],
 ) -> VassalReport {
     let life = vassal.current();
-    let history = &vassal.history;
+    let (history, stale) = (&vassal.history, vassal.stale());
     let timestamps = life.map(|life| life.timestamps).unwrap_or_default();
     let reloads = history.reloads + life.map_or(0, |life| life.reloads);
     VassalReport {
-        id: vassal.key.name.to_vec(),
+        id: text(&vassal.key.name),
         pid: life.and_then(|life| life.pid),
         born: vassal.born,
         last_mod: vassal.file.modified,
@@ -126,16 +127,17 @@ fn vassal_report(
         first_run: wall.of(history.first_run),
         last_run: wall.of(life.and_then(|life| life.reloaded).or(history.last_run)),
         cursed: life.map_or(0, |life| cursed(life, wall)),
-        on_demand: vassal.address().unwrap_or_default().as_bytes().to_vec(),
+        on_demand: text(vassal.address().unwrap_or_default().as_bytes()),
         adopted: life.is_some_and(|life| life.adopted),
-        base: life.and_then(|life| (access.base_of)(life.id)).map(|name| name.to_vec()),
+        base: life.and_then(|life| (access.base_of)(life.id)).map(|name| text(&name)),
         monitor: sources.get(vassal.key.source.0).cloned().unwrap_or_default(),
         respawns: u64::from(reloads) + u64::from(history.starts.saturating_sub(1)),
         state: state_name(vassal),
         reason: reason(vassal).unwrap_or_default(),
         last_exit: history.last_exit,
         last_error: history.last_error.clone(),
-        stale: vassal.stale().map(|stale| stale_reason(vassal, stale)),
+        stale: stale.is_some(),
+        stale_reason: stale.map(|stale| stale_reason(vassal, stale)),
         starts: u64::from(history.starts),
         deaths: u64::from(history.deaths),
         other_pid: vassal.other().and_then(|life| life.pid),
@@ -146,13 +148,17 @@ fn vassal_report(
 fn blacklisted(access: &Access<'_>, vassal: &Vassal, wall: Wall) -> Option<BlacklistEntry> {
     let (first, last) = vassal.penalty.span()?;
     Some(BlacklistEntry {
-        id: vassal.key.name.to_vec(),
+        id: text(&vassal.key.name),
         throttle_level: millis(vassal.penalty.wait(access.realm.rules())),
         attempt: u64::from(vassal.penalty.deaths().saturating_sub(1)),
         first_attempt: wall.at(first),
         last_attempt: wall.at(last),
     })
 }
+fn text(bytes: &[u8]) -> OutsideText {
+    OutsideText(bytes.to_vec())
+}
+
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
