@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use liege::config::command::{self, Output};
+use liege::config::command::{self, QueryOutput};
 use liege::config::{Invocation, Resolved};
 use liege::emperor::start::{Asked, configuration, invocation, start};
 use liege::stage::Outcome;
@@ -57,7 +57,7 @@ fn vassal(arguments: Vec<OsString>, known: Option<Resolved>) -> ExitCode {
 }
 
 /// Prints what a command has to say; a reader that has gone away is no fault.
-fn say(output: &Output) -> ExitCode {
+fn say(output: &QueryOutput) -> ExitCode {
     let _ = std::io::stdout().write_all(output.out.as_bytes());
     let _ = std::io::stderr().write_all(output.err.as_bytes());
     ExitCode::from(output.status)

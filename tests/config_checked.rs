@@ -4,10 +4,10 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use liege::config::emperor::Keeper;
-use liege::config::vassal::{EnvChange, Notify, Patch, Run};
+use liege::config::emperor::KeeperMode;
+use liege::config::vassal::{EnvChange, Notify, Patch, ProgramSpec};
 use liege::config::{self, EmperorConfig, Faults, Invocation, SocketSpec, VassalConfig, values};
-use liege::opts::{self, Arg, Class, Kind, Missing, Opt};
+use liege::opts::{self, Arg, Class, Missing, Opt, OptionKind};
 use liege::types::address::Address;
 use liege::types::run_settings::Restart;
 
@@ -49,7 +49,7 @@ fn a_whole_vassal_file_becomes_what_it_says() {
          ready-after = 2\nstart-timeout = 3\n",
     )
     .unwrap();
-    let run = Run::Command("nginx -g 'daemon off;'".to_owned());
+    let run = ProgramSpec::Command("nginx -g 'daemon off;'".to_owned());
     let patch = config.patch.as_ref().unwrap();
     assert_eq!(patch.value, Patch { privileged: true, run });
     assert_eq!(patch.to_string(), "a.ini:2 privileged-binary-patch-arg");
@@ -230,7 +230,7 @@ fn the_emperor_is_told_everything_by_its_command_line() {
     assert_eq!(sources, ["/etc/a", "/etc/b"]);
     assert_eq!(config.emperors[0].to_string(), "command line --emperor");
     assert_eq!((config.freq, config.throttle), (Duration::from_secs(3), Duration::from_millis(50)));
-    assert_eq!((config.keeper, config.max_starting), (Keeper::Off, Some(1)));
+    assert_eq!((config.keeper, config.max_starting), (KeeperMode::Off, Some(1)));
     assert_eq!((config.stats.len(), config.chmod_socket), (2, Some(0o666)));
     assert_eq!(
         config.use_fork_server.unwrap().value,
@@ -312,23 +312,23 @@ fn options_in_the_environment_that_reach_every_vassal_are_told_once() {
 /// A right text for an option, whatever it means.
 fn sample(opt: &Opt) -> &'static str {
     match opt.kind {
-        Kind::Flag
-        | Kind::AutoFlag
-        | Kind::Number
-        | Kind::Signed
-        | Kind::Megabytes
-        | Kind::Seconds
-        | Kind::Millis => "1",
-        Kind::Mode | Kind::Umask => "660",
-        Kind::Text | Kind::Word => "x",
-        Kind::User | Kind::Group | Kind::Owner => "1",
-        Kind::Namespaces => "net",
-        Kind::Capabilities => "net_raw",
-        Kind::Hook => "exec:true",
-        Kind::Socket | Kind::SocketOrNone => "127.0.0.1:1",
-        Kind::Signal => "TERM",
-        Kind::Variable | Kind::Pair => "a=b",
-        Kind::Choice(words) => words[words.len() - 1],
+        OptionKind::Flag
+        | OptionKind::AutoFlag
+        | OptionKind::Number
+        | OptionKind::Signed
+        | OptionKind::Megabytes
+        | OptionKind::Seconds
+        | OptionKind::Millis => "1",
+        OptionKind::Mode | OptionKind::Umask => "660",
+        OptionKind::Text | OptionKind::Word => "x",
+        OptionKind::User | OptionKind::Group | OptionKind::Owner => "1",
+        OptionKind::Namespaces => "net",
+        OptionKind::Capabilities => "net_raw",
+        OptionKind::Hook => "exec:true",
+        OptionKind::Socket | OptionKind::SocketOrNone => "127.0.0.1:1",
+        OptionKind::Signal => "TERM",
+        OptionKind::Variable | OptionKind::Pair => "a=b",
+        OptionKind::Choice(words) => words[words.len() - 1],
     }
 }
 
@@ -336,7 +336,7 @@ fn sample(opt: &Opt) -> &'static str {
 fn no_option_is_taken_and_does_nothing_without_a_word() {
     let base = vassal(RUN).unwrap();
     for opt in opts::lookup::rows() {
-        if matches!(opt.class, Class::Steer(_)) {
+        if matches!(opt.class, Class::Directive(_)) {
             continue;
         }
         let text = format!("{RUN}{} = {}\n", opt.name, sample(opt));
@@ -345,13 +345,13 @@ fn no_option_is_taken_and_does_nothing_without_a_word() {
             Ok(config) => config != base,
         };
         assert!(says_something, "{} does nothing in a vassal", opt.name);
-        if opt.class == Class::Later(Missing::Fault) && !opt.section.is_emperors() {
+        if opt.class == Class::Unsupported(Missing::Fault) && !opt.section.is_emperors() {
             assert!(vassal(&text).is_err(), "{}", opt.name);
         }
     }
     let base = emperor(&["--emperor", "/x"]).unwrap();
     for opt in opts::lookup::rows() {
-        if matches!(opt.class, Class::Steer(_)) {
+        if matches!(opt.class, Class::Directive(_)) {
             continue;
         }
         let name = format!("--{}", opt.name);

@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use liege::opts::{self, Class, Steer};
+use liege::opts::{self, Class, Directive};
 
 const PAGE: &str = include_str!("../man/liege-config.5.in");
 
@@ -67,7 +67,7 @@ fn values(json: &str) -> String {
     let mut text = String::new();
     for setting in all {
         let name = setting["name"].as_str().unwrap();
-        if !opts::find(name).is_some_and(|opt| matches!(opt.class, Class::Steer(_))) {
+        if !opts::find(name).is_some_and(|opt| matches!(opt.class, Class::Directive(_))) {
             writeln!(text, "{name} = {}", setting["value"].as_str().unwrap()).unwrap();
         }
     }
@@ -107,7 +107,8 @@ fn every_example_of_the_manual_does_what_it_shows() {
 #[test]
 fn the_manual_mentions_every_word_that_steers() {
     for opt in opts::lookup::rows() {
-        let is_said = matches!(opt.class, Class::Steer(steer) if steer != Steer::NotYet);
+        let is_said =
+            matches!(opt.class, Class::Directive(directive) if directive != Directive::NotYet);
         if is_said && opt.section == opts::Section::Language {
             let page = opts::roff::page(PAGE);
             assert!(page.contains(opt.name), "{}", opt.name);

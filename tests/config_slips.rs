@@ -186,7 +186,7 @@ fn command_is_the_short_name_of_the_program() {
     }
     // A template may use one name, the file the other.
     let both = vassal("unprivileged-binary-patch-arg = sleep 1\ncommand = sleep 2\n").unwrap();
-    let run = config::vassal::Run::Command("sleep 2".to_owned());
+    let run = config::vassal::ProgramSpec::Command("sleep 2".to_owned());
     assert_eq!(both.patch.unwrap().value.run, run);
     let two = fault("privileged-binary-patch-arg = sleep 1\n");
     assert!(two.contains("a.ini:2 command names the program already"), "{two}");

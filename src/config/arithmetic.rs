@@ -6,7 +6,7 @@ use crate::types::quote::quoted;
 /// Works out words separated by blanks. To uWSGI a word that means nothing is empty or 0.
 ///
 /// # Errors
-/// What `named` gives; a word that is neither name nor number; a text that is no number; a number that
+/// FilePlace `named` gives; a word that is neither name nor number; a text that is no number; a number that
 /// is too large.
 pub(super) fn evaluate<E: From<String>>(
     text: &str,

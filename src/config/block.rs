@@ -10,7 +10,7 @@ use crate::types::quote::quoted;
 use super::file;
 use super::magic::hostname;
 use super::pattern;
-use super::read::Reader;
+use super::read::ConfigReader;
 use super::setting::Origin;
 
 /// Most repetitions of a line.
@@ -34,7 +34,7 @@ pub(super) struct Open {
     pub(super) origin: Origin,
     /// Once for each element, with the text of `%(_)`; `None`: it has none and stays as it is.
     words: Words,
-    /// What an if-opt asks, and whether it is turned round: each line of the block may change the answer.
+    /// FilePlace an if-opt asks, and whether it is turned round: each line of the block may change the answer.
     again: Option<(String, bool)>,
     /// A test that may still meet its `else`; holds what the lines after it get.
     other: Option<Words>,
@@ -52,7 +52,7 @@ impl Open {
     }
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// Opens a block; a test that cannot be made opens one that takes no line, so that the rest of the
     /// file is still read as it was meant.
     pub(super) fn open_block(&mut self, block: Block, key: &str, value: &str, at: &Origin) {

@@ -1,6 +1,6 @@
 //! What the checks of vassal and emperor have in common: texts by kind, options by class.
 
-use crate::opts::{self, Class, Kind, Missing, Opt};
+use crate::opts::{self, Class, Missing, Opt, OptionKind};
 
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::{Resolved, values};
@@ -10,14 +10,14 @@ const MAX_IGNORED: usize = 40;
 
 /// Whose configuration is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ConfigRole {
     Vassal,
     Emperor,
 }
 
 /// A check in progress.
 pub(super) struct Check {
-    role: Role,
+    role: ConfigRole,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
 }
@@ -33,7 +33,7 @@ pub(super) fn texts(resolved: &Resolved) -> Vec<Fault> {
 }
 
 fn text(setting: &Setting, opt: &Opt) -> Option<Fault> {
-    if matches!(opt.class, Class::Steer(_)) {
+    if matches!(opt.class, Class::Directive(_)) {
         return None;
     }
     let bad = values::check(opt.kind, &setting.value).err()?;
@@ -66,7 +66,7 @@ fn doubtful(setting: &Setting, opt: &Opt) -> Option<Doubt> {
         });
     }
     let text = match (opt.kind, text.split_once('=')) {
-        (Kind::Variable | Kind::Pair, Some((_, text))) => text,
+        (OptionKind::Variable | OptionKind::Pair, Some((_, text))) => text,
         _ => text,
     };
     let is_quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
@@ -77,7 +77,7 @@ fn doubtful(setting: &Setting, opt: &Opt) -> Option<Doubt> {
 }
 
 impl Check {
-    pub(super) fn new(role: Role) -> Self {
+    pub(super) fn new(role: ConfigRole) -> Self {
         Self { role, faults: Vec::new(), warnings: Vec::new() }
     }
 
@@ -94,8 +94,8 @@ impl Check {
             match opt.class {
                 Class::Vassal(_) | Class::Emperor(_) | Class::Both(..) => {
                     let doubt = doubtful(setting, &opt);
-                    let is_auto = opt.kind == Kind::AutoFlag && setting.value == values::AUTO;
-                    let is_flag = matches!(opt.kind, Kind::Flag | Kind::AutoFlag);
+                    let is_auto = opt.kind == OptionKind::AutoFlag && setting.value == values::AUTO;
+                    let is_flag = matches!(opt.kind, OptionKind::Flag | OptionKind::AutoFlag);
                     if is_flag && !is_auto && !values::is_usual_flag(&setting.value) {
                         let hint = doubt.map(|doubt| format!("; {}", doubt.hint));
                         let shown = setting.show(&setting.value);
@@ -107,31 +107,31 @@ impl Check {
                     }
                     obeyed.push((setting, opt));
                 }
-                Class::Later(missing) => self.later(setting, &opt, missing),
+                Class::Unsupported(missing) => self.unsupported(setting, &opt, missing),
                 Class::Refused(refusal) => self.refuse(setting, refusal),
-                Class::Ignored if self.role == Role::Emperor && opt.name == "stats" => {
+                Class::Ignored if self.role == ConfigRole::Emperor && opt.name == "stats" => {
                     self.warn(
                         setting,
                         "is ignored: the statistics of the emperor are emperor-stats",
                     );
                 }
                 Class::Ignored => ignored.push(setting),
-                Class::Steer(_) | Class::Always => {}
+                Class::Directive(_) | Class::Always => {}
             }
         }
         self.ignored(&ignored);
         obeyed
     }
 
-    fn later(&mut self, setting: &Setting, opt: &Opt, missing: Missing) {
-        if opt.kind == Kind::Flag && !values::flag(&setting.value) {
+    fn unsupported(&mut self, setting: &Setting, opt: &Opt, missing: Missing) {
+        if opt.kind == OptionKind::Flag && !values::flag(&setting.value) {
             return;
         }
-        if self.role == Role::Vassal && opt.section.is_emperors() {
+        if self.role == ConfigRole::Vassal && opt.section.is_emperors() {
             self.warn(setting, "is an option of the emperor and has no effect in a vassal");
             return;
         }
-        if self.role == Role::Emperor && opt.name == "logger" {
+        if self.role == ConfigRole::Emperor && opt.name == "logger" {
             self.warn(
                 setting,
                 "is ignored: the emperor logs to standard error, or to the file of logto",

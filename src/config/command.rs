@@ -1,6 +1,6 @@
 //! What is done with a configuration besides obeying it: `check`, `config`, `--show-config`, `--help`.
 //!
-//! Nothing here prints: an [`Output`] says what goes where, and the status.
+//! Nothing here prints: an [`QueryOutput`] says what goes where, and the status.
 
 mod around;
 mod check;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::opts::{self, help, roff};
 
 use super::setting::{Fault, Faults, Origin, Setting};
-use super::{EmperorConfig, Invocation, Mode, Reading, Resolved, VassalConfig, read};
+use super::{EmperorConfig, Invocation, Mode, ReadResult, Resolved, VassalConfig, read};
 
 use around::Around;
 
@@ -28,7 +28,7 @@ const MAX_AT_START: usize = 20;
 
 /// What a command prints, and its exit status: 0 good, 1 faults, 2 wrong use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
+pub struct QueryOutput {
     /// For standard output.
     pub out: String,
     /// For standard error.
@@ -37,7 +37,7 @@ pub struct Output {
     pub status: u8,
 }
 
-impl Output {
+impl QueryOutput {
     fn good(out: impl Into<String>) -> Self {
         Self { out: out.into(), ..Self::default() }
     }
@@ -89,7 +89,7 @@ pub struct Findings {
 
 /// Does what the command line asks for instead of the program's work; `None`: it asks for the work.
 #[must_use]
-pub fn instead(call: &Invocation, world: &mut dyn World) -> Option<Output> {
+pub fn instead(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput> {
     // Most starts ask for nothing of this kind, and must not pay for it.
     let asks = |mode: &Mode| !matches!(mode, Mode::Run);
     let mode = super::mode(&opts::cli::read(&call.args));
@@ -98,8 +98,8 @@ pub fn instead(call: &Invocation, world: &mut dyn World) -> Option<Output> {
     }
     Some(match &mode {
         Mode::Version => version(),
-        Mode::Help => Output::good(help::short()),
-        Mode::HelpAll => Output::good(help::all()),
+        Mode::Help => QueryOutput::good(help::short()),
+        Mode::HelpAll => QueryOutput::good(help::all()),
         Mode::Man(template) => manual(&call.cwd.join(template)),
         Mode::Check => check::emperor(call, world),
         Mode::Run | Mode::ShowConfig | Mode::ShowConfigJson | Mode::Get(_) => {
@@ -110,27 +110,27 @@ pub fn instead(call: &Invocation, world: &mut dyn World) -> Option<Output> {
 
 /// What a start says that the configuration does not allow.
 #[must_use]
-pub fn refused(faults: &Faults) -> Output {
+pub fn refused(faults: &Faults) -> QueryOutput {
     let (said, rest) = faults.0.split_at(faults.0.len().min(MAX_AT_START));
     let mut err = lines(said, "");
     if !rest.is_empty() {
         let _ = writeln!(err, "liege: {} more faults; liege check tells all", rest.len());
     }
-    Output { err, status: faults.status(), ..Output::default() }
+    QueryOutput { err, status: faults.status(), ..QueryOutput::default() }
 }
 
-fn version() -> Output {
-    Output::good(concat!("liege ", env!("CARGO_PKG_VERSION"), "\n"))
+fn version() -> QueryOutput {
+    QueryOutput::good(concat!("liege ", env!("CARGO_PKG_VERSION"), "\n"))
 }
 
-fn manual(template: &Path) -> Output {
+fn manual(template: &Path) -> QueryOutput {
     match fs::read_to_string(template) {
-        Ok(text) => Output::good(roff::page(&text)),
-        Err(error) => Output::usage(&format!("{}: {error}", template.display())),
+        Ok(text) => QueryOutput::good(roff::page(&text)),
+        Err(error) => QueryOutput::usage(&format!("{}: {error}", template.display())),
     }
 }
 
-fn show(reading: Reading, mode: &Mode) -> Output {
+fn show(reading: ReadResult, mode: &Mode) -> QueryOutput {
     shown(reading, |resolved| match mode {
         Mode::Get(name) => resolved.first(name).map(|text| format!("{text}\n")).unwrap_or_default(),
         Mode::ShowConfigJson => {
@@ -142,15 +142,19 @@ fn show(reading: Reading, mode: &Mode) -> Output {
 }
 
 /// The list in some form, or its faults.
-fn shown(reading: Reading, form: impl Fn(&Resolved) -> String) -> Output {
-    let Reading { resolved, mut faults, is_whole } = reading;
+fn shown(reading: ReadResult, form: impl Fn(&Resolved) -> String) -> QueryOutput {
+    let ReadResult { resolved, mut faults, is_whole } = reading;
     if is_whole {
         faults.0.extend(resolved.text_faults().0);
     }
     if !faults.0.is_empty() {
-        return Output { err: lines(&faults.0, ""), status: faults.status(), ..Output::default() };
+        return QueryOutput {
+            err: lines(&faults.0, ""),
+            status: faults.status(),
+            ..QueryOutput::default()
+        };
     }
-    Output { out: form(&resolved), err: lines(&resolved.warnings, "warning: "), status: 0 }
+    QueryOutput { out: form(&resolved), err: lines(&resolved.warnings, "warning: "), status: 0 }
 }
 
 fn listed(settings: &[Setting]) -> String {
@@ -172,12 +176,12 @@ fn lines(faults: &[Fault], what: &str) -> String {
 
 /// `liege config FILE [--json]`: the list that a vassal's file becomes.
 #[must_use]
-pub fn config(args: &[OsString], call: &Invocation) -> Output {
+pub fn config(args: &[OsString], call: &Invocation) -> QueryOutput {
     let Ok((names, json)) = names(args) else {
-        return Output::usage("config: usage: liege config FILE [--json]");
+        return QueryOutput::usage("config: usage: liege config FILE [--json]");
     };
     let [name] = names.as_slice() else {
-        return Output::usage("config: usage: liege config FILE [--json]");
+        return QueryOutput::usage("config: usage: liege config FILE [--json]");
     };
     shown(Around::default().read(call, name), |resolved| {
         if json { with_places(&resolved.settings) } else { listed(&resolved.settings) }

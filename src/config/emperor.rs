@@ -3,20 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::opts::{self, Emperor as E, Opt, Refusal, Section, Vassal as V};
+use crate::opts::{self, EmperorOption as E, Opt, Refusal, Section, VassalOption as V};
 use crate::types::source_spec::SourceSpec;
 use crate::types::{environment, names};
 
 use super::Resolved;
 use super::address::{self, SocketSpec};
-use super::check::{Check, Role, located, number};
+use super::check::{Check, ConfigRole, located, number};
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::values;
 use super::vassal::VassalConfig;
 
 /// Whether the emperor runs under a keeper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keeper {
+pub enum KeeperMode {
     /// Unless it is PID 1 or systemd watches over it.
     #[default]
     Auto,
@@ -78,7 +78,7 @@ pub struct EmperorConfig {
     /// With an HTTP header first.
     pub stats_http: bool,
     /// The keeper.
-    pub keeper: Keeper,
+    pub keeper: KeeperMode,
     /// How much is logged: one of the words of the option.
     pub log_level: String,
     /// What it obeys as a vassal would: `uid`, `gid`, `add-gid`, `no-initgroups`, `cap`, `umask`, `chdir`,
@@ -147,7 +147,7 @@ impl Default for EmperorConfig {
             chmod_socket: None,
             stats: Vec::new(),
             stats_http: false,
-            keeper: Keeper::Auto,
+            keeper: KeeperMode::Auto,
             log_level: "info".to_owned(),
             own: VassalConfig::default(),
             procname: None,
@@ -194,7 +194,7 @@ pub(super) fn as_far_as_right(resolved: &Resolved) -> EmperorConfig {
 
 fn settled(resolved: &Resolved) -> (EmperorConfig, Check) {
     let mut config = EmperorConfig::default();
-    let mut check = Check::new(Role::Emperor);
+    let mut check = Check::new(ConfigRole::Emperor);
     for (setting, opt) in check.settings(resolved) {
         if let Some(key) = opt.emperor_key() {
             config.set(key, setting, &mut check);
@@ -417,10 +417,10 @@ impl EmperorConfig {
     }
 }
 
-fn keeper(text: &str) -> Keeper {
+fn keeper(text: &str) -> KeeperMode {
     match text {
-        "on" => Keeper::On,
-        "off" => Keeper::Off,
-        _ => Keeper::Auto,
+        "on" => KeeperMode::On,
+        "off" => KeeperMode::Off,
+        _ => KeeperMode::Auto,
     }
 }

@@ -1,16 +1,16 @@
 //! Expansion: `$(ENV)`, then `@(resource)`, then `%(placeholder)`, each once over the whole list.
 //!
-//! What a pass has put in is looked at again in the same pass only.
+//! FilePlace a pass has put in is looked at again in the same pass only.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::opts::key::Steer;
+use crate::opts::key::Directive;
 use crate::opts::{self, Class};
 
 use crate::types::quote::{NOT_SHOWN, cut, quoted};
 
-use super::read::{Entry, MAX_TEXT, Reader, Stop};
+use super::read::{ConfigReader, Entry, MAX_TEXT, Stop};
 use super::setting::{Fault, Origin, Setting};
 use super::{arithmetic, file};
 
@@ -27,7 +27,7 @@ const TOO_LONG: &str = "the configuration becomes longer than 1 MiB when it is e
 /// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
 type Failed = String;
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// Expands every value that is not literal.
     pub(super) fn expand(&mut self) -> Result<(), Stop> {
         let mut list = std::mem::take(&mut self.list);
@@ -169,7 +169,7 @@ impl Reader<'_> {
         for (place, entry) in list.iter().enumerate() {
             places.entry(entry.setting.key.clone()).or_insert(place);
         }
-        let text = list.iter().map(|_| Text::Raw).collect();
+        let text = list.iter().map(|_| Expanded::Raw).collect();
         let hidden = list.iter().map(|entry| entry.setting.hidden).collect();
         let longest = places.keys().map(String::len).max().unwrap_or(0);
         let mut pass =
@@ -185,7 +185,7 @@ impl Reader<'_> {
                 Ok(_) => {}
                 Err(NoText::Reported) => pass.chain.clear(),
                 Err(NoText::Failed(message)) => {
-                    // What is said of a sum names its parts.
+                    // FilePlace is said of a sum names its parts.
                     let is_hidden = |place: &usize| pass.hidden.get(*place) == Some(&true);
                     let message = if pass.chain.iter().any(is_hidden) {
                         format!("{NOT_SHOWN} is part of a placeholder that stands for nothing")
@@ -195,7 +195,7 @@ impl Reader<'_> {
                     let Setting { key, origin, .. } = &entry.setting;
                     self.faults.push(Fault::new(origin, key, message));
                     for place in std::mem::take(&mut pass.chain) {
-                        pass.set(place, Text::Bad);
+                        pass.set(place, Expanded::Bad);
                     }
                 }
             }
@@ -206,7 +206,7 @@ impl Reader<'_> {
         let Placeholders { list, text, hidden, .. } = pass;
         for ((entry, text), hidden) in list.iter_mut().zip(text).zip(hidden) {
             entry.setting.hidden = hidden;
-            if let Text::Done(text) = text
+            if let Expanded::Done(text) = text
                 && !is_raw(&entry.setting.key, entry.literal)
             {
                 entry.setting.value = text.to_string();
@@ -216,7 +216,7 @@ impl Reader<'_> {
     }
 }
 
-enum Text {
+enum Expanded {
     Raw,
     Done(Rc<str>),
     /// Told already; not told again for each text that uses it.
@@ -243,8 +243,8 @@ struct Placeholders<'l> {
     places: HashMap<String, usize>,
     /// Length of the longest name.
     longest: usize,
-    /// What each place's text became.
-    text: Vec<Text>,
+    /// FilePlace each place's text became.
+    text: Vec<Expanded>,
     /// Whether each place's text has something in it that no message repeats.
     hidden: Vec<bool>,
     /// The places whose texts are being expanded.
@@ -253,7 +253,7 @@ struct Placeholders<'l> {
 }
 
 impl Placeholders<'_> {
-    fn set(&mut self, place: usize, text: Text) {
+    fn set(&mut self, place: usize, text: Expanded) {
         if let Some(slot) = self.text.get_mut(place) {
             *slot = text;
         }
@@ -262,8 +262,8 @@ impl Placeholders<'_> {
     /// The expanded text of a place.
     fn text_of(&mut self, place: usize, used: &mut HashSet<String>) -> Result<Rc<str>, NoText> {
         match self.text.get(place) {
-            Some(Text::Done(text)) => return Ok(Rc::clone(text)),
-            Some(Text::Bad) => return Err(NoText::Reported),
+            Some(Expanded::Done(text)) => return Ok(Rc::clone(text)),
+            Some(Expanded::Bad) => return Err(NoText::Reported),
             _ => {}
         }
         if self.chain.contains(&place) {
@@ -283,7 +283,7 @@ impl Placeholders<'_> {
             return Err(TOO_LONG.to_owned().into());
         }
         let text: Rc<str> = text.into();
-        self.set(place, Text::Done(Rc::clone(&text)));
+        self.set(place, Expanded::Done(Rc::clone(&text)));
         Ok(text)
     }
 
@@ -405,8 +405,8 @@ fn is_raw(key: &str, literal: bool) -> bool {
         return true;
     }
     match opts::find(key).map(|opt| opt.class) {
-        Some(Class::Steer(Steer::Inherit | Steer::Print)) | None => false,
-        Some(Class::Steer(_)) => true,
+        Some(Class::Directive(Directive::Inherit | Directive::Print)) | None => false,
+        Some(Class::Directive(_)) => true,
         Some(_) => false,
     }
 }

@@ -23,29 +23,29 @@ const CONFIG_MODIFIER: u8 = 115;
 
 /// The name of a configuration, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    /// What to read.
-    pub(super) what: What,
+pub(super) struct FileName {
+    /// FilePlace to read.
+    pub(super) what: FilePlace,
     /// As given, without the section.
     pub(super) given: OsString,
     /// The section after the last colon.
     pub(super) section: Option<String>,
 }
 
-/// What a name means.
+/// FilePlace a name means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum FilePlace {
     /// A file; absolute path.
     Path(PathBuf),
     /// A descriptor, read to its end.
     Descriptor(i32),
     /// The output of a shell command.
     Command(String),
-    /// What the emperor pushes.
+    /// FilePlace the emperor pushes.
     Pushed,
 }
 
-/// What was read.
+/// FilePlace was read.
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     /// Device and inode, of a file.
@@ -56,13 +56,21 @@ pub(super) struct Content {
 ///
 /// # Errors
 /// A scheme that is not read here, or a descriptor that is no number.
-pub(super) fn name(call: &Invocation, text: &OsStr, last: Option<&Name>) -> Result<Name, String> {
+pub(super) fn name(
+    call: &Invocation,
+    text: &OsStr,
+    last: Option<&FileName>,
+) -> Result<FileName, String> {
     let bytes = text.as_bytes();
     if let Some((scheme, rest)) = scheme(bytes) {
         return schemed(text, scheme, rest);
     }
     if bytes == b"-" {
-        return Ok(Name { what: What::Descriptor(0), given: text.to_owned(), section: None });
+        return Ok(FileName {
+            what: FilePlace::Descriptor(0),
+            given: text.to_owned(),
+            section: None,
+        });
     }
     let (path, section) = match bytes.iter().rposition(|byte| *byte == b':') {
         Some(at) if at == 0 || !exists(&call.cwd.join(text)) => {
@@ -75,10 +83,10 @@ pub(super) fn name(call: &Invocation, text: &OsStr, last: Option<&Name>) -> Resu
         let Some(last) = last else {
             return Err("names a section of the file opened last, but none was opened".to_owned());
         };
-        return Ok(Name { section, ..last.clone() });
+        return Ok(FileName { section, ..last.clone() });
     }
     let given = OsString::from_vec(path.to_vec());
-    Ok(Name { what: What::Path(call.cwd.join(&given)), given, section })
+    Ok(FileName { what: FilePlace::Path(call.cwd.join(&given)), given, section })
 }
 
 fn exists(path: &Path) -> bool {
@@ -90,16 +98,14 @@ fn scheme(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, bytes.get(at + 3..)?))
 }
 
-fn schemed(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<Name, String> {
+fn schemed(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<FileName, String> {
     let rest_text = String::from_utf8_lossy(rest).into_owned();
     let what = match scheme {
-        b"exec" => What::Command(rest_text),
-        b"fd" => {
-            What::Descriptor(rest_text.parse().ok().filter(|fd| *fd >= 0).ok_or_else(|| {
-                format!("'{}' is not a descriptor (expected fd://N)", cut(&rest_text))
-            })?)
-        }
-        b"emperor" => What::Pushed,
+        b"exec" => FilePlace::Command(rest_text),
+        b"fd" => FilePlace::Descriptor(rest_text.parse().ok().filter(|fd| *fd >= 0).ok_or_else(
+            || format!("'{}' is not a descriptor (expected fd://N)", cut(&rest_text)),
+        )?),
+        b"emperor" => FilePlace::Pushed,
         b"http" | b"https" => {
             return Err(
                 "configuration is not fetched over the network; use exec://curl …".to_owned()
@@ -121,10 +127,10 @@ fn schemed(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<Name, String> {
             ));
         }
     };
-    Ok(Name { what, given: text.to_owned(), section: None })
+    Ok(FileName { what, given: text.to_owned(), section: None })
 }
 
-impl Name {
+impl FileName {
     /// The format that the ending tells.
     pub(super) fn format(&self) -> Option<Format> {
         let bytes = self.given.as_bytes();
@@ -142,21 +148,25 @@ impl Name {
 /// Reads what a name means; a command may take as long as `patience` says.
 ///
 /// # Errors
-/// What is wrong, and the way out.
-pub(super) fn read(call: &Invocation, name: &Name, patience: Duration) -> Result<Content, String> {
+/// FilePlace is wrong, and the way out.
+pub(super) fn read(
+    call: &Invocation,
+    name: &FileName,
+    patience: Duration,
+) -> Result<Content, String> {
     match &name.what {
-        What::Path(path) => match &call.opened {
+        FilePlace::Path(path) => match &call.opened {
             Some((given, file)) if *given == name.given => read_file(file),
             _ => read_file(&open(path)?),
         },
-        What::Descriptor(number) => unclaimed(call, *number)
+        FilePlace::Descriptor(number) => unclaimed(call, *number)
             .and_then(|()| descriptor(call, *number))
             .and_then(|file| bounded(file, "the input"))
             .map(|bytes| Content { bytes, id: None }),
-        What::Command(command) => {
+        FilePlace::Command(command) => {
             output(call, command, patience).map(|bytes| Content { bytes, id: None })
         }
-        What::Pushed => pushed(call).map(|bytes| Content { bytes, id: None }),
+        FilePlace::Pushed => pushed(call).map(|bytes| Content { bytes, id: None }),
     }
 }
 
@@ -228,7 +238,7 @@ fn descriptor(call: &Invocation, number: i32) -> Result<File, String> {
     (call.descriptor)(number).map_err(|error| format!("descriptor {number}: {error}"))
 }
 
-/// What is said between emperor and vassal is no configuration, and whoever reads it takes it from the other; a
+/// FilePlace is said between emperor and vassal is no configuration, and whoever reads it takes it from the other; a
 /// second descriptor of such a line is one as well.
 fn unclaimed(call: &Invocation, number: i32) -> Result<(), String> {
     let is_same = |other: i32| {
@@ -275,7 +285,7 @@ fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// What a shell command prints.
+/// FilePlace a shell command prints.
 fn output(call: &Invocation, command: &str, patience: Duration) -> Result<Vec<u8>, String> {
     if !call.commands {
         return Err(
@@ -310,12 +320,14 @@ fn too_slow(patience: Duration) -> String {
 ///
 /// # Errors
 /// As [`name`].
-pub(super) fn resource(call: &Invocation, text: &str) -> Result<Name, String> {
+pub(super) fn resource(call: &Invocation, text: &str) -> Result<FileName, String> {
     match scheme(text.as_bytes()) {
         Some((scheme, rest)) => schemed(OsStr::new(text), scheme, rest),
-        None => {
-            Ok(Name { what: What::Path(call.cwd.join(text)), given: text.into(), section: None })
-        }
+        None => Ok(FileName {
+            what: FilePlace::Path(call.cwd.join(text)),
+            given: text.into(),
+            section: None,
+        }),
     }
 }
 
@@ -343,7 +355,7 @@ pub(super) fn placeholder(text: &str) -> Option<String> {
     rest.get(..end).filter(|mark| *mark != "%(_)").map(cut)
 }
 
-/// What is said behind a name that leads nowhere, if it holds something that looks like a placeholder.
+/// FilePlace is said behind a name that leads nowhere, if it holds something that looks like a placeholder.
 pub(super) fn raw_hint(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     match placeholder(&name) {

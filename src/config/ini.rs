@@ -7,7 +7,7 @@
 
 use ini::{Ini, ParseOption};
 
-use super::text::{Bad, MAX_BAD, MAX_PAIRS, NO_NAME, Pair, Parsed};
+use super::text::{MAX_BAD, MAX_PAIRS, NO_NAME, Parsed, ParsedPair, SyntaxFault};
 
 /// Introduces a hidden character. It cannot be typed by accident, and is itself hidden where it occurs.
 const HIDE: char = '\u{1a}';
@@ -27,7 +27,7 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     let Pass { canon, lines, mut bad, found, .. } = pass;
     if !found {
         let wanted = section.unwrap_or("uwsgi");
-        bad.push(Bad::new(
+        bad.push(SyntaxFault::new(
             0,
             "",
             format!("has no section [{wanted}]; add that line above the settings"),
@@ -45,7 +45,7 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
             .into_iter()
             .flat_map(ini::Properties::iter)
             .zip(&lines)
-            .map(|((key, value), line)| Pair {
+            .map(|((key, value), line)| ParsedPair {
                 key: reveal(key),
                 value: reveal(value),
                 line: *line,
@@ -53,13 +53,13 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
             .collect::<Vec<_>>(),
         Err(error) => {
             let line = lines.get(error.line.saturating_sub(2)).copied().unwrap_or(0);
-            bad.push(Bad::new(line, "", format!("cannot be read as INI: {}", error.msg)));
+            bad.push(SyntaxFault::new(line, "", format!("cannot be read as INI: {}", error.msg)));
             Vec::new()
         }
     };
     if bad.is_empty() && pairs.len() != lines.len() {
         // Rather no start than a file that means something else than it says.
-        bad.push(Bad::new(0, "", "cannot be read as INI: a line was lost on the way"));
+        bad.push(SyntaxFault::new(0, "", "cannot be read as INI: a line was lost on the way"));
     }
     Parsed { pairs, bad }
 }
@@ -69,7 +69,7 @@ struct Pass<'a> {
     section: Option<&'a str>,
     canon: String,
     lines: Vec<u32>,
-    bad: Vec<Bad>,
+    bad: Vec<SyntaxFault>,
     found: bool,
     inside: bool,
 }
@@ -89,7 +89,7 @@ impl Pass<'_> {
     fn header(&mut self, number: u32, line: &[u8]) {
         let Some(name) = line.get(1..).and_then(|rest| rest.strip_suffix(b"]")) else {
             self.inside = false;
-            self.bad.push(Bad::new(
+            self.bad.push(SyntaxFault::new(
                 number,
                 "",
                 "a section line must end in ']' (comments need a line of their own)",
@@ -108,7 +108,7 @@ impl Pass<'_> {
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
         let (key, value) = (key.trim_matches(BLANKS), value.trim_matches(BLANKS));
         if key.is_empty() {
-            self.bad.push(Bad::new(number, "", NO_NAME));
+            self.bad.push(SyntaxFault::new(number, "", NO_NAME));
             return;
         }
         self.lines.push(number);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::types::quote::cut;
 
-use super::text::{Bad, Lines, NO_NAME, Parsed, utf8};
+use super::text::{Lines, NO_NAME, Parsed, SyntaxFault, utf8};
 
 /// An object as it was written: every name with the raw text of its value.
 struct Members<'t>(Vec<(String, &'t RawValue)>);
@@ -51,7 +51,7 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
         None => name == "uwsgi" || name == "liege",
     };
     let lines = Lines::of(bytes);
-    let mut reading = Reading { text, lines, parsed: Parsed::default() };
+    let mut reading = JsonReader { text, lines, parsed: Parsed::default() };
     let mut found = false;
     for (name, value) in &all {
         if is_wanted(name) {
@@ -70,27 +70,27 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     reading.parsed
 }
 
-fn fault(error: &serde_json::Error, lines_before: u32) -> Bad {
+fn fault(error: &serde_json::Error, lines_before: u32) -> SyntaxFault {
     let line = u32::try_from(error.line()).unwrap_or(0);
     let told = error.to_string();
     // The place stands in front of the message already.
     let told = told.split(" at line ").next().unwrap_or_default();
-    Bad::new(
+    SyntaxFault::new(
         line + lines_before,
         "",
         format!("JSON: {} (comments and trailing commas are not JSON)", cut(told)),
     )
 }
 
-struct Reading<'t> {
+struct JsonReader<'t> {
     text: &'t str,
     lines: Lines,
     parsed: Parsed,
 }
 
-impl<'t> Reading<'t> {
+impl<'t> JsonReader<'t> {
     fn bad(&mut self, line: u32, key: &str, message: impl Into<String>) {
-        self.parsed.fault_at(Bad::new(line, key, message));
+        self.parsed.fault_at(SyntaxFault::new(line, key, message));
     }
 
     /// The line on which a value begins: its text is a part of the whole.

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::file::{Name, What};
+use super::file::{FileName, FilePlace};
 use super::text::Lines;
 use super::{Invocation, accounts};
 
@@ -26,10 +26,10 @@ pub(super) struct FileNames {
 
 impl FileNames {
     /// The names of a file; those of something that is no file keep what `before` had, but for `%o`.
-    pub(super) fn new(name: &Name, before: Option<&Self>) -> Self {
+    pub(super) fn new(name: &FileName, before: Option<&Self>) -> Self {
         let given = name.given.as_bytes().to_vec();
         match &name.what {
-            What::Path(path) => Self {
+            FilePlace::Path(path) => Self {
                 given,
                 section: name.section.clone(),
                 path: Some(path.clone()),
@@ -83,7 +83,7 @@ fn is_like_url(first: u8, second: u8) -> bool {
     }
 }
 
-/// What a text became.
+/// FilePlace a text became.
 pub(super) struct Replaced<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
     /// Each with its line.

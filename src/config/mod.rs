@@ -32,13 +32,13 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, SystemTime};
 
-use crate::opts::cli::Said;
-use crate::opts::key::Steer;
+use crate::opts::cli::CliArgument;
+use crate::opts::key::Directive;
 use crate::opts::{self, Class};
 
 pub use address::SocketSpec;
 pub use emperor::EmperorConfig;
-pub use setting::{Fault, Faults, Located, Origin, Setting, Source};
+pub use setting::{Fault, Faults, Located, Origin, Setting, TextSource};
 pub use vassal::VassalConfig;
 
 /// What the reader may know of the process that asks.
@@ -189,8 +189,9 @@ pub struct Resolved {
 impl Resolved {
     /// The lines that the configuration wants in the log.
     pub fn messages(&self) -> impl Iterator<Item = &str> {
-        let is_print =
-            |key: &str| opts::find(key).is_some_and(|opt| opt.class == Class::Steer(Steer::Print));
+        let is_print = |key: &str| {
+            opts::find(key).is_some_and(|opt| opt.class == Class::Directive(Directive::Print))
+        };
         self.settings.iter().filter(move |s| is_print(&s.key)).map(|s| s.value.as_str())
     }
 
@@ -204,7 +205,7 @@ impl Resolved {
     #[must_use]
     pub fn is_emperors(&self) -> bool {
         let is_source = |key| opts::find(key).and_then(|opt| opt.emperor_key());
-        self.settings.iter().any(|s| is_source(&s.key) == Some(opts::Emperor::Emperor))
+        self.settings.iter().any(|s| is_source(&s.key) == Some(opts::EmperorOption::Emperor))
     }
 
     /// The first text of a name.
@@ -234,14 +235,14 @@ pub fn load(call: &Invocation) -> Result<Resolved, Faults> {
 }
 
 /// What a reading has found, faults or not.
-struct Reading {
+struct ReadResult {
     resolved: Resolved,
     faults: Faults,
     /// The list is complete and expanded, so that its texts can be judged whatever the faults.
     is_whole: bool,
 }
 
-impl Reading {
+impl ReadResult {
     /// The faults of the reading, and those that a check of its list finds.
     fn faults_with<T>(&self, check: fn(&Resolved) -> Result<T, Faults>) -> Faults {
         let mut faults = self.faults.clone();
@@ -254,14 +255,14 @@ impl Reading {
     }
 }
 
-fn read(call: &Invocation) -> Reading {
+fn read(call: &Invocation) -> ReadResult {
     let said = opts::cli::read(&call.args);
     let mode = mode(&said);
     if matches!(mode, Mode::Version | Mode::Help | Mode::HelpAll | Mode::Man(_)) {
         let resolved = Resolved { mode, ..Resolved::default() };
-        return Reading { resolved, faults: Faults::default(), is_whole: true };
+        return ReadResult { resolved, faults: Faults::default(), is_whole: true };
     }
-    let mut reader = read::Reader::new(call);
+    let mut reader = read::ConfigReader::new(call);
     let is_whole = reader
         .environment()
         .and_then(|()| reader.command_line(said))
@@ -275,25 +276,25 @@ fn read(call: &Invocation) -> Reading {
     let settings = reader.list.into_iter().map(|entry| entry.setting).collect();
     let own = reader.own.map(|(origin, _)| origin);
     let resolved = Resolved { settings, warnings: reader.warnings, mode, own };
-    Reading { resolved, faults: Faults(reader.faults), is_whole }
+    ReadResult { resolved, faults: Faults(reader.faults), is_whole }
 }
 
 /// The last word on what the program is to do.
-fn mode(said: &[Said]) -> Mode {
+fn mode(said: &[CliArgument]) -> Mode {
     let mut mode = Mode::Run;
     for one in said {
-        let Said::Option { opt, value, .. } = one else { continue };
-        let Class::Steer(steer) = opt.class else { continue };
+        let CliArgument::Option { opt, value, .. } = one else { continue };
+        let Class::Directive(directive) = opt.class else { continue };
         let text = || value.to_string_lossy().into_owned();
-        mode = match steer {
-            Steer::ShowConfig => Mode::ShowConfig,
-            Steer::ShowConfigJson => Mode::ShowConfigJson,
-            Steer::Get => Mode::Get(text()),
-            Steer::Check => Mode::Check,
-            Steer::Version => Mode::Version,
-            Steer::Help => Mode::Help,
-            Steer::HelpAll => Mode::HelpAll,
-            Steer::Man => Mode::Man(text()),
+        mode = match directive {
+            Directive::ShowConfig => Mode::ShowConfig,
+            Directive::ShowConfigJson => Mode::ShowConfigJson,
+            Directive::Get => Mode::Get(text()),
+            Directive::Check => Mode::Check,
+            Directive::Version => Mode::Version,
+            Directive::Help => Mode::Help,
+            Directive::HelpAll => Mode::HelpAll,
+            Directive::Man => Mode::Man(text()),
             _ => continue,
         };
     }

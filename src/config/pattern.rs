@@ -27,7 +27,7 @@ pub(super) fn names(
     looked_at: &mut usize,
 ) -> Result<Vec<String>, String> {
     let root = if pattern.starts_with('/') { "/" } else { "" };
-    let mut walk = Walk { cwd, pattern, found: vec![root.to_owned()], looked_at };
+    let mut walk = GlobWalk { cwd, pattern, found: vec![root.to_owned()], looked_at };
     let mut parts = pattern.split('/').filter(|part| !part.is_empty()).peekable();
     while let Some(part) = parts.next() {
         walk.step(part)?;
@@ -44,7 +44,7 @@ pub(super) fn names(
     Ok(found)
 }
 
-struct Walk<'w> {
+struct GlobWalk<'w> {
     cwd: &'w Path,
     pattern: &'w str,
     /// The names so far, as they are told.
@@ -52,7 +52,7 @@ struct Walk<'w> {
     looked_at: &'w mut usize,
 }
 
-impl Walk<'_> {
+impl GlobWalk<'_> {
     /// Lengthens every name by what this part of the pattern matches.
     fn step(&mut self, part: &str) -> Result<(), String> {
         let before = std::mem::take(&mut self.found);

@@ -1,6 +1,6 @@
 //! Reading: environment, command line and files to one ordered list.
 //!
-//! Options that steer act at once, in the order in which they are met; everything else is appended. A
+//! Options that directive act at once, in the order in which they are met; everything else is appended. A
 //! fault of one line does not end the reading, so that all faults are told; one that would make the
 //! rest meaningless, or the reading endless, does.
 
@@ -11,13 +11,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use crate::opts::cli::Said;
-use crate::opts::key::{Format, Steer};
+use crate::opts::cli::CliArgument;
+use crate::opts::key::{Directive, Format};
 use crate::opts::{self, Class};
 use crate::types::quote::cut;
 
 use super::block::Open;
-use super::file::{self, Name, What};
+use super::file::{self, FileName, FilePlace};
 use super::magic::{FileNames, Magic};
 use super::setting::{Fault, Origin, Setting, show};
 use super::{Invocation, values};
@@ -49,7 +49,7 @@ pub(super) struct Entry {
 
 /// Which file is wanted, and how it is to be taken.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
+struct FileRequest<'a> {
     name: &'a OsStr,
     format: Option<Format>,
     /// Not a template but what is configured: without it nothing that follows means what it should.
@@ -61,14 +61,14 @@ struct Wanted<'a> {
     any_ending: bool,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> FileRequest<'a> {
     const fn template(name: &'a OsStr) -> Self {
         Self { name, format: None, own: false, typed: false, any_ending: false }
     }
 }
 
 /// The list, and what must be known to lengthen it.
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigReader<'a> {
     pub(super) call: &'a Invocation,
     pub(super) list: Vec<Entry>,
     pub(super) warnings: Vec<Fault>,
@@ -81,12 +81,12 @@ pub(super) struct Reader<'a> {
     /// The first file that is not a template, and its names.
     pub(super) own: Option<(Origin, FileNames)>,
     now: Option<FileNames>,
-    last: Option<Name>,
+    last: Option<FileName>,
     strict: bool,
     literal: bool,
     /// The line that is taken holds a word of a loop over a file, or the value of a variable.
     pub(super) hidden: bool,
-    /// What was taken for a variable with a default, and looks like a command of the shell.
+    /// FilePlace was taken for a variable with a default, and looks like a command of the shell.
     pub(super) perhaps_commands: Vec<String>,
     text: usize,
     /// How many variables and resources were put in.
@@ -101,7 +101,7 @@ pub(super) struct Reader<'a> {
     pub(super) looked_at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ConfigReader<'a> {
     pub(super) fn new(call: &'a Invocation) -> Self {
         Self {
             call,
@@ -156,26 +156,28 @@ impl<'a> Reader<'a> {
     }
 
     /// Options from left to right, then the files that stand alone.
-    pub(super) fn command_line(&mut self, said: Vec<Said>) -> Result<(), Stop> {
+    pub(super) fn command_line(&mut self, said: Vec<CliArgument>) -> Result<(), Stop> {
         let origin = Origin::CommandLine;
         let mut files = Vec::new();
-        // What cannot be understood is told even if the reading has to end.
+        // FilePlace cannot be understood is told even if the reading has to end.
         for one in &said {
-            if let Said::Bad(name, reason) = one {
+            if let CliArgument::Bad(name, reason) = one {
                 self.fault(&origin, name, reason.as_str());
             }
         }
         let written_at = self.call.written_at.iter().chain(std::iter::repeat(&origin));
         for (one, origin) in said.into_iter().zip(written_at) {
             match one {
-                Said::File(name) => files.push(name),
-                Said::Option { opt, .. } if opt.section == opts::Section::Mode => {}
-                Said::Option { name, opt, value } => self.option(name, &opt, &value, origin)?,
-                Said::Bad(..) => {}
+                CliArgument::File(name) => files.push(name),
+                CliArgument::Option { opt, .. } if opt.section == opts::Section::Mode => {}
+                CliArgument::Option { name, opt, value } => {
+                    self.option(name, &opt, &value, origin)?
+                }
+                CliArgument::Bad(..) => {}
             }
         }
         for name in files.iter().filter(|name| !name.as_bytes().starts_with(b"[")) {
-            let wanted = Wanted { own: true, ..Wanted::template(name) };
+            let wanted = FileRequest { own: true, ..FileRequest::template(name) };
             self.file(&wanted, &origin, "")?;
         }
         self.closed(&origin);
@@ -193,8 +195,8 @@ impl<'a> Reader<'a> {
         if let Some(text) = value.to_str() {
             return self.add(name, text, origin);
         }
-        if let Class::Steer(steer) = opt.class
-            && let Some(wanted) = wanted(steer, value)
+        if let Class::Directive(directive) = opt.class
+            && let Some(wanted) = wanted(directive, value)
         {
             self.push(name, value.to_string_lossy().into_owned(), origin, false)?;
             return self.file(&wanted, origin, name);
@@ -208,12 +210,14 @@ impl<'a> Reader<'a> {
         let class = opts::find(key).map(|opt| opt.class);
         let block = match (&self.block, class) {
             (None, _) => return self.line(key, value, origin, class),
-            (_, Some(Class::Steer(Steer::Close))) => {
+            (_, Some(Class::Directive(Directive::Close))) => {
                 self.block = None;
                 return self.push(key, value.to_owned(), origin, false);
             }
-            (_, Some(Class::Steer(Steer::Else))) => return self.line(key, value, origin, class),
-            (Some(block), Some(Class::Steer(Steer::Open(_)))) => {
+            (_, Some(Class::Directive(Directive::Else))) => {
+                return self.line(key, value, origin, class);
+            }
+            (Some(block), Some(Class::Directive(Directive::Open(_)))) => {
                 let message = format!(
                     "recursive logic in options is not supported: the block {} at {} is still open; \
                      close it with endif or endfor first",
@@ -260,7 +264,7 @@ impl<'a> Reader<'a> {
         }
         self.push(key, value.to_owned(), origin, false)?;
         match class {
-            Some(Class::Steer(steer)) => self.steer(steer, key, value, origin),
+            Some(Class::Directive(directive)) => self.directive(directive, key, value, origin),
             _ => Ok(()),
         }
     }
@@ -280,39 +284,45 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn steer(&mut self, steer: Steer, key: &str, value: &str, at: &Origin) -> Result<(), Stop> {
-        match steer {
-            Steer::Read(_) | Steer::Include | Steer::Config => {
-                if matches!(steer, Steer::Read(Format::Json | Format::Xml)) {
+    fn directive(
+        &mut self,
+        directive: Directive,
+        key: &str,
+        value: &str,
+        at: &Origin,
+    ) -> Result<(), Stop> {
+        match directive {
+            Directive::Read(_) | Directive::Include | Directive::Config => {
+                if matches!(directive, Directive::Read(Format::Json | Format::Xml)) {
                     self.cut_section();
                 }
-                match wanted(steer, value.as_ref()) {
+                match wanted(directive, value.as_ref()) {
                     Some(wanted) => self.file(&wanted, at, key),
                     None => Ok(()),
                 }
             }
-            Steer::Set => self.set(key, value, at, false),
-            Steer::SetPlaceholder => self.set(key, value, at, true),
-            Steer::Strict => {
+            Directive::Set => self.set(key, value, at, false),
+            Directive::SetPlaceholder => self.set(key, value, at, true),
+            Directive::Strict => {
                 self.strict = values::flag(value);
                 Ok(())
             }
-            Steer::Exit => self.exit(key, value, at),
-            Steer::Open(block) => {
+            Directive::Exit => self.exit(key, value, at),
+            Directive::Open(block) => {
                 self.open_block(block, key, value, at);
                 Ok(())
             }
-            Steer::Else => {
+            Directive::Else => {
                 if !self.block.as_mut().is_some_and(Open::turn) {
                     self.fault(at, key, "stands in no block that an if- has opened");
                 }
                 Ok(())
             }
-            Steer::Close => {
+            Directive::Close => {
                 self.warn(at, key, "closes no block");
                 Ok(())
             }
-            Steer::NotYet => {
+            Directive::NotYet => {
                 let help = opts::find(key).map_or("", |opt| opt.help);
                 let (why, instead) = help.split_once("; ").unwrap_or((help, "remove it"));
                 let refusal = opts::Refusal {
@@ -323,19 +333,19 @@ impl<'a> Reader<'a> {
                 self.fault(at, key, refusal.to_string());
                 Ok(())
             }
-            Steer::ShowConfig
-            | Steer::ShowConfigJson
-            | Steer::Get
-            | Steer::Check
-            | Steer::Version
-            | Steer::Help
-            | Steer::HelpAll
-            | Steer::Man => {
+            Directive::ShowConfig
+            | Directive::ShowConfigJson
+            | Directive::Get
+            | Directive::Check
+            | Directive::Version
+            | Directive::Help
+            | Directive::HelpAll
+            | Directive::Man => {
                 self.warn(at, key, "has an effect on the command line only");
                 Ok(())
             }
             // Later: inherit when all is expanded, print when the configuration is obeyed.
-            Steer::Inherit | Steer::Print => Ok(()),
+            Directive::Inherit | Directive::Print => Ok(()),
         }
     }
 
@@ -344,7 +354,7 @@ impl<'a> Reader<'a> {
         let Some(entry) = self.list.last_mut() else { return };
         let value = &mut entry.setting.value;
         let name = file::name(self.call, OsStr::new(value.as_str()), self.last.as_ref());
-        if let Ok(Name { what: What::Path(_), section: Some(section), .. }) = name {
+        if let Ok(FileName { what: FilePlace::Path(_), section: Some(section), .. }) = name {
             value.truncate(value.len().saturating_sub(section.len() + 1));
         }
     }
@@ -371,11 +381,11 @@ impl<'a> Reader<'a> {
             entry.literal |= placeholder;
         }
         match class {
-            Some(Class::Steer(Steer::Open(_) | Steer::Else | Steer::Close)) => {
+            Some(Class::Directive(Directive::Open(_) | Directive::Else | Directive::Close)) => {
                 self.fault(at, key, format!("'{name}' cannot be made by set; write it as a line"));
                 Ok(())
             }
-            Some(Class::Steer(steer)) => self.steer(steer, name, value, at),
+            Some(Class::Directive(directive)) => self.directive(directive, name, value, at),
             _ => Ok(()),
         }
     }
@@ -480,13 +490,13 @@ impl<'a> Reader<'a> {
         let mut next = 0;
         while let Some(entry) = self.list.get(next) {
             next += 1;
-            let steer = opts::find(&entry.setting.key).map(|opt| opt.class);
-            if steer != Some(Class::Steer(Steer::Inherit)) {
+            let directive = opts::find(&entry.setting.key).map(|opt| opt.class);
+            if directive != Some(Class::Directive(Directive::Inherit)) {
                 continue;
             }
             let Setting { key, value, origin, hidden } = entry.setting.clone();
             self.hidden = hidden;
-            let read = self.file(&Wanted::template(OsStr::new(&value)), &origin, &key);
+            let read = self.file(&FileRequest::template(OsStr::new(&value)), &origin, &key);
             self.hidden = false;
             read?;
         }
@@ -494,20 +504,20 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn wanted(steer: Steer, name: &OsStr) -> Option<Wanted<'_>> {
-    let template = Wanted::template(name);
-    let typed = Wanted { own: true, typed: true, ..template };
-    match steer {
-        Steer::Read(format) => Some(Wanted { format: Some(format), ..typed }),
-        Steer::Config => Some(Wanted { any_ending: true, ..typed }),
-        Steer::Include => Some(template),
+fn wanted(directive: Directive, name: &OsStr) -> Option<FileRequest<'_>> {
+    let template = FileRequest::template(name);
+    let typed = FileRequest { own: true, typed: true, ..template };
+    match directive {
+        Directive::Read(format) => Some(FileRequest { format: Some(format), ..typed }),
+        Directive::Config => Some(FileRequest { any_ending: true, ..typed }),
+        Directive::Include => Some(template),
         _ => None,
     }
 }
 
 /// Why a name that is no option must not be passed over; none: it may.
 fn misunderstood(key: &str, made: bool, security: &opts::security::Names) -> Option<String> {
-    // What `set` makes may have any name; a misspelt security setting is one all the same.
+    // FilePlace `set` makes may have any name; a misspelt security setting is one all the same.
     let word = if made { None } else { opts::neighbours::ours(key) };
     let (why, ours) = match word {
         Some(ours) => ("Other supervisors have one of this name".to_owned(), ours),

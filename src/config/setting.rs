@@ -42,7 +42,7 @@ pub enum Origin {
     /// A line of a file; line 0 means the file as a whole.
     File {
         /// The file, with the place that named it.
-        file: Arc<Source>,
+        file: Arc<TextSource>,
         /// The line, counted from 1.
         line: u32,
     },
@@ -50,7 +50,7 @@ pub enum Origin {
 
 /// A file, command or other source of text that was read as configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct TextSource {
     /// The name as it was given, without its section.
     pub path: PathBuf,
     /// The place that named it.
@@ -59,7 +59,7 @@ pub struct Source {
     pub(super) identity: String,
 }
 
-impl Source {
+impl TextSource {
     /// A file that nothing has named, and that is none of those that are being read.
     pub(super) fn named(path: PathBuf) -> Self {
         Self { path, named_at: None, identity: String::new() }
@@ -71,7 +71,7 @@ impl Origin {
     /// are being read.
     pub(super) fn apart(&self) -> Self {
         let Self::File { file, line } = self else { return self.clone() };
-        let file = Source { identity: String::new(), ..Source::clone(file) };
+        let file = TextSource { identity: String::new(), ..TextSource::clone(file) };
         Self::File { file: Arc::new(file), line: *line }
     }
 

@@ -10,7 +10,7 @@ pub(super) const NO_NAME: &str = "has no name before its text (expected NAME and
 
 /// One name and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pair {
+pub(super) struct ParsedPair {
     pub(super) key: String,
     pub(super) value: String,
     pub(super) line: u32,
@@ -18,13 +18,13 @@ pub(super) struct Pair {
 
 /// One thing that is wrong with a file; line 0 is the file as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bad {
+pub(super) struct SyntaxFault {
     pub(super) line: u32,
     pub(super) key: String,
     pub(super) message: String,
 }
 
-impl Bad {
+impl SyntaxFault {
     pub(super) fn new(line: u32, key: &str, message: impl Into<String>) -> Self {
         Self { line, key: key.to_owned(), message: message.into() }
     }
@@ -33,38 +33,38 @@ impl Bad {
 /// A file that was read: its pairs in order, and all its faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {
-    pub(super) pairs: Vec<Pair>,
-    pub(super) bad: Vec<Bad>,
+    pub(super) pairs: Vec<ParsedPair>,
+    pub(super) bad: Vec<SyntaxFault>,
 }
 
 impl Parsed {
     /// Adds a pair, unless there are more than any list may hold.
     pub(super) fn pair(&mut self, key: &str, value: impl Into<String>, line: u32) {
         if self.pairs.len() < MAX_PAIRS {
-            self.pairs.push(Pair { key: key.to_owned(), value: value.into(), line });
+            self.pairs.push(ParsedPair { key: key.to_owned(), value: value.into(), line });
         }
     }
 
     /// Adds a fault, unless there are more than anybody reads.
-    pub(super) fn fault_at(&mut self, bad: Bad) {
+    pub(super) fn fault_at(&mut self, bad: SyntaxFault) {
         if self.bad.len() < MAX_BAD {
             self.bad.push(bad);
         }
     }
 
     pub(super) fn fault(line: u32, key: &str, message: impl Into<String>) -> Self {
-        Self { pairs: Vec::new(), bad: vec![Bad::new(line, key, message)] }
+        Self { pairs: Vec::new(), bad: vec![SyntaxFault::new(line, key, message)] }
     }
 }
 
 /// The text of a line, if it is text that a program can be given.
-pub(super) fn utf8<'a>(line: u32, bytes: &'a [u8], bad: &mut Vec<Bad>) -> Option<&'a str> {
+pub(super) fn utf8<'a>(line: u32, bytes: &'a [u8], bad: &mut Vec<SyntaxFault>) -> Option<&'a str> {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        bad.push(Bad::new(line, "", "is not UTF-8; save the file in that encoding"));
+        bad.push(SyntaxFault::new(line, "", "is not UTF-8; save the file in that encoding"));
         return None;
     };
     if text.contains('\0') {
-        bad.push(Bad::new(line, "", "contains a zero byte; remove it"));
+        bad.push(SyntaxFault::new(line, "", "contains a zero byte; remove it"));
         return None;
     }
     Some(text)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::opts::Kind;
+use crate::opts::OptionKind;
 use crate::types::quote::BadText;
 use crate::types::signal as signals;
 
@@ -297,35 +297,37 @@ pub fn account(text: &str) -> Result<&str, BadText> {
 ///
 /// # Errors
 /// What is wrong with it, and what was expected.
-pub fn check(kind: Kind, text: &str) -> Result<(), BadText> {
+pub fn check(kind: OptionKind, text: &str) -> Result<(), BadText> {
     match kind {
-        Kind::Flag | Kind::AutoFlag | Kind::Text => Ok(()),
-        Kind::Number => number(text).map(drop),
-        Kind::Signed => signed(text).map(drop),
-        Kind::Megabytes => megabytes(text).map(drop),
-        Kind::Seconds => seconds(text).map(drop),
-        Kind::Millis => millis(text).map(drop),
-        Kind::Word if text.is_empty() => Err(BadText::without_text("is empty (expected a text)")),
-        Kind::Word => Ok(()),
-        Kind::User | Kind::Group => account(text).map(drop),
-        Kind::Owner => {
+        OptionKind::Flag | OptionKind::AutoFlag | OptionKind::Text => Ok(()),
+        OptionKind::Number => number(text).map(drop),
+        OptionKind::Signed => signed(text).map(drop),
+        OptionKind::Megabytes => megabytes(text).map(drop),
+        OptionKind::Seconds => seconds(text).map(drop),
+        OptionKind::Millis => millis(text).map(drop),
+        OptionKind::Word if text.is_empty() => {
+            Err(BadText::without_text("is empty (expected a text)"))
+        }
+        OptionKind::Word => Ok(()),
+        OptionKind::User | OptionKind::Group => account(text).map(drop),
+        OptionKind::Owner => {
             let (user, group) = text.split_once(':').unwrap_or((text, "0"));
             account(user).and(account(group)).map(drop)
         }
-        Kind::Mode => mode(text).map(drop),
-        Kind::Umask => umask(text).map(drop),
-        Kind::Namespaces => namespaces(text).map(drop),
-        Kind::Capabilities => capabilities(text).map(drop),
-        Kind::Hook => hook(text).map(drop),
-        Kind::Socket => address::parse(text).map(drop),
-        Kind::SocketOrNone if text == "none" => Ok(()),
-        Kind::SocketOrNone => address::parse(text).map(drop),
-        Kind::Signal => signal(text).map(drop),
-        Kind::Variable => variable(text).map(drop),
-        Kind::Pair if text.contains('=') => Ok(()),
-        Kind::Pair => Err(BadText::new(text, "has no '=' (expected NAME=TEXT)")),
-        Kind::Choice(words) if words.contains(&text) => Ok(()),
-        Kind::Choice(words) => {
+        OptionKind::Mode => mode(text).map(drop),
+        OptionKind::Umask => umask(text).map(drop),
+        OptionKind::Namespaces => namespaces(text).map(drop),
+        OptionKind::Capabilities => capabilities(text).map(drop),
+        OptionKind::Hook => hook(text).map(drop),
+        OptionKind::Socket => address::parse(text).map(drop),
+        OptionKind::SocketOrNone if text == "none" => Ok(()),
+        OptionKind::SocketOrNone => address::parse(text).map(drop),
+        OptionKind::Signal => signal(text).map(drop),
+        OptionKind::Variable => variable(text).map(drop),
+        OptionKind::Pair if text.contains('=') => Ok(()),
+        OptionKind::Pair => Err(BadText::new(text, "has no '=' (expected NAME=TEXT)")),
+        OptionKind::Choice(words) if words.contains(&text) => Ok(()),
+        OptionKind::Choice(words) => {
             Err(BadText::new(text, format!("is not one of {}", words.join(", "))))
         }
     }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::opts::{Opt, Refusal, Vassal as V};
+use crate::opts::{Opt, Refusal, VassalOption as V};
 use crate::types::run_settings::{Choice, RunSettings};
 
 use super::Resolved;
 use super::address::{self, SocketSpec};
-use super::check::{Check, Role, located, number, signal};
+use super::check::{Check, ConfigRole, located, number, signal};
 use super::setting::{Fault, Faults, Located, Setting};
 use super::values;
 use crate::types::address::Address;
@@ -18,7 +18,7 @@ pub struct Patch {
     /// Exec'd before (true) or after the privileges are dropped.
     pub privileged: bool,
     /// What is exec'd.
-    pub run: Run,
+    pub run: ProgramSpec,
 }
 
 impl Patch {
@@ -31,7 +31,7 @@ impl Patch {
 
 /// What is exec'd.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Run {
+pub enum ProgramSpec {
     /// A program by its name, with the vassal's own arguments.
     Path(String),
     /// A command line: split into words, or given to the shell where it needs one.
@@ -146,7 +146,7 @@ pub(super) fn judge(resolved: &Resolved) -> (Faults, Vec<Fault>) {
 
 fn settled(resolved: &Resolved) -> (VassalConfig, Check) {
     let mut config = VassalConfig { listen: 100, ..VassalConfig::default() };
-    let mut check = Check::new(Role::Vassal);
+    let mut check = Check::new(ConfigRole::Vassal);
     for (setting, opt) in check.settings(resolved) {
         if let Some(key) = opt.vassal_key() {
             config.set(key, setting, &mut check);
@@ -270,9 +270,9 @@ impl VassalConfig {
     fn set_patch(&mut self, key: V, setting: &Setting, check: &mut Check) {
         let privileged = matches!(key, V::PrivilegedPath | V::PrivilegedCommand);
         let run = if matches!(key, V::PrivilegedPath | V::UnprivilegedPath) {
-            Run::Path(setting.value.clone())
+            ProgramSpec::Path(setting.value.clone())
         } else {
-            Run::Command(setting.value.clone())
+            ProgramSpec::Command(setting.value.clone())
         };
         let patch = Patch { privileged, run };
         let is_other = |named: &&Located<Patch>| !named.value.is_alike(&patch);

@@ -4,7 +4,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use crate::types::quote::cut;
 
-use super::text::{Bad, Lines, Parsed, utf8};
+use super::text::{Lines, Parsed, SyntaxFault, utf8};
 
 /// Most nodes of a document.
 const MAX_NODES: u32 = 100_000;
@@ -63,13 +63,13 @@ fn setting(lines: &Lines, node: Node<'_, '_>, parsed: &mut Parsed) {
     if !node.is_element() {
         if node.is_text() && node.text().is_some_and(|text| !text.trim().is_empty()) {
             let message = "XML: text outside an element (expected <NAME>VALUE</NAME>)";
-            parsed.fault_at(Bad::new(line, "", message));
+            parsed.fault_at(SyntaxFault::new(line, "", message));
         }
         return;
     }
     let key = node.tag_name().name();
     if node.children().any(|child| child.is_element()) {
-        parsed.fault_at(Bad::new(line, key, "is nested (expected text only)"));
+        parsed.fault_at(SyntaxFault::new(line, key, "is nested (expected text only)"));
         return;
     }
     // Only the first text counts, as in uWSGI; an element without any is a flag.

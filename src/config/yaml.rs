@@ -4,14 +4,14 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::types::quote::cut;
 
-use super::text::{Bad, NO_NAME, Parsed, utf8};
+use super::text::{NO_NAME, Parsed, SyntaxFault, utf8};
 
 /// Reads the mapping of this name: `uwsgi` and `liege` if none was asked for.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut bad = Vec::new();
     let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
-    let mut reading = Reading { section, ..Reading::default() };
+    let mut reading = YamlReader { section, ..YamlReader::default() };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => {
@@ -36,7 +36,7 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
 
 /// Where in the document the reading is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum YamlPlace {
     /// Before the first document.
     #[default]
     Outside,
@@ -64,9 +64,9 @@ enum Back {
 }
 
 #[derive(Default)]
-struct Reading<'s> {
+struct YamlReader<'s> {
     section: Option<&'s str>,
-    place: Place,
+    place: YamlPlace,
     key: String,
     key_line: u32,
     found: bool,
@@ -74,10 +74,11 @@ struct Reading<'s> {
     parsed: Parsed,
 }
 
-impl Reading<'_> {
+impl YamlReader<'_> {
     fn bad(&mut self, line: u32, message: impl Into<String>) {
-        let key = if matches!(self.place, Place::Value | Place::List) { &self.key } else { "" };
-        self.parsed.fault_at(Bad::new(line, key, message));
+        let key =
+            if matches!(self.place, YamlPlace::Value | YamlPlace::List) { &self.key } else { "" };
+        self.parsed.fault_at(SyntaxFault::new(line, key, message));
     }
 
     /// Takes one event; false ends the reading.
@@ -91,13 +92,13 @@ impl Reading<'_> {
             return true;
         }
         self.place = match self.place {
-            Place::Outside => return self.start(event, line),
-            Place::Top => self.top(event, line),
-            Place::TopValue(wanted) => self.top_value(event, line, wanted),
-            Place::Inside => self.name(event, line),
-            Place::Value => self.value(event, line),
-            Place::List => self.element(event, line),
-            Place::Skip(depth, back) => skipped(event, depth, back),
+            YamlPlace::Outside => return self.start(event, line),
+            YamlPlace::Top => self.top(event, line),
+            YamlPlace::TopValue(wanted) => self.top_value(event, line, wanted),
+            YamlPlace::Inside => self.name(event, line),
+            YamlPlace::Value => self.value(event, line),
+            YamlPlace::List => self.element(event, line),
+            YamlPlace::Skip(depth, back) => skipped(event, depth, back),
         };
         true
     }
@@ -105,7 +106,7 @@ impl Reading<'_> {
     fn start(&mut self, event: &Event<'_>, line: u32) -> bool {
         match event {
             Event::MappingStart(..) => {
-                self.place = Place::Top;
+                self.place = YamlPlace::Top;
                 true
             }
             Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing => true,
@@ -116,7 +117,7 @@ impl Reading<'_> {
         }
     }
 
-    fn top(&mut self, event: &Event<'_>, line: u32) -> Place {
+    fn top(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
         match event {
             Event::Scalar(name, ..) => {
                 let wanted = match self.section {
@@ -124,9 +125,9 @@ impl Reading<'_> {
                     None => name == "uwsgi" || name == "liege",
                 };
                 self.found |= wanted;
-                Place::TopValue(wanted)
+                YamlPlace::TopValue(wanted)
             }
-            Event::MappingEnd => Place::Outside,
+            Event::MappingEnd => YamlPlace::Outside,
             _ => {
                 self.bad(line, "YAML: a name at the top is not plain text");
                 opened(event, Back::Top)
@@ -134,11 +135,13 @@ impl Reading<'_> {
         }
     }
 
-    fn top_value(&mut self, event: &Event<'_>, line: u32, wanted: bool) -> Place {
+    fn top_value(&mut self, event: &Event<'_>, line: u32, wanted: bool) -> YamlPlace {
         match event {
-            Event::MappingStart(..) if wanted => Place::Inside,
+            Event::MappingStart(..) if wanted => YamlPlace::Inside,
             // An empty section is fine.
-            Event::Scalar(text, ScalarStyle::Plain, ..) if wanted && text.is_empty() => Place::Top,
+            Event::Scalar(text, ScalarStyle::Plain, ..) if wanted && text.is_empty() => {
+                YamlPlace::Top
+            }
             _ => {
                 if wanted {
                     self.bad(line, "YAML: expected settings (NAME: VALUE) below the section");
@@ -148,7 +151,7 @@ impl Reading<'_> {
         }
     }
 
-    fn name(&mut self, event: &Event<'_>, line: u32) -> Place {
+    fn name(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
         match event {
             Event::Scalar(name, ..) => {
                 self.key = name.clone().into_owned();
@@ -156,9 +159,9 @@ impl Reading<'_> {
                 if self.key.is_empty() {
                     self.bad(line, NO_NAME);
                 }
-                Place::Value
+                YamlPlace::Value
             }
-            Event::MappingEnd => Place::Top,
+            Event::MappingEnd => YamlPlace::Top,
             _ => {
                 self.bad(line, "YAML: a name is not plain text");
                 // Its value follows, and is nobody's.
@@ -168,16 +171,16 @@ impl Reading<'_> {
         }
     }
 
-    fn value(&mut self, event: &Event<'_>, line: u32) -> Place {
+    fn value(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
         match event {
             // uWSGI drops a key without a value.
-            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => Place::Inside,
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => YamlPlace::Inside,
             Event::Scalar(text, ..) => {
                 // A block text begins below its name; the name is where people look.
                 self.pair(text, self.key_line);
-                Place::Inside
+                YamlPlace::Inside
             }
-            Event::SequenceStart(..) => Place::List,
+            Event::SequenceStart(..) => YamlPlace::List,
             _ => {
                 self.nested(event, line);
                 opened(event, Back::Inside)
@@ -185,13 +188,13 @@ impl Reading<'_> {
         }
     }
 
-    fn element(&mut self, event: &Event<'_>, line: u32) -> Place {
+    fn element(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
         match event {
             Event::Scalar(text, ..) => {
                 self.pair(text, line);
-                Place::List
+                YamlPlace::List
             }
-            Event::SequenceEnd => Place::Inside,
+            Event::SequenceEnd => YamlPlace::Inside,
             _ => {
                 self.nested(event, line);
                 opened(event, Back::List)
@@ -220,29 +223,29 @@ impl Reading<'_> {
 }
 
 /// Skips a value, if this event opens one.
-fn opened(event: &Event<'_>, back: Back) -> Place {
+fn opened(event: &Event<'_>, back: Back) -> YamlPlace {
     match event {
-        Event::MappingStart(..) | Event::SequenceStart(..) => Place::Skip(1, back),
+        Event::MappingStart(..) | Event::SequenceStart(..) => YamlPlace::Skip(1, back),
         _ => back.place(),
     }
 }
 
-fn skipped(event: &Event<'_>, depth: usize, back: Back) -> Place {
+fn skipped(event: &Event<'_>, depth: usize, back: Back) -> YamlPlace {
     let depth = match event {
         Event::MappingStart(..) | Event::SequenceStart(..) => depth + 1,
         Event::MappingEnd | Event::SequenceEnd => depth - 1,
         _ => depth,
     };
-    if depth == 0 { back.place() } else { Place::Skip(depth, back) }
+    if depth == 0 { back.place() } else { YamlPlace::Skip(depth, back) }
 }
 
 impl Back {
-    const fn place(self) -> Place {
+    const fn place(self) -> YamlPlace {
         match self {
-            Self::Top => Place::Top,
-            Self::Inside => Place::Inside,
-            Self::Value => Place::Value,
-            Self::List => Place::List,
+            Self::Top => YamlPlace::Top,
+            Self::Inside => YamlPlace::Inside,
+            Self::Value => YamlPlace::Value,
+            Self::List => YamlPlace::List,
         }
     }
 }

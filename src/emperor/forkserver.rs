@@ -18,7 +18,7 @@ use super::Emperor;
 use super::lives::{ConfigPipe, Process, exit};
 use super::token::Token;
 use crate::proto::emperor;
-use crate::proto::fork::{self, Failure};
+use crate::proto::fork::{self, ForkError};
 use crate::reactor::{Interest, Kind};
 use crate::state::{Event, LifeEvent, LifeId, Origin, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
@@ -70,7 +70,7 @@ struct Talk {
 
 #[derive(Debug)]
 enum State {
-    Talking(fork::Talk),
+    Talking(fork::ForkTalk),
     Claimed(Claim),
 }
 
@@ -224,7 +224,7 @@ impl Emperor {
         let mask = fork::PIPE
             | if config.is_some() { fork::CONFIG } else { 0 }
             | if listener.is_some() { fork::ON_DEMAND } else { 0 };
-        let mut talk = fork::Talk::new(&self.template.argv(name, &file), mask)
+        let mut talk = fork::ForkTalk::new(&self.template.argv(name, &file), mask)
             .map_err(|error| Trouble::Failed(error.to_string()))?;
         let attached: Vec<BorrowedFd<'_>> = [its_pipe.as_fd()]
             .into_iter()
@@ -371,7 +371,7 @@ impl Emperor {
         match heard {
             Ok(None) => Progress::More,
             Ok(Some(pid)) => Progress::Answered(pid),
-            Err(failure @ Failure::Closed(_)) => {
+            Err(failure @ ForkError::Closed(_)) => {
                 Progress::Failed(Trouble::NotReady(format!("{} is not ready: {failure}", place())))
             }
             Err(failure) => Progress::Failed(Trouble::Failed(format!("{}: {failure}", place()))),

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 
-use crate::config::emperor::{EmperorConfig, Keeper};
+use crate::config::emperor::{EmperorConfig, KeeperMode};
 use crate::sys::pidfd;
 
 use super::process_context::{ProcessContext, variable};
@@ -17,9 +17,9 @@ pub(super) fn wants_keeper(config: &EmperorConfig, environment: &[(OsString, OsS
         .and_then(OsStr::to_str)
         .is_some_and(|pid| pid.parse() == Ok(own));
     match config.keeper {
-        Keeper::On => true,
-        Keeper::Off => false,
-        Keeper::Auto => own != 1 && !managed,
+        KeeperMode::On => true,
+        KeeperMode::Off => false,
+        KeeperMode::Auto => own != 1 && !managed,
     }
 }
 

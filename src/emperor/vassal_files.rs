@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::log::{Level, escaped};
-use crate::proto::status::{Files, Mark};
+use crate::proto::status::{DeclaredFiles, FileMark};
 use crate::reactor::{Interest, Kind};
 use crate::state::{Event, LifeId, VassalId};
 use crate::sys::dir;
@@ -41,7 +41,7 @@ struct Touched {
 /// What is minded for all vassals.
 #[derive(Default)]
 pub(super) struct VassalFiles {
-    vacuum: HashMap<VassalId, Vec<Mark>>,
+    vacuum: HashMap<VassalId, Vec<FileMark>>,
     touched: HashMap<VassalId, Vec<Touched>>,
     inotify: Option<Inotify>,
 }
@@ -55,12 +55,12 @@ fn stamp(path: &OsStr) -> Option<Stamp> {
 
 /// Removes what is still the file that was marked. The name is looked up once, and both looks at the file are
 /// through the same open directory, so that a directory that is swapped meanwhile changes nothing.
-fn remove(mark: &Mark) -> std::io::Result<()> {
+fn remove(mark: &FileMark) -> std::io::Result<()> {
     let path = Path::new(&mark.path);
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     let is_marked = |found: &dir::Stat| {
         let (seconds, nanos) = found.mtime;
-        (found.dev, found.ino, Mark::time((seconds, nanos.into())))
+        (found.dev, found.ino, FileMark::time((seconds, nanos.into())))
             == (mark.dev, mark.ino, mark.modified)
     };
     match dir::open(above).and_then(|above| dir::remove_if(above.as_fd(), name, is_marked)) {
@@ -74,7 +74,7 @@ impl Emperor {
     /// before, and is not any more, is of no use to anybody.
     pub(super) fn mind(&mut self, vassal: VassalId, life: LifeId) {
         let named = self.lives.take_files(life);
-        let Files { vacuum, touch } = named.map(|files| *files).unwrap_or_default();
+        let DeclaredFiles { vacuum, touch } = named.map(|files| *files).unwrap_or_default();
         let old = self.vassal_files.vacuum.remove(&vassal).unwrap_or_default();
         let gone = old.iter().filter(|old| !vacuum.iter().any(|new| new.path == old.path));
         self.vacuum(vassal, gone);
@@ -95,7 +95,7 @@ impl Emperor {
         self.vassal_files.forget_touched(vassal);
     }
 
-    fn vacuum<'a>(&mut self, vassal: VassalId, marks: impl Iterator<Item = &'a Mark>) {
+    fn vacuum<'a>(&mut self, vassal: VassalId, marks: impl Iterator<Item = &'a FileMark>) {
         for mark in marks {
             if let Err(error) = remove(mark) {
                 let path = Path::new(&mark.path).display();

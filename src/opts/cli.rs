@@ -12,7 +12,7 @@ use super::{Arg, Opt, lookup};
 
 /// One thing said on a command line.
 #[derive(Debug)]
-pub enum Said {
+pub enum CliArgument {
     /// An option, with its full name and its value.
     Option {
         /// The full name, or alias, that was meant.
@@ -30,12 +30,12 @@ pub enum Said {
 
 /// Reads the arguments, without the program's name, from left to right.
 #[must_use]
-pub fn read(args: &[OsString]) -> Vec<Said> {
+pub fn read(args: &[OsString]) -> Vec<CliArgument> {
     let mut parser = Parser::from_args(args);
     let mut said = Vec::with_capacity(args.len());
     loop {
         match parser.next() {
-            Ok(Some(Token::Value(value))) => said.push(Said::File(value)),
+            Ok(Some(Token::Value(value))) => said.push(CliArgument::File(value)),
             Ok(Some(Token::Long(name))) => {
                 let found = long(name);
                 said.push(option(&mut parser, found));
@@ -43,17 +43,20 @@ pub fn read(args: &[OsString]) -> Vec<Said> {
             Ok(Some(Token::Short(letter))) => said.push(match lookup::letter(letter) {
                 // What follows a letter without a value are further letters.
                 Some(opt) if opt.arg == Arg::None => {
-                    Said::Option { name: opt.name, opt, value: opt.bare_value().into() }
+                    CliArgument::Option { name: opt.name, opt, value: opt.bare_value().into() }
                 }
                 Some(opt) => option(&mut parser, Ok((opt.name, opt))),
                 None => {
                     let _ = parser.optional_value();
-                    Said::Bad(String::new(), format!("-{letter} is not the letter of an option"))
+                    CliArgument::Bad(
+                        String::new(),
+                        format!("-{letter} is not the letter of an option"),
+                    )
                 }
             }),
             Ok(None) => return said,
             Err(error) => {
-                said.push(Said::Bad(String::new(), error.to_string()));
+                said.push(CliArgument::Bad(String::new(), error.to_string()));
                 return said;
             }
         }
@@ -74,12 +77,15 @@ fn long(text: &str) -> Result<(&'static str, Opt), (String, String)> {
     })
 }
 
-fn option(parser: &mut Parser, found: Result<(&'static str, Opt), (String, String)>) -> Said {
+fn option(
+    parser: &mut Parser,
+    found: Result<(&'static str, Opt), (String, String)>,
+) -> CliArgument {
     let (name, opt) = match found {
         Ok(found) => found,
         Err((name, reason)) => {
             let _ = parser.optional_value();
-            return Said::Bad(name, reason);
+            return CliArgument::Bad(name, reason);
         }
     };
     let value = match opt.arg {
@@ -96,8 +102,8 @@ fn option(parser: &mut Parser, found: Result<(&'static str, Opt), (String, Strin
         },
     };
     match value {
-        Ok(value) => Said::Option { name, opt, value },
-        Err(reason) => Said::Bad(name.to_owned(), reason),
+        Ok(value) => CliArgument::Option { name, opt, value },
+        Err(reason) => CliArgument::Bad(name.to_owned(), reason),
     }
 }
 
@@ -107,10 +113,12 @@ mod tests {
 
     fn said(args: &[&str]) -> Vec<String> {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-        let show = |said: &Said| match said {
-            Said::Option { name, value, .. } => format!("{name}={}", value.to_string_lossy()),
-            Said::File(name) => name.to_string_lossy().into_owned(),
-            Said::Bad(name, reason) => format!("!{name} {reason}"),
+        let show = |said: &CliArgument| match said {
+            CliArgument::Option { name, value, .. } => {
+                format!("{name}={}", value.to_string_lossy())
+            }
+            CliArgument::File(name) => name.to_string_lossy().into_owned(),
+            CliArgument::Bad(name, reason) => format!("!{name} {reason}"),
         };
         read(&args).iter().map(show).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Arg, Class, Kind, Opt, Steer, table};
+use super::{Arg, Class, Directive, Opt, OptionKind, table};
 
 const COMMANDS: [(&str, &str); 3] = [
     ("check", "check vassal files"),
@@ -13,15 +13,17 @@ const COMMANDS: [(&str, &str); 3] = [
 /// What belongs on a command line of people: not the lines of vassal files.
 fn rows() -> impl Iterator<Item = &'static Opt> {
     table::OPTIONS.iter().filter(|opt| match opt.class {
-        Class::Steer(Steer::NotYet | Steer::Open(_) | Steer::Else | Steer::Close) => false,
-        Class::Steer(_) | Class::Emperor(_) | Class::Both(..) => true,
+        Class::Directive(
+            Directive::NotYet | Directive::Open(_) | Directive::Else | Directive::Close,
+        ) => false,
+        Class::Directive(_) | Class::Emperor(_) | Class::Both(..) => true,
         _ => false,
     })
 }
 
 fn takes_file(opt: &Opt) -> bool {
     ["FILE", "DIR", "PROGRAM", "TEMPLATE"].iter().any(|word| opt.meta.starts_with(word))
-        || opt.kind == Kind::Socket
+        || opt.kind == OptionKind::Socket
 }
 
 /// For bash.
@@ -130,7 +132,7 @@ pub fn fish() -> String {
 
 fn choices(opt: &Opt) -> &'static [&'static str] {
     match opt.kind {
-        Kind::Choice(words) => words,
+        OptionKind::Choice(words) => words,
         _ => &[],
     }
 }

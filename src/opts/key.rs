@@ -3,7 +3,7 @@
 
 /// Steers the reading of the configuration, or what the program does at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Steer {
+pub enum Directive {
     /// Read a file of this format, at this place.
     Read(Format),
     /// Read a file of the format that its name tells.
@@ -100,7 +100,7 @@ pub enum Test {
 /// Obeyed in vassal files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // each is the option of that name; `table` describes them
-pub enum Vassal {
+pub enum VassalOption {
     PrivilegedPath,
     PrivilegedCommand,
     UnprivilegedPath,
@@ -151,7 +151,7 @@ pub enum Vassal {
 /// Obeyed by the emperor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // each is the option of that name; `table` describes them
-pub enum Emperor {
+pub enum EmperorOption {
     Emperor,
     Freq,
     /// How long vassals outlive their directory.

@@ -1,14 +1,14 @@
 //! From a name, the beginning of one, or a letter to its row.
 
-use super::foreign::{
+use super::uwsgi_only::{
     ALWAYS, ALWAYS_OPTIONAL, IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, LETTERS, REFUSED,
 };
-use super::{Arg, Class, Kind, Opt, Section, later, table};
+use super::{Arg, Class, Opt, OptionKind, Section, table, unsupported};
 
 /// Every name and alias of the described rows, sorted while compiling: nothing is built at start.
 static INDEX: [(&str, u16); NAMES] = sorted_index();
 
-const NAMES: usize = count_names(table::OPTIONS) + count_names(later::OPTIONS);
+const NAMES: usize = count_names(table::OPTIONS) + count_names(unsupported::OPTIONS);
 
 #[allow(clippy::indexing_slicing)] // in the compiler: cannot fail later
 const fn count_names(rows: &[Opt]) -> usize {
@@ -24,7 +24,7 @@ const fn count_names(rows: &[Opt]) -> usize {
 const fn sorted_index() -> [(&'static str, u16); NAMES] {
     let mut index = [("", 0); NAMES];
     let mut used = insert_rows(&mut index, 0, table::OPTIONS, 0);
-    used = insert_rows(&mut index, used, later::OPTIONS, table::OPTIONS.len());
+    used = insert_rows(&mut index, used, unsupported::OPTIONS, table::OPTIONS.len());
     assert!(used == NAMES);
     index
 }
@@ -73,12 +73,12 @@ fn row(number: u16) -> Option<&'static Opt> {
     let number = usize::from(number);
     table::OPTIONS
         .get(number)
-        .or_else(|| later::OPTIONS.get(number.checked_sub(table::OPTIONS.len())?))
+        .or_else(|| unsupported::OPTIONS.get(number.checked_sub(table::OPTIONS.len())?))
 }
 
 /// Every described row: obeyed ones first.
 pub fn rows() -> impl Iterator<Item = &'static Opt> {
-    table::OPTIONS.iter().chain(later::OPTIONS)
+    table::OPTIONS.iter().chain(unsupported::OPTIONS)
 }
 
 /// The row of exactly this name or alias.
@@ -87,10 +87,10 @@ pub fn find(name: &str) -> Option<Opt> {
     if let Ok(at) = INDEX.binary_search_by_key(&name, |entry| entry.0) {
         return INDEX.get(at).and_then(|entry| row(entry.1)).copied();
     }
-    foreign(name)
+    uwsgi_only(name)
 }
 
-fn foreign(name: &str) -> Option<Opt> {
+fn uwsgi_only(name: &str) -> Option<Opt> {
     let lists = [
         (IGNORED, Arg::Required, Class::Ignored),
         (IGNORED_BARE, Arg::None, Class::Ignored),
@@ -108,7 +108,7 @@ fn foreign(name: &str) -> Option<Opt> {
 }
 
 fn foreign_row(name: &'static str, arg: Arg, class: Class) -> Opt {
-    let kind = if arg == Arg::None { Kind::Flag } else { Kind::Text };
+    let kind = if arg == Arg::None { OptionKind::Flag } else { OptionKind::Text };
     let mut row = Opt::new(name, kind, class, Section::Program);
     row.arg = arg;
     row

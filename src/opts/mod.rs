@@ -1,23 +1,23 @@
 //! The one table of options, and what is made from it.
 //!
 //! Command line, keys in files, environment, `--help`, completions and the manual come from these rows;
-//! nothing else spells an option's name. The rows stand in [`table`] (obeyed), [`later`] (known, not yet
-//! obeyed) and [`foreign`] (names of uWSGI's embedded server and its plugins).
+//! nothing else spells an option's name. The rows stand in [`table`] (obeyed), [`unsupported`] (known, not yet
+//! obeyed) and [`uwsgi_only`] (names of uWSGI's embedded server and its plugins).
 
 pub mod cli;
 pub mod complete;
-mod foreign;
 pub mod help;
 pub mod key;
-pub mod later;
 pub mod lookup;
 pub mod neighbours;
 pub mod refusal;
 pub mod roff;
 pub mod security;
 pub mod table;
+pub mod unsupported;
+mod uwsgi_only;
 
-pub use key::{Emperor, Steer, Vassal};
+pub use key::{Directive, EmperorOption, VassalOption};
 pub use lookup::{find, nearest};
 pub use refusal::Refusal;
 
@@ -34,7 +34,7 @@ pub enum Arg {
 
 /// What the text of an option means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OptionKind {
     /// False is `false`, `off`, `no` (any case) and `0`; everything else is true.
     Flag,
     /// A flag, or `auto`.
@@ -96,15 +96,15 @@ pub enum Missing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It steers the reading or the program itself.
-    Steer(Steer),
+    Directive(Directive),
     /// It is a vassal's.
-    Vassal(Vassal),
+    Vassal(VassalOption),
     /// It is the emperor's.
-    Emperor(Emperor),
+    Emperor(EmperorOption),
     /// Each has one.
-    Both(Vassal, Emperor),
+    Both(VassalOption, EmperorOption),
     /// Known, not obeyed yet.
-    Later(Missing),
+    Unsupported(Missing),
     /// Always so here: taken without a word.
     Always,
     /// The embedded server's: one warning for each vassal lists all of them.
@@ -219,7 +219,7 @@ pub struct Opt {
     /// Whether it takes a value on the command line.
     pub arg: Arg,
     /// What its text means.
-    pub kind: Kind,
+    pub kind: OptionKind,
     /// What becomes of it.
     pub class: Class,
     /// Where it is described.
@@ -237,27 +237,27 @@ pub struct Opt {
 impl Opt {
     /// A row; what follows refines it.
     #[must_use]
-    pub const fn new(name: &'static str, kind: Kind, class: Class, section: Section) -> Self {
+    pub const fn new(name: &'static str, kind: OptionKind, class: Class, section: Section) -> Self {
         let (arg, meta) = match kind {
-            Kind::Flag => (Arg::None, ""),
-            Kind::AutoFlag => (Arg::Optional, "true|false|auto"),
-            Kind::Number | Kind::Signed => (Arg::Required, "N"),
-            Kind::Megabytes => (Arg::Required, "MIB"),
-            Kind::Seconds => (Arg::Required, "S"),
-            Kind::Millis => (Arg::Required, "MS"),
-            Kind::Text | Kind::Word => (Arg::Required, "TEXT"),
-            Kind::User => (Arg::Required, "USER"),
-            Kind::Group => (Arg::Required, "GROUP"),
-            Kind::Owner => (Arg::Required, "USER[:GROUP]"),
-            Kind::Mode => (Arg::Optional, "MODE"),
-            Kind::Umask => (Arg::Required, "MODE"),
-            Kind::Namespaces | Kind::Capabilities => (Arg::Required, "NAME,..."),
-            Kind::Hook => (Arg::Required, "ACTION:TEXT"),
-            Kind::Socket => (Arg::Required, "ADDR"),
-            Kind::SocketOrNone => (Arg::Required, "ADDR|none"),
-            Kind::Signal => (Arg::Required, "SIGNAL"),
-            Kind::Variable | Kind::Pair => (Arg::Required, "NAME=TEXT"),
-            Kind::Choice(_) => (Arg::Required, "WORD"),
+            OptionKind::Flag => (Arg::None, ""),
+            OptionKind::AutoFlag => (Arg::Optional, "true|false|auto"),
+            OptionKind::Number | OptionKind::Signed => (Arg::Required, "N"),
+            OptionKind::Megabytes => (Arg::Required, "MIB"),
+            OptionKind::Seconds => (Arg::Required, "S"),
+            OptionKind::Millis => (Arg::Required, "MS"),
+            OptionKind::Text | OptionKind::Word => (Arg::Required, "TEXT"),
+            OptionKind::User => (Arg::Required, "USER"),
+            OptionKind::Group => (Arg::Required, "GROUP"),
+            OptionKind::Owner => (Arg::Required, "USER[:GROUP]"),
+            OptionKind::Mode => (Arg::Optional, "MODE"),
+            OptionKind::Umask => (Arg::Required, "MODE"),
+            OptionKind::Namespaces | OptionKind::Capabilities => (Arg::Required, "NAME,..."),
+            OptionKind::Hook => (Arg::Required, "ACTION:TEXT"),
+            OptionKind::Socket => (Arg::Required, "ADDR"),
+            OptionKind::SocketOrNone => (Arg::Required, "ADDR|none"),
+            OptionKind::Signal => (Arg::Required, "SIGNAL"),
+            OptionKind::Variable | OptionKind::Pair => (Arg::Required, "NAME=TEXT"),
+            OptionKind::Choice(_) => (Arg::Required, "WORD"),
         };
         Self {
             name,
@@ -335,15 +335,15 @@ impl Opt {
     #[must_use]
     pub const fn is_obeyed(&self) -> bool {
         match self.class {
-            Class::Steer(steer) => !matches!(steer, Steer::NotYet),
+            Class::Directive(directive) => !matches!(directive, Directive::NotYet),
             Class::Vassal(_) | Class::Emperor(_) | Class::Both(..) => true,
-            Class::Later(_) | Class::Always | Class::Ignored | Class::Refused(_) => false,
+            Class::Unsupported(_) | Class::Always | Class::Ignored | Class::Refused(_) => false,
         }
     }
 
     /// What it is in a vassal.
     #[must_use]
-    pub const fn vassal_key(&self) -> Option<Vassal> {
+    pub const fn vassal_key(&self) -> Option<VassalOption> {
         match self.class {
             Class::Vassal(key) | Class::Both(key, _) => Some(key),
             _ => None,
@@ -352,7 +352,7 @@ impl Opt {
 
     /// What it is to the emperor.
     #[must_use]
-    pub const fn emperor_key(&self) -> Option<Emperor> {
+    pub const fn emperor_key(&self) -> Option<EmperorOption> {
         match self.class {
             Class::Emperor(key) | Class::Both(_, key) => Some(key),
             _ => None,
@@ -363,6 +363,6 @@ impl Opt {
     #[must_use]
     pub const fn bare_value(&self) -> &'static str {
         // A flag reads as the word; where a number or mode may be left out, 1 is its flag form.
-        if matches!(self.kind, Kind::Number | Kind::Mode) { "1" } else { "true" }
+        if matches!(self.kind, OptionKind::Number | OptionKind::Mode) { "1" } else { "true" }
     }
 }

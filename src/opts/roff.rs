@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Class, Opt, Section, foreign, later, table};
+use super::{Class, Opt, Section, table, unsupported, uwsgi_only};
 
 /// Replaces the marks of a page by parts of the table.
 #[must_use]
@@ -41,8 +41,8 @@ fn part(name: &str) -> Option<String> {
             let shared = |opt: &Opt| matches!(opt.class, Class::Both(..));
             sections(Section::is_vassals) + &list("Vassal: as for the emperor", shared)
         }
-        "later" => names(later::OPTIONS.iter().map(|opt| opt.name)),
-        "refused" => names(foreign::REFUSED.iter().map(|entry| entry.0)),
+        "later" => names(unsupported::OPTIONS.iter().map(|opt| opt.name)),
+        "refused" => names(uwsgi_only::REFUSED.iter().map(|entry| entry.0)),
         _ => return None,
     })
 }

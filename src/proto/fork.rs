@@ -5,7 +5,7 @@
 //! answer   35 | size | 0    | "pid" => the pid in decimal
 //! ```
 //!
-//! [`Talk`] is a state machine over the bytes: it neither reads nor waits. What comes from the server is
+//! [`ForkTalk`] is a state machine over the bytes: it neither reads nor waits. What comes from the server is
 //! hostile, and so a pid that it names is no more than a claim.
 //!
 //! # Source
@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use super::uwsgi::{self, HEADER, Header, TooLong};
+use super::uwsgi::{self, HEADER, TooLong, UwsgiHeader};
 
 /// The modifier of both packets.
 pub const MODIFIER: u8 = 35;
@@ -28,7 +28,7 @@ pub const MAX_ANSWER: u16 = 4096;
 
 /// Why there is no pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ForkError {
     /// The server has ended the talk after so many bytes: it is not ready, or has died.
     Closed(usize),
     /// The answer begins with another modifier: no fork server of uWSGI's kind.
@@ -43,7 +43,7 @@ pub enum Failure {
     BadPid,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ForkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed(bytes) => write!(f, "it has closed after {bytes} bytes of its answer"),
@@ -58,17 +58,17 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for ForkError {}
 
 /// One request and its answer.
 #[derive(Debug)]
-pub struct Talk {
+pub struct ForkTalk {
     request: Vec<u8>,
     sent: usize,
     answer: Vec<u8>,
 }
 
-impl Talk {
+impl ForkTalk {
     /// Begins with a request for these arguments, the program among them, and a mask of descriptors.
     ///
     /// # Errors
@@ -93,35 +93,35 @@ impl Talk {
     ///
     /// # Errors
     /// As soon as no further byte could make it a good answer.
-    pub fn hear(&mut self, bytes: &[u8]) -> Result<Option<i32>, Failure> {
+    pub fn hear(&mut self, bytes: &[u8]) -> Result<Option<i32>, ForkError> {
         let room = (HEADER + usize::from(MAX_ANSWER)).saturating_sub(self.answer.len());
         self.answer.extend(bytes.iter().take(room));
         let first = self.answer.first().copied().unwrap_or(MODIFIER);
         if first != MODIFIER {
-            return Err(Failure::Rubbish(first));
+            return Err(ForkError::Rubbish(first));
         }
         let Some((header, body)) = self.answer.split_first_chunk() else { return Ok(None) };
-        let header = Header::decode(*header);
+        let header = UwsgiHeader::decode(*header);
         if header.size > MAX_ANSWER {
-            return Err(Failure::Oversize(header.size));
+            return Err(ForkError::Oversize(header.size));
         }
         let Some(body) = body.get(..usize::from(header.size)) else { return Ok(None) };
         pid(body).map(Some)
     }
 
     /// The stream has ended before the answer was whole.
-    pub fn closed(&self) -> Failure {
-        Failure::Closed(self.answer.len())
+    pub fn closed(&self) -> ForkError {
+        ForkError::Closed(self.answer.len())
     }
 }
 
 /// The pid in the body of an answer; nobody's (0), init's (1) and everybody's (-1) are refused.
-fn pid(body: &[u8]) -> Result<i32, Failure> {
-    let pairs = uwsgi::dictionary(body).ok_or(Failure::Malformed)?;
-    let value = pairs.iter().find(|(key, _)| *key == b"pid").ok_or(Failure::NoPid)?.1;
+fn pid(body: &[u8]) -> Result<i32, ForkError> {
+    let pairs = uwsgi::dictionary(body).ok_or(ForkError::Malformed)?;
+    let value = pairs.iter().find(|(key, _)| *key == b"pid").ok_or(ForkError::NoPid)?.1;
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(value).ok().filter(|_| is_number);
-    text.and_then(|text| text.parse().ok()).filter(|pid| *pid > 1).ok_or(Failure::BadPid)
+    text.and_then(|text| text.parse().ok()).filter(|pid| *pid > 1).ok_or(ForkError::BadPid)
 }
 
 #[cfg(test)]
@@ -131,11 +131,11 @@ mod tests {
 
     const ANSWER: &[u8] = b"\x23\x0b\x00\x00\x03\x00pid\x04\x003640";
 
-    fn talk() -> Talk {
-        Talk::new(&[b"/bin/x", b"--ini", b"one.ini"], PIPE | ON_DEMAND).unwrap()
+    fn talk() -> ForkTalk {
+        ForkTalk::new(&[b"/bin/x", b"--ini", b"one.ini"], PIPE | ON_DEMAND).unwrap()
     }
 
-    fn answer(pairs: &[&[u8]]) -> Result<Option<i32>, Failure> {
+    fn answer(pairs: &[&[u8]]) -> Result<Option<i32>, ForkError> {
         talk().hear(&uwsgi::array(MODIFIER, 0, pairs).unwrap())
     }
 
@@ -171,23 +171,23 @@ mod tests {
 
     #[test]
     fn each_bad_answer_has_its_name() {
-        assert_eq!(talk().hear(b"HTTP/1.1 400\r\n"), Err(Failure::Rubbish(b'H')));
-        assert_eq!(talk().hear(b"\x23\xff\xff\x00"), Err(Failure::Oversize(65_535)));
-        assert_eq!(talk().hear(b"\x23\x02\x00\x00\xff\xff"), Err(Failure::Malformed));
-        assert_eq!(answer(&[b"pid"]), Err(Failure::Malformed));
-        assert_eq!(answer(&[b"pod", b"12"]), Err(Failure::NoPid));
-        assert_eq!(talk().hear(b"\x23\x00\x00\x00"), Err(Failure::NoPid));
+        assert_eq!(talk().hear(b"HTTP/1.1 400\r\n"), Err(ForkError::Rubbish(b'H')));
+        assert_eq!(talk().hear(b"\x23\xff\xff\x00"), Err(ForkError::Oversize(65_535)));
+        assert_eq!(talk().hear(b"\x23\x02\x00\x00\xff\xff"), Err(ForkError::Malformed));
+        assert_eq!(answer(&[b"pid"]), Err(ForkError::Malformed));
+        assert_eq!(answer(&[b"pod", b"12"]), Err(ForkError::NoPid));
+        assert_eq!(talk().hear(b"\x23\x00\x00\x00"), Err(ForkError::NoPid));
         for bad in ["-1", "-12", "0", "1", "", "12 ", "+12", "0x12", "4294967297", "9999999999"] {
-            assert_eq!(answer(&[b"pid", bad.as_bytes()]), Err(Failure::BadPid), "{bad}");
+            assert_eq!(answer(&[b"pid", bad.as_bytes()]), Err(ForkError::BadPid), "{bad}");
         }
     }
 
     #[test]
     fn an_end_in_the_middle_says_how_far_it_came() {
         let mut talk = talk();
-        assert_eq!(talk.closed(), Failure::Closed(0));
+        assert_eq!(talk.closed(), ForkError::Closed(0));
         assert_eq!(talk.hear(b"\x23\x0b\x00"), Ok(None));
-        assert_eq!(talk.closed(), Failure::Closed(3));
+        assert_eq!(talk.closed(), ForkError::Closed(3));
     }
 
     proptest! {

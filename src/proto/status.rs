@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::types::run_settings::{Choice, Fields, RunSettings};
 
-pub use files::{Files, Mark};
+pub use files::{DeclaredFiles, FileMark};
 
 /// Names the descriptor of the status socket in the stage's environment.
 pub const FD_VARIABLE: &str = "LIEGE_STATUS_FD";
@@ -156,7 +156,7 @@ pub enum FromStage {
     /// The start hook is over; the start goes on, whatever it says.
     Hook(HookEnd),
     /// Before the verdict `exec`, where the vassal file asks for it: files that the emperor minds.
-    Files(Files),
+    Files(DeclaredFiles),
     /// A system call failed between fork and exec, or the exec itself.
     Failed {
         /// Which step: the number of a `spawn::step::Step`.
@@ -212,7 +212,7 @@ pub const fn hook_packet(end: HookEnd) -> [u8; 7] {
 impl Custody {
     /// The packet; a name longer than any path is cut.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new(CUSTODY);
+        let mut out = PacketWriter::new(CUSTODY);
         let short =
             |text: &OsString| text.as_bytes().iter().copied().take(MAX_NAME).collect::<Vec<_>>();
         out.bytes(&short(&self.name));
@@ -230,7 +230,7 @@ impl Custody {
     /// # Errors
     /// Anything that [`Custody::encode`] does not write.
     pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
-        let mut fields = Reader(packet);
+        let mut fields = PacketReader(packet);
         if fields.header()? != CUSTODY {
             return Err(Malformed("custody expected"));
         }
@@ -258,7 +258,7 @@ impl FromStage {
         match self {
             Self::Verdict(Verdict::Exec(verdict)) => encode_exec(verdict),
             Self::Verdict(Verdict::Error(fault)) => {
-                let mut out = Writer::new(ERROR);
+                let mut out = PacketWriter::new(ERROR);
                 out.text(&fault.step, MAX_STEP);
                 out.text(&fault.origin, MAX_ORIGIN);
                 out.text(&fault.message, MAX_MESSAGE);
@@ -267,7 +267,7 @@ impl FromStage {
                 out.0
             }
             Self::Hook(end) => hook_packet(*end).to_vec(),
-            Self::Files(files) => files::encode(files),
+            FromStage::Files(files) => files::encode(files),
             Self::Failed { step, errno } => failed_packet(*step, *errno).to_vec(),
         }
     }
@@ -280,7 +280,7 @@ impl FromStage {
         if packet.len() > MAX_PACKET {
             return Err(Malformed("too long"));
         }
-        let mut fields = Reader(packet);
+        let mut fields = PacketReader(packet);
         let message = match fields.header()? {
             EXEC => Self::Verdict(Verdict::Exec(decode_exec(&mut fields)?)),
             ERROR => Self::Verdict(Verdict::Error(StageFault {
@@ -291,7 +291,7 @@ impl FromStage {
                 taken: fields.text(MAX_ORIGIN)?,
             })),
             HOOK => Self::Hook(decode_hook(&mut fields)?),
-            FILES => Self::Files(files::decode(&mut fields)?),
+            FILES => FromStage::Files(files::decode(&mut fields)?),
             FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
             _ => return Err(Malformed("unknown kind")),
         };
@@ -300,7 +300,7 @@ impl FromStage {
     }
 }
 
-fn decode_hook(fields: &mut Reader<'_>) -> Result<HookEnd, Malformed> {
+fn decode_hook(fields: &mut PacketReader<'_>) -> Result<HookEnd, Malformed> {
     let (kind, number) = (fields.byte()?, fields.errno()?);
     let small = u8::try_from(number).map_err(|_| Malformed("a status above 255"));
     Ok(match kind {
@@ -313,7 +313,7 @@ fn decode_hook(fields: &mut Reader<'_>) -> Result<HookEnd, Malformed> {
 }
 
 fn encode_exec(verdict: &ExecVerdict) -> Vec<u8> {
-    let mut out = Writer::new(EXEC);
+    let mut out = PacketWriter::new(EXEC);
     let Ok(()) = verdict.run.clone().visit(&mut out);
     out.byte(u8::from(verdict.notify_socket));
     out.long(verdict.fingerprint);
@@ -322,7 +322,7 @@ fn encode_exec(verdict: &ExecVerdict) -> Vec<u8> {
     out.0
 }
 
-fn decode_exec(fields: &mut Reader<'_>) -> Result<ExecVerdict, Malformed> {
+fn decode_exec(fields: &mut PacketReader<'_>) -> Result<ExecVerdict, Malformed> {
     let mut run = RunSettings::default();
     run.visit(fields)?;
     Ok(ExecVerdict {
@@ -339,9 +339,9 @@ fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
-struct Writer(Vec<u8>);
+struct PacketWriter(Vec<u8>);
 
-impl Writer {
+impl PacketWriter {
     fn new(kind: u8) -> Self {
         let mut packet = Vec::with_capacity(256);
         packet.extend([VERSION, kind]);
@@ -381,7 +381,7 @@ impl Writer {
     }
 }
 
-impl Fields for Writer {
+impl Fields for PacketWriter {
     type Error = Infallible;
 
     fn signal(&mut self, value: &mut Option<u8>) -> Result<(), Infallible> {
@@ -401,7 +401,7 @@ impl Fields for Writer {
     }
 
     fn duration(&mut self, value: &mut Option<Duration>) -> Result<(), Infallible> {
-        Writer::duration(self, *value);
+        PacketWriter::duration(self, *value);
         Ok(())
     }
 
@@ -411,12 +411,12 @@ impl Fields for Writer {
     }
 
     fn text(&mut self, value: &mut Box<str>) -> Result<(), Infallible> {
-        Writer::text(self, value, MAX_PLACES);
+        PacketWriter::text(self, value, MAX_PLACES);
         Ok(())
     }
 }
 
-impl Fields for Reader<'_> {
+impl Fields for PacketReader<'_> {
     type Error = Malformed;
 
     fn signal(&mut self, value: &mut Option<u8>) -> Result<(), Malformed> {
@@ -435,30 +435,30 @@ impl Fields for Reader<'_> {
     }
 
     fn flag(&mut self, value: &mut bool) -> Result<(), Malformed> {
-        *value = Reader::flag(self)?;
+        *value = PacketReader::flag(self)?;
         Ok(())
     }
 
     fn duration(&mut self, value: &mut Option<Duration>) -> Result<(), Malformed> {
-        *value = Reader::duration(self)?;
+        *value = PacketReader::duration(self)?;
         Ok(())
     }
 
     fn listeners(&mut self, value: &mut u8) -> Result<(), Malformed> {
-        *value = Reader::listeners(self)?;
+        *value = PacketReader::listeners(self)?;
         Ok(())
     }
 
     fn text(&mut self, value: &mut Box<str>) -> Result<(), Malformed> {
-        *value = Reader::text(self, MAX_PLACES)?.into();
+        *value = PacketReader::text(self, MAX_PLACES)?.into();
         Ok(())
     }
 }
 
 /// What has not been read yet.
-struct Reader<'a>(&'a [u8]);
+struct PacketReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> PacketReader<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (head, rest) = self.0.split_first_chunk().ok_or(Malformed("too short"))?;
         self.0 = rest;
@@ -715,9 +715,9 @@ mod tests {
 
     #[test]
     fn files_are_few_short_and_absolute() {
-        let mark = |path: &str| Mark { path: path.into(), dev: 1, ino: u64::MAX, modified: 5 };
+        let mark = |path: &str| FileMark { path: path.into(), dev: 1, ino: u64::MAX, modified: 5 };
         let long = format!("/{}", "x".repeat(MAX_PATH - 1));
-        let full = Files {
+        let full = DeclaredFiles {
             vacuum: vec![mark(&long); MAX_VACUUM],
             touch: vec![OsString::from(&long); MAX_TOUCH],
         };
@@ -725,11 +725,12 @@ mod tests {
         assert!(packet.len() <= MAX_PACKET);
         assert_eq!(FromStage::decode(&packet), Ok(FromStage::Files(full)));
         for path in ["relative", "", &format!("{long}x"), "/a\0b"] {
-            let files = Files { vacuum: vec![mark(path)], touch: vec![path.into()] };
+            let files = DeclaredFiles { vacuum: vec![mark(path)], touch: vec![path.into()] };
             let packet = FromStage::Files(files).encode();
             let read = FromStage::decode(&packet);
             assert!(
-                read == Ok(FromStage::Files(Files::default())) || read == Err(Malformed("no path")),
+                read == Ok(FromStage::Files(DeclaredFiles::default()))
+                    || read == Err(Malformed("no path")),
                 "{read:?}"
             );
         }

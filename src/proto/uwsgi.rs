@@ -14,7 +14,7 @@ use std::fmt;
 
 /// The first bytes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct UwsgiHeader {
     /// What kind of request this is.
     pub modifier1: u8,
     /// How long the body is.
@@ -26,7 +26,7 @@ pub struct Header {
 /// How many bytes a header has.
 pub const HEADER: usize = 4;
 
-impl Header {
+impl UwsgiHeader {
     /// The bytes on the wire.
     pub const fn encode(self) -> [u8; HEADER] {
         let [low, high] = self.size.to_le_bytes();
@@ -63,7 +63,7 @@ pub fn array(modifier1: u8, modifier2: u8, strings: &[&[u8]]) -> Result<Vec<u8>,
         body.extend(*string);
     }
     let size = u16::try_from(body.len()).map_err(|_| TooLong)?;
-    let mut packet = Header { modifier1, size, modifier2 }.encode().to_vec();
+    let mut packet = UwsgiHeader { modifier1, size, modifier2 }.encode().to_vec();
     packet.append(&mut body);
     Ok(packet)
 }
@@ -133,7 +133,7 @@ mod tests {
             let list: Vec<&[u8]> = list.iter().map(Vec::as_slice).collect();
             let packet = array(modifiers.0, modifiers.1, &list).unwrap();
             let (header, body) = packet.split_first_chunk().unwrap();
-            let header = Header::decode(*header);
+            let header = UwsgiHeader::decode(*header);
             prop_assert_eq!((header.modifier1, header.modifier2), modifiers);
             prop_assert_eq!(usize::from(header.size), body.len());
             prop_assert_eq!(strings(body), Some(list));

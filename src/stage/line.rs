@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::log::escaped;
 use crate::proto::notify;
 use crate::proto::status::{
-    self, Custody, ExecVerdict, Files, FromStage, MAX_PACKET, Purpose, Verdict,
+    self, Custody, DeclaredFiles, ExecVerdict, FromStage, MAX_PACKET, Purpose, Verdict,
 };
 use crate::spawn::step::Step;
 use crate::sys::mark::ProcessMark;
@@ -159,7 +159,7 @@ impl Line {
     ///
     /// # Errors
     /// The emperor is gone.
-    pub fn files(&self, files: Option<Files>) -> Result<(), Failure> {
+    pub fn files(&self, files: Option<DeclaredFiles>) -> Result<(), Failure> {
         let (Some(socket), Some(files)) = (&self.status, files) else { return Ok(()) };
         let sent = scm::send(socket.as_fd(), &FromStage::Files(files).encode(), &[]);
         sent.map(drop).map_err(|error| Failure::new(Step::Verdict, error.to_string()))

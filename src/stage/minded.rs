@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Located, VassalConfig};
-use crate::proto::status::{Files, MAX_PATH, MAX_TOUCH, Mark};
+use crate::proto::status::{DeclaredFiles, FileMark, MAX_PATH, MAX_TOUCH};
 use crate::spawn::step::Step;
 use crate::sys::socket::Address;
 
@@ -47,10 +47,10 @@ fn is_lost(place: &Located<String>, cwd: &Path) -> bool {
 }
 
 /// The files, as they are now that all is made; `None` where the vassal file asks for nothing of the kind.
-pub fn files(config: &VassalConfig, sockets: &Sockets, cwd: &Path) -> Option<Files> {
+pub fn files(config: &VassalConfig, sockets: &Sockets, cwd: &Path) -> Option<DeclaredFiles> {
     let touch = config.touch_reload.iter().filter(|place| !is_lost(place, cwd));
     let touch = touch.map(|place| cwd.join(&place.value).into_os_string());
-    let mut files = Files { vacuum: Vec::new(), touch: touch.collect() };
+    let mut files = DeclaredFiles { vacuum: Vec::new(), touch: touch.collect() };
     if config.vacuum {
         let paths = sockets.bound().filter_map(|address| match address {
             Address::Path(path) => Some(cwd.join(path)),
@@ -59,12 +59,12 @@ pub fn files(config: &VassalConfig, sockets: &Sockets, cwd: &Path) -> Option<Fil
         let pid = config.pidfile.iter().map(|place| cwd.join(&place.value));
         files.vacuum = paths.chain(pid).filter_map(mark).collect();
     }
-    (files != Files::default()).then_some(files)
+    (files != DeclaredFiles::default()).then_some(files)
 }
 
 /// A link is not ours: it was there before.
-fn mark(path: PathBuf) -> Option<Mark> {
+fn mark(path: PathBuf) -> Option<FileMark> {
     let meta = fs::symlink_metadata(&path).ok().filter(|meta| !meta.is_symlink())?;
-    let modified = Mark::time((meta.mtime(), meta.mtime_nsec()));
-    Some(Mark { path: path.into_os_string(), dev: meta.dev(), ino: meta.ino(), modified })
+    let modified = FileMark::time((meta.mtime(), meta.mtime_nsec()));
+    Some(FileMark { path: path.into_os_string(), dev: meta.dev(), ino: meta.ino(), modified })
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use crate::config::vassal::{Patch, Run};
+use crate::config::vassal::{Patch, ProgramSpec};
 use crate::sys::process::{self, CStringArray};
 
 /// The shell, unless `binsh` names others.
@@ -54,10 +54,10 @@ impl Program {
     /// The program that a patch names; `args` are the vassal's own arguments, without argv\[0\].
     pub fn new(patch: &Patch, binsh: &[String], args: &[OsString]) -> Self {
         match &patch.run {
-            Run::Path(path) => Self::Direct(
+            ProgramSpec::Path(path) => Self::Direct(
                 [OsString::from(path)].into_iter().chain(args.iter().cloned()).collect(),
             ),
-            Run::Command(text) => match words(text) {
+            ProgramSpec::Command(text) => match words(text) {
                 Some(words) => Self::Direct(words.into_iter().map(OsString::from).collect()),
                 None => {
                     let shells = if binsh.is_empty() { &[SHELL.to_owned()] } else { binsh };
@@ -338,17 +338,17 @@ mod tests {
     fn a_patch_gives_the_words_of_the_program() {
         let args = ["--ini".into(), "one.ini".into()];
         let program = |run| Program::new(&Patch { privileged: false, run }, &[], &args);
-        let path = program(Run::Path("/srv/app".into()));
+        let path = program(ProgramSpec::Path("/srv/app".into()));
         let expected = ["/srv/app", "--ini", "one.ini"].map(OsString::from);
         assert_eq!(path, Program::Direct(expected.to_vec()));
         assert_eq!((path.name().as_str(), path.may_fork()), ("/srv/app", false));
-        let shell = program(Run::Command("a | b".into()));
+        let shell = program(ProgramSpec::Command("a | b".into()));
         let text = "a | b".into();
         assert_eq!(shell, Program::Shell { shells: vec![SHELL.into()], text });
         assert_eq!((shell.name().as_str(), shell.may_fork()), ("/bin/sh -c a | b", true));
-        assert!(!program(Run::Command("exec a $B".into())).may_fork());
+        assert!(!program(ProgramSpec::Command("exec a $B".into())).may_fork());
         let bash = ["/no/bash".to_owned(), "/bin/sh".to_owned()];
-        let patch = Patch { privileged: true, run: Run::Command("a | b".into()) };
+        let patch = Patch { privileged: true, run: ProgramSpec::Command("a | b".into()) };
         let Program::Shell { shells, .. } = Program::new(&patch, &bash, &args) else { panic!() };
         assert_eq!(shells, bash.map(OsString::from));
     }

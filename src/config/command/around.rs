@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::types::environment;
 
 use super::super::setting::{Located, Origin};
-use super::super::{EmperorConfig, Invocation, Reading, read};
+use super::super::{EmperorConfig, Invocation, ReadResult, read};
 
 /// What an emperor puts around the name of a vassal on its command line: pairs of option and value.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Around {
     }
 
     /// Reads a vassal's file, as an emperor in the directory of the file would have it read.
-    pub(super) fn read(&self, call: &Invocation, file: &Path) -> Reading {
+    pub(super) fn read(&self, call: &Invocation, file: &Path) -> ReadResult {
         let mut reading = read(&self.invocation(call, file));
         // Nobody has written the option in front of the file's name.
         for fault in &mut reading.faults.0 {

@@ -13,25 +13,25 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::config::address;
-use crate::opts::{self, Kind};
+use crate::opts::{self, OptionKind};
 use crate::types::address::Address;
 use crate::types::address_file::{LONGEST, address_in};
 use crate::types::{advice, names};
 
-use super::super::setting::{Fault, Faults, Located, Origin, Setting, Source};
-use super::super::{EmperorConfig, Invocation, Reading, Resolved, read, values, vassal};
+use super::super::setting::{Fault, Faults, Located, Origin, Setting, TextSource};
+use super::super::{EmperorConfig, Invocation, ReadResult, Resolved, read, values, vassal};
 use super::around::Around;
-use super::{Output, World, lines, place};
+use super::{QueryOutput, World, lines, place};
 
 /// `liege check FILE… [--json]`: reads each as a start would, and tells all that is wrong. A directory
 /// stands for the vassal files in it; a file that names emperors is checked with all their vassals.
 #[must_use]
-pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Output {
+pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> QueryOutput {
     let Ok((names, json)) = super::names(args) else {
-        return Output::usage("check: usage: liege check FILE... [--json]");
+        return QueryOutput::usage("check: usage: liege check FILE... [--json]");
     };
     if names.is_empty() {
-        return Output::usage("check: usage: liege check FILE... [--json]");
+        return QueryOutput::usage("check: usage: liege check FILE... [--json]");
     }
     let around = Around::default();
     let mut reports = Vec::new();
@@ -45,7 +45,7 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Out
                 Err(error) => {
                     let message = unreadable(&call.cwd.join(name).display().to_string(), &error);
                     let fault = Fault::new(&Origin::CommandLine, "", message);
-                    reports.push(Report::of_fault(name, fault));
+                    reports.push(CheckReport::of_fault(name, fault));
                 }
             }
             continue;
@@ -64,12 +64,12 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Out
 }
 
 /// `--check`: the emperor of this command line, and all vassals that it would start.
-pub(super) fn emperor(call: &Invocation, world: &mut dyn World) -> Output {
+pub(super) fn emperor(call: &Invocation, world: &mut dyn World) -> QueryOutput {
     told(one_emperor(call, Path::new("command line"), (read(call), world)), false)
 }
 
 /// What was found out about one configuration.
-struct Report {
+struct CheckReport {
     name: PathBuf,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
@@ -77,7 +77,7 @@ struct Report {
     addresses: Vec<Located<Address>>,
 }
 
-impl Report {
+impl CheckReport {
     fn new(name: &Path, faults: Vec<Fault>, warnings: Vec<Fault>) -> Self {
         Self { name: name.to_owned(), faults, warnings, addresses: Vec::new() }
     }
@@ -92,7 +92,7 @@ impl Report {
         name.push(ending);
         let path = call.cwd.join(&name);
         let Some(text) = regular_file(&path, call.uid) else { return };
-        let source = Source::named(name.into());
+        let source = TextSource::named(name.into());
         let origin = Origin::File { file: Arc::new(source), line: 0 };
         match address_in(&text).and_then(address::of_file) {
             Ok(address) => {
@@ -118,7 +118,7 @@ fn regular_file(path: &Path, uid: u32) -> Option<Vec<u8>> {
 }
 
 /// Two vassals cannot listen at one address: the one that starts later finds it taken.
-fn find_collisions(reports: &mut [Report]) {
+fn find_collisions(reports: &mut [CheckReport]) {
     let mut seen: Vec<(Located<Address>, PathBuf)> = Vec::new();
     for report in reports {
         for place in std::mem::take(&mut report.addresses) {
@@ -138,7 +138,7 @@ fn find_collisions(reports: &mut [Report]) {
     }
 }
 
-fn told(mut reports: Vec<Report>, as_json: bool) -> Output {
+fn told(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
     find_collisions(&mut reports);
     let reports = &reports;
     let bad = reports.iter().filter(|report| !report.faults.is_empty()).count();
@@ -155,7 +155,7 @@ fn told(mut reports: Vec<Report>, as_json: bool) -> Output {
                 })
             })
             .collect();
-        return Output {
+        return QueryOutput {
             out: format!("{}\n", json!({ "files": files })),
             err: String::new(),
             status,
@@ -172,7 +172,7 @@ fn told(mut reports: Vec<Report>, as_json: bool) -> Output {
         }
     }
     let out = format!("{} checked, {bad} with faults\n", reports.len());
-    Output { out, err, status }
+    QueryOutput { out, err, status }
 }
 
 fn as_value(fault: &Fault) -> Value {
@@ -185,9 +185,9 @@ fn as_value(fault: &Fault) -> Value {
 /// A vassal, whose start is `call`.
 fn one_vassal(
     name: &Path,
-    reading: &Reading,
+    reading: &ReadResult,
     (call, world): (&Invocation, &mut dyn World),
-) -> Report {
+) -> CheckReport {
     let mut report = judged(name, reading, vassal::judge);
     let names_no_program = |fault: &&mut Fault| fault.message.starts_with("nothing to run");
     if let Some(fault) = report.faults.iter_mut().find(names_no_program) {
@@ -217,7 +217,7 @@ fn in_directory(
     call: &Invocation,
     file: &Path,
     (around, world): (&Around, &mut dyn World),
-) -> Report {
+) -> CheckReport {
     let reading = around.read(call, file);
     let call = around.invocation(call, file);
     if reading.resolved.is_emperors() {
@@ -228,19 +228,19 @@ fn in_directory(
 }
 
 /// A file that another program reads by its own rules: what is odd for liege need not be wrong for that one.
-fn of_another_program(call: &Invocation, file: &Path, around: &Around) -> Report {
+fn of_another_program(call: &Invocation, file: &Path, around: &Around) -> CheckReport {
     let reading = around.read(call, file);
     let mut warnings = reading.faults.0;
     warnings.extend(reading.resolved.warnings);
-    Report::new(file, Vec::new(), warnings)
+    CheckReport::new(file, Vec::new(), warnings)
 }
 
 /// An emperor, and all its vassals as far as its own faults let them be known.
 fn one_emperor(
     call: &Invocation,
     name: &Path,
-    (reading, world): (Reading, &mut dyn World),
-) -> Vec<Report> {
+    (reading, world): (ReadResult, &mut dyn World),
+) -> Vec<CheckReport> {
     let mut reports = vec![of_emperor(name, &reading, (call, world))];
     if reading.is_whole {
         let config = config::emperor::as_far_as_right(&reading.resolved);
@@ -254,9 +254,9 @@ fn one_emperor(
 /// An emperor, without its vassals.
 fn of_emperor(
     name: &Path,
-    reading: &Reading,
+    reading: &ReadResult,
     (call, world): (&Invocation, &mut dyn World),
-) -> Report {
+) -> CheckReport {
     let mut report = judged(name, reading, config::emperor::judge);
     report.faults.extend(unknown_accounts(reading, world));
     if report.faults.is_empty()
@@ -271,19 +271,23 @@ fn of_emperor(
     report
 }
 
-fn judged(name: &Path, reading: &Reading, judge: fn(&Resolved) -> (Faults, Vec<Fault>)) -> Report {
+fn judged(
+    name: &Path,
+    reading: &ReadResult,
+    judge: fn(&Resolved) -> (Faults, Vec<Fault>),
+) -> CheckReport {
     let mut faults = reading.faults.clone();
     if !reading.is_whole {
-        return Report::new(name, faults.0, reading.resolved.warnings.clone());
+        return CheckReport::new(name, faults.0, reading.resolved.warnings.clone());
     }
     let (more, warnings) = judge(&reading.resolved);
     let warnings = faults.what_stands(warnings);
     faults.add(more);
-    Report::new(name, faults.0, warnings)
+    CheckReport::new(name, faults.0, warnings)
 }
 
 /// Names of users and groups that nobody has, wherever they stand.
-fn unknown_accounts(reading: &Reading, world: &mut dyn World) -> Vec<Fault> {
+fn unknown_accounts(reading: &ReadResult, world: &mut dyn World) -> Vec<Fault> {
     let mut faults = Vec::new();
     if !reading.is_whole {
         return faults;
@@ -296,9 +300,9 @@ fn unknown_accounts(reading: &Reading, world: &mut dyn World) -> Vec<Fault> {
             continue;
         }
         let (user, group) = match opt.kind {
-            Kind::User => (Some(value.as_str()), None),
-            Kind::Group => (None, Some(value.as_str())),
-            Kind::Owner => match value.split_once(':') {
+            OptionKind::User => (Some(value.as_str()), None),
+            OptionKind::Group => (None, Some(value.as_str())),
+            OptionKind::Owner => match value.split_once(':') {
                 Some((user, group)) => (Some(user), Some(group)),
                 None => (Some(value.as_str()), None),
             },
@@ -324,7 +328,7 @@ fn no_account(what: &str, name: &str, why: &str) -> String {
 }
 
 /// Checks every vassal of an emperor's directories.
-fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> Vec<Report> {
+fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> Vec<CheckReport> {
     let mut reports = Vec::new();
     let around = Around::of(config);
     // Its relative names count from the directory that it enters.
@@ -349,7 +353,7 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
             Err(error) => {
                 let shown = source.show(call.cwd.join(dir).display());
                 let fault = source.fault(unreadable(&shown, &error));
-                reports.push(Report::of_fault(Path::new(&source.show(dir.display())), fault));
+                reports.push(CheckReport::of_fault(Path::new(&source.show(dir.display())), fault));
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::opts::{help, lookup};
 use crate::types::quote::quoted;
 
 use super::super::Invocation;
-use super::Output;
+use super::QueryOutput;
 
 /// The commands, with what each does.
 const COMMANDS: [(&str, &str); 5] = [
@@ -20,20 +20,20 @@ const COMMANDS: [(&str, &str); 5] = [
 /// Answers a first word that is meant as a command; `None`: it is no such word, or a file of this name is
 /// there. `check`, `config` and `init` have been taken before.
 #[must_use]
-pub fn word(call: &Invocation) -> Option<Output> {
+pub fn word(call: &Invocation) -> Option<QueryOutput> {
     let word = call.args.first().and_then(|word| OsStr::to_str(word))?;
     let is_word = word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
     if !is_word || word.is_empty() || word.starts_with('-') || call.cwd.join(word).exists() {
         return None;
     }
     Some(match word {
-        "help" => Output::good(help::short()),
+        "help" => QueryOutput::good(help::short()),
         "version" => super::version(),
         _ => unknown(word),
     })
 }
 
-fn unknown(word: &str) -> Output {
+fn unknown(word: &str) -> QueryOutput {
     let names = COMMANDS.iter().map(|command| command.0);
     let hint = match word {
         "status" | "stats" | "list" | "ps" | "top" => {
@@ -48,7 +48,7 @@ fn unknown(word: &str) -> Output {
             .unwrap_or_default(),
     };
     let list: String = COMMANDS.iter().map(|command| format!("\n  liege {}", command.1)).collect();
-    Output::usage(&format!(
+    QueryOutput::usage(&format!(
         "{} is neither a command nor a file{hint}; the commands are:{list}\nliege --emperor DIR governs the vassal \
          files in DIR; liege --help tells more",
         quoted(word)

@@ -7,24 +7,29 @@ use std::time::Instant;
 use crate::opts;
 use crate::opts::key::Format;
 
-use super::super::file::{self, Content, Name, What};
+use super::super::file::{self, Content, FileName, FilePlace};
 use super::super::magic::{FileNames, Magic, Odd};
-use super::super::setting::{Origin, Source};
+use super::super::setting::{Origin, TextSource};
 use super::super::text::Parsed;
 use super::super::{ini, json, xml, yaml};
-use super::{MAX_DEPTH, MAX_READ, Reader, Stop, Wanted};
+use super::{ConfigReader, FileRequest, MAX_DEPTH, MAX_READ, Stop};
 use crate::types::quote::{self, NOT_SHOWN};
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// Reads a file, and takes its lines at this place.
-    pub(super) fn file(&mut self, wanted: &Wanted<'_>, at: &Origin, key: &str) -> Result<(), Stop> {
+    pub(super) fn file(
+        &mut self,
+        wanted: &FileRequest<'_>,
+        at: &Origin,
+        key: &str,
+    ) -> Result<(), Stop> {
         let name = match file::name(self.call, wanted.name, self.last.as_ref()) {
             Ok(name) => name,
             Err(message) => return self.unread(at, key, wanted, message),
         };
         let format = match wanted.format.or_else(|| name.format()) {
             Some(format) => format,
-            None if wanted.any_ending || !matches!(name.what, What::Path(_)) => Format::Ini,
+            None if wanted.any_ending || !matches!(name.what, FilePlace::Path(_)) => Format::Ini,
             None => {
                 let message = "unable to load configuration from it: its ending is not known (expected \
                                .ini .json .js .yml .yaml .xml; --config reads any as INI)";
@@ -42,7 +47,7 @@ impl Reader<'_> {
                 );
             }
         };
-        let source = Source {
+        let source = TextSource {
             path: if self.hidden { NOT_SHOWN.into() } else { self.call.shown.join(&name.given) },
             named_at: Some(at.clone()),
             identity: identity(&name, content.id),
@@ -72,18 +77,18 @@ impl Reader<'_> {
         &mut self,
         at: &Origin,
         key: &str,
-        wanted: &Wanted<'_>,
+        wanted: &FileRequest<'_>,
         message: String,
     ) -> Result<(), Stop> {
         let message = message + &file::raw_hint(wanted.name.as_bytes());
         if self.hidden {
-            // What is wrong may repeat the name too.
+            // FilePlace is wrong may repeat the name too.
             self.fault(at, key, format!("{NOT_SHOWN}: cannot be read (expected a file)"));
         } else if wanted.own && *at == Origin::CommandLine {
             // It is the file that is meant, not who has named it. A check of many directories names files
             // that an emperor in each of them would name bare.
             let path = self.call.shown.join(wanted.name);
-            let file = Source { path, named_at: None, identity: String::new() };
+            let file = TextSource { path, named_at: None, identity: String::new() };
             self.fault(&Origin::File { file: Arc::new(file), line: 0 }, "", message);
         } else {
             self.fault(at, key, format!("{}: {message}", quote::path(wanted.name.as_ref())));
@@ -104,10 +109,10 @@ impl Reader<'_> {
     }
 
     /// Reads it; the time that commands take is counted over all of them.
-    fn content(&mut self, name: &Name) -> Result<Content, String> {
+    fn content(&mut self, name: &FileName) -> Result<Content, String> {
         let began = Instant::now();
         let content = file::read(self.call, name, self.call.patience.saturating_sub(self.waited));
-        if let What::Command(_) = name.what {
+        if let FilePlace::Command(_) = name.what {
             self.waited += began.elapsed();
         }
         content
@@ -124,7 +129,12 @@ impl Reader<'_> {
     }
 
     /// A file that is being read must not be read again inside itself, nor may files nest for ever.
-    pub(super) fn chain(&mut self, source: &Source, at: &Origin, key: &str) -> Result<(), Stop> {
+    pub(super) fn chain(
+        &mut self,
+        source: &TextSource,
+        at: &Origin,
+        key: &str,
+    ) -> Result<(), Stop> {
         let mut path = vec![source.path.display().to_string()];
         let mut here = at;
         while let Origin::File { file, line } = here {
@@ -152,7 +162,7 @@ impl Reader<'_> {
     fn parse(
         &self,
         bytes: &[u8],
-        name: &Name,
+        name: &FileName,
         format: Format,
         names: &FileNames,
     ) -> (Parsed, Vec<(u32, Odd)>) {
@@ -169,7 +179,7 @@ impl Reader<'_> {
     fn lines(
         &mut self,
         (parsed, odd): (Parsed, Vec<(u32, Odd)>),
-        file: &Arc<Source>,
+        file: &Arc<TextSource>,
     ) -> Result<(), Stop> {
         let at = |line: u32| Origin::File { file: Arc::clone(file), line };
         for (line, odd) in odd {
@@ -222,10 +232,10 @@ fn parse(format: Format, bytes: &[u8], section: Option<&str>) -> Parsed {
 
 /// Whether a setting of this name is a variable for the program.
 fn is_variable(key: &str) -> bool {
-    opts::find(key).is_some_and(|opt| opt.vassal_key() == Some(opts::Vassal::Env))
+    opts::find(key).is_some_and(|opt| opt.vassal_key() == Some(opts::VassalOption::Env))
 }
 
-fn identity(name: &Name, id: Option<(u64, u64)>) -> String {
+fn identity(name: &FileName, id: Option<(u64, u64)>) -> String {
     let section = name.section.as_deref().unwrap_or_default();
     match id {
         Some((device, inode)) => format!("{device}:{inode}:{section}"),

@@ -123,7 +123,7 @@ impl Lives {
     }
 
     /// Takes out the names of files that the stage of this life has sent for its vassal.
-    pub fn take_files(&mut self, life: LifeId) -> Option<Box<crate::proto::status::Files>> {
+    pub fn take_files(&mut self, life: LifeId) -> Option<Box<crate::proto::status::DeclaredFiles>> {
         self.get_mut(life)?.files.take()
     }
 

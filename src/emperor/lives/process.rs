@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use crate::proto::status::Files;
+use crate::proto::status::DeclaredFiles;
 use crate::state::VassalId;
 use crate::sys::process::Pid;
 use crate::types::moment::Moment;
@@ -27,7 +27,7 @@ pub(in crate::emperor) struct Process {
     /// The listeners that its stage has sent, until they become the vassal's.
     pub listeners: Vec<OwnedFd>,
     /// The files that its stage has named, until they are the vassal's.
-    pub files: Option<Box<Files>>,
+    pub files: Option<Box<DeclaredFiles>>,
     /// Others are forked from this one and may sit in its group: signals go to it alone.
     pub is_base: bool,
     /// The base that it was forked from.

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{FILES, MAX_PATH, MAX_TOUCH, MAX_VACUUM, Malformed, Reader, Writer};
+use super::{FILES, MAX_PATH, MAX_TOUCH, MAX_VACUUM, Malformed, PacketReader, PacketWriter};
 
-/// Files that the emperor minds as long as the vassal is there.
+/// DeclaredFiles that the emperor minds as long as the vassal is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct DeclaredFiles {
     /// Removed when the vassal is gone, at most [`MAX_VACUUM`].
-    pub vacuum: Vec<Mark>,
+    pub vacuum: Vec<FileMark>,
     /// A change of one is a reload, at most [`MAX_TOUCH`].
     pub touch: Vec<OsString>,
 }
@@ -17,7 +17,7 @@ pub struct Files {
 /// A file that was made for the vassal: one of that name with another inode is somebody else's, and so is one
 /// with another time, as the number of an inode is given out again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct FileMark {
     /// Absolute.
     pub path: OsString,
     /// `st_dev`.
@@ -28,7 +28,7 @@ pub struct Mark {
     pub modified: u64,
 }
 
-impl Mark {
+impl FileMark {
     /// `st_mtim` in nanoseconds, whatever it is.
     pub fn time((seconds, nanos): (i64, i64)) -> u64 {
         seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos).cast_unsigned()
@@ -36,10 +36,10 @@ impl Mark {
 }
 
 /// A path that is too long is left out, as half of it would be another file's.
-pub(super) fn encode(files: &Files) -> Vec<u8> {
-    let mut out = Writer::new(FILES);
+pub(super) fn encode(files: &DeclaredFiles) -> Vec<u8> {
+    let mut out = PacketWriter::new(FILES);
     let fits = |path: &OsString| path.len() <= MAX_PATH;
-    let vacuum: Vec<&Mark> =
+    let vacuum: Vec<&FileMark> =
         files.vacuum.iter().filter(|mark| fits(&mark.path)).take(MAX_VACUUM).collect();
     let touch: Vec<&OsString> =
         files.touch.iter().filter(|path| fits(path)).take(MAX_TOUCH).collect();
@@ -55,14 +55,14 @@ pub(super) fn encode(files: &Files) -> Vec<u8> {
     out.0
 }
 
-pub(super) fn decode(fields: &mut Reader<'_>) -> Result<Files, Malformed> {
+pub(super) fn decode(fields: &mut PacketReader<'_>) -> Result<DeclaredFiles, Malformed> {
     let count = |number: u8, most| match usize::from(number) {
         count if count <= most => Ok(count),
         _ => Err(Malformed("too many files")),
     };
     let vacuum = (0..count(fields.byte()?, MAX_VACUUM)?)
         .map(|_| {
-            Ok(Mark {
+            Ok(FileMark {
                 path: fields.path()?,
                 dev: fields.long()?,
                 ino: fields.long()?,
@@ -72,5 +72,5 @@ pub(super) fn decode(fields: &mut Reader<'_>) -> Result<Files, Malformed> {
         .collect::<Result<_, _>>()?;
     let touch =
         (0..count(fields.byte()?, MAX_TOUCH)?).map(|_| fields.path()).collect::<Result<_, _>>()?;
-    Ok(Files { vacuum, touch })
+    Ok(DeclaredFiles { vacuum, touch })
 }
