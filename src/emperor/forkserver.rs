@@ -20,7 +20,7 @@ use super::token::Token;
 use crate::proto::emperor;
 use crate::proto::fork::{self, ForkError};
 use crate::reactor::{Interest, Kind};
-use crate::state::{Event, LifeEvent, LifeId, Origin, VassalId};
+use crate::state::{Event, LifeEvent, LifeId, VassalId};
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::Signal;
 use crate::sys::socket::{self, Address, Connecting, PeerCredentials};
@@ -319,7 +319,7 @@ impl Emperor {
 
     /// Whether others are forked from this vassal.
     pub(super) fn is_base(&self, vassal: VassalId) -> bool {
-        self.realm.vassal(vassal).is_some_and(|vassal| vassal.origin == Origin::Base)
+        self.realm.vassal(vassal).is_some_and(|vassal| vassal.is_base)
     }
 
     /// The socket of a talk is ready.

@@ -169,7 +169,7 @@ impl Emperor {
             self.realm.vassals().map(|vassal| self.context.sources.label(&vassal.key)).collect();
         for (vassal, name) in self.realm.vassals().zip(names) {
             let life = vassal.current();
-            let loyal = i32::from(life.is_some_and(|life| life.loyal));
+            let loyal = i32::from(life.is_some_and(|life| life.is_loyal()));
             let pid = life.and_then(|life| life.pid).unwrap_or(-1);
             let status = super::state_words::uwsgi_status(vassal);
             let state = super::state_words::state_name(vassal);

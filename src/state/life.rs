@@ -3,27 +3,58 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::announced::Announced;
+use super::context::StepContext;
+use super::run_state::{Deadlines, RunState, Timeout};
 use super::{
     Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, VassalId, VassalMessage,
 };
 use crate::types::moment::Moment;
 use crate::types::run_settings::RunSettings;
 
-/// Where a life is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LifePhase {
-    /// Forked; its program does not run yet.
-    Starting {
-        /// The program must run by then.
-        deadline: Moment,
-    },
-    /// A base is asked for it; there is no process of ours yet.
+/// A stop that takes longer than this is told.
+const SLOW_STOP: Duration = Duration::from_secs(1);
+
+/// How the process of a life comes to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birth {
+    /// By a fork of ours; a stage reads the file, gives its verdict, and becomes the program.
+    Stage,
+    /// By a fork of ours, which becomes the program at once.
+    Direct,
+    /// A fork server is asked to fork, and the process is adopted.
     Asked {
-        /// The answer, or the proof of it, must be there by then.
-        deadline: Moment,
+        /// The fork server has named a process; whether it is ours is being proved.
+        answered: bool,
         /// Nobody wants it any more since then: what is born is stopped. The talk is not cut short,
         /// because nobody would know what was born of it.
         cancelled_at: Option<Moment>,
+    },
+}
+
+impl Birth {
+    /// By asking a fork server, which has not answered yet.
+    pub const ASKED: Self = Self::Asked { answered: false, cancelled_at: None };
+
+    /// How a life begins, unless its verdict says otherwise; a base is never asked from another.
+    pub(super) fn by_rules(rules: &Rules, is_base: bool) -> Self {
+        match (rules.fork_server && !is_base, rules.stage) {
+            (true, _) => Self::ASKED,
+            (false, true) => Self::Stage,
+            (false, false) => Self::Direct,
+        }
+    }
+}
+
+/// Where a life is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LifePhase {
+    /// Its program does not run yet.
+    Starting {
+        /// The program must run by then; or the answer, or the proof of it, must be there.
+        deadline: Moment,
+        /// How it comes to be.
+        birth: Birth,
     },
     /// Its program runs.
     Running(RunState),
@@ -31,110 +62,35 @@ pub enum LifePhase {
     Cursed {
         /// Since then.
         since: Moment,
-        /// SIGKILL then, and again each curse tolerance; never as long as it is spared.
+        /// SIGKILL then, and again each curse tolerance; never as long as it is a fallback.
         kill_at: Option<Moment>,
         /// If it is still there then, that is told.
         log_at: Option<Moment>,
+        /// What is to be known at its end of a program that has run.
+        ran: Option<Ran>,
     },
 }
 
-/// What a running life is watched for.
+/// What is to be known of a program that was told to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// It was told so by this signal.
+    stop_signal: Option<i32>,
+    /// It was reloading then.
+    was_reloading: bool,
+}
+
+/// How far the start of a life has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunState {
-    /// Its program began.
-    since: Moment,
-    /// Nothing once it has settled, as most have.
-    due: Option<Box<Deadlines>>,
-}
-
-impl RunState {
-    fn change(&mut self, change: impl FnOnce(&mut Deadlines)) {
-        let mut due = self.due.take().unwrap_or_default();
-        change(&mut due);
-        self.due = Some(due).filter(|due| **due != Deadlines::default());
-    }
-}
-
-/// The deadlines of a running life.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Deadlines {
-    /// Counts as accepting then, as it announces nothing.
-    assume_accepting_at: Option<Moment>,
-    /// Is looked at then, whether it accepts already.
-    probe_at: Option<Moment>,
-    /// Counts as loyal then, as it speaks no protocol.
-    assume_loyal_at: Option<Moment>,
-    /// Must have announced its readiness by then.
-    readiness_deadline: Option<Moment>,
-    /// The next heartbeat must have come by then.
-    heartbeat_deadline: Option<Moment>,
-    /// It was asked to reload for its silence; any word must have come by then.
-    reply_deadline: Option<Moment>,
-}
-
-impl Deadlines {
-    /// The nearest, and what has passed with it.
-    fn first(&self) -> Option<(Moment, Timeout)> {
-        [
-            (self.assume_accepting_at, Timeout::AssumeAccepting),
-            (self.probe_at, Timeout::Probe),
-            (self.assume_loyal_at, Timeout::AssumeLoyal),
-            (self.readiness_deadline, Timeout::Readiness),
-            (self.heartbeat_deadline, Timeout::Heartbeat),
-            (self.reply_deadline, Timeout::Reply),
-        ]
-        .into_iter()
-        .filter_map(|(at, what)| at.map(|at| (at, what)))
-        .min_by_key(|(at, _)| *at)
-    }
-}
-
-/// A deadline of a life that has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timeout {
-    /// Its program does not run in time.
-    Start,
-    /// The fork server does not answer in time, or with what cannot be proved in time.
-    ForkServer,
-    /// It has been running long enough to count as accepting.
-    AssumeAccepting,
-    /// It is time to see whether it accepts.
-    Probe,
-    /// It has been running long enough to count as loyal.
-    AssumeLoyal,
-    /// It has not announced its readiness in time.
-    Readiness,
-    /// Its heartbeat has not come.
-    Heartbeat,
-    /// It was asked to reload for that, and is silent still.
-    Reply,
-    /// It was told to stop a second ago, and lives.
-    SlowStop,
-    /// It was told to stop, and lives.
-    Kill,
-}
-
-/// The first look at a life that is to take over, and the shortest pause between two.
-pub(super) const FIRST_PROBE: Duration = Duration::from_millis(20);
-/// The first look at a life that nobody waits for.
-pub(super) const IDLE_PROBE: Duration = Duration::from_millis(500);
-/// The longest pause between two looks, while it is young.
-const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(1);
-
-/// A stop that takes longer than this is told.
-const SLOW_STOP: Duration = Duration::from_secs(1);
-
-/// When the life last said or did something.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Timestamps {
-    /// Ready.
-    pub ready: Option<Moment>,
-    /// Accepting.
-    pub accepting: Option<Moment>,
-    /// Loyal.
-    pub loyal: Option<Moment>,
-    /// Heartbeat.
-    pub beat: Option<Moment>,
+pub enum StartResult {
+    /// The stage has not given its verdict.
+    Undecided,
+    /// It has, or there is none.
+    Prepared,
+    /// It has failed, for this reason.
+    Failed(Box<str>),
+    /// It has failed for this reason: it wants an address that somebody else has; if known, this vassal.
+    AddressTaken(Box<str>, Option<VassalId>),
 }
 
 /// One process.
@@ -144,139 +100,142 @@ pub struct Life {
     pub id: LifeId,
     /// The part it plays.
     pub role: Role,
-    /// Its process id, for eyes only.
+    /// Its process id, to be shown only.
     pub pid: Option<i32>,
     /// Where it is.
     pub phase: LifePhase,
-    /// When it was forked.
-    pub born: Moment,
+    /// When it was forked, or asked for.
+    pub created: Moment,
     /// What its stage has told of it.
     pub settings: Rc<RunSettings>,
     /// Of its start, as far as a stage has told.
     pub fingerprint: Fingerprint,
-    /// The last edition of its file that it is known to be as good as.
+    /// The last revision of its file that it is known to be as good as.
     pub revision: u32,
-    /// The stage has given its verdict; true from the start where none runs.
-    pub verdict: bool,
-    /// Why its start has failed.
-    pub failed: Option<Box<str>>,
-    /// It wants an address that somebody else has.
-    pub is_blocked: bool,
-    /// And that is this other vassal.
-    pub blocked_by: Option<VassalId>,
-    /// Its program has run, not only its stage.
-    pub has_run: bool,
+    /// How far its start has come.
+    pub start: StartResult,
     /// It has sent a protocol byte.
     pub uses_protocol: bool,
-    /// It has started.
-    pub ready: bool,
-    /// It takes requests.
-    pub accepting: bool,
-    /// It has served one.
-    pub loyal: bool,
-    /// When it said so.
-    pub timestamps: Timestamps,
-    /// It is told that another is to come after it.
-    pub announced: bool,
+    /// What its program has announced.
+    pub announced: Announced,
+    /// When its last heartbeat came.
+    pub last_heartbeat: Option<Moment>,
+    /// It was logged that another is to come after it.
+    pub replacement_logged: bool,
     /// Reloads in place.
     pub reloads: u32,
     /// The last of them.
-    pub reloaded: Option<Moment>,
+    pub last_reload: Option<Moment>,
     /// It was forked by a base.
-    pub adopted: bool,
-    /// The base has answered; what it has said is being proved.
-    answered: bool,
-    /// It was told to reload by byte, and has said nothing since.
-    reloading: bool,
-    stopped_by: Option<i32>,
+    pub is_adopted: bool,
 }
 
 impl Life {
-    /// A life that is about to be forked.
-    pub fn new(id: LifeId, role: Role, now: Moment, rules: &Rules) -> Self {
+    /// A life that is about to be forked, or asked for.
+    pub fn new(id: LifeId, role: Role, birth: Birth, ctx: &StepContext<'_>) -> Self {
+        let (limit, start) = match birth {
+            Birth::Stage => (ctx.rules.stage_timeout, StartResult::Undecided),
+            Birth::Direct => (ctx.rules.stage_timeout, StartResult::Prepared),
+            Birth::Asked { .. } => (ctx.rules.adoption_timeout, StartResult::Prepared),
+        };
         Self {
             id,
             role,
             pid: None,
-            phase: LifePhase::Starting { deadline: now + rules.stage_timeout },
-            born: now,
-            settings: Rc::clone(&rules.settings),
+            phase: LifePhase::Starting { deadline: ctx.now + limit, birth },
+            created: ctx.now,
+            settings: Rc::clone(&ctx.rules.settings),
             fingerprint: Fingerprint::default(),
             revision: 0,
-            verdict: !rules.stage,
-            failed: None,
-            is_blocked: false,
-            blocked_by: None,
-            announced: false,
-            has_run: false,
+            start,
             uses_protocol: false,
-            ready: false,
-            accepting: false,
-            loyal: false,
-            timestamps: Timestamps::default(),
+            announced: Announced::default(),
+            last_heartbeat: None,
+            replacement_logged: false,
             reloads: 0,
-            reloaded: None,
-            adopted: false,
-            answered: false,
-            reloading: false,
-            stopped_by: None,
+            last_reload: None,
+            is_adopted: false,
         }
     }
 
-    /// A life that a base is about to be asked for.
-    pub fn asked(id: LifeId, role: Role, now: Moment, rules: &Rules) -> Self {
-        let deadline = now + rules.adoption_timeout;
-        Self {
-            phase: LifePhase::Asked { deadline, cancelled_at: None },
-            verdict: true,
-            ..Self::new(id, role, now, rules)
+    /// Why its start has failed, if it has.
+    pub fn failure(&self) -> Option<&str> {
+        match &self.start {
+            StartResult::Undecided | StartResult::Prepared => None,
+            StartResult::Failed(why) | StartResult::AddressTaken(why, _) => Some(why),
+        }
+    }
+
+    /// It wants an address that this other vassal has.
+    pub fn blocked_by(&self) -> Option<VassalId> {
+        match &self.start {
+            StartResult::AddressTaken(_, holder) => *holder,
+            StartResult::Undecided | StartResult::Prepared | StartResult::Failed(_) => None,
         }
     }
 
     /// It was told to stop, or to be killed; or will be, as soon as it is born.
     pub fn is_cursed(&self) -> bool {
-        matches!(
-            self.phase,
-            LifePhase::Cursed { .. } | LifePhase::Asked { cancelled_at: Some(_), .. }
-        )
+        self.cursed_since().is_some()
     }
 
-    /// A base was asked for it, and it is not adopted yet.
+    /// Since when that is so.
+    pub fn cursed_since(&self) -> Option<Moment> {
+        match self.phase {
+            LifePhase::Cursed { since, .. } => Some(since),
+            LifePhase::Starting { birth: Birth::Asked { cancelled_at, .. }, .. } => cancelled_at,
+            LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. } => None,
+            LifePhase::Running(_) => None,
+        }
+    }
+
+    /// A fork server was asked for it, and it is not adopted yet.
     pub fn is_asked(&self) -> bool {
-        matches!(self.phase, LifePhase::Asked { .. })
+        matches!(self.phase, LifePhase::Starting { birth: Birth::Asked { .. }, .. })
     }
 
-    /// The base has named a process; it must be proved by a new deadline.
-    pub fn answered(&mut self, now: Moment, rules: &Rules) {
-        if let LifePhase::Asked { deadline, .. } = &mut self.phase {
-            *deadline = now + rules.claim_timeout;
-            self.answered = true;
+    /// The fork server has named a process; it must be proved by a new deadline.
+    pub fn answered(&mut self, ctx: &StepContext<'_>) {
+        if let LifePhase::Starting { deadline, birth: Birth::Asked { answered, .. } } =
+            &mut self.phase
+        {
+            (*deadline, *answered) = (ctx.now + ctx.rules.claim_timeout, true);
         }
     }
 
     /// The talk is given up: why. The shell answers at once; the new deadline is for one that does not.
-    pub fn end_talk(&mut self, now: Moment, rules: &Rules) -> &'static str {
-        if let LifePhase::Asked { deadline, .. } = &mut self.phase {
-            *deadline = now + rules.adoption_timeout;
-        }
-        match self.answered {
-            true => "the fork server has named a process that has not become ours",
-            false => "the fork server has not answered in time",
+    pub fn end_talk(&mut self, ctx: &StepContext<'_>) -> &'static str {
+        match &mut self.phase {
+            LifePhase::Starting { deadline, birth: Birth::Asked { answered, .. } } => {
+                *deadline = ctx.now + ctx.rules.adoption_timeout;
+                match *answered {
+                    true => "the fork server has named a process that has not become ours",
+                    false => "the fork server has not answered in time",
+                }
+            }
+            LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. }
+            | LifePhase::Running(_)
+            | LifePhase::Cursed { .. } => "no fork server is asked",
         }
     }
 
     /// It has a process; tells whether anybody still wants it.
-    pub fn adopt(&mut self, pid: i32, now: Moment, rules: &Rules) -> bool {
+    pub fn adopt(&mut self, pid: i32, ctx: &StepContext<'_>) -> bool {
         let wanted = !self.is_cursed();
         self.pid = Some(pid);
-        self.adopted = true;
-        self.run(now, rules);
+        self.is_adopted = true;
+        self.run(ctx);
         wanted
     }
 
     /// It has ended by itself instead of reloading: its successor is a new fork.
     pub fn ended_for_reload(&self, exit: Exit) -> bool {
-        self.adopted && self.reloading && matches!(exit, Exit::Code(_))
+        let is_reloading = match &self.phase {
+            LifePhase::Running(run) => run.is_reloading,
+            LifePhase::Cursed { ran, .. } => ran.is_some_and(|ran| ran.was_reloading),
+            LifePhase::Starting { .. } => false,
+        };
+        self.is_adopted && is_reloading && matches!(exit, Exit::Code(_))
     }
 
     /// Its program runs, and nobody has told it to stop.
@@ -284,17 +243,26 @@ impl Life {
         matches!(self.phase, LifePhase::Running(_))
     }
 
-    /// Its program does not run yet.
+    /// Its program does not run yet, and it has a process.
     pub fn is_starting(&self) -> bool {
-        matches!(self.phase, LifePhase::Starting { .. })
+        matches!(self.phase, LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. })
+    }
+
+    /// Its program has run, not only its stage.
+    pub fn has_run(&self) -> bool {
+        match &self.phase {
+            LifePhase::Starting { .. } => false,
+            LifePhase::Running(_) => true,
+            LifePhase::Cursed { ran, .. } => ran.is_some(),
+        }
     }
 
     /// Its program runs from now on.
-    pub fn run(&mut self, now: Moment, rules: &Rules) {
-        let settings = &self.settings;
+    pub fn run(&mut self, ctx: &StepContext<'_>) {
+        let (now, rules, settings) = (ctx.now, ctx.rules, &self.settings);
         let silent = !settings.notify;
         let watchdog = settings.heartbeat.filter(|_| settings.notify);
-        let due = Deadlines {
+        let deadlines = Deadlines {
             assume_accepting_at: silent.then(|| now + self.ready_after(rules)),
             probe_at: None,
             assume_loyal_at: silent.then(|| now + self.loyal_after(rules)),
@@ -302,8 +270,7 @@ impl Life {
             heartbeat_deadline: watchdog.map(|period| now + period + rules.required_heartbeat),
             reply_deadline: None,
         };
-        self.phase = LifePhase::Running(RunState { since: now, due: Some(Box::new(due)) });
-        self.has_run = true;
+        self.phase = LifePhase::Running(RunState::new(now, deadlines));
     }
 
     fn ready_after(&self, rules: &Rules) -> Duration {
@@ -331,12 +298,13 @@ impl Life {
         self.settings = Rc::new(settings);
         let (ready, loyal, start) =
             (self.ready_after(rules), self.loyal_after(rules), self.start_timeout(rules));
-        if let LifePhase::Running(watch) = &mut self.phase {
-            let since = watch.since;
-            watch.change(|due| {
-                due.assume_accepting_at = due.assume_accepting_at.map(|_| since + ready);
-                due.assume_loyal_at = due.assume_loyal_at.map(|_| since + loyal);
-                due.readiness_deadline = due.readiness_deadline.map(|_| since + start);
+        if let LifePhase::Running(run) = &mut self.phase {
+            let since = run.since;
+            run.change(|deadlines| {
+                deadlines.assume_accepting_at =
+                    deadlines.assume_accepting_at.map(|_| since + ready);
+                deadlines.assume_loyal_at = deadlines.assume_loyal_at.map(|_| since + loyal);
+                deadlines.readiness_deadline = deadlines.readiness_deadline.map(|_| since + start);
             });
         }
     }
@@ -345,29 +313,21 @@ impl Life {
     /// this time after its begin on, in pauses as long as it has run so far, but of a second at most (or a
     /// tenth of its age).
     pub fn probe_after(&mut self, first: Duration) {
-        if let LifePhase::Running(watch) = &mut self.phase {
-            let at = watch.since + first;
-            watch.change(|due| due.probe_at = due.assume_accepting_at.map(|_| at));
+        if let LifePhase::Running(run) = &mut self.phase {
+            let at = run.since + first;
+            run.change(|deadlines| deadlines.probe_at = deadlines.assume_accepting_at.map(|_| at));
         }
     }
 
     /// Nothing is known of it yet, and whether it accepts is looked at.
     pub fn is_probed(&self) -> bool {
-        let LifePhase::Running(watch) = &self.phase else { return false };
-        watch.due.as_ref().is_some_and(|due| due.probe_at.is_some())
+        matches!(&self.phase, LifePhase::Running(run) if run.is_probed())
     }
 
     /// It is time to look at it; true if it is, as it is not to be believed by its age at once.
     pub fn next_probe(&mut self, now: Moment) -> bool {
-        let LifePhase::Running(watch) = &mut self.phase else { return false };
-        let age = now.saturating_duration_since(watch.since);
-        let pause = age.min(LONGEST_PROBE_PAUSE.max(age / 10)).max(FIRST_PROBE);
-        let mut is_due = false;
-        watch.change(|due| {
-            is_due = due.assume_accepting_at.is_some_and(|at| at > now);
-            due.probe_at = is_due.then(|| now + pause);
-        });
-        is_due
+        let LifePhase::Running(run) = &mut self.phase else { return false };
+        run.next_probe(now)
     }
 
     /// Can be told to reload without an exec of ours.
@@ -375,146 +335,150 @@ impl Life {
         self.uses_protocol || self.settings.reload_signal.is_some()
     }
 
-    /// Takes a word of the program; true if it changes what is known of it.
+    /// Takes a message of the program; true if it changes what is known of it.
     pub fn on_message(
         &mut self,
-        now: Moment,
-        said: VassalMessage,
+        message: VassalMessage,
         channel: Channel,
-        rules: &Rules,
+        ctx: &StepContext<'_>,
     ) -> bool {
         let first = channel == Channel::Pipe && !self.uses_protocol;
         self.uses_protocol |= channel == Channel::Pipe;
-        self.reloading = false;
-        if let LifePhase::Running(watch) = &mut self.phase {
-            watch.change(|due| {
-                due.reply_deadline = None;
+        if let LifePhase::Running(run) = &mut self.phase {
+            run.is_reloading = false;
+            run.change(|deadlines| {
+                deadlines.reply_deadline = None;
                 if first {
-                    // From here on it is believed by its words, not by its age.
-                    due.assume_accepting_at = None;
-                    due.probe_at = None;
-                    due.assume_loyal_at = None;
+                    // From here on it is believed by its messages, not by its age.
+                    deadlines.assume_accepting_at = None;
+                    deadlines.probe_at = None;
+                    deadlines.assume_loyal_at = None;
                 }
-                match said {
+                match message {
                     VassalMessage::Heartbeat => {
-                        due.heartbeat_deadline = Some(now + rules.required_heartbeat)
+                        deadlines.heartbeat_deadline = Some(ctx.now + ctx.rules.required_heartbeat);
                     }
-                    VassalMessage::Accepting => due.readiness_deadline = None,
+                    VassalMessage::Accepting => deadlines.readiness_deadline = None,
                     VassalMessage::Ready if channel == Channel::Notify => {
-                        due.readiness_deadline = None
+                        deadlines.readiness_deadline = None;
                     }
                     VassalMessage::Ready | VassalMessage::Loyal | VassalMessage::GoIdle => {}
                 }
             });
         }
-        match said {
-            VassalMessage::Ready => flag(&mut self.ready, &mut self.timestamps.ready, now),
-            VassalMessage::Accepting => {
-                flag(&mut self.accepting, &mut self.timestamps.accepting, now)
-            }
-            VassalMessage::Loyal => flag(&mut self.loyal, &mut self.timestamps.loyal, now),
+        match message {
+            VassalMessage::Ready => self.announced.ready.make(ctx.now),
+            VassalMessage::Accepting => self.announced.accepting.make(ctx.now),
+            VassalMessage::Loyal => self.announced.loyal.make(ctx.now),
             VassalMessage::Heartbeat => {
-                self.timestamps.beat = Some(now);
+                self.last_heartbeat = Some(ctx.now);
                 false
             }
             VassalMessage::GoIdle => true,
         }
     }
 
-    /// A speaker that is to replace another must say that it is accepting.
+    /// A program that uses the protocol and is to replace another must say that it is accepting.
     pub fn expect_accepting(&mut self, rules: &Rules) {
         let limit = self.start_timeout(rules);
-        if let LifePhase::Running(watch) = &mut self.phase {
-            let announce_by = watch.since + limit;
-            watch.change(|due| {
-                due.readiness_deadline = due.readiness_deadline.or(Some(announce_by))
+        if let LifePhase::Running(run) = &mut self.phase {
+            let announce_by = run.since + limit;
+            run.change(|deadlines| {
+                deadlines.readiness_deadline = deadlines.readiness_deadline.or(Some(announce_by))
             });
         }
     }
 
     /// The life that it was to replace is gone: only what it has promised is asked of it.
     pub fn clear_replacement_deadline(&mut self) {
-        if let LifePhase::Running(watch) = &mut self.phase
+        if let LifePhase::Running(run) = &mut self.phase
             && !self.settings.notify
         {
-            watch.change(|due| due.readiness_deadline = None);
+            run.change(|deadlines| deadlines.readiness_deadline = None);
         }
     }
 
     /// It was told to reload in place: it says again when it is ready.
     pub fn reload(&mut self, now: Moment) {
         self.count_reload(now);
-        self.ready = false;
-        self.accepting = false;
-        self.reloading = true;
-        // Nobody beats while he loads; the first beat after it starts the watch anew.
-        if let LifePhase::Running(watch) = &mut self.phase {
-            watch.change(|due| due.heartbeat_deadline = None);
+        self.announced.ready.withdraw();
+        self.announced.accepting.withdraw();
+        // A program that loads sends no heartbeat; the first one after it starts the watch anew.
+        if let LifePhase::Running(run) = &mut self.phase {
+            run.is_reloading = true;
+            run.change(|deadlines| deadlines.heartbeat_deadline = None);
         }
     }
 
     /// It was told to reload in place.
     pub fn count_reload(&mut self, now: Moment) {
         self.reloads = self.reloads.saturating_add(1);
-        self.reloaded = Some(now);
+        self.last_reload = Some(now);
     }
 
-    /// Its heartbeat is missing: gives it the curse tolerance for any word.
-    pub fn expect_reply(&mut self, now: Moment, rules: &Rules) {
-        if let LifePhase::Running(watch) = &mut self.phase {
-            watch.change(|due| {
-                due.heartbeat_deadline = None;
-                due.reply_deadline = Some(now + rules.curse_tolerance);
+    /// Its heartbeat is missing: gives it the curse tolerance for any message.
+    pub fn expect_reply(&mut self, ctx: &StepContext<'_>) {
+        if let LifePhase::Running(run) = &mut self.phase {
+            run.change(|deadlines| {
+                deadlines.heartbeat_deadline = None;
+                deadlines.reply_deadline = Some(ctx.now + ctx.rules.curse_tolerance);
             });
         }
     }
 
     /// Tells it to stop; one that does not run its program yet is killed.
-    pub fn stop(&mut self, now: Moment, rules: &Rules, out: &mut Vec<Effect>) {
+    pub fn stop(&mut self, ctx: &mut StepContext<'_>) {
         match self.phase {
-            LifePhase::Starting { .. } | LifePhase::Asked { .. } => self.kill(now, rules, out),
-            LifePhase::Running(_) => {
-                let graceful = rules.graceful_shutdown;
-                let order = if graceful { Order::StopGracefully } else { Order::Stop };
-                out.push(Effect::Tell(self.id, order));
-                if !self.uses_protocol {
-                    let gentle = self.settings.graceful_signal.filter(|_| graceful);
-                    let signal = i32::from(gentle.unwrap_or(self.settings.stop_signal()));
-                    self.stopped_by = Some(signal);
-                    out.push(Effect::Signal(self.id, signal, self.settings.stop_to));
-                }
-                self.curse(now, rules);
-                if let LifePhase::Cursed { log_at, kill_at, .. } = &mut self.phase {
-                    *log_at =
-                        Some(now + SLOW_STOP).filter(|at| kill_at.is_none_or(|kill| *at < kill));
-                }
-            }
-            LifePhase::Cursed { kill_at: None, .. } => self.curse(now, rules),
+            LifePhase::Starting { .. } => self.kill(ctx),
+            LifePhase::Running(_) => self.stop_program(ctx),
+            LifePhase::Cursed { kill_at: None, .. } => self.curse(ctx),
             LifePhase::Cursed { kill_at: Some(_), .. } => {}
         }
     }
 
+    fn stop_program(&mut self, ctx: &mut StepContext<'_>) {
+        let graceful = ctx.rules.graceful_shutdown;
+        let order = if graceful { Order::StopGracefully } else { Order::Stop };
+        ctx.out.push(Effect::Tell(self.id, order));
+        let mut signal = None;
+        if !self.uses_protocol {
+            let gentle = self.settings.graceful_signal.filter(|_| graceful);
+            let number = i32::from(gentle.unwrap_or(self.settings.stop_signal()));
+            ctx.out.push(Effect::Signal(self.id, number, self.settings.stop_to));
+            signal = Some(number);
+        }
+        self.curse(ctx);
+        if let LifePhase::Cursed { log_at, kill_at, ran, .. } = &mut self.phase {
+            let slow = Some(ctx.now + SLOW_STOP);
+            *log_at = slow.filter(|at| kill_at.is_none_or(|kill| *at < kill));
+            if let Some(ran) = ran {
+                ran.stop_signal = signal;
+            }
+        }
+    }
+
     /// Its pipe is gone, so it cannot be told: the curse alone.
-    pub fn curse(&mut self, now: Moment, rules: &Rules) {
-        let since = match &mut self.phase {
-            LifePhase::Cursed { since, .. } => *since,
-            LifePhase::Starting { .. } | LifePhase::Running(_) => now,
-            LifePhase::Asked { cancelled_at, .. } => {
-                cancelled_at.get_or_insert(now);
+    pub fn curse(&mut self, ctx: &StepContext<'_>) {
+        let (since, ran) = match &mut self.phase {
+            LifePhase::Starting { birth: Birth::Asked { cancelled_at, .. }, .. } => {
+                cancelled_at.get_or_insert(ctx.now);
                 return;
             }
+            LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. } => (ctx.now, None),
+            LifePhase::Running(run) => {
+                (ctx.now, Some(Ran { stop_signal: None, was_reloading: run.is_reloading }))
+            }
+            LifePhase::Cursed { since, ran, .. } => (*since, *ran),
         };
-        let kill_at = Some(now + rules.curse_tolerance);
-        self.phase = LifePhase::Cursed { since, kill_at, log_at: None };
+        let kill_at = Some(ctx.now + ctx.rules.curse_tolerance);
+        self.phase = LifePhase::Cursed { since, kill_at, log_at: None, ran };
     }
 
     /// When it is killed if it is still there.
     pub fn kill_at(&self) -> Option<Moment> {
         match self.phase {
             LifePhase::Cursed { kill_at, .. } => kill_at,
-            LifePhase::Starting { .. } | LifePhase::Asked { .. } | LifePhase::Running { .. } => {
-                None
-            }
+            LifePhase::Starting { .. } | LifePhase::Running(_) => None,
         }
     }
 
@@ -525,9 +489,7 @@ impl Life {
                 *log_at = None;
                 kill_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
             }
-            LifePhase::Starting { .. } | LifePhase::Asked { .. } | LifePhase::Running(_) => {
-                Duration::ZERO
-            }
+            LifePhase::Starting { .. } | LifePhase::Running(_) => Duration::ZERO,
         }
     }
 
@@ -544,57 +506,70 @@ impl Life {
     }
 
     /// Kills it without a further word, and again each curse tolerance.
-    pub fn kill(&mut self, now: Moment, rules: &Rules, out: &mut Vec<Effect>) {
+    pub fn kill(&mut self, ctx: &mut StepContext<'_>) {
         if !self.is_asked() {
-            out.push(Effect::Kill(self.id));
+            ctx.out.push(Effect::Kill(self.id));
         }
-        self.curse(now, rules);
+        self.curse(ctx);
     }
 
     /// Whether this end is what it was told, or a good one by itself.
     pub fn ended_well(&self, exit: Exit) -> bool {
         match exit {
             Exit::Code(code) => code == 0,
-            Exit::Signal(signal) => self.stopped_by == Some(signal),
+            Exit::Signal(signal) => {
+                let told = Some(signal);
+                matches!(self.phase, LifePhase::Cursed { ran: Some(ran), .. } if ran.stop_signal == told)
+            }
         }
     }
 
     /// Its nearest deadline, and what has passed with it.
     pub fn deadline(&self) -> Option<(Moment, Timeout)> {
         match &self.phase {
-            LifePhase::Starting { deadline } => Some((*deadline, Timeout::Start)),
-            LifePhase::Asked { deadline, .. } => Some((*deadline, Timeout::ForkServer)),
+            LifePhase::Starting { deadline, birth: Birth::Stage | Birth::Direct } => {
+                Some((*deadline, Timeout::Start))
+            }
+            LifePhase::Starting { deadline, birth: Birth::Asked { .. } } => {
+                Some((*deadline, Timeout::ForkServer))
+            }
             LifePhase::Cursed { log_at: Some(at), .. } => Some((*at, Timeout::SlowStop)),
             LifePhase::Cursed { kill_at, .. } => kill_at.map(|at| (at, Timeout::Kill)),
-            LifePhase::Running(watch) => watch.due.as_ref().and_then(|due| due.first()),
+            LifePhase::Running(run) => run.deadline(),
         }
     }
 
     /// Counts as accepting (and ready) by its age.
     pub fn assume_accepting(&mut self, now: Moment) {
-        if let LifePhase::Running(watch) = &mut self.phase {
-            watch.change(|due| (due.assume_accepting_at, due.probe_at) = (None, None));
+        if let LifePhase::Running(run) = &mut self.phase {
+            run.change(|deadlines| {
+                (deadlines.assume_accepting_at, deadlines.probe_at) = (None, None)
+            });
         }
-        flag(&mut self.ready, &mut self.timestamps.ready, now);
-        flag(&mut self.accepting, &mut self.timestamps.accepting, now);
+        self.announced.ready.make(now);
+        self.announced.accepting.make(now);
     }
 
     /// Counts as loyal, by its age or by its readiness; true if it was not before.
     pub fn assume_loyal(&mut self, now: Moment) -> bool {
-        if let LifePhase::Running(watch) = &mut self.phase {
-            watch.change(|due| due.assume_loyal_at = None);
+        if let LifePhase::Running(run) = &mut self.phase {
+            run.change(|deadlines| deadlines.assume_loyal_at = None);
         }
-        flag(&mut self.loyal, &mut self.timestamps.loyal, now)
+        self.announced.loyal.make(now)
+    }
+
+    /// It has said, or is assumed by its age, to take requests.
+    pub fn is_accepting(&self) -> bool {
+        self.announced.accepting.holds()
+    }
+
+    /// It has said, or is assumed by its age, to have served a request.
+    pub fn is_loyal(&self) -> bool {
+        self.announced.loyal.holds()
     }
 
     /// How long it has lived.
     pub fn age(&self, now: Moment) -> Duration {
-        now.saturating_duration_since(self.born)
+        now.saturating_duration_since(self.created)
     }
-}
-
-/// Sets a flag and its mark; true if it was not set before.
-fn flag(flag: &mut bool, mark: &mut Option<Moment>, now: Moment) -> bool {
-    *mark = Some(now);
-    !std::mem::replace(flag, true)
 }

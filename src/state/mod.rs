@@ -7,7 +7,10 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub mod announced;
 pub mod backoff;
+pub mod context;
+pub mod deadline_queue;
 pub mod life;
 pub mod penalty;
 pub mod realm;
@@ -15,11 +18,11 @@ mod reload;
 pub mod repair;
 mod restart;
 mod rows;
+pub mod run_state;
 pub mod stale;
-pub mod throttle;
-pub mod timers;
+pub mod start_queue;
+mod throttle;
 pub mod vassal;
-pub mod waits;
 
 pub use reload::ReloadWay;
 
@@ -96,28 +99,6 @@ pub struct Rules {
     pub claim_timeout: Duration,
     /// Of a vassal whose file says nothing else; all of these share it.
     pub settings: Rc<RunSettings>,
-}
-
-impl Rules {
-    /// How the lives of the vassal of this name come to be.
-    pub fn origin(&self, name: &[u8]) -> Origin {
-        match self.bases.iter().any(|base| base == name) {
-            true => Origin::Base,
-            false if self.fork_server => Origin::Asked,
-            false => Origin::Forked,
-        }
-    }
-}
-
-/// How the lives of a vassal come to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// By a fork of ours.
-    Forked,
-    /// The same, and others are forked from it.
-    Base,
-    /// A base is asked to fork; the process is adopted.
-    Asked,
 }
 
 impl Default for Rules {

@@ -1,18 +1,21 @@
 //! All vassals, with what they share: throttle, start budget, deadlines, ragnarok.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::throttle::{Throttle, Ticket};
-use super::timers::Timers;
-use super::vassal::{Queue, Request, StepContext, Vassal};
-use super::waits::Notices;
-use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Origin, Role, Rules, VassalId};
+use super::context::{Outbox, Request, StepContext};
+use super::deadline_queue::DeadlineQueue;
+use super::life::Life;
+use super::start_queue::{Queue, StartQueue};
+use super::vassal::Vassal;
+use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Role, Rules, VassalId};
 use crate::types::moment::Moment;
 
-/// A life holds its place in the start budget no longer than this.
-pub(super) const START_SLOT_TIMEOUT: Duration = Duration::from_secs(1);
+mod wait_notices;
+
+use wait_notices::WaitNotices;
+
 /// After the mercy everything is killed; what the kernel does not give back by then is left to it.
 const FINAL_KILL_WAIT: Duration = Duration::from_secs(1);
 /// Exit status of an emperor that had to leave processes behind.
@@ -27,10 +30,8 @@ pub struct Realm {
     pub(super) names: Vec<VassalId>,
     /// In order, because each is numbered higher than all before it.
     pub(super) lives: Vec<(LifeId, VassalId)>,
-    pub(super) timers: Timers,
-    pub(super) throttle: Throttle,
-    pub(super) budget: VecDeque<(VassalId, Ticket)>,
-    pub(super) slots: VecDeque<(Moment, LifeId)>,
+    pub(super) deadlines: DeadlineQueue,
+    pub(super) queue: StartQueue,
     /// How many stop hooks are not over, by the name for which they run.
     pub(super) hooks: HashMap<Key, usize>,
     pub(super) counts: Counts,
@@ -39,7 +40,7 @@ pub struct Realm {
     last_vassal: u64,
     last_life: u64,
     pub(super) ragnarok: Option<Ragnarok>,
-    pub(super) notices: Notices,
+    notices: WaitNotices,
     internal_errors: u64,
     #[cfg(any(test, debug_assertions))]
     fails_next: bool,
@@ -58,7 +59,7 @@ pub struct Counts {
 impl Counts {
     pub(super) fn of(vassal: &Vassal) -> Self {
         let failing = vassal.history.last_error.is_some();
-        let tries = failing && vassal.current().is_some_and(|life| !life.has_run);
+        let tries = failing && vassal.current().is_some_and(|life| !life.has_run());
         Self {
             running: usize::from(vassal.current().is_some() && !tries),
             failing: usize::from(failing),
@@ -86,17 +87,15 @@ impl Realm {
             vassals: BTreeMap::new(),
             names: Vec::new(),
             lives: Vec::new(),
-            timers: Timers::default(),
-            throttle: Throttle::default(),
-            budget: VecDeque::new(),
-            slots: VecDeque::new(),
+            deadlines: DeadlineQueue::default(),
+            queue: StartQueue::default(),
             hooks: HashMap::new(),
             counts: Counts::default(),
             blocked: BTreeSet::new(),
             last_vassal: 0,
             last_life: 0,
             ragnarok: None,
-            notices: Notices::default(),
+            notices: WaitNotices::default(),
             internal_errors: 0,
             #[cfg(any(test, debug_assertions))]
             fails_next: false,
@@ -151,10 +150,8 @@ impl Realm {
 
     /// When `Event::Time` is due.
     pub fn deadline(&self) -> Option<Moment> {
-        let slot = self.slots.front().map(|(at, _)| *at).filter(|_| !self.budget.is_empty());
         let end = self.ragnarok.filter(|end| !end.left).map(|end| end.kill_at);
-        let own =
-            [self.timers.first(), self.throttle.deadline(), slot, end, self.notices.deadline()];
+        let own = [self.deadlines.first(), self.queue.deadline(), end, self.notices.deadline()];
         own.into_iter().flatten().min()
     }
 
@@ -224,12 +221,12 @@ impl Realm {
 
     /// The present level of the throttle.
     pub fn throttle_level(&self) -> Duration {
-        self.throttle.level()
+        self.queue.throttle_level()
     }
 
     /// Lives between fork and verdict, as the start budget counts them.
     pub fn starting(&self) -> usize {
-        self.slots.len()
+        self.queue.starting()
     }
 
     /// The end has begun.
@@ -270,34 +267,32 @@ impl Realm {
 
     fn life(&mut self, id: LifeId, event: LifeEvent, outbox: &mut Outbox<'_>) {
         let Some(vassal) = self.vassal_of(id) else { return };
-        let ended = matches!(
-            event,
-            LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_)
-        );
-        let decided = matches!(
-            event,
-            LifeEvent::Verdict(..)
-                | LifeEvent::StartFailed(_)
-                | LifeEvent::AddressTaken(..)
-                | LifeEvent::StatusClosed
-                | LifeEvent::Adopted(_)
-        );
-        if matches!(event, LifeEvent::Exited(_)) {
-            self.stop_hook(vassal, id, outbox);
-        }
-        if matches!(event, LifeEvent::AddressTaken(..)) {
-            self.blocked.insert(vassal);
-        }
-        let born = matches!(event, LifeEvent::Adopted(_));
         let before = self.is_base_up(vassal);
-        if let Some(place) = self.place_of(id).filter(|_| ended) {
-            self.lives.remove(place);
+        match &event {
+            LifeEvent::Exited(_) => {
+                self.stop_hook(vassal, id, outbox);
+                self.life_is_over(id);
+            }
+            LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_) => self.life_is_over(id),
+            LifeEvent::AddressTaken(..) => {
+                self.blocked.insert(vassal);
+                self.queue.free_slot(id);
+            }
+            LifeEvent::Verdict(..)
+            | LifeEvent::StartFailed(_)
+            | LifeEvent::StatusClosed
+            | LifeEvent::Adopted(_) => self.queue.free_slot(id),
+            LifeEvent::Spawned(_)
+            | LifeEvent::Unreachable
+            | LifeEvent::Answered
+            | LifeEvent::Message(..)
+            | LifeEvent::SeenAccepting
+            | LifeEvent::PipeClosed
+            | LifeEvent::Daemonized(_) => {}
         }
-        if ended || decided {
-            self.slots.retain(|(_, life)| *life != id);
-        }
+        let is_born = matches!(event, LifeEvent::Adopted(_));
         self.with(vassal, outbox, |vassal, ctx| vassal.life_event(id, event, ctx));
-        if born && self.ragnarok.is_some_and(|end| end.killed) {
+        if is_born && self.ragnarok.is_some_and(|end| end.killed) {
             outbox.out.push(Effect::Kill(id));
         }
         if !before && self.is_base_up(vassal) {
@@ -305,10 +300,17 @@ impl Realm {
         }
     }
 
+    fn life_is_over(&mut self, id: LifeId) {
+        if let Some(place) = self.place_of(id) {
+            self.lives.remove(place);
+        }
+        self.queue.free_slot(id);
+    }
+
     /// Whether this vassal is a base, and takes requests.
     fn is_base_up(&self, id: VassalId) -> bool {
-        let base = self.vassal(id).filter(|vassal| vassal.origin == Origin::Base);
-        base.and_then(Vassal::current).is_some_and(|life| life.accepting)
+        let base = self.vassal(id).filter(|vassal| vassal.is_base);
+        base.and_then(Vassal::current).is_some_and(Life::is_accepting)
     }
 
     /// A life has ended: clears up after it. A check of the file has left nothing.
@@ -362,7 +364,7 @@ impl Realm {
         row: impl FnOnce(&mut Vassal, &mut StepContext<'_>),
     ) {
         let Some(vassal) = self.vassals.get_mut(&id) else { return };
-        let before = (vassal.deadline(), Counts::of(vassal), vassal.listens_at());
+        let before = (Counts::of(vassal), vassal.listens_at());
         let (effects, requests) = (outbox.out.len(), outbox.requests.len());
         let mut ctx = outbox.context(&self.rules, &mut self.last_life);
         #[cfg(any(test, debug_assertions))]
@@ -379,10 +381,10 @@ impl Realm {
             ctx.out.truncate(effects);
             ctx.requests.truncate(requests);
             let lives = self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life);
-            vassal.rebuild(lives, before.2, &mut ctx);
+            vassal.rebuild(lives, before.1, &mut ctx);
         }
-        self.timers.set(id, before.0, vassal.deadline());
-        self.counts.change(before.1, Counts::of(vassal));
+        self.deadlines.set(id, vassal.deadline());
+        self.counts.change(before.0, Counts::of(vassal));
     }
 
     fn begin_ragnarok(&mut self, mercy: Duration, outbox: &mut Outbox<'_>) {
@@ -425,7 +427,7 @@ impl Realm {
     }
 
     fn time(&mut self, outbox: &mut Outbox<'_>) {
-        for id in self.timers.due(outbox.now) {
+        for id in self.deadlines.due(outbox.now) {
             self.with(id, outbox, Vassal::time_passed);
         }
         self.mercy_ends(outbox);
@@ -438,20 +440,7 @@ impl Realm {
             self.take_requests(outbox);
             let vassals = &self.vassals;
             let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
-            while let Some(start) = self.throttle.pop(now, &self.rules, waits) {
-                self.budget.push_back(start);
-            }
-            while self.slots.front().is_some_and(|(until, _)| *until <= now) {
-                self.slots.pop_front();
-            }
-            if self.slots.len() >= self.rules.max_starting.max(1) {
-                return;
-            }
-            let Some((id, ticket)) = self.budget.pop_front() else {
-                // It has held all vassals once.
-                self.budget.shrink_to(self.rules.max_starting);
-                return;
-            };
+            let Some((id, ticket)) = self.queue.next(now, &self.rules, waits) else { return };
             let hooks = &self.hooks;
             if self.vassals.get_mut(&id).is_some_and(|vassal| {
                 hooks.contains_key(&vassal.key) && vassal.hook_pending(ticket)
@@ -462,7 +451,7 @@ impl Realm {
             self.with(id, outbox, |vassal, ctx| born = vassal.start_granted(ticket, ctx));
             if let Some(life) = born {
                 self.lives.push((life, id));
-                self.slots.push_back((now + START_SLOT_TIMEOUT, life));
+                self.queue.take_slot(life, now);
             }
         }
     }
@@ -471,27 +460,20 @@ impl Realm {
         let mut forgotten = false;
         for want in std::mem::take(&mut outbox.requests) {
             match want {
-                Request::Start(id, ticket, Queue::Throttle) => {
-                    self.throttle.push(outbox.now, (id, ticket), &self.rules);
+                Request::Start(id, ticket, queue) => {
+                    self.queue.push(outbox.now, (id, ticket), queue, &self.rules);
                 }
-                Request::Start(id, ticket, Queue::Budget) => self.budget.push_back((id, ticket)),
                 Request::Forget(id) => {
                     forgotten = true;
                     self.forget(id, outbox.out);
                 }
             }
         }
-        // A vassal that asks anew leaves its old places behind.
-        if self.budget.len() > 2 * self.vassals.len() {
-            let vassals = &self.vassals;
-            self.budget.retain(|(id, ticket)| {
-                vassals.get(id).is_some_and(|vassal| vassal.waits_with(*ticket))
-            });
-        }
+        let vassals = &self.vassals;
+        let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
+        self.queue.compact(vassals.len(), waits);
         if forgotten {
-            let vassals = &self.vassals;
-            let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
-            self.throttle.retain(outbox.now, &self.rules, waits);
+            self.queue.drop_gone(outbox.now, &self.rules, waits);
         }
     }
 
@@ -500,7 +482,7 @@ impl Realm {
             self.names.remove(place);
         }
         if let Some(vassal) = self.vassals.remove(&id) {
-            self.timers.set(id, vassal.deadline(), None);
+            self.deadlines.set(id, None);
             self.counts.change(Counts::of(&vassal), Counts::default());
             out.push(Effect::Forget(id));
         }
@@ -515,20 +497,5 @@ impl Realm {
             end.left = true;
             out.push(Effect::Leave(0));
         }
-    }
-}
-
-/// Where a step puts what it wants done.
-pub(super) struct Outbox<'a> {
-    pub(super) now: Moment,
-    pub(super) out: &'a mut Vec<Effect>,
-    requests: Vec<Request>,
-    pub(super) ending: bool,
-}
-
-impl Outbox<'_> {
-    fn context<'b>(&'b mut self, rules: &'b Rules, last_life: &'b mut u64) -> StepContext<'b> {
-        let (now, ending) = (self.now, self.ending);
-        StepContext { now, ending, rules, out: self.out, requests: &mut self.requests, last_life }
     }
 }

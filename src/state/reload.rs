@@ -1,9 +1,11 @@
 //! The rows of the event table that say how a newer file comes to run: in place, by a second life, or by a
 //! stop and a start; and how that ends.
 
+use super::context::StepContext;
 use super::life::Life;
-use super::vassal::{AfterStop, Hold, Phase, Queue, StepContext, Vassal, running};
-use super::{Effect, Note, OnDemand, Order, Origin, Role};
+use super::start_queue::Queue;
+use super::vassal::{AfterStop, Hold, Phase, Vassal, running};
+use super::{Effect, Note, OnDemand, Order, Role};
 
 /// How a reload is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Vassal {
         }
         let in_place = current.reloads_in_place();
         // No stage of ours reads for it: the program itself does, or its base has.
-        if in_place && (!ctx.rules.stage || self.origin == Origin::Asked) {
+        if in_place && (!ctx.rules.stage || current.is_adopted) {
             current.revision = self.revision;
             self.reload_in_place(&mut current, ctx);
             return running(current);
@@ -47,7 +49,7 @@ impl Vassal {
         let has_custody = self.has_custody(&current);
         // What a base forks is as new as the base, and cannot be checked before.
         let unchecked = !ctx.rules.stage && !has_custody;
-        if self.origin == Origin::Asked || unchecked {
+        if current.is_adopted || unchecked {
             return self.stop(current, None, AfterStop::Start(Queue::Budget), ctx);
         }
         let role = if has_custody && !in_place { Role::Vassal } else { Role::Check };
@@ -65,13 +67,13 @@ impl Vassal {
         due: Option<Box<Hold>>,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
-        current.announced &= due.is_some_and(|due| due.is_queued());
+        current.replacement_logged &= due.is_some_and(|due| due.is_queued());
         self.reload(current, ctx)
     }
 
     /// Tells that another life is to come, once however often that is tried or begun anew.
     pub(super) fn announce(&self, current: &mut Life, by: ReloadWay, ctx: &mut StepContext<'_>) {
-        if !std::mem::replace(&mut current.announced, true) {
+        if !std::mem::replace(&mut current.replacement_logged, true) {
             self.note(Note::Reloading { by }, ctx);
         }
     }
@@ -109,7 +111,7 @@ impl Vassal {
     ) -> Phase {
         let in_place = current.reloads_in_place();
         if in_place && next.fingerprint == current.fingerprint {
-            current.announced = false;
+            current.replacement_logged = false;
             self.reload_in_place(&mut current, ctx);
             return running(current);
         }

@@ -10,11 +10,13 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::life::Life;
+use super::context::StepContext;
+use super::deadline_queue::DeadlineQueue;
+use super::life::{Birth, Life};
 use super::realm::{Counts, Realm};
-use super::timers::Timers;
-use super::vassal::{AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal};
-use super::{Effect, Key, LifeId, Note, Origin, VassalId};
+use super::start_queue::Queue;
+use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
+use super::{Effect, Key, LifeId, Note, Role, VassalId};
 use crate::types::moment::Moment;
 
 /// First and longest pause before a vassal is started again for which liege has failed.
@@ -69,18 +71,13 @@ impl Vassal {
         };
     }
 
-    /// One of its lives, of which nothing is known but that it is to end.
+    /// One of its lives, of which nothing is known but that it is to end. Maybe it is asked for and not born
+    /// yet: then it is stopped as soon as it is.
     fn doomed(&self, id: LifeId, ctx: &mut StepContext<'_>) -> Life {
-        let role = super::Role::Vassal;
         ctx.out.push(Effect::Kill(id));
-        if self.origin != Origin::Asked {
-            let mut life = Life::new(id, role, ctx.now, ctx.rules);
-            life.curse(ctx.now, ctx.rules);
-            return life;
-        }
-        // Maybe it is not born yet: then it is stopped as soon as it is.
-        let mut life = Life::asked(id, role, ctx.now, ctx.rules);
-        life.curse(ctx.now, ctx.rules);
+        let birth = Birth::by_rules(ctx.rules, self.is_base);
+        let mut life = Life::new(id, Role::Vassal, birth, ctx);
+        life.curse(ctx);
         life
     }
 
@@ -164,29 +161,21 @@ impl Realm {
         let mut names: Vec<VassalId> = self.vassals.keys().copied().collect();
         names.sort_by_key(|id| self.vassals.get(id).map(|vassal| &vassal.key));
         self.names = names;
-        self.timers = Timers::default();
+        self.deadlines = DeadlineQueue::default();
         self.counts = Counts::default();
         self.lives.clear();
         self.hooks.clone_from(&truth.hooks);
-        let (mut throttled, mut queued) = (Vec::new(), Vec::new());
+        let there = |life| truth.lives.binary_search(&life).is_ok();
+        self.queue.clear(there);
         for vassal in self.vassals.values() {
-            self.timers.set(vassal.id, None, vassal.deadline());
+            self.deadlines.set(vassal.id, vassal.deadline());
             self.counts.change(Counts::default(), Counts::of(vassal));
             let lives = [vassal.current(), vassal.other()].into_iter().flatten();
             self.lives.extend(lives.map(|life| (life.id, vassal.id)));
-            match vassal.place_in_queue() {
-                Some((ticket, Queue::Throttle)) => throttled.push((vassal.id, ticket)),
-                Some((ticket, Queue::Budget)) => queued.push((vassal.id, ticket)),
-                None => {}
+            if let Some((ticket, queue)) = vassal.place_in_queue() {
+                self.queue.push(now, (vassal.id, ticket), queue, &self.rules);
             }
         }
         self.lives.sort_unstable();
-        self.throttle.clear();
-        for start in throttled {
-            self.throttle.push(now, start, &self.rules);
-        }
-        self.budget = queued.into();
-        let lives = &truth.lives;
-        self.slots.retain(|(_, life)| lives.binary_search(life).is_ok());
     }
 }

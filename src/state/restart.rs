@@ -21,8 +21,10 @@
 
 use std::time::Duration;
 
+use super::context::{Request, StepContext};
 use super::life::Life;
-use super::vassal::{AfterStop, Hold, HoldReason, Phase, Queue, Request, StepContext, Vassal};
+use super::start_queue::Queue;
+use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use super::{Exit, Note};
 use crate::types::moment::Moment;
 use crate::types::run_settings::Restart;
@@ -44,14 +46,14 @@ impl Vassal {
     ) -> AfterStop {
         let lived = life.age(ctx.now);
         self.remember(life, exit);
-        if life.blocked_by.is_some() {
+        if life.blocked_by().is_some() {
             return AfterStop::Hold(Box::new(self.wait_for_address(life, ctx.now)));
         }
         if life.ended_for_reload(exit) {
             self.note(Note::Stopped { exit, lived, why: "for a restart" }, ctx);
             return AfterStop::Start(Queue::Budget);
         }
-        if self.listener.is_some() && exit == Exit::Code(0) && life.failed.is_none() {
+        if self.listener.is_some() && exit == Exit::Code(0) && life.failure().is_none() {
             self.note(Note::Stopped { exit, lived, why: "because it is idle" }, ctx);
             return AfterStop::Start(Queue::Budget);
         }
@@ -61,23 +63,23 @@ impl Vassal {
             Restart::OnFailure => !life.ended_well(exit),
             Restart::Never => false,
         };
-        if !comes_back && life.failed.is_none() {
+        if !comes_back && life.failure().is_none() {
             self.note(Note::Finished { exit }, ctx);
             return AfterStop::Hold(Box::new(Hold::new(HoldReason::Finished(exit))));
         }
-        let wait = match life.loyal {
+        let wait = match life.is_loyal() {
             true => Duration::ZERO,
             false => self.penalty.add(ctx.now, ctx.rules),
         };
         let mut hint = String::new();
         // Who was told to go has a better reason already, and so has what could not even start.
-        if !life.loyal && !life.is_cursed() && life.failed.is_none() {
+        if !life.is_loyal() && !life.is_cursed() && life.failure().is_none() {
             hint = self::hint(life, exit);
             self.history.last_error =
                 Some(format!("its program has ended ({exit}) before it was loyal{hint}"));
         }
         let attempt = self.penalty.deaths();
-        let (loyal, failed) = (life.loyal, life.failed.is_some());
+        let (loyal, failed) = (life.is_loyal(), life.failure().is_some());
         // The log says it once; without a blacklist no attempts are counted.
         if attempt != 1 && self.history.deaths != 1 {
             hint.clear();
@@ -97,9 +99,12 @@ impl Vassal {
         now: Moment,
     ) -> AfterStop {
         let queue = queue_after(life, now);
-        let killed = life.loyal && exit == Some(Exit::Signal(SIGKILL));
-        let pace =
-            if self.listener.is_some() || killed { now } else { life.born + MIN_RESTART_INTERVAL };
+        let killed = life.is_loyal() && exit == Some(Exit::Signal(SIGKILL));
+        let pace = if self.listener.is_some() || killed {
+            now
+        } else {
+            life.created + MIN_RESTART_INTERVAL
+        };
         let until = pace.max(now + penalty);
         if until <= now {
             return AfterStop::Start(queue);
@@ -133,7 +138,7 @@ impl Vassal {
         why: &'static str,
         ctx: &mut StepContext<'_>,
     ) {
-        if !life.has_run {
+        if !life.has_run() {
             return;
         }
         self.remember(life, exit);
@@ -150,7 +155,7 @@ impl Vassal {
 /// before it took requests. What its administrator has to know then, or nothing.
 fn hint(life: &Life, exit: Exit) -> String {
     let places = &life.settings.places;
-    if places.is_empty() || life.accepting || !matches!(exit, Exit::Code(1..)) {
+    if places.is_empty() || life.is_accepting() || !matches!(exit, Exit::Code(1..)) {
         return String::new();
     }
     format!(
@@ -160,7 +165,7 @@ fn hint(life: &Life, exit: Exit) -> String {
 
 /// The queue in which the successor of a life that ends by its own will has to wait.
 fn queue_after(life: &Life, now: Moment) -> Queue {
-    match life.age(now) < SHORT_LIFE && !life.loyal {
+    match life.age(now) < SHORT_LIFE && !life.is_loyal() {
         true => Queue::Throttle,
         false => Queue::Budget,
     }

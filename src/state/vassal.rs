@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::life::Life;
+use super::context::{Request, StepContext};
+use super::life::{Birth, Life};
 use super::penalty::Penalty;
-use super::throttle::Ticket;
-use super::{Effect, Exit, File, Key, LifeId, Note, OnDemand, Origin, Role, Rules, VassalId};
+use super::start_queue::{Queue, Ticket};
+use super::{Effect, Exit, File, Key, LifeId, Note, OnDemand, Role, Rules, VassalId};
 use crate::types::moment::Moment;
 
 /// Where a vassal is.
@@ -142,15 +143,6 @@ impl HoldReason {
     }
 }
 
-/// Which queue a start goes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
-    /// The throttle, then the start budget.
-    Throttle,
-    /// The start budget alone.
-    Budget,
-}
-
 /// What follows when the last life is reaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterStop {
@@ -178,31 +170,6 @@ impl AfterStop {
             Self::JudgeExit => "because it failed",
         }
     }
-}
-
-/// What a vassal asks of the realm.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Request {
-    /// A start, in its turn.
-    Start(VassalId, Ticket, Queue),
-    /// To be forgotten.
-    Forget(VassalId),
-}
-
-/// What one step may use.
-pub struct StepContext<'a> {
-    /// The time of this wake-up.
-    pub now: Moment,
-    /// The administrator's numbers.
-    pub rules: &'a Rules,
-    /// Ragnarok has begun.
-    pub ending: bool,
-    /// What the shell must do, in order.
-    pub out: &'a mut Vec<Effect>,
-    /// What the realm must do.
-    pub requests: &'a mut Vec<Request>,
-    /// The number of the last life.
-    pub last_life: &'a mut u64,
 }
 
 /// Its address, and whether it is bound.
@@ -242,7 +209,7 @@ pub struct Vassal {
     /// What the monitor knows of its file.
     pub file: File,
     /// Modification time of the file when it was found.
-    pub born: i64,
+    pub first_modified: i64,
     /// Where it is.
     pub phase: Phase,
     /// What its deaths have earned.
@@ -254,8 +221,8 @@ pub struct Vassal {
     /// Why the start that the newest edition describes has failed, while something older runs.
     pub(super) refused: Option<Box<str>>,
     pub(super) listener: Option<Box<OnDemandListener>>,
-    /// How its lives come to be.
-    pub origin: Origin,
+    /// Others are forked from its lives.
+    pub is_base: bool,
     pub(super) resource_retries: Backoff,
     pub(super) base_retries: Backoff,
     pub(super) address_retries: Backoff,
@@ -273,10 +240,10 @@ impl Vassal {
     pub fn new(id: VassalId, key: Key, file: File, rules: &Rules) -> Self {
         Self {
             id,
-            origin: rules.origin(&key.name),
+            is_base: rules.bases.iter().any(|base| *base == *key.name),
             key,
             listener: listener_of(&file),
-            born: file.modified,
+            first_modified: file.modified,
             file,
             phase: Phase::default(),
             penalty: Penalty::default(),
@@ -354,15 +321,14 @@ impl Vassal {
 
     /// Until the address is given back, if another vassal has it, or the next try.
     pub(super) fn wait_for_address(&mut self, life: &Life, now: Moment) -> Hold {
-        let why =
-            HoldReason::address_taken(life.failed.as_deref().unwrap_or_default(), life.blocked_by);
+        let why = HoldReason::address_taken(life.failure().unwrap_or_default(), life.blocked_by());
         Hold::until(why, now + self.address_retries.next(&TAKEN_RETRY))
     }
 
     /// It waits for an address that another vassal has, or is about to.
     pub(super) fn waits_for_address(&self) -> bool {
         let taken = |hold: &Hold| matches!(hold.reason, HoldReason::AddressTaken(..));
-        let blocked = |life: Option<&Life>| life.is_some_and(|life| life.blocked_by.is_some());
+        let blocked = |life: Option<&Life>| life.is_some_and(|life| life.blocked_by().is_some());
         let waits = match &self.phase {
             Phase::Stopping { then: AfterStop::Hold(hold), .. } => taken(hold),
             phases!(Held | Listening | Starting | Running | Replacing | Draining | Stopping) => {
@@ -416,15 +382,11 @@ impl Vassal {
     pub(super) fn spawn(&mut self, role: Role, ctx: &mut StepContext<'_>) -> Box<Life> {
         *ctx.last_life += 1;
         let id = LifeId(*ctx.last_life);
-        let (mut life, effect) = match self.origin {
-            Origin::Forked | Origin::Base => {
-                let life = Life::new(id, role, ctx.now, ctx.rules);
-                (life, Effect::Spawn(self.id, id, role))
-            }
-            Origin::Asked => {
-                let life = Life::asked(id, role, ctx.now, ctx.rules);
-                (life, Effect::Ask(self.id, id))
-            }
+        let birth = Birth::by_rules(ctx.rules, self.is_base);
+        let mut life = Life::new(id, role, birth, ctx);
+        let effect = match birth {
+            Birth::Stage | Birth::Direct => Effect::Spawn(self.id, id, role),
+            Birth::Asked { .. } => Effect::Ask(self.id, id),
         };
         life.revision = self.revision;
         if role == Role::Vassal {
@@ -446,9 +408,9 @@ impl Vassal {
     ) -> Phase {
         let why = then.stop_reason(ctx.ending, self.listener.is_some());
         self.note(Note::Stopping { why }, ctx);
-        life.stop(ctx.now, ctx.rules, ctx.out);
+        life.stop(ctx);
         if let Some(other) = &mut other {
-            other.stop(ctx.now, ctx.rules, ctx.out);
+            other.stop(ctx);
         }
         Phase::Stopping { life, other, then }
     }

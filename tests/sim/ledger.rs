@@ -10,8 +10,8 @@ use liege::state::realm::Realm;
 use liege::state::stale::Stale;
 use liege::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use liege::state::{
-    Effect, Event, Exit, Key, LifeEvent, LifeId, Note, OnDemand, Order, Origin, Role, Rules,
-    VassalId, VassalMessage,
+    Effect, Event, Exit, Key, LifeEvent, LifeId, Note, OnDemand, Order, Role, Rules, VassalId,
+    VassalMessage,
 };
 
 use crate::world::World;
@@ -180,8 +180,8 @@ impl Ledger {
                 check_spawn(world, before, event, (*id, *life, *role));
             }
             Effect::Ask(id, life) => {
-                let origin = world.realm.vassal(*id).map(|vassal| vassal.origin);
-                assert_eq!(origin, Some(Origin::Asked), "{id:?} is asked from a base");
+                let asked = world.realm.vassal(*id).is_some_and(|vassal| is_asked(vassal, world));
+                assert!(asked, "{id:?} is asked from a base");
                 check_spawn(world, before, event, (*id, *life, Role::Vassal));
                 let until = world.now + world.ledger.rules.adoption_timeout;
                 world.ledger.talks.insert(*life, until);
@@ -220,7 +220,7 @@ impl Ledger {
                 assert_eq!(process.vassal, *id, "{life:?} is looked at for another");
                 let vassal = world.realm.vassal(*id).expect("nobody is looked at");
                 let lives = vassal.current().into_iter().chain(vassal.other());
-                let known = lives.filter(|one| one.id == *life).all(|one| one.accepting);
+                let known = lives.filter(|one| one.id == *life).all(|one| one.is_accepting());
                 assert!(!known, "{life:?} is looked at, and known to accept");
                 let has_some = process.program.settings.listeners > 0 || vassal.address().is_some();
                 assert!(has_some, "{life:?} is looked at, and has no listeners");
@@ -421,7 +421,7 @@ impl Ledger {
                 } else if matches!(life.phase, LifePhase::Cursed { .. }) {
                     self.cursed.entry(life.id).or_insert(now);
                 }
-                if life.loyal && self.loyal.insert(life.id) {
+                if life.is_loyal() && self.loyal.insert(life.id) {
                     book.deaths = 0;
                 }
             }
@@ -513,7 +513,7 @@ impl Ledger {
             let read = world.ledger.books.get(&id).map_or(0, |book| book.read);
             let up = match &vassal.phase {
                 Phase::Running { current, due: None } => {
-                    let staged = world.ledger.rules.stage && vassal.origin != Origin::Asked;
+                    let staged = world.ledger.rules.stage && !is_asked(vassal, world);
                     // What has failed once, before there was peace, waits for the next change.
                     let refused = matches!(vassal.stale(), Some(Stale::Refused(_)));
                     assert!(refused || vassal.stale().is_none(), "{id:?} is at peace");
@@ -555,7 +555,7 @@ fn check_edition(world: &World, vassal: &Vassal) {
     let process = world.kernel.processes.get(&current.id);
     let (Some(process), Some(file)) = (process, world.files.get(&vassal.key)) else { return };
     let same = process.program.fingerprint() == file.program.fingerprint();
-    if vassal.origin != Origin::Asked && vassal.stale().is_none() {
+    if !is_asked(vassal, world) && vassal.stale().is_none() {
         assert!(same, "{id:?} runs what its file does not say, and does not show it");
     }
 }
@@ -662,6 +662,11 @@ fn check_spawn(
     }
 }
 
+/// Its lives come from a fork server.
+fn is_asked(vassal: &Vassal, world: &World) -> bool {
+    world.ledger.rules.fork_server && !vassal.is_base
+}
+
 fn check_throttle(ledger: &mut Ledger, id: VassalId, now: Moment) {
     let rules = &ledger.rules;
     let gap = rules.throttle.min(rules.max_throttle).min(Duration::from_secs(1));
@@ -681,7 +686,7 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
     let vassal = world.realm.named_id(&seen.key).and_then(|id| world.realm.vassal(id));
     let Some(vassal) = vassal else { return };
     let taken_over = matches!(&vassal.phase, Phase::Draining { old, .. } if old.id == life);
-    let asked = vassal.origin == Origin::Asked;
+    let asked = is_asked(vassal, world);
     let plain_restart = asked || (!world.ledger.rules.stage && !seen.custody);
     let moved = match &vassal.file.on_demand {
         OnDemand::Address(address) => seen.address.as_deref() != Some(&**address),
@@ -818,7 +823,7 @@ fn check_counts(world: &World) {
     let counts = world.realm.counts();
     let fails = |vassal: &&Vassal| vassal.history.last_error.is_some();
     let runs =
-        |vassal: &&Vassal| vassal.current().is_some_and(|life| life.has_run || !fails(vassal));
+        |vassal: &&Vassal| vassal.current().is_some_and(|life| life.has_run() || !fails(vassal));
     let running = world.realm.vassals().filter(runs).count();
     let failing = world.realm.vassals().filter(fails).count();
     assert_eq!((counts.running, counts.failing), (running, failing), "the counts are wrong");

@@ -9,7 +9,7 @@ use crate::proto::status::{Custody, Purpose};
 use crate::reactor::{Interest, Kind};
 use crate::spawn::plan::Start;
 use crate::state::vassal::Vassal;
-use crate::state::{LifeId, Origin, Role};
+use crate::state::{LifeId, Role};
 use crate::sys::mark::ProcessMark;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -116,7 +116,7 @@ impl Lives {
         context.trip("birth");
         self.leftovers.is_new(pid);
         let Some(process) = self.get_mut(life) else { return Ok(()) };
-        process.is_base = new.record.origin == Origin::Base;
+        process.is_base = new.record.is_base;
         let channels = [
             (process.status.as_ref(), Token::Status(life), Kind::Busy),
             (process.pipe.as_ref(), Token::Pipe(life), Kind::Quiet),

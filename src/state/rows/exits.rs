@@ -1,11 +1,10 @@
 //! The end of a process: which life takes its place, or what follows when there is none. What the end means for
 //! the next start is in [`crate::state::restart`].
 
-use crate::state::life::Life;
-
-use crate::state::vassal::{
-    AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal, phases, running,
-};
+use crate::state::context::StepContext;
+use crate::state::life::{Life, StartResult};
+use crate::state::start_queue::Queue;
+use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases, running};
 use crate::state::{Effect, Exit, LifeId, Note, Role};
 
 impl Vassal {
@@ -81,7 +80,7 @@ impl Vassal {
         if current.is_fallback() {
             return self.fall_back(next, current, exit, ctx);
         }
-        let checked = next.role == Role::Check && next.verdict && next.failed.is_none();
+        let checked = next.role == Role::Check && next.start == StartResult::Prepared;
         if current.is_cursed() {
             let fresh = again || checked;
             let then = if fresh { AfterStop::Start(Queue::Budget) } else { AfterStop::JudgeExit };
@@ -93,18 +92,18 @@ impl Vassal {
         if checked && !next.is_cursed() {
             return self.check_passed(current, next, ctx);
         }
-        if next.is_blocked {
-            self.refused = next.failed.clone();
+        if let StartResult::AddressTaken(why, _) = &next.start {
+            self.refused = Some(why.clone());
             let due = Some(Box::new(self.wait_for_address(next, ctx.now)));
             return Phase::Running { current, due };
         }
-        current.announced = false;
-        if next.failed.is_none() && !next.is_cursed() {
+        current.replacement_logged = false;
+        if next.failure().is_none() && !next.is_cursed() {
             let why = format!("the replacement has ended ({exit}) before it was accepting");
             self.history.last_error = Some(why.clone());
             self.note(Note::ReplacementFailed { why }, ctx);
         }
-        let why = next.failed.as_deref().or(self.history.last_error.as_deref());
+        let why = next.failure().or(self.history.last_error.as_deref());
         self.refused = why.map(Box::from);
         running(current)
     }
@@ -119,7 +118,7 @@ impl Vassal {
     ) -> Phase {
         if next.is_cursed() || next.role == Role::Check {
             if !next.is_cursed() {
-                next.kill(ctx.now, ctx.rules, ctx.out);
+                next.kill(ctx);
             }
             let then = if again { AfterStop::Start(Queue::Budget) } else { then };
             return Phase::Stopping { life: next, other: None, then };
@@ -142,7 +141,7 @@ impl Vassal {
         exit: Exit,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
-        let rests = self.listener.is_some() && exit == Exit::Code(0) && new.failed.is_none();
+        let rests = self.listener.is_some() && exit == Exit::Code(0) && new.failure().is_none();
         let mut due = match self.judge_exit(new, exit, ctx) {
             AfterStop::Start(queue) if !rests => self.place_in(queue, ctx),
             AfterStop::Hold(hold)
@@ -159,7 +158,7 @@ impl Vassal {
             | AfterStop::Hold(_)
             | AfterStop::Forget
             | AfterStop::JudgeExit) => {
-                old.stop(ctx.now, ctx.rules, ctx.out);
+                old.stop(ctx);
                 return Phase::Stopping { life: old, other: None, then };
             }
         };

@@ -1,6 +1,8 @@
 //! What happens to the file of a vassal.
 
-use crate::state::vassal::{AfterStop, HoldReason, Phase, Queue, StepContext, Vassal};
+use crate::state::context::StepContext;
+use crate::state::start_queue::Queue;
+use crate::state::vassal::{AfterStop, HoldReason, Phase, Vassal};
 use crate::state::{Effect, File, Note};
 
 impl Vassal {
@@ -43,7 +45,7 @@ impl Vassal {
                 self.request_start(Queue::Budget, ctx)
             }
             Phase::Starting(mut life) => {
-                life.kill(ctx.now, ctx.rules, ctx.out);
+                life.kill(ctx);
                 Phase::Stopping { life, other: None, then: anew }
             }
             // Another address needs another listener, which only a new life can be given.
@@ -57,7 +59,7 @@ impl Vassal {
             Phase::Running { current, due } => self.reload_for_new_reason(current, due, ctx),
             Phase::Replacing { current, mut next, again: _ } => {
                 if !next.is_cursed() {
-                    next.kill(ctx.now, ctx.rules, ctx.out);
+                    next.kill(ctx);
                 }
                 Phase::Replacing { current, next, again: true }
             }

@@ -3,11 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::state::context::StepContext;
 use crate::state::life::Life;
-
-use crate::state::vassal::{
-    AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal, phases, running,
-};
+use crate::state::start_queue::Queue;
+use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases, running};
 use crate::state::{LifeId, Note};
 
 /// First and longest pause before a base that takes no requests is asked again.
@@ -42,7 +41,7 @@ impl Vassal {
     /// A base whose address has vanished is of no use before it listens anew: it is stopped and started. One
     /// that is about to say that it is accepting may be listening anew already.
     pub fn base_unreachable(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
-        let is_it = |life: &Life| life.id == id && (life.accepting || !life.uses_protocol);
+        let is_it = |life: &Life| life.id == id && (life.is_accepting() || !life.uses_protocol);
         if !self.current().is_some_and(is_it) {
             return;
         }
@@ -57,16 +56,16 @@ impl Vassal {
 
     pub fn fork_server_answered(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
-            life.answered(ctx.now, ctx.rules);
+            life.answered(ctx);
         }
     }
 
     pub fn adopted(&mut self, id: LifeId, pid: i32, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_asked()) else { return };
-        let wanted = life.adopt(pid, ctx.now, ctx.rules);
+        let wanted = life.adopt(pid, ctx);
         if !wanted {
             // Touched, lost or in ragnarok since it was asked for.
-            life.stop(ctx.now, ctx.rules, ctx.out);
+            life.stop(ctx);
         }
         self.history.last_error = None;
         self.last_logged_hold = None;

@@ -3,13 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::state::context::StepContext;
 use crate::state::reload::ReloadWay;
 use crate::state::restart::MIN_RESTART_INTERVAL;
-
-use crate::state::vassal::{
-    AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal, phases,
-};
-use crate::state::{Effect, Fingerprint, Note, Origin, Role};
+use crate::state::start_queue::Queue;
+use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases};
+use crate::state::{Effect, Fingerprint, Note, Role};
 
 /// First and longest pause between two tries to bind.
 const BIND_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
@@ -69,14 +68,14 @@ impl Vassal {
     pub fn listeners_renewed(&mut self, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(mut life) => {
-                life.kill(ctx.now, ctx.rules, ctx.out);
+                life.kill(ctx);
                 Phase::Stopping { life, other: None, then: AfterStop::Start(Queue::Budget) }
             }
             // A new one could not be started: the file is read again when its address is.
             Phase::Running { current, due } if self.has_bad_address() => {
                 Phase::Running { current, due }
             }
-            Phase::Running { current, due: _ } if self.origin == Origin::Asked => {
+            Phase::Running { current, due: _ } if current.is_adopted => {
                 self.stop(current, None, AfterStop::Start(Queue::Budget), ctx)
             }
             Phase::Running { mut current, due: _ } if self.has_custody(&current) => {
@@ -86,7 +85,7 @@ impl Vassal {
             Phase::Replacing { mut current, mut next, again: _ } => {
                 current.fingerprint = Fingerprint::default();
                 if !next.is_cursed() {
-                    next.kill(ctx.now, ctx.rules, ctx.out);
+                    next.kill(ctx);
                 }
                 Phase::Replacing { current, next, again: true }
             }

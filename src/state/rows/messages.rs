@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::state::vassal::{AfterStop, Phase, StepContext, Vassal, phases};
+use crate::state::context::StepContext;
+use crate::state::life::StartResult;
+use crate::state::vassal::{AfterStop, Phase, Vassal, phases};
 use crate::state::{Channel, Effect, LifeId, Note, VassalMessage};
 use crate::types::run_settings::Restart;
 
@@ -18,14 +20,14 @@ impl Vassal {
             return;
         }
         let Some(life) = self.life_mut(id).filter(|life| life.is_running()) else { return };
-        let news = life.on_message(ctx.now, said, channel, ctx.rules);
+        let news = life.on_message(said, channel, ctx);
         let announced = channel == Channel::Notify && said == VassalMessage::Ready;
         let mut loyal = false;
         if announced {
             life.assume_accepting(ctx.now);
             loyal = !life.uses_protocol && life.assume_loyal(ctx.now);
         }
-        if life.loyal {
+        if life.is_loyal() {
             self.penalty.forgive();
         }
         if news {
@@ -57,7 +59,7 @@ impl Vassal {
         if !life.uses_protocol || life.is_cursed() {
             return;
         }
-        life.curse(ctx.now, ctx.rules);
+        life.curse(ctx);
         self.history.last_error = Some("its emperor pipe is closed".to_owned());
         self.note(Note::Stopping { why: "because its emperor pipe is closed" }, ctx);
         self.phase = match std::mem::take(&mut self.phase) {
@@ -80,7 +82,7 @@ impl Vassal {
     pub fn daemonized(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_running()) else { return };
         if life.settings.restart == Restart::Always {
-            life.failed = Some(why.as_str().into());
+            life.start = StartResult::Failed(why.as_str().into());
         }
         self.show_failure(why, ctx);
     }
@@ -94,7 +96,7 @@ impl Vassal {
                 } else {
                     ctx.out.push(Effect::TakeCustody(self.id, next.id));
                     self.note(Note::Replaced { pid: next.pid }, ctx);
-                    current.stop(ctx.now, ctx.rules, ctx.out);
+                    current.stop(ctx);
                     Phase::Draining { current: next, old: current, reload: false }
                 }
             }
@@ -120,7 +122,7 @@ impl Vassal {
         if let Phase::Replacing { next, .. } = &mut self.phase
             && next.id == id
             && next.uses_protocol
-            && !next.accepting
+            && !next.is_accepting()
         {
             next.expect_accepting(ctx.rules);
         }

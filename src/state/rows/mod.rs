@@ -14,9 +14,10 @@ mod orders;
 mod starts;
 mod timeouts;
 
-use super::life::Timeout;
-use super::vassal::{StepContext, Vassal};
-use super::{LifeEvent, LifeId};
+use crate::state::context::StepContext;
+use crate::state::run_state::Timeout;
+use crate::state::vassal::Vassal;
+use crate::state::{LifeEvent, LifeId};
 
 impl Vassal {
     /// Something happened to one of its lives.

@@ -1,6 +1,7 @@
 //! What the administrator asks of all vassals at once.
 
-use crate::state::vassal::{AfterStop, HoldReason, Phase, StepContext, Vassal, phases};
+use crate::state::context::StepContext;
+use crate::state::vassal::{AfterStop, HoldReason, Phase, Vassal, phases};
 
 impl Vassal {
     /// SIGHUP.

@@ -6,12 +6,11 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::state::life::{FIRST_PROBE, IDLE_PROBE, Life};
-use crate::state::throttle::Ticket;
-
-use crate::state::vassal::{
-    AfterStop, Hold, HoldReason, Phase, Queue, StepContext, Vassal, phases,
-};
+use crate::state::context::StepContext;
+use crate::state::life::{Life, StartResult};
+use crate::state::run_state::{FIRST_PROBE, IDLE_PROBE};
+use crate::state::start_queue::{Queue, Ticket};
+use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases};
 use crate::state::{Effect, Fingerprint, LifeId, Note, Role, VassalId};
 use crate::types::run_settings::RunSettings;
 
@@ -116,7 +115,9 @@ impl Vassal {
             life.settings = Rc::new(settings);
         }
         life.fingerprint = fingerprint;
-        life.verdict = true;
+        if life.start == StartResult::Undecided {
+            life.start = StartResult::Prepared;
+        }
         // What runs is what the newer file would start: it has that edition from now on.
         if let Phase::Replacing { current, next, again: _ } = &mut self.phase
             && next.id == id
@@ -129,10 +130,10 @@ impl Vassal {
 
     pub fn start_failed(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
-        if life.failed.is_some() {
+        if life.failure().is_some() {
             return;
         }
-        life.failed = Some(why.as_str().into());
+        life.start = StartResult::Failed(why.as_str().into());
         self.show_failure(why, ctx);
     }
 
@@ -149,11 +150,10 @@ impl Vassal {
             return self.start_failed(id, why, ctx);
         }
         let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
-        if life.failed.is_some() {
+        if life.failure().is_some() {
             return;
         }
-        life.failed = Some(why.as_str().into());
-        (life.is_blocked, life.blocked_by) = (true, holder);
+        life.start = StartResult::AddressTaken(why.as_str().into(), holder);
         self.history.last_error = Some(why.clone());
         let taken = HoldReason::address_taken(&why, holder);
         if self.last_logged_hold.as_deref() == Some(&taken) {
@@ -171,17 +171,17 @@ impl Vassal {
 
     pub fn status_closed(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_starting()) else { return };
-        if life.failed.is_some() {
+        if life.failure().is_some() {
             return;
         }
-        if !life.verdict {
+        if life.start == StartResult::Undecided {
             let why = "the stage has ended without a verdict".to_owned();
             return self.start_failed(id, why, ctx);
         }
         if life.role == Role::Check {
             return;
         }
-        life.run(ctx.now, ctx.rules);
+        life.run(ctx);
         let pid = life.pid;
         self.history.last_error = None;
         self.last_logged_hold = None;

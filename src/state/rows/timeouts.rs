@@ -1,6 +1,8 @@
 //! What passes with time: the end of a hold, and each deadline of a life.
 
-use crate::state::vassal::{AfterStop, Phase, StepContext, Vassal, phases};
+use crate::state::context::StepContext;
+use crate::state::life::StartResult;
+use crate::state::vassal::{AfterStop, Phase, Vassal, phases};
 use crate::state::{Effect, LifeId, Note, Role};
 
 impl Vassal {
@@ -29,7 +31,7 @@ impl Vassal {
     /// The fork server has not answered in time, or has named what could not be proved in time.
     pub fn fork_server_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
-            let why = life.end_talk(ctx.now, ctx.rules);
+            let why = life.end_talk(ctx);
             ctx.out.push(Effect::EndTalk(id, why));
         }
     }
@@ -83,7 +85,7 @@ impl Vassal {
     /// It was told to stop, and has outlived the curse tolerance; the next tolerance begins.
     pub fn stop_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
-            life.kill(ctx.now, ctx.rules, ctx.out);
+            life.kill(ctx);
             self.note(Note::Killed { why: "did not stop within emperor-curse-tolerance" }, ctx);
         }
     }
@@ -95,7 +97,7 @@ impl Vassal {
             return self.kill_for_timeout(id, "no heartbeat", ctx);
         }
         if let Some(life) = self.life_mut(id) {
-            life.expect_reply(ctx.now, ctx.rules);
+            life.expect_reply(ctx);
         }
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { mut current, due } if current.reloads_in_place() => {
@@ -118,12 +120,12 @@ impl Vassal {
     fn kill_for_timeout(&mut self, id: LifeId, why: &'static str, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id) else { return };
         // A stage that has told its reason, and then hangs, has told the better one.
-        let told = life.failed.clone();
-        if life.is_starting() {
-            life.failed.get_or_insert_with(|| why.into());
+        let told = life.failure().map(str::to_owned);
+        if life.is_starting() && told.is_none() {
+            life.start = StartResult::Failed(why.into());
         }
-        life.kill(ctx.now, ctx.rules, ctx.out);
-        self.history.last_error = Some(told.map_or_else(|| why.to_owned(), String::from));
+        life.kill(ctx);
+        self.history.last_error = Some(told.unwrap_or_else(|| why.to_owned()));
         self.note(Note::Killed { why }, ctx);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(life) | Phase::Running { current: life, due: _ } => {

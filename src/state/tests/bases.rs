@@ -54,7 +54,7 @@ fn a_base_is_forked_and_everybody_else_is_asked_for() {
     scene.is("starting 1", &["spawn 2"]);
     assert_eq!(scene.current().pid, None);
     scene.adopts(1);
-    assert_eq!((scene.current().pid, scene.current().adopted), (Some(1), true));
+    assert_eq!((scene.current().pid, scene.current().is_adopted), (Some(1), true));
     assert_eq!(scene.error(), None);
     assert_eq!(scene.phase_of(BASE), "starting 2");
 }

@@ -14,13 +14,13 @@ fn a_speaker_whose_file_starts_the_same_is_told_to_reload_and_is_ready_when_it_s
     assert_eq!(scene.stale(), Some(Stale::Replacing));
     scene.checks(2, SAME);
     scene.is("running 1", &["tell 1 Reload"]);
-    assert!(!scene.current().ready && !scene.current().accepting);
+    assert!(!scene.current().announced.ready.holds() && !scene.current().is_accepting());
     assert_eq!(scene.stale(), None);
     scene.wait(1_000_000);
     scene.is("running 1", &[]);
     scene.says(1, VassalMessage::Ready);
     scene.says(1, VassalMessage::Accepting);
-    assert!(scene.current().ready && scene.current().accepting);
+    assert!(scene.current().announced.ready.holds() && scene.current().is_accepting());
 }
 
 #[test]
@@ -111,11 +111,11 @@ fn a_newer_age_counts_from_the_begin_of_the_program() {
     let (ready, loyal) = (Some(Duration::from_secs(2)), Some(Duration::from_secs(4)));
     scene.checks_with(2, RunSettings { ready_after: ready, loyal_after: loyal, ..signal }, SAME);
     scene.wait(999);
-    assert!(!scene.current().accepting);
+    assert!(!scene.current().is_accepting());
     scene.wait(1);
-    assert!(scene.current().accepting && !scene.current().loyal);
+    assert!(scene.current().is_accepting() && !scene.current().is_loyal());
     scene.wait(2000);
-    assert!(scene.current().loyal);
+    assert!(scene.current().is_loyal());
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn next_takes_over_when_it_is_seen_to_accept() {
     assert_eq!(looks, [20, 40, 80, 160, 320, 640, 1280]);
     scene.life(2, LifeEvent::SeenAccepting);
     scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
-    assert!(scene.current().accepting && !scene.current().loyal);
+    assert!(scene.current().is_accepting() && !scene.current().is_loyal());
     scene.looks.clear();
     scene.wait(1_000_000);
     assert_eq!(scene.looks, [], "what is known is not looked at");
@@ -685,7 +685,7 @@ fn words_of_current_are_heard_while_old_retires() {
     assert_eq!(scene.deaths(), 1);
     let mut scene = Scene::draining();
     scene.says(2, VassalMessage::Loyal);
-    assert!(scene.current().loyal);
+    assert!(scene.current().is_loyal());
     scene.says(1, VassalMessage::GoIdle);
     scene.says(1, VassalMessage::Accepting);
     scene.is("draining 1 for 2", &[]);

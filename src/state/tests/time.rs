@@ -227,5 +227,5 @@ fn a_late_wake_up_serves_all_deadlines_once() {
     let mut scene = Scene::running();
     scene.jump(1_000_000);
     scene.is("running 1", &[]);
-    assert!(scene.current().accepting && scene.current().loyal);
+    assert!(scene.current().is_accepting() && scene.current().is_loyal());
 }

@@ -9,7 +9,12 @@ fn ready_accepting_and_loyal_are_flags_of_what_runs() {
     scene.says(1, VassalMessage::Accepting);
     scene.says(1, VassalMessage::Loyal);
     let life = scene.current();
-    assert!(life.uses_protocol && life.ready && life.accepting && life.loyal);
+    assert!(
+        life.uses_protocol
+            && life.announced.ready.holds()
+            && life.is_accepting()
+            && life.is_loyal()
+    );
     scene.is("running 1", &[]);
 }
 
@@ -28,7 +33,11 @@ fn words_mean_nothing_before_the_program_runs_and_after_the_curse() {
             scene.notifies(1, word);
         }
         assert!(
-            scene.blog().unwrap().current().is_none_or(|life| !life.loyal && !life.uses_protocol)
+            scene
+                .blog()
+                .unwrap()
+                .current()
+                .is_none_or(|life| !life.is_loyal() && !life.uses_protocol)
         );
     });
 }
@@ -54,9 +63,9 @@ fn a_program_that_speaks_no_protocol_is_loyal_by_its_age() {
     scene.wait(1000);
     scene.runs(2, custody());
     scene.wait(9999);
-    assert!(!scene.current().loyal);
+    assert!(!scene.current().is_loyal());
     scene.wait(1);
-    assert!(scene.current().loyal && scene.current().accepting);
+    assert!(scene.current().is_loyal() && scene.current().is_accepting());
     assert_eq!(scene.deaths(), 0);
 }
 
@@ -66,30 +75,35 @@ fn a_vassal_file_says_when_its_program_is_loyal_and_ready() {
     let settings = RunSettings { loyal_after: seconds(2), ready_after: seconds(1), ..custody() };
     let mut scene = Scene::running_with(settings);
     scene.wait(1000);
-    assert!(scene.current().accepting && !scene.current().loyal);
+    assert!(scene.current().is_accepting() && !scene.current().is_loyal());
     scene.wait(1000);
-    assert!(scene.current().loyal);
+    assert!(scene.current().is_loyal());
 }
 
 #[test]
 fn a_speaker_is_loyal_by_byte_17_alone() {
     let mut scene = Scene::speaker();
     scene.wait(1_000_000);
-    assert!(!scene.current().loyal && !scene.current().accepting);
+    assert!(!scene.current().is_loyal() && !scene.current().is_accepting());
     scene.notifies(1, VassalMessage::Ready);
-    assert!(!scene.current().loyal);
+    assert!(!scene.current().is_loyal());
     scene.says(1, VassalMessage::Loyal);
-    assert!(scene.current().loyal);
+    assert!(scene.current().is_loyal());
 }
 
 #[test]
 fn a_program_that_announces_its_readiness_is_loyal_by_it() {
     let mut scene = Scene::running_with(notifying());
     scene.wait(20_000);
-    assert!(!scene.current().loyal && !scene.current().accepting);
+    assert!(!scene.current().is_loyal() && !scene.current().is_accepting());
     scene.notifies(1, VassalMessage::Ready);
     let life = scene.current();
-    assert!(life.ready && life.accepting && life.loyal && !life.uses_protocol);
+    assert!(
+        life.announced.ready.holds()
+            && life.is_accepting()
+            && life.is_loyal()
+            && !life.uses_protocol
+    );
 }
 
 // byte 22

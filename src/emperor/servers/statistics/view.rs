@@ -8,7 +8,7 @@ use super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
 use crate::emperor::servers::service::Access;
 use crate::emperor::state_words::{hold_reason, reason, state_name};
 use crate::monitor::Monitor;
-use crate::state::life::{Life, LifePhase};
+use crate::state::life::Life;
 use crate::state::stale::Stale;
 use crate::state::vassal::Vassal;
 use crate::types::moment::Moment;
@@ -110,25 +110,25 @@ fn vassal_report(
 ) -> VassalReport {
     let life = vassal.current();
     let (history, stale) = (&vassal.history, vassal.stale());
-    let timestamps = life.map(|life| life.timestamps).unwrap_or_default();
+    let announced = life.map(|life| life.announced).unwrap_or_default();
     let reloads = history.reloads + life.map_or(0, |life| life.reloads);
     VassalReport {
         id: text(&vassal.key.name),
         pid: life.and_then(|life| life.pid),
-        born: vassal.born,
+        born: vassal.first_modified,
         last_mod: vassal.file.modified,
-        last_heartbeat: wall.of(timestamps.beat),
-        loyal: life.is_some_and(|life| life.loyal),
-        ready: life.is_some_and(|life| life.ready),
-        accepting: life.is_some_and(|life| life.accepting),
-        last_loyal: wall.of(timestamps.loyal),
-        last_ready: wall.of(timestamps.ready),
-        last_accepting: wall.of(timestamps.accepting),
+        last_heartbeat: wall.of(life.and_then(|life| life.last_heartbeat)),
+        loyal: life.is_some_and(Life::is_loyal),
+        ready: life.is_some_and(|life| life.announced.ready.holds()),
+        accepting: life.is_some_and(Life::is_accepting),
+        last_loyal: wall.of(announced.loyal.last()),
+        last_ready: wall.of(announced.ready.last()),
+        last_accepting: wall.of(announced.accepting.last()),
         first_run: wall.of(history.first_run),
-        last_run: wall.of(life.and_then(|life| life.reloaded).or(history.last_run)),
+        last_run: wall.of(life.and_then(|life| life.last_reload).or(history.last_run)),
         cursed: life.map_or(0, |life| cursed(life, wall)),
         on_demand: text(vassal.address().unwrap_or_default().as_bytes()),
-        adopted: life.is_some_and(|life| life.adopted),
+        adopted: life.is_some_and(|life| life.is_adopted),
         base: life.and_then(|life| (access.base_of)(life.id)).map(|name| text(&name)),
         monitor: sources.get(vassal.key.source.0).cloned().unwrap_or_default(),
         respawns: u64::from(reloads) + u64::from(history.starts.saturating_sub(1)),
@@ -164,14 +164,7 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 fn cursed(life: &Life, wall: Wall) -> i64 {
-    match life.phase {
-        LifePhase::Cursed { since, .. } | LifePhase::Asked { cancelled_at: Some(since), .. } => {
-            wall.at(since)
-        }
-        LifePhase::Starting { .. }
-        | LifePhase::Asked { cancelled_at: None, .. }
-        | LifePhase::Running(_) => 0,
-    }
+    life.cursed_since().map_or(0, |since| wall.at(since))
 }
 
 /// Why what runs may not be what its file says.

@@ -1,19 +1,24 @@
 //! Deadlines of all vassals, in order; each vassal has at most one, its nearest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::VassalId;
 use crate::types::moment::Moment;
 
-/// The nearest deadline of each vassal.
+/// The nearest deadline of each vassal that has one; a vassal that is left in peace has none.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub struct DeadlineQueue {
     order: BTreeSet<(Moment, VassalId)>,
+    of: HashMap<VassalId, Moment>,
 }
 
-impl Timers {
-    /// Sets, moves or removes the deadline of a vassal; `before`: the one it had.
-    pub fn set(&mut self, vassal: VassalId, before: Option<Moment>, at: Option<Moment>) {
+impl DeadlineQueue {
+    /// Sets, moves or removes the deadline of a vassal.
+    pub fn set(&mut self, vassal: VassalId, at: Option<Moment>) {
+        let before = match at {
+            Some(at) => self.of.insert(vassal, at),
+            None => self.of.remove(&vassal),
+        };
         if before == at {
             return;
         }
@@ -22,6 +27,10 @@ impl Timers {
         }
         if let Some(at) = at {
             self.order.insert((at, vassal));
+        }
+        if self.of.is_empty() {
+            // It has held all vassals once.
+            self.of.shrink_to_fit();
         }
     }
 
@@ -45,15 +54,15 @@ mod tests {
     fn the_nearest_deadline_comes_first_wherever_it_was_moved() {
         let zero = Moment::from_nanos(1_000_000_000_000);
         let at = |s| zero + Duration::from_secs(s);
-        let mut timers = Timers::default();
-        timers.set(VassalId(1), None, Some(at(5)));
-        timers.set(VassalId(2), None, Some(at(3)));
-        timers.set(VassalId(1), Some(at(5)), Some(at(1)));
-        assert_eq!(timers.first(), Some(at(1)));
-        assert_eq!(timers.due(at(3)), [VassalId(1), VassalId(2)]);
-        timers.set(VassalId(1), Some(at(1)), None);
-        assert_eq!(timers.due(at(3)), [VassalId(2)]);
-        timers.set(VassalId(2), Some(at(3)), None);
-        assert_eq!(timers.first(), None);
+        let mut queue = DeadlineQueue::default();
+        queue.set(VassalId(1), Some(at(5)));
+        queue.set(VassalId(2), Some(at(3)));
+        queue.set(VassalId(1), Some(at(1)));
+        assert_eq!(queue.first(), Some(at(1)));
+        assert_eq!(queue.due(at(3)), [VassalId(1), VassalId(2)]);
+        queue.set(VassalId(1), None);
+        assert_eq!(queue.due(at(3)), [VassalId(2)]);
+        queue.set(VassalId(2), None);
+        assert_eq!(queue.first(), None);
     }
 }

@@ -1,0 +1,49 @@
+//! What a row of the event table may use, and whom it may ask.
+
+use super::start_queue::{Queue, Ticket};
+use super::{Effect, Rules, VassalId};
+use crate::types::moment::Moment;
+
+/// What a vassal asks of the realm.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A start, in its turn.
+    Start(VassalId, Ticket, Queue),
+    /// To be forgotten.
+    Forget(VassalId),
+}
+
+/// What one step may use.
+pub struct StepContext<'a> {
+    /// The time of this wake-up.
+    pub now: Moment,
+    /// The administrator's numbers.
+    pub rules: &'a Rules,
+    /// Ragnarok has begun.
+    pub ending: bool,
+    /// What the shell must do, in order.
+    pub out: &'a mut Vec<Effect>,
+    /// What the realm must do.
+    pub requests: &'a mut Vec<Request>,
+    /// The number of the last life.
+    pub last_life: &'a mut u64,
+}
+
+/// Where a step of the realm puts what it wants done.
+pub(super) struct Outbox<'a> {
+    pub(super) now: Moment,
+    pub(super) out: &'a mut Vec<Effect>,
+    pub(super) requests: Vec<Request>,
+    pub(super) ending: bool,
+}
+
+impl Outbox<'_> {
+    pub(super) fn context<'b>(
+        &'b mut self,
+        rules: &'b Rules,
+        last_life: &'b mut u64,
+    ) -> StepContext<'b> {
+        let (now, ending) = (self.now, self.ending);
+        StepContext { now, ending, rules, out: self.out, requests: &mut self.requests, last_life }
+    }
+}
