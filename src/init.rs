@@ -33,7 +33,7 @@ use crate::log::{Log, panics};
 use crate::sys::descendants::{self, Cleared, Reaped};
 use crate::sys::process::{self, CStringArray, Ended, Pid};
 use crate::sys::signal::{self, Disposition, Queued, ReceivedSignal, Sender, Signal, SignalMask};
-use crate::sys::{fd, memory, prctl, write};
+use crate::sys::{fd, prctl, write};
 
 pub use cli::main;
 use relay::Relay;
@@ -146,7 +146,6 @@ pub fn keep(
     if let Some(relay) = &relay {
         relay.open();
     }
-    memory::forget_code_pages();
 
     let mut supervisor = Supervisor {
         options,

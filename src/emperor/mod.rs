@@ -43,8 +43,8 @@ use crate::reactor::Token as _;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::{Effect, Event, Key, SourceId, VassalId};
+use crate::sys::descendants;
 use crate::sys::signal::SignalFd;
-use crate::sys::{descendants, memory};
 use crate::types::moment::Moment;
 
 use context::{Context, Part};
@@ -334,7 +334,6 @@ impl Emperor {
         self.rescan();
         // All listeners are new.
         self.inspections.clear();
-        memory::forget_code_pages();
         let count = messages::vassals(self.realm.len());
         let pid = std::process::id();
         self.context.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));

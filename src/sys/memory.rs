@@ -22,69 +22,8 @@ pub fn give_back_what_is_free() {
     }
 }
 
-/// Takes the pages of our own program that were needed up to now out of this process; what is needed
-/// again comes back from the page cache. A start reads far more of it than the loop does afterwards.
-pub fn forget_code_pages() {
-    // SAFETY: the function below gets a valid pointer for the time of each call, and no data.
-    unsafe { libc::dl_iterate_phdr(Some(forget_segments), std::ptr::null_mut()) };
-}
-
-/// For the first object, which is the program: each segment that is loaded and never written to.
-unsafe extern "C" fn forget_segments(
-    info: *mut libc::dl_phdr_info,
-    _size: libc::size_t,
-    _data: *mut libc::c_void,
-) -> libc::c_int {
-    const PAGE: usize = 4096;
-    // SAFETY: the C library hands in an object that is valid for the time of this call.
-    let info = unsafe { &*info };
-    let (base, count) = (info.dlpi_addr as usize, usize::from(info.dlpi_phnum));
-    // SAFETY: it describes its headers, which are never written to, with this pointer and count.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, count) };
-    for header in headers {
-        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_W != 0 {
-            continue;
-        }
-        let start = (base + header.p_vaddr as usize).next_multiple_of(PAGE);
-        let end = (base + header.p_vaddr as usize + header.p_memsz as usize) / PAGE * PAGE;
-        if start < end {
-            // SAFETY: whole pages of a private file mapping that is never written to: what is dropped
-            // is read again from the file, the same, when it is touched next.
-            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
-        }
-    }
-    1
-}
-
 #[cfg(test)]
 mod tests {
-    /// What is in memory of the code of this program, in KiB (proc(5), `smaps`).
-    fn resident_code() -> u64 {
-        let own = std::env::current_exe().unwrap();
-        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let mut is_code = false;
-        let mut sum = 0;
-        for line in text.lines() {
-            if line.ends_with(own.to_str().unwrap()) {
-                is_code = line.contains(" r-xp ");
-            } else if is_code && let Some(size) = line.strip_prefix("Rss:") {
-                sum += size.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
-            }
-        }
-        sum
-    }
-
-    #[test]
-    fn code_that_was_forgotten_takes_no_memory_until_it_is_called_again() {
-        // The tests beside this one call more of it all the time.
-        let is_less = (0..100).any(|_| {
-            let before = resident_code();
-            super::forget_code_pages();
-            resident_code() < before
-        });
-        assert!(is_less, "{} KiB of code stay in memory", resident_code());
-    }
-
     /// Resident memory of this process, in KiB.
     #[cfg(target_env = "gnu")]
     fn resident() -> u64 {
