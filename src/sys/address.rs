@@ -10,7 +10,7 @@ use libc::c_int;
 pub use crate::types::address::Address;
 
 /// Longest path of a unix socket that can be bound (`sun_path` with its final zero).
-pub const MAX_SOCKET_PATH: usize = 107;
+const MAX_SOCKET_PATH: usize = 107;
 
 /// The bytes of a `sockaddr_in`, `sockaddr_in6` or `sockaddr_un`.
 pub(super) struct Raw {

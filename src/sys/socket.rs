@@ -15,8 +15,8 @@ use std::path::Path;
 use libc::c_int;
 use nix::sys::stat::{Mode, fchmod};
 
+pub use super::address::Address;
 use super::address::Raw;
-pub use super::address::{Address, MAX_SOCKET_PATH};
 use super::{call, check, check_long, dir, retry};
 
 /// Whether `accept` on a listener waits; it is a property that all who share the listener see.

@@ -149,7 +149,7 @@ impl Manager {
         let mut heard = self.heard.borrow_mut();
         emperor.wait_until(&format!("the manager hears {text}"), || {
             let mut buffer = [0; 4096];
-            while let Ok(packet) = scm::receive(self.socket.as_fd(), &mut buffer) {
+            while let Ok(packet) = scm::receive_text(self.socket.as_fd(), &mut buffer) {
                 let message = String::from_utf8_lossy(&buffer[..packet.length]).into_owned();
                 let sender = packet.sender.map(|sender| sender.pid);
                 assert_eq!(sender, Some(emperor.first_pid()), "{message}");

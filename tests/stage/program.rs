@@ -290,7 +290,7 @@ fn a_program_that_notifies_gets_a_socket_whose_other_end_the_emperor_has() {
     let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
     client.send_to_addr(b"READY=1", &address).unwrap();
     let mut buffer = [0; 64];
-    let received = scm::receive(notify.as_fd(), &mut buffer).unwrap();
+    let received = scm::receive_text(notify.as_fd(), &mut buffer).unwrap();
     assert_eq!(&buffer[..received.length], b"READY=1");
     assert_eq!(received.sender.unwrap().pid.unsigned_abs(), std::process::id());
     // The program itself holds neither end.

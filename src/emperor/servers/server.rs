@@ -180,7 +180,7 @@ impl Server {
             }
             Accepted::Nobody => AcceptNext::Stop,
             Accepted::Failed => AcceptNext::Continue,
-            Accepted::Broken(_) => AcceptNext::Pause,
+            Accepted::Broken => AcceptNext::Pause,
             Accepted::NoDescriptor => {
                 // The spare one makes room for one client, which gets what fits at once.
                 if self.spare.take().is_none() {
@@ -195,7 +195,7 @@ impl Server {
                     }
                     Accepted::Nobody => AcceptNext::Stop,
                     Accepted::Failed => AcceptNext::Continue,
-                    Accepted::NoDescriptor | Accepted::Broken(_) => AcceptNext::Pause,
+                    Accepted::NoDescriptor | Accepted::Broken => AcceptNext::Pause,
                 };
                 self.spare = fd::open_null().ok();
                 next

@@ -235,10 +235,7 @@ mod tests {
             assert_eq!(wait(SignalMask::ALL, Some(Duration::ZERO)).unwrap(), None);
             0
         });
-        assert_eq!(
-            set_mask(old).unwrap(),
-            SignalMask::ALL.without(Signal::KILL).without(Signal::STOP)
-        );
+        set_mask(old).unwrap();
         let child = child.unwrap();
         process::queue_to_child(child, &queued).unwrap();
         process::queue_to_child(child, &Queued { signal: Signal::TERM, ..queued }).unwrap();
