@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::opts::{self, EmperorOption as E, Opt, Refusal, Section, VassalOption as V};
+use crate::opts::{EmperorOption as E, Opt, Refusal, Section, VassalOption as V};
 use crate::types::source_spec::SourceSpec;
 use crate::types::{environment, names};
 
@@ -11,8 +11,8 @@ use super::Resolved;
 use super::address::{self, SocketSpec};
 use super::check::{Check, ConfigRole, located, number};
 use super::setting::{Fault, Faults, Located, Origin, Setting};
-use super::values;
 use super::vassal::VassalConfig;
+use super::{source, values};
 
 /// Whether the emperor runs under a keeper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -345,7 +345,10 @@ impl EmperorConfig {
         let millis = || values::millis(&setting.value).unwrap_or_default();
         let address = || address::parse(&setting.value).ok().map(|at| located(setting, at));
         match key {
-            E::Emperor => self.add_source(setting, check),
+            E::Emperor => match source::parse(setting) {
+                Ok(spec) => self.emperors.push(located(setting, spec)),
+                Err(why) => check.fault(setting, why),
+            },
             E::Freq => self.freq = seconds(),
             E::DirGrace => self.dir_grace = seconds(),
             E::NoFollow => self.nofollow = flag(),
@@ -388,32 +391,6 @@ impl EmperorConfig {
             E::StopHook => self.stop_hook = Some(text()),
             E::ForceConfigPipe => self.force_config_pipe = flag(),
         }
-    }
-
-    /// A directory, or what this version does not govern yet.
-    fn add_source(&mut self, setting: &Setting, check: &mut Check) {
-        let text = &setting.value;
-        let refused = |what: &str, instead| {
-            let why = "Its vassals would never start";
-            Refusal { what, why, instead }.to_string()
-        };
-        let not_supported = opts::refusal::NOT_SUPPORTED;
-        let directory = match text.split_once("://") {
-            Some(("dir", "")) => {
-                return check.fault(setting, "names no directory (expected dir://DIR)");
-            }
-            Some((scheme, _)) if scheme != "dir" => {
-                let what = format!("{} {not_supported}", setting.show(&format!("{scheme}://")));
-                return check.fault(setting, refused(&what, "Name a directory, or dir://DIR"));
-            }
-            None if text.contains(['*', '?', '[']) => {
-                let what = format!("with a pattern {not_supported}");
-                return check.fault(setting, refused(&what, "Name each directory"));
-            }
-            Some((_, directory)) => directory,
-            None => text,
-        };
-        self.emperors.push(located(setting, SourceSpec::Dir(directory.into())));
     }
 }
 

@@ -19,6 +19,7 @@ mod magic;
 mod pattern;
 mod read;
 pub mod setting;
+mod source;
 mod text;
 pub mod values;
 pub mod vassal;

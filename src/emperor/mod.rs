@@ -35,7 +35,6 @@ mod vassal_files;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::monitor::{self, ChangeKind, Monitor};
@@ -46,6 +45,7 @@ use crate::state::{Effect, Event, Key, SourceId, VassalId};
 use crate::sys::descendants;
 use crate::sys::signal::SignalFd;
 use crate::types::moment::Moment;
+use crate::types::source_spec::SourceSpec;
 
 use context::{Context, Part};
 use listeners::VassalSockets;
@@ -108,7 +108,7 @@ pub struct Emperor {
 /// A monitor, and where its vassals start.
 struct Source {
     monitor: Box<dyn Monitor>,
-    directory: PathBuf,
+    spec: SourceSpec,
 }
 
 impl Emperor {

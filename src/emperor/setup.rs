@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
 use crate::log::Log;
-use crate::monitor::dir_source::{self, Dir};
+use crate::monitor;
 use crate::reactor::{Interest, Kind, Reactor};
 use crate::spawn::environment;
 use crate::spawn::hook;
@@ -36,7 +36,7 @@ use super::manager::ServiceManager;
 use super::open_log::redirect_stdio_to_log;
 use super::own_process::{self, ProcessInfo};
 use super::pid_file::PidFile;
-use super::process_context::{ProcessContext, absolute};
+use super::process_context::ProcessContext;
 use super::runtime_dir::RuntimeDir;
 use super::servers::Servers;
 use super::setup_error::{SetupError, at, cannot};
@@ -257,41 +257,41 @@ fn template(
 
 fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupError> {
     let mut sources = Vec::new();
+    // A relative name still names the same when this process has changed its directory.
+    let cwd = std::env::current_dir().unwrap_or_default();
     for setting in &config.emperors {
-        let path = absolute(setting.value.directory());
-        if sources.iter().any(|source: &Source| source.directory == path) {
+        let spec = setting.value.relative_to(&cwd);
+        if sources.iter().any(|source: &Source| source.spec == spec) {
             log.warning(format_args!("{} is given twice; the second is ignored", at(setting)));
             continue;
         }
-        let options = dir_source::Options {
-            path: path.clone(),
-            shown: setting.show(path.display()),
+        let options = monitor::Options {
+            shown: setting.show(spec.directory().display()),
             extensions: config.extra_extensions.iter().map(OsString::from).collect(),
             on_demand_extension: config.on_demand_extension.as_ref().map(OsString::from),
             links: if config.nofollow { Links::Stay } else { Links::Follow },
             freq: config.freq,
             grace: config.dir_grace,
         };
-        let monitor = Dir::new(options).map_err(|error| {
+        let monitor = monitor::open(&spec, options).map_err(|error| {
             cannot(format!("watch {}", at(setting)))(error)
                 .advised(|kind| advice::watch(kind).to_owned())
         })?;
-        let monitor = Box::new(monitor);
-        sources.push(Source { monitor, directory: path });
+        sources.push(Source { monitor, spec });
     }
     Ok(sources)
 }
 
 /// Where the vassals of a source start.
 fn start_of(source: &Source) -> Rc<CStr> {
-    CString::new(source.directory.as_os_str().as_bytes()).unwrap_or_default().into()
+    CString::new(source.spec.directory().as_os_str().as_bytes()).unwrap_or_default().into()
 }
 
 /// The emperor lives in its first source, as the documents of uWSGI promise; statistics show it.
 fn enter_first(monitors: &[Source], config: &EmperorConfig, log: &mut Log) {
     let (Some(first), Some(setting)) = (monitors.first(), config.emperors.first()) else { return };
-    if let Err(error) = std::env::set_current_dir(&first.directory) {
-        let shown = setting.show(first.directory.display());
+    if let Err(error) = std::env::set_current_dir(first.spec.directory()) {
+        let shown = setting.show(first.spec.directory().display());
         log.warning(format_args!("cannot change to {shown}: {error}"));
     }
 }

@@ -17,9 +17,9 @@ use super::events::{Eyes, News};
 use super::names::Filter;
 use super::shared_watches::Route;
 use super::symlinks::TRIES;
-use super::{Changes, Monitor};
+use super::{Changes, Monitor, Options};
 use crate::log::Level;
-use crate::sys::dir::{self, FileKind, Links};
+use crate::sys::dir::{self, FileKind};
 use crate::types::moment::Moment;
 
 /// How often everything is looked at while inotify is refused, unless `freq` says otherwise.
@@ -27,25 +27,6 @@ const BLIND_PERIOD: Duration = Duration::from_secs(3);
 
 /// How many names a line of the log shows.
 const SHOWN: usize = 5;
-
-/// How a directory is watched.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The directory; a relative path counts from where we are when the monitor is made.
-    pub path: PathBuf,
-    /// What messages call it.
-    pub shown: String,
-    /// Endings of vassal files besides the ordinary ones, each with its dot.
-    pub extensions: Vec<OsString>,
-    /// What follows a vassal's name in the name of the file with its on-demand address.
-    pub on_demand_extension: Option<OsString>,
-    /// Whether a link stands for its target, or for itself as with `emperor-nofollow`.
-    pub links: Links,
-    /// The period of rescans besides all events; zero: none.
-    pub freq: Duration,
-    /// How long the vassals outlive a directory that goes away; at least as long as a file that does.
-    pub grace: Duration,
-}
 
 /// Where the directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +72,8 @@ impl Dir {
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`: not even one descriptor can be had. `ENOENT` if the path is
     /// relative and the working directory is gone.
-    pub fn new(options: Options) -> io::Result<Self> {
-        let path = std::path::absolute(&options.path)?;
+    pub fn new(path: &Path, options: Options) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
         let filter = Filter::new(&options.extensions, options.on_demand_extension);
         Ok(Self {
             source: path.clone(),

@@ -17,13 +17,46 @@ mod symlinks;
 mod unrecognized;
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::log::Level;
-use crate::sys::dir::Stat;
+use crate::sys::dir::{Links, Stat};
 use crate::types::moment::Moment;
+use crate::types::source_spec::SourceSpec;
+
+use self::dir_source::Dir;
+
+/// How sources are watched.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What messages call the source.
+    pub shown: String,
+    /// Endings of vassal files besides the ordinary ones, each with its dot.
+    pub extensions: Vec<OsString>,
+    /// What follows a vassal's name in the name of the file with its on-demand address.
+    pub on_demand_extension: Option<OsString>,
+    /// Whether a link stands for its target, or for itself as with `emperor-nofollow`.
+    pub links: Links,
+    /// The period of rescans besides all events; zero: none.
+    pub freq: Duration,
+    /// How long the vassals outlive a directory that goes away; at least as long as a file that does.
+    pub grace: Duration,
+}
+
+/// The monitor of a source, which has not looked yet.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`: not even one descriptor can be had. `ENOENT` if a path is relative and the
+/// working directory is gone.
+pub fn open(spec: &SourceSpec, options: Options) -> io::Result<Box<dyn Monitor>> {
+    match spec {
+        SourceSpec::Dir(path) => Ok(Box::new(Dir::new(path, options)?)),
+    }
+}
 
 /// A source of vassals.
 ///

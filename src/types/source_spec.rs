@@ -18,6 +18,17 @@ impl SourceSpec {
             Self::Dir(path) => path,
         }
     }
+
+    /// The same source, its relative names counted from `base`, which is absolute.
+    #[must_use]
+    pub fn relative_to(&self, base: &Path) -> Self {
+        match self {
+            Self::Dir(path) => {
+                let path = base.join(path);
+                Self::Dir(std::path::absolute(&path).unwrap_or(path))
+            }
+        }
+    }
 }
 
 impl fmt::Display for SourceSpec {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -11,7 +12,8 @@ use std::rc::{Rc, Weak};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use liege::monitor::dir_source::{Dir, Options};
+use liege::monitor::Options;
+use liege::monitor::dir_source::Dir;
 use liege::monitor::{ChangeKind, Changes, Monitor, VassalFile};
 use liege::sys::clock;
 use liege::sys::dir::Links;
@@ -70,15 +72,35 @@ fn processor_time() -> Option<Duration> {
 }
 
 /// The ordinary way to watch a directory.
-pub fn options(path: &Path) -> Options {
-    Options {
-        path: path.to_owned(),
+pub fn options(path: &Path) -> Watched {
+    let options = Options {
         shown: path.display().to_string(),
         extensions: Vec::new(),
         on_demand_extension: Some(".socket".into()),
         links: Links::Follow,
         freq: Duration::ZERO,
         grace: Duration::ZERO,
+    };
+    Watched { path: path.to_owned(), options }
+}
+
+/// A directory and how it is watched.
+pub struct Watched {
+    pub path: PathBuf,
+    options: Options,
+}
+
+impl Deref for Watched {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
+    }
+}
+
+impl DerefMut for Watched {
+    fn deref_mut(&mut self) -> &mut Options {
+        &mut self.options
     }
 }
 
@@ -89,7 +111,7 @@ impl World {
     }
 
     /// A directory that is prepared before it is watched, in some other way than the ordinary one.
-    pub fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut Options)) -> Self {
+    pub fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut Watched)) -> Self {
         crate::brief::cut_panics();
         let _quiet = quiet();
         let root = TempDir::new().unwrap();
@@ -106,9 +128,9 @@ impl World {
     }
 
     /// Any directory; nothing has been looked at.
-    pub fn of(options: Options) -> Self {
+    pub fn of(watched: Watched) -> Self {
         Self {
-            monitor: Dir::new(options).unwrap(),
+            monitor: Dir::new(&watched.path, watched.options).unwrap(),
             known: BTreeMap::new(),
             notices: Vec::new(),
             were_there: Vec::new(),

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +15,11 @@ use crate::config::address;
 use crate::opts::{self, OptionKind};
 use crate::types::address::Address;
 use crate::types::address_file::{LONGEST, address_in};
-use crate::types::{advice, names};
+use crate::types::advice;
+use crate::types::source_spec::SourceSpec;
 
 use super::super::setting::{Fault, Faults, Located, Origin, Setting, TextSource};
+use super::super::source::vassal_files;
 use super::super::{EmperorConfig, Invocation, ReadResult, Resolved, read, values, vassal};
 use super::around::Around;
 use super::{QueryOutput, World, lines, place};
@@ -37,11 +38,9 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
     let mut reports = Vec::new();
     for name in names {
         if call.cwd.join(name).is_dir() {
-            match vassal_files(&call.cwd.join(name), &[]) {
-                Ok(files) => {
-                    let files = files.iter().map(|file| name.join(file));
-                    reports.extend(files.map(|file| in_directory(call, &file, (&around, world))));
-                }
+            match vassal_files(&SourceSpec::Dir(name.to_owned()), &call.cwd, &[]) {
+                Ok(files) => reports
+                    .extend(files.iter().map(|file| in_directory(call, file, (&around, world)))),
                 Err(error) => {
                     let message = unreadable(&call.cwd.join(name).display().to_string(), &error);
                     let fault = Fault::new(&Origin::CommandLine, "", message);
@@ -335,10 +334,9 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
     let mut call = call.of(call.uid, call.gid, call.env.clone());
     call.cwd.extend(config.own.chdir.as_ref().map(|chdir| &chdir.value));
     for source in &config.emperors {
-        let dir = source.value.directory();
-        match vassal_files(&call.cwd.join(dir), &config.extra_extensions) {
+        match vassal_files(&source.value, &call.cwd, &config.extra_extensions) {
             Ok(files) => {
-                for file in files.iter().map(|file| dir.join(file)) {
+                for file in files {
                     let mut report = if config.starts_others() {
                         of_another_program(&call, &file, &around)
                     } else {
@@ -351,6 +349,7 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
                 }
             }
             Err(error) => {
+                let dir = source.value.directory();
                 let shown = source.show(call.cwd.join(dir).display());
                 let fault = source.fault(unreadable(&shown, &error));
                 reports.push(CheckReport::of_fault(Path::new(&source.show(dir.display())), fault));
@@ -362,18 +361,4 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
 
 fn unreadable(dir: &str, error: &io::Error) -> String {
     format!("{dir}: {error}{}", advice::watch(error.kind()))
-}
-
-/// The names in a directory that an emperor takes for vassals, sorted.
-fn vassal_files(dir: &Path, extra: &[String]) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let extra = extra.iter().map(String::as_str);
-        if names::is_vassal(name.as_bytes(), extra) && dir.join(&name).is_file() {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
