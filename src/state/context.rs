@@ -6,7 +6,7 @@ use crate::types::moment::Moment;
 
 /// What a vassal asks of the realm.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum RealmRequest {
     /// A start, in its turn.
     Start(VassalId, Ticket, Queue),
     /// To be forgotten.
@@ -24,7 +24,7 @@ pub struct StepContext<'a> {
     /// What the shell must do, in order.
     pub out: &'a mut Vec<Effect>,
     /// What the realm must do.
-    pub requests: &'a mut Vec<Request>,
+    pub requests: &'a mut Vec<RealmRequest>,
     /// The number of the last life.
     pub last_life: &'a mut u64,
 }
@@ -33,7 +33,7 @@ pub struct StepContext<'a> {
 pub(super) struct Outbox<'a> {
     pub(super) now: Moment,
     pub(super) out: &'a mut Vec<Effect>,
-    pub(super) requests: Vec<Request>,
+    pub(super) requests: Vec<RealmRequest>,
     pub(super) ending: bool,
 }
 

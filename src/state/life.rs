@@ -12,7 +12,7 @@ use super::{
 use crate::types::moment::Moment;
 use crate::types::run_settings::RunSettings;
 
-/// A stop that takes longer than this is told.
+/// A stop that takes longer than this is logged.
 const SLOW_STOP: Duration = Duration::from_secs(1);
 
 /// How the process of a life comes to be.
@@ -26,8 +26,8 @@ pub enum Birth {
     Asked {
         /// The fork server has named a process; whether it is ours is being proved.
         answered: bool,
-        /// Nobody wants it any more since then: what is born is stopped. The talk is not cut short,
-        /// because nobody would know what was born of it.
+        /// It is not wanted any more since then: the process is stopped when it is adopted. The request is
+        /// not cut short, because the process that came of it would be lost.
         cancelled_at: Option<Moment>,
     },
 }
@@ -64,7 +64,7 @@ pub enum LifePhase {
         since: Moment,
         /// SIGKILL then, and again each curse tolerance; never as long as it is a fallback.
         kill_at: Option<Moment>,
-        /// If it is still there then, that is told.
+        /// If it is still there then, that is logged.
         log_at: Option<Moment>,
         /// What is to be known at its end of a program that has run.
         ran: Option<Ran>,
@@ -89,7 +89,7 @@ pub enum StartResult {
     Prepared,
     /// It has failed, for this reason.
     Failed(Box<str>),
-    /// It has failed for this reason: it wants an address that somebody else has; if known, this vassal.
+    /// It has failed for this reason: its address is taken; if known, by this vassal.
     AddressTaken(Box<str>, Option<VassalId>),
 }
 
@@ -238,7 +238,7 @@ impl Life {
         self.is_adopted && is_reloading && matches!(exit, Exit::Code(_))
     }
 
-    /// Its program runs, and nobody has told it to stop.
+    /// Its program runs, and was not told to stop.
     pub fn is_running(&self) -> bool {
         matches!(self.phase, LifePhase::Running(_))
     }
@@ -324,7 +324,7 @@ impl Life {
         matches!(&self.phase, LifePhase::Running(run) if run.is_probed())
     }
 
-    /// It is time to look at it; true if it is, as it is not to be believed by its age at once.
+    /// It is time to look at it; true if it is, as long as it does not count as accepting by its age.
     pub fn next_probe(&mut self, now: Moment) -> bool {
         let LifePhase::Running(run) = &mut self.phase else { return false };
         run.next_probe(now)
@@ -349,7 +349,7 @@ impl Life {
             run.change(|deadlines| {
                 deadlines.reply_deadline = None;
                 if first {
-                    // From here on it is believed by its messages, not by its age.
+                    // From here on its messages count, not its age.
                     deadlines.assume_accepting_at = None;
                     deadlines.probe_at = None;
                     deadlines.assume_loyal_at = None;
@@ -482,7 +482,7 @@ impl Life {
         }
     }
 
-    /// Its slow stop is told; gives the time that is left to it.
+    /// Its slow stop is logged; gives the time that is left to it.
     pub fn stops_slowly(&mut self, now: Moment) -> Duration {
         match &mut self.phase {
             LifePhase::Cursed { kill_at, log_at, .. } => {
@@ -493,7 +493,7 @@ impl Life {
         }
     }
 
-    /// It was told to stop, and may take its time as long as nobody takes requests in its place.
+    /// It was told to stop, and may take its time as long as no other life takes requests in its place.
     pub fn become_fallback(&mut self) {
         if let LifePhase::Cursed { kill_at, log_at, .. } = &mut self.phase {
             (*kill_at, *log_at) = (None, None);
@@ -505,7 +505,7 @@ impl Life {
         matches!(self.phase, LifePhase::Cursed { kill_at: None, .. })
     }
 
-    /// Kills it without a further word, and again each curse tolerance.
+    /// Kills it, and again each curse tolerance.
     pub fn kill(&mut self, ctx: &mut StepContext<'_>) {
         if !self.is_asked() {
             ctx.out.push(Effect::Kill(self.id));

@@ -186,7 +186,7 @@ pub enum VassalMessage {
     Heartbeat,
 }
 
-/// Who said it: only a byte makes a speaker.
+/// On which way it came: a byte shows that a program uses the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// The emperor pipe.
@@ -198,18 +198,18 @@ pub enum Channel {
 /// What happens to one life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifeEvent {
-    /// The fork has worked; the number is for eyes only.
+    /// The fork has worked; the number is to be shown only.
     Spawned(i32),
     /// No process was made, or it is reaped before it could become the vassal, for want of something
     /// that is ours to give: the reason. The vassal is not to blame.
     SpawnFailed(String),
     /// The base takes no requests yet, or no more: the reason. No process was made.
     BaseNotReady(String),
-    /// It is a base, and its address has vanished: nobody can ask it any more.
+    /// It is a base, and its address has vanished: it cannot be asked any more.
     Unreachable,
     /// The fork server has named a process; whether that is ours is being proved.
     Answered,
-    /// It is: this life has the process of this number, which is for eyes only.
+    /// It is: this life has the process of this number, which is to be shown only.
     Adopted(i32),
     /// The stage has prepared everything.
     Verdict(RunSettings, Fingerprint),
@@ -219,7 +219,7 @@ pub enum LifeEvent {
     AddressTaken(String, Option<VassalId>),
     /// End-of-file on the status socket.
     StatusClosed,
-    /// A word of the vassal.
+    /// A message of the vassal.
     Message(VassalMessage, Channel),
     /// A process of it is seen to wait for connections on a listener of ours.
     SeenAccepting,
@@ -234,7 +234,7 @@ pub enum LifeEvent {
 /// What happens in the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A vassal file is there; `boot` = nobody has just put it there.
+    /// A vassal file is there; `boot` = it was there at the first look.
     Found {
         /// Its name.
         key: Key,
@@ -250,7 +250,7 @@ pub enum Event {
         /// What is known of it now.
         file: File,
     },
-    /// A vassal file is the same, but belongs to somebody else.
+    /// A vassal file is the same, but has another owner.
     Chowned {
         /// Its name.
         key: Key,
@@ -286,7 +286,7 @@ pub enum Event {
     Time,
 }
 
-/// A word to a vassal on its emperor pipe.
+/// A command to a vassal on its emperor pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// Byte 0.
@@ -359,7 +359,7 @@ pub enum WaitNotice {
         /// Until the last of them starts.
         last: Duration,
     },
-    /// Nobody waits for that any more.
+    /// No vassal waits for that any more.
     ThrottleEnds,
     /// Vassals have been waiting for their turn to start.
     BudgetBegins {
@@ -370,7 +370,7 @@ pub enum WaitNotice {
         /// How many start at one time.
         at_once: usize,
     },
-    /// Nobody waits for that any more.
+    /// No vassal waits for that any more.
     BudgetEnds,
     /// Ragnarok waits for those that are not gone yet.
     Ending {
@@ -399,7 +399,7 @@ pub enum Note {
         /// Of the process.
         pid: i32,
     },
-    /// It has said, or is believed by its age, to have started.
+    /// It has said, or is assumed by its age, to have started.
     Ready,
     /// It takes requests.
     Accepting,
@@ -427,7 +427,7 @@ pub enum Note {
         /// Of the process.
         pid: Option<i32>,
     },
-    /// Who has taken over has ended; the one before it serves on as far as it still can.
+    /// The life that had taken over has ended; the one before it serves on as far as it still can.
     FallBack {
         /// Of the process.
         pid: i32,
@@ -452,7 +452,7 @@ pub enum Note {
         /// Until it is killed.
         left: Duration,
     },
-    /// Killed without a further word.
+    /// Killed.
     Killed {
         /// The reason.
         why: &'static str,

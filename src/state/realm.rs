@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::context::{Outbox, Request, StepContext};
+use super::context::{Outbox, RealmRequest, StepContext};
 use super::deadline_queue::DeadlineQueue;
 use super::life::Life;
 use super::start_queue::{Queue, StartQueue};
@@ -115,26 +115,28 @@ impl Realm {
                 self.found(key, file, queue, &mut outbox);
             }
             Event::Changed { key, file } => {
-                self.named(&key, &mut outbox, |vassal, ctx| vassal.file_changed(file, ctx));
+                self.apply_to_named(&key, &mut outbox, |vassal, ctx| {
+                    vassal.file_changed(file, ctx)
+                });
             }
             // Only a tyrant minds; statistics show it.
             Event::Chowned { key, file } => {
-                self.named(&key, &mut outbox, |vassal, _| vassal.owner_changed(file));
+                self.apply_to_named(&key, &mut outbox, |vassal, _| vassal.owner_changed(file));
             }
-            Event::Lost(key) => self.named(&key, &mut outbox, Vassal::file_lost),
-            Event::ListenerBound(id) => self.with(id, &mut outbox, Vassal::listener_bound),
+            Event::Lost(key) => self.apply_to_named(&key, &mut outbox, Vassal::file_lost),
+            Event::ListenerBound(id) => self.apply(id, &mut outbox, Vassal::listener_bound),
             Event::ListenerRefused(id, why) => {
-                self.with(id, &mut outbox, |vassal, ctx| vassal.listener_refused(why, ctx));
+                self.apply(id, &mut outbox, |vassal, ctx| vassal.listener_refused(why, ctx));
             }
             Event::ListenerLost(id, why) => {
-                self.with(id, &mut outbox, |vassal, ctx| vassal.listener_lost(why, ctx));
+                self.apply(id, &mut outbox, |vassal, ctx| vassal.listener_lost(why, ctx));
             }
-            Event::ListenersRenewed(id) => self.with(id, &mut outbox, Vassal::listeners_renewed),
-            Event::Connection(id) => self.with(id, &mut outbox, Vassal::connection),
+            Event::ListenersRenewed(id) => self.apply(id, &mut outbox, Vassal::listeners_renewed),
+            Event::Connection(id) => self.apply(id, &mut outbox, Vassal::connection),
             Event::Life(id, event) => self.life(id, event, &mut outbox),
             Event::HookEnded(key) => self.hook_ended(&key, &mut outbox),
-            Event::ReloadAll => self.all(&mut outbox, Vassal::reload_ordered),
-            Event::ForgetBlacklist => self.all(&mut outbox, Vassal::forget_blacklist),
+            Event::ReloadAll => self.apply_to_all(&mut outbox, Vassal::reload_ordered),
+            Event::ForgetBlacklist => self.apply_to_all(&mut outbox, Vassal::forget_blacklist),
             Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut outbox),
             Event::RagnarokNow => self.begin_ragnarok(Duration::ZERO, &mut outbox),
             Event::Time => self.time(&mut outbox),
@@ -236,16 +238,16 @@ impl Realm {
 
     fn found(&mut self, key: Key, file: File, queue: Queue, outbox: &mut Outbox<'_>) {
         let Err(place) = self.place(&key) else {
-            return self.named(&key, outbox, |vassal, ctx| vassal.file_changed(file, ctx));
+            return self.apply_to_named(&key, outbox, |vassal, ctx| vassal.file_changed(file, ctx));
         };
         self.last_vassal += 1;
         let id = VassalId(self.last_vassal);
         self.names.insert(place, id);
         self.vassals.insert(id, Box::new(Vassal::new(id, key, file, &self.rules)));
-        self.with(id, outbox, |vassal, ctx| vassal.file_found(queue, ctx));
+        self.apply(id, outbox, |vassal, ctx| vassal.file_found(queue, ctx));
     }
 
-    /// Who has waited for an address that was given back by one of the effects from this on starts now.
+    /// Vassals that wait for an address which one of the effects from this index on has given back start now.
     fn release(&mut self, first: usize, outbox: &mut Outbox<'_>) {
         let effects = outbox.out.get(first..).unwrap_or_default().iter();
         let given_back: Vec<VassalId> = effects
@@ -257,7 +259,7 @@ impl Realm {
         let blocked = std::mem::take(&mut self.blocked);
         for id in &blocked {
             for of in &given_back {
-                self.with(*id, outbox, |vassal, ctx| vassal.address_freed(*of, ctx));
+                self.apply(*id, outbox, |vassal, ctx| vassal.address_freed(*of, ctx));
             }
         }
         let waits = |id: &VassalId| self.vassal(*id).is_some_and(Vassal::waits_for_address);
@@ -291,12 +293,12 @@ impl Realm {
             | LifeEvent::Daemonized(_) => {}
         }
         let is_born = matches!(event, LifeEvent::Adopted(_));
-        self.with(vassal, outbox, |vassal, ctx| vassal.life_event(id, event, ctx));
+        self.apply(vassal, outbox, |vassal, ctx| vassal.life_event(id, event, ctx));
         if is_born && self.ragnarok.is_some_and(|end| end.killed) {
             outbox.out.push(Effect::Kill(id));
         }
         if !before && self.is_base_up(vassal) {
-            self.all(outbox, Vassal::base_ready);
+            self.apply_to_all(outbox, Vassal::base_ready);
         }
     }
 
@@ -329,35 +331,35 @@ impl Realm {
         *count -= 1;
         if *count == 0 {
             self.hooks.remove(key);
-            self.named(key, outbox, Vassal::hook_ended);
+            self.apply_to_named(key, outbox, Vassal::hook_ended);
         }
     }
 
-    pub(super) fn named(
+    pub(super) fn apply_to_named(
         &mut self,
         key: &Key,
         outbox: &mut Outbox<'_>,
         row: impl FnOnce(&mut Vassal, &mut StepContext<'_>),
     ) {
         if let Some(id) = self.named_id(key) {
-            self.with(id, outbox, row);
+            self.apply(id, outbox, row);
         }
     }
 
-    pub(super) fn all(
+    pub(super) fn apply_to_all(
         &mut self,
         outbox: &mut Outbox<'_>,
         row: fn(&mut Vassal, &mut StepContext<'_>),
     ) {
         let ids: Vec<VassalId> = self.vassals.keys().copied().collect();
         for id in ids {
-            self.with(id, outbox, row);
+            self.apply(id, outbox, row);
         }
     }
 
-    /// Lets a row happen to a vassal. One that panics is a fault of ours which this vassal alone has to
-    /// bear: what the row has asked for is dropped, and the vassal is built anew.
-    pub(super) fn with(
+    /// Applies a row to a vassal. A panic in it is a bug in liege that must not reach other vassals: what the
+    /// row has asked for is dropped, and this vassal is built anew.
+    pub(super) fn apply(
         &mut self,
         id: VassalId,
         outbox: &mut Outbox<'_>,
@@ -390,13 +392,13 @@ impl Realm {
     fn begin_ragnarok(&mut self, mercy: Duration, outbox: &mut Outbox<'_>) {
         let kill_at = outbox.now + mercy;
         match &mut self.ragnarok {
-            // After the kill the deadline is that of leaving, which nobody can hurry.
+            // After the kill the deadline is that of leaving, which an order cannot hurry.
             Some(end) if end.killed => {}
             Some(end) => end.kill_at = end.kill_at.min(kill_at),
             None => self.ragnarok = Some(Ragnarok { kill_at, killed: false, left: false }),
         }
         outbox.ending = true;
-        self.all(outbox, Vassal::file_lost);
+        self.apply_to_all(outbox, Vassal::file_lost);
         self.mercy_ends(outbox);
     }
 
@@ -428,12 +430,12 @@ impl Realm {
 
     fn time(&mut self, outbox: &mut Outbox<'_>) {
         for id in self.deadlines.due(outbox.now) {
-            self.with(id, outbox, Vassal::time_passed);
+            self.apply(id, outbox, Vassal::time_passed);
         }
         self.mercy_ends(outbox);
     }
 
-    /// Serves what vassals ask for, until nobody can start or asks any more.
+    /// Serves what vassals ask for, until none of them can start or asks for more.
     pub(super) fn serve(&mut self, outbox: &mut Outbox<'_>) {
         let now = outbox.now;
         loop {
@@ -448,7 +450,7 @@ impl Realm {
                 continue;
             }
             let mut born = None;
-            self.with(id, outbox, |vassal, ctx| born = vassal.start_granted(ticket, ctx));
+            self.apply(id, outbox, |vassal, ctx| born = vassal.start_granted(ticket, ctx));
             if let Some(life) = born {
                 self.lives.push((life, id));
                 self.queue.take_slot(life, now);
@@ -460,10 +462,10 @@ impl Realm {
         let mut forgotten = false;
         for want in std::mem::take(&mut outbox.requests) {
             match want {
-                Request::Start(id, ticket, queue) => {
+                RealmRequest::Start(id, ticket, queue) => {
                     self.queue.push(outbox.now, (id, ticket), queue, &self.rules);
                 }
-                Request::Forget(id) => {
+                RealmRequest::Forget(id) => {
                     forgotten = true;
                     self.forget(id, outbox.out);
                 }

@@ -130,7 +130,7 @@ impl Realm {
         for id in lost {
             let lives: Vec<LifeId> =
                 self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life).collect();
-            self.with(id, &mut outbox, |vassal, ctx| {
+            self.apply(id, &mut outbox, |vassal, ctx| {
                 let listens = vassal.listens_at();
                 vassal.rebuild(lives.into_iter(), listens, ctx);
             });
@@ -143,10 +143,10 @@ impl Realm {
         };
         let in_vain: Vec<VassalId> = self.vassals().filter(waits_in_vain).map(|v| v.id).collect();
         for id in in_vain {
-            self.with(id, &mut outbox, Vassal::hook_ended);
+            self.apply(id, &mut outbox, Vassal::hook_ended);
         }
         if outbox.ending {
-            self.all(&mut outbox, Vassal::file_lost);
+            self.apply_to_all(&mut outbox, Vassal::file_lost);
         }
         self.serve(&mut outbox);
         // Maybe that was asked for and not done.

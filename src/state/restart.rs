@@ -21,7 +21,7 @@
 
 use std::time::Duration;
 
-use super::context::{Request, StepContext};
+use super::context::{RealmRequest, StepContext};
 use super::life::Life;
 use super::start_queue::Queue;
 use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
@@ -72,7 +72,7 @@ impl Vassal {
             false => self.penalty.add(ctx.now, ctx.rules),
         };
         let mut hint = String::new();
-        // Who was told to go has a better reason already, and so has what could not even start.
+        // A life that was told to stop, or whose start has failed, has a better reason already.
         if !life.is_loyal() && !life.is_cursed() && life.failure().is_none() {
             hint = self::hint(life, exit);
             self.history.last_error =
@@ -88,9 +88,9 @@ impl Vassal {
         self.schedule_restart(life, Some(exit), wait, ctx.now)
     }
 
-    /// What follows a life that has ended so, or wants to: a start, when the penalty is served and the pace
-    /// kept. That of an on-demand vassal is kept when somebody connects; a loyal life that was killed by
-    /// SIGKILL has been so by somebody else, and is succeeded at once.
+    /// What follows a life that has ended so, or wants to: a start, when the penalty is served and the interval
+    /// kept. On demand the interval is kept when a client connects; a loyal life that has ended by SIGKILL was
+    /// killed from outside, and is replaced at once.
     pub(super) fn schedule_restart(
         &self,
         life: &Life,
@@ -117,7 +117,7 @@ impl Vassal {
     pub(super) fn on_stopped(&mut self, then: AfterStop, ctx: &mut StepContext<'_>) -> Phase {
         match then {
             AfterStop::Forget => {
-                ctx.requests.push(Request::Forget(self.id));
+                ctx.requests.push(RealmRequest::Forget(self.id));
                 Phase::default()
             }
             AfterStop::Start(queue) => self.request_start(queue, ctx),
@@ -125,12 +125,12 @@ impl Vassal {
                 self.request_start(hold.queue, ctx)
             }
             AfterStop::Hold(hold) => Phase::Held(*hold),
-            // Nobody is left who could be judged.
+            // There is no life left whose end could be judged.
             AfterStop::JudgeExit => self.request_start(Queue::Budget, ctx),
         }
     }
 
-    /// A life has ended as it was told to. That of a stage whose program has not run is nobody's end.
+    /// A life has ended as it was told to. The end of a stage whose program has not run is not logged.
     pub(super) fn stopped(
         &mut self,
         life: &Life,

@@ -6,7 +6,7 @@ use crate::types::moment::Moment;
 
 /// The first look at a life that is to take over, and the shortest pause between two.
 pub(super) const FIRST_PROBE: Duration = Duration::from_millis(20);
-/// The first look at a life that nobody waits for.
+/// The first look at a life that does not replace another.
 pub(super) const IDLE_PROBE: Duration = Duration::from_millis(500);
 /// The longest pause between two looks, while it is young.
 const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl RunState {
         self.deadlines.as_ref().is_some_and(|deadlines| deadlines.probe_at.is_some())
     }
 
-    /// It is time to look at it; true if it is, as it is not to be believed by its age at once.
+    /// It is time to look at it; true if it is, as long as it does not count as accepting by its age.
     pub(super) fn next_probe(&mut self, now: Moment) -> bool {
         let age = now.saturating_duration_since(self.since);
         let pause = age.min(LONGEST_PROBE_PAUSE.max(age / 10)).max(FIRST_PROBE);

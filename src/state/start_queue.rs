@@ -107,7 +107,7 @@ impl StartQueue {
         self.throttle.level()
     }
 
-    /// Nobody is in this queue.
+    /// No vassal is in this queue.
     pub fn is_empty(&self, queue: Queue) -> bool {
         match queue {
             Queue::Throttle => self.throttle.is_empty(),

@@ -56,7 +56,7 @@ impl Throttle {
         self.queue.is_empty()
     }
 
-    /// When each of the queue starts, if nobody leaves it.
+    /// When each of the queue starts, if none of them leaves it.
     pub fn forecast(&self, rules: &Rules) -> Vec<(VassalId, Ticket, Moment)> {
         let Some(mut head) = self.head else { return Vec::new() };
         let (level, recent) = (self.level, self.recent.clone());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::context::{Request, StepContext};
+use super::context::{RealmRequest, StepContext};
 use super::life::{Birth, Life};
 use super::penalty::Penalty;
 use super::start_queue::{Queue, Ticket};
@@ -17,7 +17,7 @@ use crate::types::moment::Moment;
 pub enum Phase {
     /// Not started, with the reason.
     Held(Hold),
-    /// On-demand: until somebody connects.
+    /// On demand: until a client connects.
     Listening,
     /// One life that does not run its program yet.
     Starting(Box<Life>),
@@ -152,7 +152,7 @@ pub enum AfterStop {
     Start(Queue),
     /// A death that is judged already.
     Hold(Box<Hold>),
-    /// Its end is judged like one that nobody has asked for.
+    /// Its end is judged like one that was not ordered.
     JudgeExit,
 }
 
@@ -185,7 +185,7 @@ pub(super) struct OnDemandListener {
 pub struct History {
     /// Lives that were started.
     pub starts: u32,
-    /// Of them, those that ended though nobody had asked for it.
+    /// Of them, those whose end was not ordered.
     pub deaths: u32,
     /// Reloads in place of lives that are gone.
     pub reloads: u32,
@@ -259,7 +259,7 @@ impl Vassal {
         }
     }
 
-    /// The address it waits at, if it is on-demand.
+    /// The address at which it waits for clients, if it is on demand.
     pub fn address(&self) -> Option<&str> {
         self.listener.as_ref().map(|listener| &*listener.address)
     }
@@ -375,7 +375,7 @@ impl Vassal {
     pub(super) fn ask(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Ticket {
         self.last_ticket = self.last_ticket.wrapping_add(1);
         let ticket = Ticket(self.last_ticket);
-        ctx.requests.push(Request::Start(self.id, ticket, queue));
+        ctx.requests.push(RealmRequest::Start(self.id, ticket, queue));
         ticket
     }
 

@@ -1,5 +1,5 @@
 //! The realm in a simulated world: virtual time, seeded chance, a model of the kernel and of programs that
-//! behave and misbehave. After every turn the invariants of the design are checked.
+//! behave and misbehave. After every turn the invariants are checked.
 //!
 //! - `cargo test --test sim`: 200 seeds, 500 turns each.
 //! - `SIM_EVENTS=1000000 cargo test --release --test sim -- --ignored`: that many events, on new seeds.

@@ -1,4 +1,4 @@
-//! Who waits for what, and until when: for the statistics, and for one line when a wait of more than a second
+//! Which vassals wait for what, and until when: for the statistics, and for one line when a wait of more than a second
 //! begins and one when it ends.
 //!
 //! A wait that is a vassal's own (penalty, address, base, resource, stop) is told by its notes. Here are
@@ -43,7 +43,7 @@ struct WaitLog {
 }
 
 impl WaitLog {
-    /// Nobody waits; true if that is to be told.
+    /// No vassal waits any more; true if that is to be logged.
     fn over(&mut self) -> bool {
         self.check_at = None;
         std::mem::take(&mut self.begun)

@@ -70,7 +70,7 @@ impl Vassal {
         };
     }
 
-    /// Its file is the same, but belongs to somebody else: statistics show it.
+    /// Its file is the same, but has another owner: statistics show it.
     pub fn owner_changed(&mut self, file: File) {
         self.file = file;
     }

@@ -49,7 +49,7 @@ impl Vassal {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due: _ } => self.stop(current, None, then, ctx),
             Phase::Draining { current, old, reload: _ } => self.stop(current, Some(old), then, ctx),
-            // Who takes over listens anew.
+            // The life that takes over listens anew.
             same @ phases!(Held | Listening | Starting | Replacing | Stopping) => same,
         };
     }

@@ -48,7 +48,7 @@ impl Vassal {
     }
 
     /// Its listener is of no use any more: it is bound anew, after a pause, lest the next one is lost
-    /// the same way in the same turn. Who is not polled finds out when it is.
+    /// the same way in the same turn. A listener that is not polled now is found lost when it is.
     pub fn listener_lost(&mut self, why: String, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Listening => {
@@ -63,7 +63,7 @@ impl Vassal {
         };
     }
 
-    /// Nobody comes to the listeners of its lives any more, however good they are: only a life that is started
+    /// Clients cannot come to the listeners of its lives any more, however good they are: only a life that is started
     /// from now on has those where clients come.
     pub fn listeners_renewed(&mut self, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {

@@ -117,7 +117,8 @@ impl Vassal {
         };
     }
 
-    /// A speaker that replaces another has until its start timeout to say that it is accepting.
+    /// A program that uses the protocol and replaces another has until its start timeout to say that it is
+    /// accepting.
     fn next_must_accept(&mut self, id: LifeId, ctx: &StepContext<'_>) {
         if let Phase::Replacing { next, .. } = &mut self.phase
             && next.id == id

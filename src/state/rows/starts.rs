@@ -48,7 +48,7 @@ impl Vassal {
                 *hold = Hold::new(HoldReason::StopHook);
                 true
             }
-            // A replacement is started beside a life that runs, and waits for nobody.
+            // A replacement is started beside a life that runs, and does not wait.
             phases!(Held | Listening | Starting | Running | Replacing | Draining | Stopping) => {
                 false
             }
@@ -137,8 +137,8 @@ impl Vassal {
         self.show_failure(why, ctx);
     }
 
-    /// Another vassal has an address that this one wants: nobody is to blame, least of all where a file was
-    /// renamed and the old name has not stopped yet.
+    /// Another vassal has an address that this one wants. That is not a death, least of all where a file was
+    /// renamed and the vassal of the old name has not stopped yet.
     pub fn address_taken(
         &mut self,
         id: LifeId,
@@ -219,7 +219,7 @@ impl Vassal {
         self.note(note, ctx);
     }
 
-    /// A life has come to nothing, and nobody is to blame: its vassal is held.
+    /// A life has not come to a process, which is not a death: its vassal is held.
     pub(super) fn spawn_aborted(&mut self, id: LifeId, hold: Hold, ctx: &mut StepContext<'_>) {
         if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
             self.history.starts = self.history.starts.saturating_sub(1);

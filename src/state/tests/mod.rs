@@ -1,4 +1,4 @@
-//! The event table of the design, cell by cell, and its rules, in virtual time.
+//! The event table, cell by cell, and its rules, in virtual time.
 //!
 //! A [`Scene`] is a realm with one vassal in view. Its phase and what it wants done are compared as short
 //! strings: `"replacing 1 by 2"`, `"kill 2"`. Forks and binds succeed unless the scene says otherwise.
@@ -17,16 +17,16 @@ use crate::types::moment::Moment;
 use crate::types::run_settings::{Restart, RunSettings, StopTo};
 
 mod bases;
+mod exits;
 mod faults;
 mod files;
 mod hooks;
 mod listeners;
-mod lives;
+mod messages;
 mod replacement;
 mod rules;
-mod time;
+mod timeouts;
 mod waits;
-mod words;
 
 const BLOG: &str = "blog.ini";
 /// The fingerprint of every start, unless the scene says otherwise.
