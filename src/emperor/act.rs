@@ -1,13 +1,18 @@
 //! Effects to calls.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use crate::state::{Effect, Key, LifeEvent, LifeId, Note, Role, VassalId, WaitNotice};
+use crate::log::Level;
+use crate::state::vassal::Vassal;
+use crate::state::{Effect, Event, Key, LifeEvent, LifeId, Note, Role, VassalId, WaitNotice};
+use crate::sys::dir;
 use crate::sys::process::Pid;
 
 use super::context::Request;
-use super::lives::NewLife;
+use super::listeners::VassalSockets;
+use super::lives::{FILE_INTERVAL, NewLife};
 
 use super::{Emperor, messages};
 
@@ -16,25 +21,90 @@ impl Emperor {
     pub(super) fn act(&mut self, effect: Effect) {
         match effect {
             Effect::Bind(vassal, address) => self.bind(vassal, &address),
-            Effect::Unbind(vassal) => self.unbind(vassal),
-            Effect::Watch(vassal) => self.watch(vassal),
-            Effect::Unwatch(vassal) => self.unwatch(vassal),
+            Effect::Unbind(vassal) => self.listeners.unbind(vassal, &mut self.context),
+            Effect::Watch(vassal) => {
+                self.listeners.watch(vassal, &self.realm, &mut self.context);
+            }
+            Effect::Unwatch(vassal) => self.listeners.unwatch(vassal, &mut self.context),
             Effect::Spawn(vassal, life, role) => self.spawn(vassal, life, role),
             Effect::Ask(vassal, life) => self.ask(vassal, life),
             Effect::EndTalk(life, why) => self.end_talk(life, why),
-            Effect::ProbeAccepting(vassal, life) => self.look_whether_it_accepts(vassal, life),
+            Effect::ProbeAccepting(vassal, life) => self.probe_accepting(vassal, life),
             Effect::Tell(life, order) => self.lives.send_order(life, order, self.context.now),
             Effect::Signal(life, signal, to) => {
                 self.lives.signal(life, (signal, to), &self.realm, &mut self.context);
             }
             Effect::Kill(life) => self.lives.kill(life, &self.realm, &mut self.context),
-            Effect::StopHook(_, key) => self.stop_hook(key),
-            Effect::KillHooks => self.kill_hooks(),
+            Effect::StopHook(_, key) => self.helpers.run_stop_hook(key, &mut self.context),
+            Effect::KillHooks => self.helpers.kill_all(&mut self.context),
             Effect::TakeCustody(vassal, life) => self.take_custody(vassal, life),
             Effect::Forget(vassal) => self.forget(vassal),
             Effect::Note(_, key, note) => self.note(&key, &note),
             Effect::Notice(notice) => self.say_to_all(notice),
             Effect::Leave(status) => self.leave = Some(status),
+        }
+    }
+
+    /// Binds a vassal's address; answers with an event.
+    fn bind(&mut self, vassal: VassalId, address: &str) {
+        // Its file may have been changed again since this was asked for; then that asks for another one.
+        if self.realm.vassal(vassal).and_then(Vassal::address) != Some(address) {
+            return;
+        }
+        let room = self.descriptors.room_to_listen(&self.listeners, &self.realm);
+        let sources = &self.context.sources;
+        let bound = room.and_then(|()| self.listeners.bind(vassal, address, &self.realm, sources));
+        self.context.raise(match bound {
+            Ok(()) => Event::ListenerBound(vassal),
+            Err(why) => Event::ListenerRefused(vassal, why),
+        });
+    }
+
+    /// What the stage of this life has sent is the vassal's from now on.
+    fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
+        let files = self.lives.take_files(life).map(|files| *files).unwrap_or_default();
+        self.vassal_files.replace(vassal, files, &self.realm, &mut self.context);
+        if let Some(set) = self.lives.take_listeners(life) {
+            self.listeners.take_custody(vassal, set, &self.realm, &self.context.sources);
+        }
+    }
+
+    /// Sees whether a life waits for connections on a listener that it was given.
+    fn probe_accepting(&mut self, vassal: VassalId, life: LifeId) {
+        let Some(process) = self.lives.get(life) else { return };
+        let kept = self.listeners.get(vassal).into_iter().flat_map(VassalSockets::all);
+        let sockets = process.listeners.iter().chain(kept);
+        let inodes = sockets.filter_map(|socket| Some(dir::stat(socket.as_fd()).ok()?.ino));
+        let inodes: Vec<u64> = inodes.collect();
+        self.helpers.probe_accepting(life, process.pid, &inodes, &mut self.context);
+    }
+
+    /// Sends its file to a life that asks for it; when it asks all the time, at intervals.
+    pub(super) fn push_config(&mut self, life: LifeId) {
+        let now = self.context.now;
+        let Some(vassal) = self.lives.vassal_of(life) else { return };
+        let Some(config) = self.lives.config_pipe(life) else { return };
+        let is_early = config.last.is_some_and(|last| last + FILE_INTERVAL > now);
+        if is_early || self.helpers.is_sending_to(life) {
+            return self.lives.send_file_later(life, now);
+        }
+        config.last = Some(now);
+        let Some(record) = self.realm.vassal(vassal) else { return };
+        let pipe = config.pipe.as_fd();
+        if let Err(error) = self.helpers.send_config(life, pipe, &record.key, &mut self.context) {
+            self.config_sent(life, Err(format!("cannot be sent its file: {error}")));
+        }
+    }
+
+    /// Says why a life was not sent its file, once for each reason.
+    pub(super) fn config_sent(&mut self, life: LifeId, result: Result<(), String>) {
+        let Some(config) = self.lives.config_pipe(life) else { return };
+        let failed = result.err();
+        if config.failed != failed {
+            config.failed.clone_from(&failed);
+            if let Some(why) = failed {
+                self.lives.log_for((life, Level::Error), &why, &self.realm, &mut self.context);
+            }
         }
     }
 
@@ -57,17 +127,18 @@ impl Emperor {
     }
 
     fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
-        self.room_to_start(vassal)?;
+        let has_room =
+            || self.listeners.on_demand(vassal).is_some() || self.lives.has_process(vassal);
+        self.descriptors.room_to_start(self.lives.count(), has_room)?;
         let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
-        let sockets = self.halls.get(&vassal);
+        let sockets = self.listeners.get(vassal);
         self.lives.spawn(NewLife { life, role, record, sockets }, &mut self.context)
     }
 
     pub(super) fn forget(&mut self, vassal: VassalId) {
-        self.unbind(vassal);
-        self.halls.remove(&vassal);
+        self.listeners.forget(vassal, &mut self.context);
         self.lives.forget_warnings(vassal);
-        self.mind_no_more(vassal);
+        self.vassal_files.forget(vassal, &self.realm, &mut self.context);
     }
 
     /// A wait that many share.

@@ -4,37 +4,55 @@
 //! are left for all who sleep. What has no room waits with that reason, and goes on when there is some.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 
 use crate::state::VassalId;
+use crate::state::realm::Realm;
 use crate::sys::limits;
 
-use super::Emperor;
+use super::listeners::Listeners;
 
 /// What a life holds while it runs: pipe, pidfd, notify socket.
-const OF_A_LIFE: u64 = 3;
+const PER_LIFE: u64 = 3;
 /// Kept for what is not a vassal's, and a part of the limit where that is low.
 const RESERVE: (u64, u64) = (64, 4);
 /// Kept while one vassal more starts, for its start and for all else that goes on.
-const AT_A_START: (u64, u64) = (16, 8);
+const START_RESERVE: (u64, u64) = (16, 8);
+
+/// How many descriptors there are for vassals.
+#[derive(Debug)]
+pub(super) struct DescriptorBudget {
+    /// `/dev/null`: what is copied to see which number is the next one.
+    null: Rc<OwnedFd>,
+    /// How many vassals have room: each may have a listener and a life.
+    pub max_vassals: usize,
+}
 
 /// The part of a limit that is kept.
 fn kept(limit: u64, (most, part): (u64, u64)) -> u64 {
     most.min(limit / part)
 }
 
-impl Emperor {
+impl DescriptorBudget {
+    /// By the limit of this process.
+    pub fn new(null: Rc<OwnedFd>) -> Self {
+        let limit = limit();
+        let most = limit.saturating_sub(kept(limit, RESERVE)) / (1 + PER_LIFE);
+        Self { null, max_vassals: usize::try_from(most).unwrap_or(usize::MAX) }
+    }
+
     /// Whether one more on-demand vassal can be given a listener.
     ///
     /// # Errors
     /// Why not, and the way out.
-    pub(super) fn room_to_listen(&self) -> Result<(), String> {
+    pub fn room_to_listen(&self, listeners: &Listeners, realm: &Realm) -> Result<(), String> {
         let limit = limit();
         let used = self.used().unwrap_or(limit);
         let rest = limit.saturating_sub(used + 1 + kept(limit, RESERVE));
-        let most = rest / OF_A_LIFE;
+        let most = rest / PER_LIFE;
         // Those who sleep are counted only where it matters.
-        if most > count(self.halls.len()) || most > self.asleep() {
+        if most > count(listeners.vassals().len()) || most > asleep(listeners, realm) {
             return Ok(());
         }
         Err(format!(
@@ -43,21 +61,22 @@ impl Emperor {
         ))
     }
 
-    /// Whether one more life can be started; of a vassal that has one, or a listener, its room is counted already.
+    /// Whether one more life can be started where there are so many processes; `has_room`: what the vassal needs
+    /// is counted already, as it has a process or a listener.
     ///
     /// # Errors
     /// Why not, and the way out.
-    pub(super) fn room_to_start(&self, vassal: VassalId) -> io::Result<()> {
+    pub fn room_to_start(
+        &self,
+        processes: usize,
+        has_room: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
         let limit = limit();
         let refused = |why: &str| Err(io::Error::other(format!("{why}; {}", remedy(limit))));
-        if self.used().is_none_or(|used| used + kept(limit, AT_A_START) > limit) {
+        if self.used().is_none_or(|used| used + kept(limit, START_RESERVE) > limit) {
             return refused("no descriptor is left for it");
         }
-        let has_room = || {
-            self.halls.get(&vassal).is_some_and(|hall| hall.listener.is_some())
-                || self.lives.has_process(vassal)
-        };
-        if self.lives.count() >= self.max_vassals && !has_room() {
+        if processes >= self.max_vassals && !has_room() {
             return refused("as many vassals run as there are descriptors for");
         }
         Ok(())
@@ -67,21 +86,13 @@ impl Emperor {
     fn used(&self) -> Option<u64> {
         u64::try_from(self.null.try_clone().ok()?.as_raw_fd()).ok()
     }
-
-    /// How many on-demand vassals have a listener and no life.
-    fn asleep(&self) -> u64 {
-        let bound = self.halls.iter().filter(|(_, hall)| hall.listener.is_some());
-        let asleep =
-            |id: &VassalId| self.realm.vassal(*id).is_some_and(|it| it.current().is_none());
-        count(bound.filter(|(id, _)| asleep(id)).count())
-    }
 }
 
-/// How many vassals have room: each may have a listener and a life.
-pub(super) fn max_vassals() -> usize {
-    let limit = limit();
-    usize::try_from(limit.saturating_sub(kept(limit, RESERVE)) / (1 + OF_A_LIFE))
-        .unwrap_or(usize::MAX)
+/// How many on-demand vassals have a listener and no life.
+fn asleep(listeners: &Listeners, realm: &Realm) -> u64 {
+    let bound = listeners.vassals().filter(|id| listeners.on_demand(*id).is_some());
+    let asleep = |id: &VassalId| realm.vassal(*id).is_some_and(|it| it.current().is_none());
+    count(bound.filter(asleep).count())
 }
 
 fn count(number: usize) -> u64 {

@@ -6,21 +6,21 @@
 //! comparing: the state with the processes that there are, and both with what the monitors know.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::log::panics;
-use crate::monitor::{Change, ChangeKind, VassalFile};
+use crate::monitor::{Change, ChangeKind};
 use crate::state::repair::Truth;
 use crate::state::{Effect, Event, LifeId, SourceId, VassalId};
 use crate::sys::clock;
 use crate::sys::fd;
 use crate::types::moment::Moment;
 
-use super::{Emperor, listeners};
+use super::{Emperor, monitors};
 
 /// From the second failure in a row on: the pause after it, which is doubled with each.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -234,8 +234,8 @@ impl Emperor {
         self.faults.repair_at = None;
         self.context.trip("repair");
         self.lives.rebuild_pids();
-        let forgotten = |id: &&VassalId| self.realm.vassal(**id).is_none();
-        let forgotten: Vec<VassalId> = self.halls.keys().filter(forgotten).copied().collect();
+        let forgotten = |id: &VassalId| self.realm.vassal(*id).is_none();
+        let forgotten: Vec<VassalId> = self.listeners.vassals().filter(forgotten).collect();
         for vassal in forgotten {
             self.forget(vassal);
         }
@@ -243,8 +243,8 @@ impl Emperor {
         self.realm.repair(self.context.now, &truth, &mut self.asked);
         self.effects.extend(self.asked.drain(..));
         self.context.events.extend(self.faults.refused.drain(..));
-        for index in 0..self.monitors.len() {
-            self.safely(|emperor| emperor.compare(SourceId(index)));
+        for source in self.monitors.ids() {
+            self.safely(|emperor| emperor.compare(source));
         }
         self.settle();
     }
@@ -265,14 +265,8 @@ impl Emperor {
         if self.realm.is_ending() {
             return;
         }
-        self.look(source, |monitor, now, out| monitor.rescan(now, out));
-        let Some(entry) = self.monitors.get(source.0) else { return };
-        let known: HashMap<OsString, VassalFile> = entry
-            .monitor
-            .known()
-            .into_iter()
-            .map(|(name, file)| (name.to_owned(), file.clone()))
-            .collect();
+        self.poll_monitor(source, |monitor, now, out| monitor.rescan(now, out));
+        let Some(known) = self.monitors.known(source) else { return };
         let of_source = self.realm.vassals().filter(|vassal| vassal.key.source == source);
         let mut governed = HashMap::new();
         for vassal in of_source {
@@ -283,7 +277,7 @@ impl Emperor {
         for (name, file) in &known {
             let what = match governed.get(name) {
                 None => ChangeKind::Found(file.clone()),
-                Some(old) if *old != listeners::file(file) => ChangeKind::Changed(file.clone()),
+                Some(old) if *old != monitors::file(file) => ChangeKind::Changed(file.clone()),
                 Some(_) => continue,
             };
             missed.push((name.clone(), what));
@@ -291,7 +285,7 @@ impl Emperor {
         let lost = governed.into_keys().filter(|name| !known.contains_key(name));
         missed.extend(lost.map(|name| (name, ChangeKind::Lost)));
         for (name, kind) in missed {
-            self.sighted(source, Change { name, kind, is_initial: true });
+            self.dispatch_change(source, Change { name, kind, is_initial: true });
         }
     }
 }

@@ -215,8 +215,7 @@ impl Emperor {
         socket::refuse_descriptors(socket.as_fd()).map_err(failed)?;
         let record = self.realm.vassal(vassal).ok_or_else(|| io::ErrorKind::NotFound.into());
         let name = &record.map_err(failed)?.key.name;
-        let listener = self.halls.get(&vassal).and_then(|hall| hall.listener.as_ref());
-        let listener = listener.map(AsFd::as_fd);
+        let listener = self.listeners.on_demand(vassal).map(AsFd::as_fd);
         let config = self.template.config_pipe.then(socket::stream_pair).transpose();
         let (config, its_config) = config.map_err(failed)?.unzip();
         let scheme = if config.is_some() { emperor::CONFIG_SCHEME } else { "" };

@@ -1,46 +1,48 @@
-//! Processes beside the vassals: stop hooks, and those that push a file once more.
+//! Processes beside the vassals: stop hooks, those that send a file by its config pipe once more, and those that
+//! see whether a life accepts connections.
 //!
 //! Each is watched by its pidfd and has a limit; the loop waits for none of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::log::Level;
 use crate::reactor::{Interest, Kind};
 use crate::spawn::hook::{self, Hook};
+use crate::spawn::plan::Template;
 use crate::spawn::push;
-use crate::state::{Event, Key, LifeEvent, LifeId, VassalId};
+use crate::state::realm::Realm;
+use crate::state::{Event, Key, LifeId};
 use crate::sys::process::{self, Ended, Pid, Reap};
 use crate::sys::signal::{Signal, SignalMask, set_mask};
-use crate::sys::{dir, pidfd, prctl, waiters};
+use crate::sys::{pidfd, prctl, waiters};
 use crate::types::moment::Moment;
 
-use super::lives::{FILE_INTERVAL, unsent};
-use super::token::Token;
-use super::{Emperor, messages};
+use super::context::{Context, Part};
+use super::messages;
+use super::token::{HelperId, Token};
 
 /// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
-const MOST_HOOKS: usize = 16;
+const MAX_HOOKS: usize = 16;
 
-/// Lives that are looked at, whether they accept, at one time, and the limit of one look.
-const MOST_LOOKS: usize = 4;
-const LOOK_LIMIT: Duration = Duration::from_secs(1);
-
-/// One of them; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Id(u64);
+/// Probes of whether a life accepts that run at one time, and the limit of each.
+const MAX_PROBES: usize = 4;
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Helpers {
-    running: HashMap<Id, Helper>,
+    running: HashMap<HelperId, Helper>,
     /// Stop hooks that are not started yet, and where: at most two for each vassal that there was.
     waiting: VecDeque<(Key, Rc<CStr>)>,
     last: u64,
+    template: Rc<Template>,
+    /// `/dev/null`.
+    null: Rc<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -57,217 +59,208 @@ enum Task {
     /// Clears up after a life of this vassal.
     StopHook(Key),
     /// Sends its file to a life.
-    Push(LifeId),
+    SendConfig(LifeId),
     /// Sees whether a life accepts.
-    Look(LifeId),
+    ProbeAccepting(LifeId),
+}
+
+/// What has come of a helper.
+#[derive(Debug)]
+pub(super) enum HelperEnd {
+    /// The stop hook of this vassal is over.
+    StopHook(Key),
+    /// This life was sent its file, or not, for this error number: 0 where there is none.
+    SentConfig(LifeId, Result<(), i32>),
+    /// This life waits for connections.
+    Accepts(LifeId),
+    /// Nothing that anybody has to know.
+    Nothing,
 }
 
 impl Helpers {
-    /// When the next limit has passed.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        self.running.values().map(|helper| helper.kill_at).min()
+    /// None yet.
+    pub fn new(template: Rc<Template>, null: Rc<OwnedFd>) -> Self {
+        Self { running: HashMap::new(), waiting: VecDeque::new(), last: 0, template, null }
     }
 
     /// Which one has this pid.
-    pub(super) fn with_pid(&self, pid: Pid) -> Option<Id> {
+    pub fn with_pid(&self, pid: Pid) -> Option<HelperId> {
         self.running.iter().find(|(_, helper)| helper.pid == pid).map(|(id, _)| *id)
     }
 
     /// The stop hooks that are not over, by the vassals for which they run.
-    pub(super) fn stop_hooks(&self) -> impl Iterator<Item = &Key> {
+    pub fn stop_hooks(&self) -> impl Iterator<Item = &Key> {
         let running = self.running.values().filter_map(|helper| match &helper.task {
             Task::StopHook(key) => Some(key),
-            Task::Push(_) | Task::Look(_) => None,
+            Task::SendConfig(_) | Task::ProbeAccepting(_) => None,
         });
         running.chain(self.waiting.iter().map(|(key, _)| key))
     }
 
-    fn hooks(&self) -> usize {
-        let is_hook = |helper: &&Helper| matches!(helper.task, Task::StopHook(_));
-        self.running.values().filter(is_hook).count()
+    fn count(&self, is_counted: impl Fn(&Task) -> bool) -> usize {
+        self.running.values().filter(|helper| is_counted(&helper.task)).count()
     }
 
-    fn looks(&self) -> usize {
-        self.running.values().filter(|helper| matches!(helper.task, Task::Look(_))).count()
+    /// Whether a life is just being sent its file.
+    pub fn is_sending_to(&self, life: LifeId) -> bool {
+        self.count(|task| matches!(task, Task::SendConfig(to) if *to == life)) > 0
     }
 
-    fn pushes_to(&self, life: LifeId) -> bool {
-        self.running.values().any(|helper| matches!(helper.task, Task::Push(to) if to == life))
-    }
-}
-
-impl Emperor {
     /// Runs the stop hook for a life of this vassal that has ended.
-    pub(super) fn stop_hook(&mut self, key: Key) {
-        let Some(directory) = self.context.sources.start(key.source) else {
-            return self.context.raise(Event::HookEnded(key));
+    pub fn run_stop_hook(&mut self, key: Key, context: &mut Context) {
+        let Some(directory) = context.sources.start(key.source) else {
+            return context.raise(Event::HookEnded(key));
         };
-        self.helpers.waiting.push_back((key, directory));
-        self.start_hooks();
+        self.waiting.push_back((key, directory));
+        self.start_hooks(context);
     }
 
-    fn start_hooks(&mut self) {
-        while self.helpers.hooks() < MOST_HOOKS {
-            let Some((key, directory)) = self.helpers.waiting.pop_front() else { return };
-            let Some(command) = &self.template.stop_hook else {
-                self.context.raise(Event::HookEnded(key));
+    fn start_hooks(&mut self, context: &mut Context) {
+        while self.count(|task| matches!(task, Task::StopHook(_))) < MAX_HOOKS {
+            let Some((key, directory)) = self.waiting.pop_front() else { return };
+            let template = Rc::clone(&self.template);
+            let Some(command) = &template.stop_hook else {
+                context.raise(Event::HookEnded(key));
                 continue;
             };
-            let started = Hook::new(&self.template, command, &key.name, &directory)
-                .and_then(|hook| hook.spawn(&self.template, self.null.as_fd()))
-                .and_then(|pid| self.help(pid, Task::StopHook(key.clone()), hook::LIMIT));
+            let started = Hook::new(&template, command, &key.name, &directory)
+                .and_then(|hook| hook.spawn(&template, self.null.as_fd()))
+                .and_then(|pid| {
+                    self.watch_helper(pid, Task::StopHook(key.clone()), hook::LIMIT, context)
+                });
             if let Err(error) = started {
-                self.hook_refused(key, &error);
+                let name = context.sources.label(&key);
+                context.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
+                context.raise(Event::HookEnded(key));
             }
         }
     }
 
-    fn hook_refused(&mut self, key: Key, error: &io::Error) {
-        let name = self.context.sources.label(&key);
-        self.context.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
-        self.context.raise(Event::HookEnded(key));
+    /// Sends a vassal's file to a life, by our end of its config pipe.
+    ///
+    /// # Errors
+    /// There is no process or descriptor left.
+    pub fn send_config(
+        &mut self,
+        life: LifeId,
+        pipe: BorrowedFd<'_>,
+        key: &Key,
+        context: &mut Context,
+    ) -> io::Result<()> {
+        let directory = context.sources.start(key.source).ok_or(io::ErrorKind::NotFound)?;
+        let name = CString::new(&*key.name)?;
+        let pid = push::spawn(pipe, &directory, &name)?;
+        self.watch_helper(pid, Task::SendConfig(life), push::LIMIT, context)
     }
 
-    /// Sends its file to a life that asks for it; when it asks all the time, in its pace.
-    pub(super) fn push_config(&mut self, life: LifeId) {
-        let Some(vassal) = self.lives.vassal_of(life) else { return };
-        let Some(config) = self.lives.config_pipe(life) else { return };
-        let is_early = config.last.is_some_and(|last| last + FILE_INTERVAL > self.context.now);
-        if is_early || self.helpers.pushes_to(life) {
-            return self.lives.send_file_later(life, self.context.now);
-        }
-        config.last = Some(self.context.now);
-        let Some(key) = self.realm.vassal(vassal).map(|record| &record.key) else { return };
-        let Some(directory) = self.context.sources.start(key.source) else { return };
-        let name = CString::new(&*key.name).map_err(io::Error::from);
-        let pushed = name
-            .and_then(|name| push::spawn(config.pipe.as_fd(), &directory, &name))
-            .and_then(|pid| self.help(pid, Task::Push(life), push::LIMIT));
-        if let Err(error) = pushed {
-            self.not_pushed(life, format!("cannot be sent its file: {error}"));
-        }
-    }
-
-    /// Sees, from a process of its own, whether a process of this life waits for connections on a listener
-    /// that it was given: `/proc` may keep the one who asks waiting. While others are looked at this one has
-    /// to wait for its next look.
-    pub(super) fn look_whether_it_accepts(&mut self, vassal: VassalId, life: LifeId) {
-        let Some(process) = self.lives.get(life) else { return };
-        let hall = self.halls.get(&vassal);
-        let kept = hall.map_or(&[][..], |hall| &hall.custody);
-        let on_demand = hall.and_then(|hall| hall.listener.as_ref());
-        let kept = kept.iter().chain(on_demand).map(|listener| &listener.socket);
-        let listeners = process.listeners.iter().chain(kept);
-        let inodes = listeners.filter_map(|fd| Some(dir::stat(fd.as_fd()).ok()?.ino));
-        let inodes: Vec<u64> = inodes.collect();
-        if inodes.is_empty() || self.helpers.looks() >= MOST_LOOKS {
+    /// Sees, from a process of its own, whether a process of this life waits for connections on one of these
+    /// sockets: `/proc` may keep the one who asks waiting. While others are probed this one has to wait for its
+    /// next turn.
+    pub fn probe_accepting(
+        &mut self,
+        life: LifeId,
+        pid: Pid,
+        inodes: &[u64],
+        context: &mut Context,
+    ) {
+        let probes = self.count(|task| matches!(task, Task::ProbeAccepting(_)));
+        if inodes.is_empty() || probes >= MAX_PROBES {
             return;
         }
-        let pid = process.pid;
-        let looks = process::fork(|| {
+        let probe = process::fork(|| {
             let armed = prctl::set_parent_death(Some(Signal::KILL))
                 .and_then(|()| set_mask(SignalMask::NONE));
-            u8::from(armed.is_err() || !waiters::is_awaited(pid, &inodes))
+            u8::from(armed.is_err() || !waiters::is_awaited(pid, inodes))
         });
         // What cannot be seen is believed by its age.
-        let _ = looks.and_then(|pid| self.help(pid, Task::Look(life), LOOK_LIMIT));
+        let task = Task::ProbeAccepting(life);
+        let _ = probe.and_then(|pid| self.watch_helper(pid, task, PROBE_TIMEOUT, context));
     }
 
-    /// Says why, once for each reason.
-    fn not_pushed(&mut self, life: LifeId, why: String) {
-        let Some(config) = self.lives.config_pipe(life) else { return };
-        if config.failed.as_ref() != Some(&why) {
-            config.failed = Some(why.clone());
-            self.lives.log_for((life, Level::Error), &why, &self.realm, &mut self.context);
-        }
-    }
-
-    /// Watches a new child; if that is not possible it is ended, as nobody would ever see it.
-    fn help(&mut self, pid: Pid, task: Task, limit: Duration) -> io::Result<()> {
-        self.helpers.last += 1;
-        let id = Id(self.helpers.last);
+    /// Watches a new child; if that is not possible it is killed, as nobody would ever see it.
+    fn watch_helper(
+        &mut self,
+        pid: Pid,
+        task: Task,
+        limit: Duration,
+        context: &mut Context,
+    ) -> io::Result<()> {
+        self.last += 1;
+        let id = HelperId(self.last);
         let pidfd = pidfd::open(pid).inspect_err(|_| {
             let _ = process::kill_child(pid, Signal::KILL);
         })?;
-        self.context.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy);
-        let helper = Helper { pid, pidfd, kill_at: self.context.now + limit, limit, task };
-        self.helpers.running.insert(id, helper);
+        context.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy);
+        let helper = Helper { pid, pidfd, kill_at: context.now + limit, limit, task };
+        self.running.insert(id, helper);
         Ok(())
     }
 
-    /// A pidfd is readable, or the process was met among the dead.
-    pub(super) fn reap_helper(&mut self, id: Id) {
-        let Some(helper) = self.helpers.running.get(&id) else { return };
+    /// A pidfd is readable, or the process was met among the dead: what has come of it.
+    pub fn reap(&mut self, id: HelperId, context: &mut Context) -> HelperEnd {
+        let Some(helper) = self.running.get(&id) else { return HelperEnd::Nothing };
         let ended = match pidfd::wait(helper.pidfd.as_fd(), Reap::Take) {
             Ok(Some(ended)) => ended,
-            Ok(None) => return,
+            Ok(None) => return HelperEnd::Nothing,
             Err(_) => Ended::Exited(u8::MAX),
         };
-        let Some(helper) = self.helpers.running.remove(&id) else { return };
-        self.context.reactor.remove(helper.pidfd.as_fd());
+        let Some(helper) = self.running.remove(&id) else { return HelperEnd::Nothing };
+        context.reactor.remove(helper.pidfd.as_fd());
         match helper.task {
             Task::StopHook(key) => {
-                let name = self.context.sources.label(&key);
+                let name = context.sources.label(&key);
                 let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
-                self.context.log.line(
-                    level,
-                    format_args!("[{name}] stop hook {}", messages::hook_result(ended)),
-                );
-                self.start_hooks();
-                self.happen(Event::HookEnded(key));
+                let result = messages::hook_result(ended);
+                context.log.line(level, format_args!("[{name}] stop hook {result}"));
+                self.start_hooks(context);
+                HelperEnd::StopHook(key)
             }
-            Task::Look(life) => {
-                if ended == Ended::Exited(0) {
-                    self.happen(Event::Life(life, LifeEvent::SeenAccepting));
-                }
-            }
-            Task::Push(life) if ended != Ended::Exited(0) => {
-                let why = match ended {
-                    Ended::Exited(errno) => unsent(i32::from(errno)),
-                    Ended::Killed { .. } => unsent(0),
-                };
-                self.not_pushed(life, why);
-            }
-            Task::Push(life) => {
-                if let Some(config) = self.lives.config_pipe(life) {
-                    config.failed = None;
-                }
-            }
-        }
-    }
-
-    /// Kills whatever has passed its limit, and what is in its group.
-    pub(super) fn expire_helpers(&mut self) {
-        let mut killed = Vec::new();
-        for helper in self.helpers.running.values_mut().filter(|h| h.kill_at <= self.context.now) {
-            helper.kill_at = self.context.now + helper.limit;
-            helper.kill();
-            let (what, key) = match &helper.task {
-                Task::StopHook(key) => ("its stop hook", Some(key.clone())),
-                Task::Push(life) => {
-                    let vassal = self.realm.vassal_of(*life);
-                    let vassal = vassal.and_then(|id| self.realm.vassal(id));
-                    ("the sending of its file", vassal.map(|vassal| vassal.key.clone()))
-                }
-                // It was kept waiting, which is no news: the next one may see more.
-                Task::Look(_) => continue,
-            };
-            killed.push((what, key, helper.limit.as_secs()));
-        }
-        for (what, key, limit) in killed {
-            let name = key.map(|key| self.context.sources.label(&key)).unwrap_or_default();
-            self.context
-                .log
-                .error(format_args!("[{name}] {what} has taken {limit} s: it is killed"));
+            Task::SendConfig(life) => HelperEnd::SentConfig(
+                life,
+                match ended {
+                    Ended::Exited(0) => Ok(()),
+                    Ended::Exited(errno) => Err(i32::from(errno)),
+                    Ended::Killed { .. } => Err(0),
+                },
+            ),
+            Task::ProbeAccepting(life) if ended == Ended::Exited(0) => HelperEnd::Accepts(life),
+            Task::ProbeAccepting(_) => HelperEnd::Nothing,
         }
     }
 
     /// The mercy is over.
-    pub(super) fn kill_hooks(&mut self) {
-        for (key, _) in self.helpers.waiting.drain(..) {
-            self.context.raise(Event::HookEnded(key));
+    pub fn kill_all(&mut self, context: &mut Context) {
+        for (key, _) in self.waiting.drain(..) {
+            context.raise(Event::HookEnded(key));
         }
-        self.helpers.running.values().for_each(Helper::kill);
+        self.running.values().for_each(Helper::kill);
+    }
+}
+
+impl Part for Helpers {
+    /// When the next limit has passed.
+    fn deadline(&self) -> Option<Moment> {
+        self.running.values().map(|helper| helper.kill_at).min()
+    }
+
+    /// Kills whatever has passed its limit, and what is in its group.
+    fn expire(&mut self, realm: &Realm, context: &mut Context) {
+        for helper in self.running.values_mut().filter(|helper| helper.kill_at <= context.now) {
+            helper.kill_at = context.now + helper.limit;
+            helper.kill();
+            let (what, key) = match &helper.task {
+                Task::StopHook(key) => ("its stop hook", Some(key)),
+                Task::SendConfig(life) => {
+                    let vassal = realm.vassal_of(*life).and_then(|id| realm.vassal(id));
+                    ("the sending of its file", vassal.map(|vassal| &vassal.key))
+                }
+                // It was kept waiting, which is no news: the next one may see more.
+                Task::ProbeAccepting(_) => continue,
+            };
+            let name = key.map(|key| context.sources.label(key)).unwrap_or_default();
+            let limit = helper.limit.as_secs();
+            context.log.error(format_args!("[{name}] {what} has taken {limit} s: it is killed"));
+        }
     }
 }
 

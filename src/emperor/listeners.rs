@@ -1,28 +1,50 @@
-//! What the shell holds for a vassal as long as its file exists: its listeners.
+//! The listening sockets that the emperor keeps for vassals, as long as their files exist: bind them, have them
+//! polled, and see whether clients still reach them.
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
-use crate::log::escaped;
-use crate::monitor;
+use crate::config::address;
+use crate::config::emperor::EmperorConfig;
+use crate::log::Level;
+use crate::reactor::{Interest, Kind};
 use crate::state::life::Life;
+use crate::state::realm::Realm;
 use crate::state::vassal::{Phase, Vassal};
-use crate::state::{Event, File, LifeId, OnDemand, VassalId};
-use crate::sys::socket::{self, Address};
+use crate::state::{Event, VassalId};
+use crate::sys::socket::{self, Accept, ListenOptions};
+use crate::types::address::Address;
+use crate::types::advice;
+use crate::types::moment::Moment;
 
-use super::Emperor;
+use super::context::{Context, Sources};
 use super::listening_socket::{ListeningSocket, SocketLoss};
+use super::token::Token;
 
-/// Most vassals whose listeners are looked at in one turn.
-const MAX_INSPECTIONS: usize = 256;
-/// A life that is younger is not replaced for listeners that it has lost, unless somebody asks for it.
-const SETTLED: Duration = Duration::from_secs(60);
+/// Most vassals whose listeners are inspected in one turn.
+pub(super) const MAX_INSPECTIONS: usize = 256;
+/// A younger life is not replaced for listeners that it has lost, unless somebody asks for it.
+const MIN_AGE: Duration = Duration::from_secs(60);
+/// Mode of an on-demand socket, unless `chmod-socket` says another one.
+const SOCKET_MODE: u32 = 0o666;
 
-/// One vassal's listeners. Who has none has no entry.
+/// The listeners of all vassals.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// Who has none has no entry.
+    sockets: HashMap<VassalId, VassalSockets>,
+    /// Vassals whose listeners are to be inspected, some of them in each turn.
+    inspections: VecDeque<VassalId>,
+    /// How many connections may wait at an on-demand socket.
+    backlog: u32,
+    mode: u32,
+}
+
+/// One vassal's listeners.
 #[derive(Debug, Default)]
 pub(super) struct VassalSockets {
     /// On-demand; blocking, as programs expect it.
@@ -30,10 +52,17 @@ pub(super) struct VassalSockets {
     /// The listening sockets that its stage has bound.
     pub custody: Vec<ListeningSocket>,
     /// The last on-demand listener was shut down, and who has done so may still hold it.
-    pub was_shut_down: bool,
+    was_shut_down: bool,
 }
 
-/// What the listeners of all are looked at for.
+impl VassalSockets {
+    /// The sockets that wait for connections.
+    pub fn all(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.custody.iter().chain(&self.listener).map(|listener| &listener.socket)
+    }
+}
+
+/// Why the listeners of all vassals are inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inspection {
     /// An administrator wants it.
@@ -42,9 +71,44 @@ pub(super) enum Inspection {
     Regular,
 }
 
-impl Emperor {
+impl Listeners {
+    /// None yet.
+    pub fn new(config: &EmperorConfig) -> Self {
+        Self {
+            sockets: HashMap::new(),
+            inspections: VecDeque::new(),
+            backlog: config.listen,
+            mode: config.chmod_socket.unwrap_or(SOCKET_MODE),
+        }
+    }
+
+    /// The listeners of a vassal, if it has some.
+    pub fn get(&self, vassal: VassalId) -> Option<&VassalSockets> {
+        self.sockets.get(&vassal)
+    }
+
+    /// The vassals that have an entry.
+    pub fn vassals(&self) -> impl ExactSizeIterator<Item = VassalId> {
+        self.sockets.keys().copied()
+    }
+
+    /// The on-demand listener of a vassal, if it has one.
+    pub fn on_demand(&self, vassal: VassalId) -> Option<&ListeningSocket> {
+        self.get(vassal)?.listener.as_ref()
+    }
+
+    fn entry(&mut self, vassal: VassalId) -> &mut VassalSockets {
+        self.sockets.entry(vassal).or_default()
+    }
+
     /// Which other vassal has a listener that is in the way of this address.
-    pub(super) fn holder(&self, address: &str, not: VassalId) -> Option<VassalId> {
+    pub fn holder(
+        &self,
+        address: &str,
+        not: VassalId,
+        realm: &Realm,
+        sources: &Sources,
+    ) -> Option<VassalId> {
         let wanted: Option<SocketAddr> = address.parse().ok();
         let is_same = |id: VassalId, socket: &OwnedFd| {
             match socket::local_address(socket.as_fd()).ok().flatten() {
@@ -54,7 +118,7 @@ impl Emperor {
                 }),
                 // A relative one counts from where its stage has started.
                 Some(Address::Path(path)) => {
-                    let start = self.directory_of(id).unwrap_or_default();
+                    let start = directory(id, realm, sources).unwrap_or_default();
                     start.join(path).display().to_string() == address
                 }
                 Some(abstract_name @ Address::Abstract(_)) => abstract_name.to_string() == address,
@@ -64,130 +128,215 @@ impl Emperor {
         if address.is_empty() {
             return None;
         }
-        let mut halls = self.halls.iter().filter(|(id, _)| **id != not);
-        let found = halls.find(|(id, hall)| {
-            let all = hall.custody.iter().chain(&hall.listener);
-            all.map(|listener| &listener.socket).any(|socket| is_same(**id, socket))
-        });
+        let mut others = self.sockets.iter().filter(|(id, _)| **id != not);
+        let found = others.find(|(id, sockets)| sockets.all().any(|socket| is_same(**id, socket)));
         found.map(|(id, _)| *id)
     }
 
-    /// The listeners of a vassal, to be changed.
-    pub(super) fn hall(&mut self, id: VassalId) -> &mut VassalSockets {
-        self.halls.entry(id).or_default()
-    }
-
-    /// The set of listeners that the stage of this life has sent is the vassal's from now on.
-    pub(super) fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
-        self.mind(vassal, life);
-        let Some(set) = self.lives.take_listeners(life) else { return };
-        if !set.is_empty() || self.halls.contains_key(&vassal) {
-            let directory = self.directory_of(vassal).unwrap_or_default();
+    /// The set of listeners that the stage of a life has sent is the vassal's from now on.
+    pub fn take_custody(
+        &mut self,
+        vassal: VassalId,
+        set: Vec<OwnedFd>,
+        realm: &Realm,
+        sources: &Sources,
+    ) {
+        if !set.is_empty() || self.sockets.contains_key(&vassal) {
+            let directory = directory(vassal, realm, sources).unwrap_or_default();
             let listeners = set.into_iter().map(|socket| ListeningSocket::new(socket, &directory));
-            self.hall(vassal).custody = listeners.collect();
+            self.entry(vassal).custody = listeners.collect();
         }
     }
 
-    /// Where a vassal starts.
-    pub(super) fn directory_of(&self, vassal: VassalId) -> Option<PathBuf> {
-        self.context.sources.directory(self.realm.vassal(vassal)?.key.source)
+    // On-demand listeners.
+
+    /// Binds a vassal's address.
+    ///
+    /// # Errors
+    /// Why there can be no listener, with the way out.
+    pub fn bind(
+        &mut self,
+        vassal: VassalId,
+        address: &str,
+        realm: &Realm,
+        sources: &Sources,
+    ) -> Result<(), String> {
+        let parsed = address::of_file(address)?;
+        let directory = directory(vassal, realm, sources).ok_or("its source is gone")?;
+        let place = parsed.within(&directory);
+        let options = ListenOptions {
+            backlog: self.backlog,
+            mode: Some(self.mode),
+            accept: Accept::Waits,
+            replace_refusing: self.get(vassal).is_some_and(|sockets| sockets.was_shut_down),
+            ..ListenOptions::default()
+        };
+        let listener = socket::listen(&place, &options).map_err(|error| {
+            match self.bound_by_another(vassal, address, realm) {
+                Some(other) => {
+                    let other = sources.label(&other.key);
+                    format!(
+                        "the vassal {other} listens on {place} already; give one of the two another address"
+                    )
+                }
+                None => {
+                    let remedy = advice::bind(&place, error.source.kind(), error.call);
+                    format!("cannot listen on {place}: {error}{remedy}")
+                }
+            }
+        })?;
+        let sockets = self.entry(vassal);
+        sockets.listener = Some(ListeningSocket::new(listener, &directory));
+        sockets.was_shut_down = false;
+        Ok(())
     }
 
-    /// Looks whether clients still come to the listeners of a vassal, and makes new ones where they do not. What
+    /// Another vassal of ours that has bound the same address.
+    fn bound_by_another<'a>(
+        &self,
+        vassal: VassalId,
+        address: &str,
+        realm: &'a Realm,
+    ) -> Option<&'a Vassal> {
+        realm.vassals().find(|other| {
+            let bound = self.on_demand(other.id).is_some();
+            other.id != vassal && bound && other.address() == Some(address)
+        })
+    }
+
+    /// Closes the on-demand listener of a vassal.
+    pub fn unbind(&mut self, vassal: VassalId, context: &mut Context) {
+        self.unwatch(vassal, context);
+        if let Some(sockets) = self.sockets.get_mut(&vassal) {
+            sockets.listener = None;
+        }
+    }
+
+    /// Has the on-demand listener of a vassal polled for its first connection.
+    pub fn watch(&mut self, vassal: VassalId, realm: &Realm, context: &mut Context) {
+        let Some(listener) = self.on_demand(vassal) else { return };
+        let directory = directory(vassal, realm, &context.sources).unwrap_or_default();
+        if let Some(lost) = listener.lost(&directory) {
+            return self.raise_lost(vassal, lost, context);
+        }
+        let token = Token::OnDemand(vassal);
+        context.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet);
+    }
+
+    /// Its on-demand listener is not polled any more.
+    pub fn unwatch(&self, vassal: VassalId, context: &mut Context) {
+        if let Some(listener) = self.on_demand(vassal) {
+            context.reactor.remove(listener.as_fd());
+        }
+    }
+
+    /// The polled listener of a vassal is readable: somebody has connected; or a program has shut it down, for
+    /// all who hold it.
+    pub fn on_readable(&mut self, vassal: VassalId, context: &mut Context) {
+        let Some(listener) = self.on_demand(vassal) else { return };
+        match socket::is_shut_down(listener.as_fd()) {
+            true => self.raise_lost(vassal, SocketLoss::ShutDown, context),
+            false => context.raise(Event::Connection(vassal)),
+        }
+    }
+
+    fn raise_lost(&mut self, vassal: VassalId, lost: SocketLoss, context: &mut Context) {
+        self.entry(vassal).was_shut_down = lost == SocketLoss::ShutDown;
+        let why = format!("its on-demand socket {lost}");
+        context.raise(Event::ListenerLost(vassal, why));
+    }
+
+    /// The vassal is gone, and with it all its listeners.
+    pub fn forget(&mut self, vassal: VassalId, context: &mut Context) {
+        self.unwatch(vassal, context);
+        self.sockets.remove(&vassal);
+    }
+
+    // Inspections.
+
+    /// Has the listeners of all vassals inspected in the next turns.
+    pub fn inspect_soon(&mut self, why: Inspection, realm: &Realm, now: Moment) {
+        let is_due = |vassal: &&Vassal| match why {
+            Inspection::Ordered => true,
+            Inspection::Regular => vassal.current().is_none_or(|life| life.age(now) >= MIN_AGE),
+        };
+        self.inspections = realm.vassals().filter(is_due).map(|vassal| vassal.id).collect();
+    }
+
+    /// All listeners are new.
+    pub fn inspect_none(&mut self) {
+        self.inspections.clear();
+    }
+
+    /// Whether some are still to be inspected.
+    pub fn has_inspections(&self) -> bool {
+        !self.inspections.is_empty()
+    }
+
+    /// The vassal whose listeners are to be inspected now.
+    pub fn next_inspection(&mut self) -> Option<VassalId> {
+        self.inspections.pop_front()
+    }
+
+    /// Sees whether clients still come to the listeners of a vassal, and makes new ones where they do not. What
     /// runs keeps the old ones, and so is replaced.
-    pub(super) fn look_at_listeners(&mut self, vassal: VassalId) {
-        let Some(directory) = self.directory_of(vassal) else { return };
-        let Some(hall) = self.halls.get(&vassal) else { return };
-        let lost = hall.listener.as_ref().and_then(|listener| {
+    pub fn inspect(&mut self, vassal: VassalId, realm: &Realm, context: &mut Context) {
+        let Some(directory) = directory(vassal, realm, &context.sources) else { return };
+        let Some(sockets) = self.get(vassal) else { return };
+        let lost = sockets.listener.as_ref().and_then(|listener| {
             let lost = listener.lost(&directory)?;
             Some((lost, listener.has_successor(lost, &directory)))
         });
-        let waits = |emperor: &Self| {
-            emperor.realm.vassal(vassal).is_some_and(|v| matches!(v.phase, Phase::Listening))
-        };
+        let record = realm.vassal(vassal);
+        let waits = record.is_some_and(|record| matches!(record.phase, Phase::Listening));
         match lost {
-            Some((lost, _)) if waits(self) => self.lose_listener(vassal, lost),
-            Some((lost, false)) => self.renew_listener(vassal, lost),
+            Some((lost, _)) if waits => self.raise_lost(vassal, lost, context),
+            Some((lost, false)) => self.renew_on_demand(vassal, lost, realm, context),
             Some((_, true)) => {}
             None => {
-                let mut custody = hall.custody.iter();
-                let lost = custody.find_map(|one| {
+                let lost = sockets.custody.iter().find_map(|one| {
                     one.lost(&directory).filter(|lost| !one.has_successor(*lost, &directory))
                 });
-                let runs = self
-                    .realm
-                    .vassal(vassal)
-                    .is_some_and(|record| record.current().is_some_and(Life::is_running));
+                let runs = record.is_some_and(|it| it.current().is_some_and(Life::is_running));
                 if let Some(lost) = lost.filter(|_| runs) {
                     let line = format_args!("one of its sockets {lost}; it is bound again");
-                    self.log_of(vassal, line);
-                    self.happen(Event::ListenersRenewed(vassal));
+                    warn_of(vassal, line, realm, context);
+                    context.raise(Event::ListenersRenewed(vassal));
                 }
             }
         }
     }
 
-    /// Looks at the listeners of all vassals in the next turns.
-    pub(super) fn inspect_soon(&mut self, why: Inspection) {
-        let now = self.context.now;
-        let is_due = |vassal: &&Vassal| match why {
-            Inspection::Ordered => true,
-            Inspection::Regular => vassal.current().is_none_or(|life| life.age(now) >= SETTLED),
-        };
-        self.inspections = self.realm.vassals().filter(is_due).map(|vassal| vassal.id).collect();
-        self.servers.check_listeners(&mut self.context);
-    }
-
-    /// Looks at some of them.
-    pub(super) fn inspect(&mut self) {
-        for _ in 0..MAX_INSPECTIONS {
-            let Some(vassal) = self.inspections.pop_front() else { return };
-            self.look_at_listeners(vassal);
-        }
-    }
-
-    /// A listener that is polled is of no use any more.
-    pub(super) fn lose_listener(&mut self, vassal: VassalId, lost: SocketLoss) {
-        self.hall(vassal).was_shut_down = lost == SocketLoss::ShutDown;
-        let why = format!("its on-demand socket {lost}");
-        self.happen(Event::ListenerLost(vassal, why));
-    }
-
-    fn renew_listener(&mut self, vassal: VassalId, lost: SocketLoss) {
-        let address = self.realm.vassal(vassal).and_then(Vassal::address).map(str::to_owned);
-        let Some(address) = address else { return };
-        self.hall(vassal).was_shut_down = lost == SocketLoss::ShutDown;
-        match self.try_bind(vassal, &address) {
-            Ok(listener) => {
+    fn renew_on_demand(
+        &mut self,
+        vassal: VassalId,
+        lost: SocketLoss,
+        realm: &Realm,
+        context: &mut Context,
+    ) {
+        let Some(address) = realm.vassal(vassal).and_then(Vassal::address) else { return };
+        self.entry(vassal).was_shut_down = lost == SocketLoss::ShutDown;
+        match self.bind(vassal, address, realm, &context.sources) {
+            Ok(()) => {
                 let line = format_args!("its on-demand socket {lost}; it is bound again");
-                self.log_of(vassal, line);
-                let hall = self.hall(vassal);
-                (hall.listener, hall.was_shut_down) = (Some(listener), false);
-                self.happen(Event::ListenersRenewed(vassal));
+                warn_of(vassal, line, realm, context);
+                context.raise(Event::ListenersRenewed(vassal));
             }
-            Err(why) => self.log_of(vassal, format_args!("its on-demand socket {lost}; {why}")),
+            Err(why) => {
+                let line = format_args!("its on-demand socket {lost}; {why}");
+                warn_of(vassal, line, realm, context);
+            }
         }
-    }
-
-    fn log_of(&mut self, vassal: VassalId, line: fmt::Arguments<'_>) {
-        let Some(record) = self.realm.vassal(vassal) else { return };
-        let label = self.context.sources.label(&record.key);
-        self.context
-            .log
-            .warning(format_args!("[{label}] {}", escaped(line.to_string().as_bytes())));
     }
 }
 
-/// What the state wants to know of a file.
-pub(super) fn file(seen: &monitor::VassalFile) -> File {
-    File {
-        modified: seen.version.mtime.0,
-        uid: seen.uid,
-        gid: seen.gid,
-        on_demand: match &seen.on_demand {
-            monitor::OnDemandAddress::No => OnDemand::No,
-            monitor::OnDemandAddress::Address(text) => super::ondemand::on_demand(text),
-            monitor::OnDemandAddress::Fault(why) => OnDemand::Fault(Rc::clone(why)),
-        },
+fn warn_of(vassal: VassalId, line: fmt::Arguments<'_>, realm: &Realm, context: &mut Context) {
+    if let Some(record) = realm.vassal(vassal) {
+        context.log_for(Some(&record.key), Level::Warning, &line.to_string());
     }
+}
+
+/// Where a vassal starts.
+fn directory(vassal: VassalId, realm: &Realm, sources: &Sources) -> Option<PathBuf> {
+    sources.directory(realm.vassal(vassal)?.key.source)
 }

@@ -16,7 +16,7 @@ mod listening_socket;
 mod lives;
 pub mod manager;
 mod messages;
-mod ondemand;
+mod monitors;
 mod open_log;
 mod own_process;
 mod parent;
@@ -30,25 +30,23 @@ mod setup_error;
 mod signals;
 pub mod start;
 mod state_words;
+mod status_log;
 mod token;
 mod vassal_files;
 
-use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::monitor::{self, ChangeKind, Monitor};
+use crate::monitor::{Change, ChangeKind, Changes, Monitor};
 use crate::reactor::Token as _;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::{Effect, Event, Key, SourceId, VassalId};
 use crate::sys::descendants;
-use crate::sys::signal::SignalFd;
 use crate::types::moment::Moment;
-use crate::types::source_spec::SourceSpec;
 
 use context::{Context, Part};
-use listeners::VassalSockets;
+use listeners::{Inspection, MAX_INSPECTIONS};
 use servers::Servers;
 use servers::ids::ServerSocket;
 use servers::service::Access;
@@ -61,54 +59,39 @@ const MAX_EFFECTS: usize = 64;
 /// Most turns in a row in which lives are heard and no deadline is judged; one that speaks without end is not
 /// waited for.
 const MAX_HEARINGS: usize = 256;
-/// Exit status when the keeper has died.
-const KEEPER_LOST: u8 = 70;
 
 /// The emperor.
 pub struct Emperor {
     context: Context,
     realm: Realm,
-    monitors: Vec<Source>,
-    halls: HashMap<VassalId, VassalSockets>,
+    monitors: monitors::Monitors,
+    listeners: listeners::Listeners,
     vassal_files: vassal_files::VassalFiles,
     lives: lives::Lives,
     helpers: helpers::Helpers,
     template: Rc<Template>,
-    null: Rc<OwnedFd>,
-    ondemand: ondemand::Options,
     forks: forkserver::Forks,
     servers: Servers,
     manager: manager::ServiceManager,
-    signals: SignalFd,
-    status_log: signals::StatusLog,
+    signals: signals::Signals,
+    status_log: status_log::StatusLog,
     keeper: Option<keeper::KeeperHandle>,
-    parent: Option<OwnedFd>,
+    parent: parent::Parent,
     process_info: own_process::ProcessInfo,
     pidfile: Option<pid_file::PidFile>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,
-    /// Vassals whose listeners are looked at, some of them in each turn.
-    inspections: VecDeque<VassalId>,
     /// Turns since the last one that judged a deadline, or had none to judge.
     hearings: usize,
     started: Moment,
     /// What the state asks for in one step; empty between two.
     asked: Vec<Effect>,
-    /// What a monitor has to say; empty between two looks.
-    heard: monitor::Changes,
-    /// How many vassals the limit of descriptors allows.
-    max_vassals: usize,
+    descriptors: descriptors::DescriptorBudget,
     faults: faults::Faults,
     hold_groups: hold_groups::HoldGroups,
-    /// More strangers have died than one wake-up reaps.
-    more_strangers: bool,
+    /// More unknown children have died than one wake-up reaps.
+    more_unknown_children: bool,
     leave: Option<u8>,
-}
-
-/// A monitor, and where its vassals start.
-struct Source {
-    monitor: Box<dyn Monitor>,
-    spec: SourceSpec,
 }
 
 impl Emperor {
@@ -147,8 +130,8 @@ impl Emperor {
             }
         }
         self.serve_all(&mut orders);
-        if std::mem::take(&mut self.more_strangers) {
-            self.safely(Self::reap_strangers);
+        if std::mem::take(&mut self.more_unknown_children) {
+            self.safely(Self::reap_unknown_children);
         }
         self.safely(Self::kill_session_leftovers);
         self.safely(Self::tell_manager);
@@ -184,48 +167,46 @@ impl Emperor {
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let monitors = self.monitors.iter().filter_map(|source| source.monitor.deadline());
         let own = [
+            self.monitors.deadline(),
             self.realm.deadline(),
             self.helpers.deadline(),
             self.lives.deadline(),
             self.servers.deadline(),
             self.manager.deadline(),
             self.forks.deadline(),
-            self.status_log.due,
+            self.status_log.deadline(),
             self.hold_groups.deadline(),
             self.faults.repair_at,
             self.lives.leftovers_deadline(self.context.now),
         ];
-        let more = self.more_strangers
+        let more = self.more_unknown_children
             || !self.context.events.is_empty()
             || !self.effects.is_empty()
-            || !self.inspections.is_empty();
+            || self.listeners.has_inspections();
         let more = more.then_some(self.context.now);
-        monitors.chain(own.into_iter().flatten()).chain(more).min()
+        own.into_iter().flatten().chain(more).min()
     }
 
     fn serve_deadlines(&mut self) {
         let now = self.context.now;
         let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
-        for index in 0..self.monitors.len() {
-            if due(self.monitors.get(index).and_then(|source| source.monitor.deadline())) {
+        for source in self.monitors.ids() {
+            if self.monitors.is_due(source, now) {
                 let expire = |monitor: &mut dyn Monitor, now, out: &mut _| monitor.expire(now, out);
-                self.safely(|emperor| emperor.look(SourceId(index), expire));
+                self.safely(|emperor| emperor.poll_monitor(source, expire));
             }
         }
         type Duty = (Option<Moment>, fn(&mut Emperor));
-        let inspection = (!self.inspections.is_empty()).then_some(now);
+        let inspection = self.listeners.has_inspections().then_some(now);
         let duties: [Duty; 8] = [
-            (inspection, Self::inspect),
-            (self.servers.deadline(), |emperor| emperor.servers.expire(&mut emperor.context)),
+            (inspection, Self::inspect_listeners),
+            (self.servers.deadline(), |it| it.servers.expire(&mut it.context)),
             (self.lives.deadline(), Self::expire_lives),
-            (self.helpers.deadline(), Self::expire_helpers),
+            (self.helpers.deadline(), |it| it.helpers.expire(&it.realm, &mut it.context)),
             (self.forks.deadline(), Self::look_at_forks),
-            (self.status_log.due, Self::log_status),
-            (self.hold_groups.deadline(), |emperor| {
-                emperor.hold_groups.log_due(&mut emperor.context)
-            }),
+            (self.status_log.deadline(), |it| it.status_log.expire(&it.realm, &mut it.context)),
+            (self.hold_groups.deadline(), |it| it.hold_groups.log_due(&mut it.context)),
             (self.realm.deadline(), |emperor| emperor.happen(Event::Time)),
         ];
         for (at, duty) in duties {
@@ -279,67 +260,70 @@ impl Emperor {
         }
     }
 
-    /// Lets a monitor look, and passes on what it has seen.
-    fn look(
+    /// Calls a monitor, and dispatches what it has found.
+    fn poll_monitor(
         &mut self,
         source: SourceId,
-        how: impl FnOnce(&mut dyn Monitor, Moment, &mut monitor::Changes),
+        call: impl FnOnce(&mut dyn Monitor, Moment, &mut Changes),
     ) {
-        let Some(entry) = self.monitors.get_mut(source.0) else { return };
-        how(entry.monitor.as_mut(), self.context.now, &mut self.heard);
-        self.hear(source);
-    }
-
-    /// Passes on what a monitor has seen.
-    fn hear(&mut self, source: SourceId) {
-        self.context.version += 1;
-        let monitor::Changes { changes, notices, is_full_scan } = std::mem::take(&mut self.heard);
-        if is_full_scan {
-            self.inspect_soon(listeners::Inspection::Regular);
+        let found = self.monitors.poll(source, call, &mut self.context);
+        if found.is_full_scan {
+            self.inspect_soon(Inspection::Regular);
         }
-        for notice in notices {
-            match notice.name {
-                Some(name) => {
-                    let name = name.as_encoded_bytes().into();
-                    let name = self.context.sources.label(&Key { source, name });
-                    self.context.log.line(notice.level, format_args!("[{name}] {}", notice.text));
-                }
-                None => self.context.log.line(notice.level, format_args!("{}", notice.text)),
-            }
-        }
-        for change in changes {
+        monitors::log_notices(source, found.notices, &mut self.context);
+        for change in found.changes {
             self.safely(|emperor| {
                 emperor.context.trip("sighting");
-                emperor.sighted(source, change);
+                emperor.dispatch_change(source, change);
             });
         }
     }
 
-    fn sighted(&mut self, source: SourceId, change: monitor::Change) {
+    fn dispatch_change(&mut self, source: SourceId, change: Change) {
         let key = Key { source, name: change.name.as_encoded_bytes().into() };
         let boot = change.is_initial;
         if let (ChangeKind::Changed(_), Some(vassal)) = (&change.kind, self.realm.named_id(&key)) {
-            self.look_at_listeners(vassal);
+            self.inspect(vassal);
             self.lives.forget_warnings(vassal);
         }
         self.happen(match change.kind {
-            ChangeKind::Found(file) => Event::Found { key, file: listeners::file(&file), boot },
-            ChangeKind::Changed(file) => Event::Changed { key, file: listeners::file(&file) },
-            ChangeKind::OwnerChanged(file) => Event::Chowned { key, file: listeners::file(&file) },
+            ChangeKind::Found(file) => Event::Found { key, file: monitors::file(&file), boot },
+            ChangeKind::Changed(file) => Event::Changed { key, file: monitors::file(&file) },
+            ChangeKind::OwnerChanged(file) => Event::Chowned { key, file: monitors::file(&file) },
             ChangeKind::Lost => Event::Lost(key),
         });
+    }
+
+    /// Inspects the listeners of one vassal.
+    fn inspect(&mut self, vassal: VassalId) {
+        self.listeners.inspect(vassal, &self.realm, &mut self.context);
+        self.obey();
+    }
+
+    /// Inspects the listeners of some of the vassals that wait for it.
+    fn inspect_listeners(&mut self) {
+        for _ in 0..MAX_INSPECTIONS {
+            let Some(vassal) = self.listeners.next_inspection() else { return };
+            self.inspect(vassal);
+        }
+    }
+
+    /// Has the listeners of all vassals inspected in the next turns, and those of the servers now.
+    fn inspect_soon(&mut self, why: Inspection) {
+        self.listeners.inspect_soon(why, &self.realm, self.context.now);
+        self.servers.check_listeners(&mut self.context);
     }
 
     fn first_scan(&mut self) {
         self.rescan();
         // All listeners are new.
-        self.inspections.clear();
+        self.listeners.inspect_none();
         let count = messages::vassals(self.realm.len());
         let pid = std::process::id();
         self.context.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));
         let sent = self.manager.ready();
-        self.told(sent);
-        self.tell_parent_ready();
+        self.warn_if_failed(sent);
+        self.parent.tell_ready();
         self.tell_manager();
     }
 
@@ -349,11 +333,11 @@ impl Emperor {
         let mut access = Access {
             context: &mut self.context,
             realm: &self.realm,
-            monitors: self.monitors.iter().map(|source| source.monitor.as_ref()).collect(),
+            monitors: self.monitors.all(),
             process: &self.process_info,
             keeper_pid: self.keeper.as_ref().map(|keeper| keeper.pid),
             started: self.started,
-            max_vassals: self.max_vassals,
+            max_vassals: self.descriptors.max_vassals,
             internal_errors: self.faults.count(),
             base_of: &base_of,
         };
@@ -361,11 +345,9 @@ impl Emperor {
     }
 
     fn rescan(&mut self) {
-        for index in 0..self.monitors.len() {
+        for source in self.monitors.ids() {
             self.safely(|emperor| {
-                emperor.look(SourceId(index), |monitor, now, out| {
-                    monitor.rescan(now, out);
-                });
+                emperor.poll_monitor(source, |monitor, now, out| monitor.rescan(now, out));
             });
         }
     }
@@ -377,19 +359,13 @@ impl Emperor {
         }
         let counts = self.realm.counts();
         let sent = self.manager.status(counts.running, counts.failing, self.context.now);
-        self.told(sent);
+        self.warn_if_failed(sent);
     }
 
-    fn told(&mut self, sent: Result<(), String>) {
+    fn warn_if_failed(&mut self, sent: Result<(), String>) {
         if let Err(why) = sent {
             self.context.log.warning(format_args!("{why}"));
         }
-    }
-
-    /// The keeper has died: what it would have done for us is done here, at once.
-    fn keeper_lost(&mut self) {
-        self.context.log.error(format_args!("the keeper has died: every vassal is killed"));
-        self.leave = Some(KEEPER_LOST);
     }
 
     /// The end: nothing that was started here is left behind.
@@ -398,7 +374,7 @@ impl Emperor {
         drop(self.pidfile.take());
         self.lives.clear();
         let sent = self.manager.buried();
-        self.told(sent);
+        self.warn_if_failed(sent);
         self.context.trip("bury");
         let turn = self.context.reactor.longest_turn().as_micros();
         self.context.log.debug(format_args!("the longest turn of the event loop took {turn} us"));

@@ -7,21 +7,88 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::log::Log;
 use crate::proto::emperor::{self, FromVassal, ToVassal};
-use crate::state::Event;
+use crate::reactor::{Interest, Kind, Reactor};
 use crate::sys::{fd, scm, socket};
 
-use super::Emperor;
+use super::context::Context;
 use super::process_context::ProcessContext;
+use super::token::Token;
 
 /// Orders read in one wake-up.
-const CHUNK: usize = 64;
+const MAX_ORDERS: usize = 64;
+
+/// The line to the emperor above, if there is one.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pipe: Option<OwnedFd>,
+}
+
+/// What the emperor above wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ParentOrder {
+    Stop,
+    Reload,
+    /// Nothing any more: it is gone.
+    Gone,
+}
+
+impl Parent {
+    /// The line of this process; a variable that names no open socket is told in the log.
+    pub fn open(process: &ProcessContext, log: &mut Log) -> Self {
+        let pipe = pipe(process).unwrap_or_else(|why| {
+            log.warning(format_args!("{why}"));
+            None
+        });
+        Self { pipe }
+    }
+
+    /// Has the reactor wait for its orders.
+    pub fn watch(&self, reactor: &mut Reactor<Token>) {
+        if let Some(pipe) = &self.pipe {
+            reactor.add(pipe.as_fd(), Token::Parent, Interest::Read, Kind::Busy);
+        }
+    }
+
+    /// Tells it that all that there is to govern is known. It reads the words that are known to it; one that
+    /// does not read must not hold us.
+    pub fn tell_ready(&self) {
+        if let Some(pipe) = &self.pipe {
+            let words = [FromVassal::Ready, FromVassal::Accepting, FromVassal::Loyal];
+            let _ = socket::send(pipe.as_fd(), &words.map(|word| word.byte()));
+        }
+    }
+
+    /// Reads its orders; gives the one that counts.
+    pub fn read(&mut self, context: &mut Context) -> Option<ParentOrder> {
+        let mut orders = [0_u8; MAX_ORDERS];
+        let length = match scm::receive(self.pipe.as_ref()?.as_fd(), &mut orders) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Ok(received) => {
+                scm::discard(received.fds);
+                received.length
+            }
+            Err(_) => 0,
+        };
+        if length == 0 {
+            context.close(self.pipe.take());
+            return Some(ParentOrder::Gone);
+        }
+        let orders = orders.get(..length).unwrap_or_default();
+        let has = |order: ToVassal| orders.contains(&order.byte());
+        if has(ToVassal::Stop) || has(ToVassal::StopGracefully) {
+            return Some(ParentOrder::Stop);
+        }
+        has(ToVassal::Reload).then_some(ParentOrder::Reload)
+    }
+}
 
 /// Our end of the pipe to the emperor above, if there is one.
 ///
 /// # Errors
 /// The variable is there, but names no open socket.
-pub(super) fn pipe(process: &ProcessContext) -> Result<Option<OwnedFd>, String> {
+fn pipe(process: &ProcessContext) -> Result<Option<OwnedFd>, String> {
     let name = emperor::FD_VARIABLE;
     let Some(text) = process.variable(name) else { return Ok(None) };
     let number = text.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 2);
@@ -38,61 +105,4 @@ pub(super) fn depth(process: &ProcessContext) -> Option<String> {
     let above = process.variable(emperor::DEPTH_VARIABLE);
     let above = above.and_then(|text| text.to_str()?.parse().ok());
     Some(format!("{}={}", emperor::DEPTH_VARIABLE, above.unwrap_or(0_usize).saturating_add(1)))
-}
-
-impl Emperor {
-    /// It reads the words that are known to it; one that does not read must not hold us.
-    fn tell_parent(&self, words: &[FromVassal]) {
-        if let Some(pipe) = &self.parent {
-            let bytes: Vec<u8> = words.iter().map(|word| word.byte()).collect();
-            let _ = socket::send(pipe.as_fd(), &bytes);
-        }
-    }
-
-    /// All that there is to govern is known.
-    pub(super) fn tell_parent_ready(&self) {
-        self.tell_parent(&[FromVassal::Ready, FromVassal::Accepting, FromVassal::Loyal]);
-    }
-
-    pub(super) fn read_parent(&mut self) {
-        let mut orders = [0_u8; CHUNK];
-        let Some(pipe) = &self.parent else { return };
-        let length = match scm::receive(pipe.as_fd(), &mut orders) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Ok(received) => {
-                scm::discard(received.fds);
-                received.length
-            }
-            Err(_) => 0,
-        };
-        if length == 0 {
-            self.begin_ragnarok("the emperor above is gone");
-            let parent = self.parent.take();
-            return self.context.close(parent);
-        }
-        let orders = orders.get(..length).unwrap_or_default();
-        let told = |order: ToVassal| orders.contains(&order.byte());
-        if told(ToVassal::Stop) || told(ToVassal::StopGracefully) {
-            self.begin_ragnarok("told to stop by the emperor above");
-        } else if told(ToVassal::Reload) {
-            self.order(Event::ReloadAll);
-            self.context.log.notice(format_args!(
-                "told to reload by the emperor above: every vassal reloads; options of this emperor itself \
-                 change when it is started anew"
-            ));
-            self.obey();
-            self.tell_parent_ready();
-        }
-    }
-
-    fn begin_ragnarok(&mut self, why: &str) {
-        if self.realm.is_ending() {
-            return;
-        }
-        self.order(Event::Ragnarok);
-        self.context.log.notice(format_args!("{why}: ragnarok, every vassal is stopped"));
-        let sent = self.manager.stopping();
-        self.told(sent);
-        self.obey();
-    }
 }

@@ -2,14 +2,29 @@
 //! has to say goes to the state at once, so that each message is acted on before the next one is read.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
+use crate::log::Level;
 use crate::proto::status::StageFault;
 use crate::state::{Channel, Event, LifeEvent, LifeId};
-use crate::sys::process::{self, Pid};
+use crate::sys::clock;
+use crate::sys::process::{self, Children, Pid, Reap};
 
 use super::Emperor;
+use super::helpers::HelperEnd;
+use super::listeners::Inspection;
 use super::lives::{self, FINAL_READ_LIMIT, NOTIFY_PACKETS, STATUS_PACKETS, StatusRead};
-use super::token::Token;
+use super::open_log::redirect_stdio_to_log;
+use super::parent::ParentOrder;
+use super::signals::{OrderBySignal, SignalOrder};
+use super::token::{HelperId, Token};
+
+/// Unknown children reaped in one wake-up; the rest comes in the next.
+const MAX_UNKNOWN_CHILDREN: usize = 256;
+/// Signals read in one wake-up; each kind is queued once, but real-time ones.
+const MAX_SIGNALS: usize = 64;
+/// Exit status when the keeper has died.
+const KEEPER_LOST: u8 = 70;
 
 impl Emperor {
     pub(super) fn serve(&mut self, token: Token) {
@@ -22,9 +37,12 @@ impl Emperor {
             Token::Pidfd(life) => self.reap(life),
             Token::Helper(id) => self.reap_helper(id),
             Token::Monitor(source) => {
-                self.look(source, |monitor, now, out| monitor.read(now, out));
+                self.poll_monitor(source, |monitor, now, out| monitor.read(now, out));
             }
-            Token::OnDemand(vassal) => self.connection(vassal),
+            Token::OnDemand(vassal) => {
+                self.listeners.on_readable(vassal, &mut self.context);
+                self.obey();
+            }
             Token::Touches => self.read_touches(),
             Token::Server(socket) => self.serve_client(socket),
             Token::Signals => self.read_signals(),
@@ -56,7 +74,9 @@ impl Emperor {
             return LifeEvent::StartFailed(lives::fault_text(fault));
         }
         let vassal = self.lives.vassal_of(life);
-        let holder = vassal.and_then(|vassal| self.holder(&fault.taken, vassal));
+        let holder = vassal.and_then(|vassal| {
+            self.listeners.holder(&fault.taken, vassal, &self.realm, &self.context.sources)
+        });
         match holder.and_then(|id| self.realm.vassal(id)) {
             Some(holder) => {
                 // A path may be the output of a command, which is nobody's business.
@@ -176,5 +196,151 @@ impl Emperor {
         };
         self.lives.kill_session_leftovers(&claimed, &self.realm, &mut self.context);
         self.obey();
+    }
+
+    // Processes and files beside the vassals.
+
+    fn reap_helper(&mut self, id: HelperId) {
+        match self.helpers.reap(id, &mut self.context) {
+            HelperEnd::StopHook(key) => self.happen(Event::HookEnded(key)),
+            HelperEnd::Accepts(life) => self.happen(Event::Life(life, LifeEvent::SeenAccepting)),
+            HelperEnd::SentConfig(life, result) => {
+                self.config_sent(life, result.map_err(lives::unsent));
+            }
+            HelperEnd::Nothing => {}
+        }
+    }
+
+    /// SIGCHLD says that some child has ended. Those we know are told of by their pidfd; if one of
+    /// them is met here it is served at once, or it would hide all others.
+    pub(super) fn reap_unknown_children(&mut self) {
+        for _ in 0..MAX_UNKNOWN_CHILDREN {
+            // One that we know may be among them, and what was decided for it comes first.
+            if !self.effects.is_empty() {
+                break;
+            }
+            let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
+            // One that a fork server has named is ours from the moment it can be seen here.
+            self.prove_claim_of(pid);
+            if let Some(life) = self.lives.with_pid(pid) {
+                self.reap(life);
+            } else if let Some(helper) = self.helpers.with_pid(pid) {
+                self.reap_helper(helper);
+            } else {
+                self.reap_stranger(pid);
+            }
+        }
+        self.more_unknown_children = true;
+    }
+
+    /// A file of `touch-reload` may have changed.
+    fn read_touches(&mut self) {
+        for (vassal, path) in self.vassal_files.read() {
+            let text = format!("touch-reload: {} has changed", Path::new(&path).display());
+            let record = self.realm.vassal(vassal);
+            self.context.log_for(record.map(|record| &record.key), Level::Notice, &text);
+            if let Some(record) = record {
+                let (key, file) = (record.key.clone(), record.file.clone());
+                self.happen(Event::Changed { key, file });
+            }
+        }
+    }
+
+    // Orders.
+
+    pub(super) fn read_signals(&mut self) {
+        let mut children = false;
+        for _ in 0..MAX_SIGNALS {
+            match self.signals.next(&mut self.context.log) {
+                None => break,
+                Some(signal) if signal.order == SignalOrder::ReapChildren => children = true,
+                Some(OrderBySignal { order, from }) => self.order_by_signal(order, &from),
+            }
+        }
+        if children {
+            self.reap_unknown_children();
+        }
+    }
+
+    fn order_by_signal(&mut self, order: SignalOrder, from: &str) {
+        match order {
+            SignalOrder::ReapChildren | SignalOrder::Ignore => {}
+            SignalOrder::Stop | SignalOrder::StopOrKill => self.stop_by_signal(order, from),
+            SignalOrder::ReloadAll => {
+                self.order(Event::ReloadAll);
+                self.context.log.notice(format_args!("{from}: every vassal reloads"));
+                let sent = self.manager.reloading(clock::now());
+                self.warn_if_failed(sent);
+                self.obey();
+                self.inspect_soon(Inspection::Ordered);
+                let sent = self.manager.ready();
+                self.warn_if_failed(sent);
+            }
+            SignalOrder::ForgetBlacklist => {
+                self.order(Event::ForgetBlacklist);
+                self.context.log.notice(format_args!("{from}: the blacklist is forgotten"));
+                self.obey();
+            }
+            SignalOrder::LogStatus => self.status_log.request(&self.realm, &mut self.context),
+            SignalOrder::ReopenLog => {
+                self.context.log.reopen();
+                redirect_stdio_to_log(&self.context.log);
+                self.servers.check_listeners(&mut self.context);
+                self.context.log.notice(format_args!("{from}: the log is reopened"));
+            }
+            SignalOrder::Rescan => {
+                self.context.log.notice(format_args!("{from}: every source is scanned"));
+                self.rescan();
+            }
+        }
+    }
+
+    fn stop_by_signal(&mut self, order: SignalOrder, from: &str) {
+        if !self.realm.is_ending() {
+            return self.begin_ragnarok(&format!("{from}: ragnarok, every vassal is stopped"));
+        }
+        let what = match order {
+            SignalOrder::StopOrKill => "second order to stop: killing every vassal now",
+            _ => "ragnarok is under way",
+        };
+        if order == SignalOrder::StopOrKill {
+            self.order(Event::RagnarokNow);
+        }
+        self.context.log.notice(format_args!("{from}: {what}"));
+        self.obey();
+    }
+
+    fn read_parent(&mut self) {
+        let why = match self.parent.read(&mut self.context) {
+            None => return,
+            Some(ParentOrder::Reload) => {
+                self.order(Event::ReloadAll);
+                self.context.log.notice(format_args!(
+                    "told to reload by the emperor above: every vassal reloads; options of this emperor itself \
+                     change when it is started anew"
+                ));
+                self.obey();
+                return self.parent.tell_ready();
+            }
+            Some(ParentOrder::Gone) => "the emperor above is gone",
+            Some(ParentOrder::Stop) => "told to stop by the emperor above",
+        };
+        if !self.realm.is_ending() {
+            self.begin_ragnarok(&format!("{why}: ragnarok, every vassal is stopped"));
+        }
+    }
+
+    fn begin_ragnarok(&mut self, line: &str) {
+        self.order(Event::Ragnarok);
+        self.context.log.notice(format_args!("{line}"));
+        let sent = self.manager.stopping();
+        self.warn_if_failed(sent);
+        self.obey();
+    }
+
+    /// The keeper has died: what it would have done for us is done here, at once.
+    fn keeper_lost(&mut self) {
+        self.context.log.error(format_args!("the keeper has died: every vassal is killed"));
+        self.leave = Some(KEEPER_LOST);
     }
 }

@@ -3,7 +3,7 @@
 //! Every fault found here still names the place of the setting, and nothing has been started yet.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,6 @@ use std::time::Duration;
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
 use crate::log::Log;
-use crate::monitor;
 use crate::reactor::{Interest, Kind, Reactor};
 use crate::spawn::environment;
 use crate::spawn::hook;
@@ -23,25 +22,31 @@ use crate::stage::environment as program;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::clock;
-use crate::sys::dir::Links;
 use crate::sys::limits::{DescriptorLimit, descriptor_limit, raise_descriptor_limit};
 use crate::sys::{fd, memory, prctl};
 use crate::types::address::Address;
-use crate::types::advice;
 
 use super::context::{Context, Sources, Trips};
+use super::descriptors::DescriptorBudget;
+use super::helpers::Helpers;
 use super::keeper::KeeperHandle;
+use super::listeners::Listeners;
 use super::lives::Lives;
 use super::manager::ServiceManager;
+use super::monitors::Monitors;
 use super::open_log::redirect_stdio_to_log;
 use super::own_process::{self, ProcessInfo};
+use super::parent::{self, Parent};
 use super::pid_file::PidFile;
 use super::process_context::ProcessContext;
 use super::runtime_dir::RuntimeDir;
 use super::servers::Servers;
-use super::setup_error::{SetupError, at, cannot};
+use super::setup_error::{SetupError, cannot};
+use super::signals::Signals;
+use super::status_log::StatusLog;
 use super::token::Token;
-use super::{Emperor, Source, descriptors, forkserver, ondemand, parent, signals};
+use super::vassal_files::VassalFiles;
+use super::{Emperor, forkserver};
 
 /// Lives between fork and verdict at one time, at least.
 const FEWEST_STARTING: usize = 8;
@@ -70,7 +75,7 @@ impl Emperor {
         for warning in &config.warnings {
             log.warning(format_args!("{warning}"));
         }
-        let signals = signals::open().map_err(cannot("receive signals"))?;
+        let signals = Signals::open(process.keeper).map_err(cannot("receive signals"))?;
         let mut reactor = Reactor::new().map_err(cannot("make the poll set"))?;
         reactor.add(signals.as_fd(), Token::Signals, Interest::Read, Kind::Busy);
         let keeper = KeeperHandle::open(process)?;
@@ -78,14 +83,8 @@ impl Emperor {
             let watched = keeper.pidfd.as_fd();
             reactor.add(watched, Token::Keeper, Interest::Read, Kind::Busy);
         }
-        let parent = parent::pipe(process).unwrap_or_else(|why| {
-            log.warning(format_args!("{why}"));
-            None
-        });
-        if let Some(pipe) = &parent {
-            let pipe = pipe.as_fd();
-            reactor.add(pipe, Token::Parent, Interest::Read, Kind::Busy);
-        }
+        let parent = Parent::open(process, &mut log);
+        parent.watch(&mut reactor);
         let now = clock::now();
         let owner = own_process::owner(&wanted);
         let mut servers = Servers::open(config, owner, &own_process::directory(config)?)?;
@@ -98,15 +97,11 @@ impl Emperor {
         }
         own_process::become_user(config, &wanted)?;
         own_process::enter(config)?;
-        let monitors = monitors(config, &mut log)?;
+        let (monitors, sources) = Monitors::open(config, &mut log)?;
         let forks = fork_server(config)?;
-        for (index, source) in monitors.iter().enumerate() {
-            let token = Token::Monitor(SourceId(index));
-            let descriptor = source.monitor.descriptor();
-            reactor.add(descriptor, token, Interest::Read, Kind::Busy);
-        }
+        monitors.watch(&mut reactor);
         let runtime_dir = RuntimeDir::open(process, template.stage, &mut log);
-        enter_first(&monitors, config, &mut log);
+        enter_first(&sources, config, &mut log);
         own_process::set_title(config, &mut log);
         redirect_stdio_to_log(&log);
         let (template, null) =
@@ -114,40 +109,33 @@ impl Emperor {
         let lives = Lives::new(Rc::clone(&template), Rc::clone(&null), runtime_dir);
         let mut context = Context::new(reactor, log, now);
         servers.update_reactor(&mut context);
-        context.sources = Sources(monitors.iter().map(start_of).collect());
+        context.sources = sources;
         context.trips = Trips::new(process.variable("LIEGE_TEST_FAULT"));
         Ok(Self {
             context,
             realm: Realm::new(rules(config)),
             monitors,
-            halls: std::collections::HashMap::new(),
-            vassal_files: super::vassal_files::VassalFiles::default(),
-            helpers: super::helpers::Helpers::default(),
-            more_strangers: false,
-            max_vassals: descriptors::max_vassals(),
+            listeners: Listeners::new(config),
+            vassal_files: VassalFiles::default(),
+            helpers: Helpers::new(Rc::clone(&template), Rc::clone(&null)),
+            more_unknown_children: false,
+            descriptors: DescriptorBudget::new(null),
             faults: super::faults::Faults::default(),
             hold_groups: super::hold_groups::HoldGroups::default(),
             started: now,
             template,
-            null,
             lives,
-            ondemand: ondemand::Options {
-                backlog: config.listen,
-                mode: config.chmod_socket.unwrap_or(0o666),
-            },
             forks,
             servers,
             manager,
             signals,
-            status_log: signals::StatusLog::default(),
+            status_log: StatusLog::default(),
             keeper,
             parent,
             process_info: ProcessInfo::current(),
             pidfile,
             effects: VecDeque::new(),
             asked: Vec::new(),
-            heard: crate::monitor::Changes::default(),
-            inspections: VecDeque::new(),
             hearings: 0,
             leave: None,
         })
@@ -255,43 +243,12 @@ fn template(
     template
 }
 
-fn monitors(config: &EmperorConfig, log: &mut Log) -> Result<Vec<Source>, SetupError> {
-    let mut sources = Vec::new();
-    // A relative name still names the same when this process has changed its directory.
-    let cwd = std::env::current_dir().unwrap_or_default();
-    for setting in &config.emperors {
-        let spec = setting.value.relative_to(&cwd);
-        if sources.iter().any(|source: &Source| source.spec == spec) {
-            log.warning(format_args!("{} is given twice; the second is ignored", at(setting)));
-            continue;
-        }
-        let options = monitor::Options {
-            shown: setting.show(spec.directory().display()),
-            extensions: config.extra_extensions.iter().map(OsString::from).collect(),
-            on_demand_extension: config.on_demand_extension.as_ref().map(OsString::from),
-            links: if config.nofollow { Links::Stay } else { Links::Follow },
-            freq: config.freq,
-            grace: config.dir_grace,
-        };
-        let monitor = monitor::open(&spec, options).map_err(|error| {
-            cannot(format!("watch {}", at(setting)))(error)
-                .advised(|kind| advice::watch(kind).to_owned())
-        })?;
-        sources.push(Source { monitor, spec });
-    }
-    Ok(sources)
-}
-
-/// Where the vassals of a source start.
-fn start_of(source: &Source) -> Rc<CStr> {
-    CString::new(source.spec.directory().as_os_str().as_bytes()).unwrap_or_default().into()
-}
-
 /// The emperor lives in its first source, as the documents of uWSGI promise; statistics show it.
-fn enter_first(monitors: &[Source], config: &EmperorConfig, log: &mut Log) {
-    let (Some(first), Some(setting)) = (monitors.first(), config.emperors.first()) else { return };
-    if let Err(error) = std::env::set_current_dir(first.spec.directory()) {
-        let shown = setting.show(first.spec.directory().display());
+fn enter_first(sources: &Sources, config: &EmperorConfig, log: &mut Log) {
+    let first = sources.directory(SourceId(0));
+    let (Some(first), Some(setting)) = (first, config.emperors.first()) else { return };
+    if let Err(error) = std::env::set_current_dir(&first) {
+        let shown = setting.show(first.display());
         log.warning(format_args!("cannot change to {shown}: {error}"));
     }
 }

@@ -2,8 +2,11 @@
 
 use crate::state::{LifeId, SourceId, VassalId};
 
-use super::helpers;
 use super::servers::ids::ServerSocket;
+
+/// A process beside the vassals; never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct HelperId(pub u64);
 
 /// One descriptor that is polled. A token is never used again for something else, so an event that is left
 /// over from something that is gone finds nobody.
@@ -28,7 +31,7 @@ pub(super) enum Token {
     /// Files whose change is a reload.
     Touches,
     /// End of a process beside the vassals.
-    Helper(helpers::Id),
+    Helper(HelperId),
     /// The signalfd.
     Signals,
     /// End of the keeper.

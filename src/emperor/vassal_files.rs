@@ -1,4 +1,4 @@
-//! Files that vassals have the emperor mind: `vacuum` removes them when a vassal is gone, a change of one that
+//! DeclaredFiles that the emperor looks after for vassals: `vacuum` removes them when a vassal is gone, a change of one that
 //! `touch-reload` names is a reload.
 //!
 //! For a touch the directory is watched, as a file is often replaced by another one of its name; where the
@@ -10,14 +10,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::log::{Level, escaped};
+use crate::log::Level;
 use crate::proto::status::{DeclaredFiles, FileMark};
 use crate::reactor::{Interest, Kind};
-use crate::state::{Event, LifeId, VassalId};
+use crate::state::VassalId;
+use crate::state::realm::Realm;
 use crate::sys::dir;
 use crate::sys::inotify::{self, Inotify, WatchDescriptor, WatchMask};
 
-use super::Emperor;
+use super::context::Context;
 use super::token::Token;
 
 /// Events read in one wake-up.
@@ -28,17 +29,17 @@ const CHANGES: WatchMask =
     WatchMask::CLOSE_WRITE.with(WatchMask::ATTRIB).with(WatchMask::MOVED_TO).with(WatchMask::ADD);
 
 /// Device, inode, size and time of change of a file.
-type Stamp = (u64, u64, i64, i128);
+type TouchStamp = (u64, u64, i64, i128);
 
 /// One file that is watched for one vassal.
 #[derive(Debug)]
 struct Touched {
     path: OsString,
-    stamp: Option<Stamp>,
+    stamp: Option<TouchStamp>,
     places: Vec<(WatchDescriptor, OsString)>,
 }
 
-/// What is minded for all vassals.
+/// The files of all vassals.
 #[derive(Default)]
 pub(super) struct VassalFiles {
     vacuum: HashMap<VassalId, Vec<FileMark>>,
@@ -46,7 +47,7 @@ pub(super) struct VassalFiles {
     inotify: Option<Inotify>,
 }
 
-fn stamp(path: &OsStr) -> Option<Stamp> {
+fn stamp(path: &OsStr) -> Option<TouchStamp> {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::metadata(path).ok()?;
     let time = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
@@ -69,90 +70,87 @@ fn remove(mark: &FileMark) -> std::io::Result<()> {
     }
 }
 
-impl Emperor {
+impl VassalFiles {
     /// The files that the stage of a life has named are the vassal's from now on. What was marked for the life
     /// before, and is not any more, is of no use to anybody.
-    pub(super) fn mind(&mut self, vassal: VassalId, life: LifeId) {
-        let named = self.lives.take_files(life);
-        let DeclaredFiles { vacuum, touch } = named.map(|files| *files).unwrap_or_default();
-        let old = self.vassal_files.vacuum.remove(&vassal).unwrap_or_default();
+    pub fn replace(
+        &mut self,
+        vassal: VassalId,
+        named: DeclaredFiles,
+        realm: &Realm,
+        context: &mut Context,
+    ) {
+        let DeclaredFiles { vacuum, touch } = named;
+        let old = self.vacuum.remove(&vassal).unwrap_or_default();
         let gone = old.iter().filter(|old| !vacuum.iter().any(|new| new.path == old.path));
-        self.vacuum(vassal, gone);
+        remove_all(gone, vassal, realm, context);
         if !vacuum.is_empty() {
-            self.vassal_files.vacuum.insert(vassal, vacuum);
+            self.vacuum.insert(vassal, vacuum);
         }
-        self.vassal_files.forget_touched(vassal);
+        self.forget_touched(vassal);
         if !touch.is_empty() {
-            let touched = touch.into_iter().map(|path| self.watch_file(vassal, path)).collect();
-            self.vassal_files.touched.insert(vassal, touched);
+            let watched = |path| self.watch_file(path, vassal, realm, context);
+            let touched = touch.into_iter().map(watched).collect();
+            self.touched.insert(vassal, touched);
         }
     }
 
     /// The vassal is gone.
-    pub(super) fn mind_no_more(&mut self, vassal: VassalId) {
-        let marks = self.vassal_files.vacuum.remove(&vassal).unwrap_or_default();
-        self.vacuum(vassal, marks.iter());
-        self.vassal_files.forget_touched(vassal);
-    }
-
-    fn vacuum<'a>(&mut self, vassal: VassalId, marks: impl Iterator<Item = &'a FileMark>) {
-        for mark in marks {
-            if let Err(error) = remove(mark) {
-                let path = Path::new(&mark.path).display();
-                self.say_of(
-                    vassal,
-                    Level::Warning,
-                    &format!("vacuum: cannot remove {path}: {error}"),
-                );
-            }
-        }
-    }
-
-    fn say_of(&mut self, vassal: VassalId, level: Level, text: &str) {
-        let record = self.realm.vassal(vassal);
-        let label =
-            record.map_or_else(|| "?".to_owned(), |record| self.context.sources.label(&record.key));
-        self.context.log.line(level, format_args!("[{label}] {}", escaped(text.as_bytes())));
+    pub fn forget(&mut self, vassal: VassalId, realm: &Realm, context: &mut Context) {
+        let marks = self.vacuum.remove(&vassal).unwrap_or_default();
+        remove_all(marks.iter(), vassal, realm, context);
+        self.forget_touched(vassal);
     }
 
     /// Watches the directory of a file, and that of its target.
-    fn watch_file(&mut self, vassal: VassalId, path: OsString) -> Touched {
+    fn watch_file(
+        &mut self,
+        path: OsString,
+        vassal: VassalId,
+        realm: &Realm,
+        context: &mut Context,
+    ) -> Touched {
         let target = std::fs::canonicalize(&path).ok().filter(|target| target.as_os_str() != path);
         let mut touched = Touched { stamp: stamp(&path), path, places: Vec::new() };
         let names = [Some(Path::new(&touched.path).to_owned()), target];
         for name in names.into_iter().flatten() {
-            match self.watch_name(&name) {
+            match self.watch_name(&name, context) {
                 Ok(place) => touched.places.push(place),
                 Err(error) => {
                     let name = name.display();
                     let why = format!(
                         "touch-reload: {name} cannot be watched: {error}; its directory must be there"
                     );
-                    self.say_of(vassal, Level::Warning, &why);
+                    log_for(vassal, Level::Warning, &why, realm, context);
                 }
             }
         }
         touched
     }
 
-    fn watch_name(&mut self, path: &Path) -> std::io::Result<(WatchDescriptor, OsString)> {
+    fn watch_name(
+        &mut self,
+        path: &Path,
+        context: &mut Context,
+    ) -> std::io::Result<(WatchDescriptor, OsString)> {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(std::io::ErrorKind::InvalidInput.into());
         };
         let directory = dir::open(above)?;
-        if self.vassal_files.inotify.is_none() {
+        if self.inotify.is_none() {
             let made = Inotify::new()?;
-            self.context.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet);
-            self.vassal_files.inotify = Some(made);
+            context.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet);
+            self.inotify = Some(made);
         }
-        let inotify = self.vassal_files.inotify.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        let inotify = self.inotify.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
         Ok((inotify.watch(directory.as_fd(), CHANGES)?, name.to_owned()))
     }
 
-    /// Something has happened in a watched directory.
-    pub(super) fn read_touches(&mut self) {
+    /// Something has happened in a watched directory: the vassals of which a file is another now, each with the
+    /// first of them.
+    pub fn read(&mut self) -> Vec<(VassalId, OsString)> {
         let mut buffer = [0; BUFFER];
-        let read = self.vassal_files.inotify.as_ref().and_then(|it| it.read(&mut buffer).ok());
+        let read = self.inotify.as_ref().and_then(|it| it.read(&mut buffer).ok());
         let mut happened = Vec::new();
         for event in inotify::events(buffer.get(..read.unwrap_or(0)).unwrap_or_default()) {
             happened.push((
@@ -161,18 +159,9 @@ impl Emperor {
                 event.mask.has(WatchMask::OVERFLOW),
             ));
         }
-        for (vassal, path) in self.vassal_files.changed(&happened) {
-            let path = Path::new(&path).display();
-            self.say_of(vassal, Level::Notice, &format!("touch-reload: {path} has changed"));
-            if let Some(record) = self.realm.vassal(vassal) {
-                let (key, file) = (record.key.clone(), record.file.clone());
-                self.happen(Event::Changed { key, file });
-            }
-        }
+        self.changed(&happened)
     }
-}
 
-impl VassalFiles {
     /// The vassals of which a file is another now, each with the first of them.
     fn changed(
         &mut self,
@@ -214,4 +203,23 @@ impl VassalFiles {
             }
         }
     }
+}
+
+fn remove_all<'a>(
+    marks: impl Iterator<Item = &'a FileMark>,
+    vassal: VassalId,
+    realm: &Realm,
+    context: &mut Context,
+) {
+    for mark in marks {
+        if let Err(error) = remove(mark) {
+            let path = Path::new(&mark.path).display();
+            let why = format!("vacuum: cannot remove {path}: {error}");
+            log_for(vassal, Level::Warning, &why, realm, context);
+        }
+    }
+}
+
+fn log_for(vassal: VassalId, level: Level, text: &str, realm: &Realm, context: &mut Context) {
+    context.log_for(realm.vassal(vassal).map(|record| &record.key), level, text);
 }

@@ -1,0 +1,59 @@
+//! The state of all vassals in the log, as SIGUSR1 asks for it.
+
+use std::time::Duration;
+
+use crate::log::escaped;
+use crate::state::realm::Realm;
+use crate::types::moment::Moment;
+
+use super::context::{Context, Part};
+use super::state_words;
+
+/// It is written no more often than this, however many ask for it.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// When the state of all vassals is written into the log.
+#[derive(Debug, Default)]
+pub(super) struct StatusLog {
+    written: Option<Moment>,
+    /// Somebody has asked for it too soon.
+    due: Option<Moment>,
+}
+
+impl StatusLog {
+    /// Somebody asks for it.
+    pub fn request(&mut self, realm: &Realm, context: &mut Context) {
+        let next = self.written.map(|last| last + STATUS_INTERVAL);
+        match next.filter(|next| *next > context.now) {
+            Some(later) => self.due = Some(later),
+            None => self.expire(realm, context),
+        }
+    }
+}
+
+impl Part for StatusLog {
+    fn deadline(&self) -> Option<Moment> {
+        self.due
+    }
+
+    /// One line for each vassal, in uWSGI's words and ours.
+    fn expire(&mut self, realm: &Realm, context: &mut Context) {
+        *self = Self { written: Some(context.now), due: None };
+        for vassal in realm.vassals() {
+            let name = context.sources.label(&vassal.key);
+            let life = vassal.current();
+            let loyal = i32::from(life.is_some_and(|life| life.is_loyal()));
+            let pid = life.and_then(|life| life.pid).unwrap_or(-1);
+            let status = state_words::uwsgi_status(vassal);
+            let state = state_words::state_name(vassal);
+            let reason = state_words::reason(vassal);
+            let reason =
+                reason.map(|why| format!(" {}", escaped(why.as_bytes()))).unwrap_or_default();
+            context.log.notice(format_args!(
+                "vassal instance {name} (last modified {}) status {status} loyal {loyal} zerg 0 \
+                 pid {pid} {state}{reason}",
+                vassal.file.modified,
+            ));
+        }
+    }
+}
