@@ -16,9 +16,9 @@ use crate::sys::{creds, socket};
 use super::process_context::ProcessContext;
 
 /// All may go in, to the socket that is theirs; only we may see what else there is.
-const MODE: u32 = 0o711;
+const DIR_MODE: u32 = 0o711;
 /// Left-over sockets that are looked at: those of an emperor that was killed, with so many vassals.
-const MAX_LEFT: usize = 10_000;
+const MAX_LEFT_OVER_SOCKETS: usize = 10_000;
 
 /// What it means that there is no directory for notify sockets.
 const NO_DIRECTORY: &str = "those of the vassals have abstract names, which every user can reach; make \
@@ -26,11 +26,11 @@ const NO_DIRECTORY: &str = "those of the vassals have abstract names, which ever
 
 /// The directory, where there is one.
 #[derive(Debug, Default)]
-pub(super) struct RuntimeDir(Option<Place>);
+pub(super) struct RuntimeDir(Option<PrivateDir>);
 
-/// One that was made, or that has served us before.
+/// A directory that was made here, or that has served us before.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct PrivateDir {
     path: PathBuf,
     /// Removed at the end if nothing is in it: who has made it for us removes it himself.
     is_ours: bool,
@@ -60,14 +60,15 @@ impl RuntimeDir {
         let of_user = user_dir.filter(|dir| dir.is_absolute()).map(|dir| dir.join("liege"));
         let temporary = temporary.filter(|dir| dir.is_absolute()).unwrap_or(Path::new("/tmp"));
         let mut given = [system, of_user].into_iter().flatten();
-        let place = given.find_map(|dir| fits(&dir, uid)).or_else(|| in_temporary(temporary, uid));
+        let place = given
+            .find_map(|dir| private_dir(&dir, uid))
+            .or_else(|| in_temporary_dir(temporary, uid));
         if let Some(place) = &place {
-            remove_left(&place.path);
+            remove_left_over_sockets(&place.path);
         }
         Self(place)
     }
 
-    /// Where it is.
     pub fn path(&self) -> Option<&Path> {
         self.0.as_ref().map(|place| place.path.as_path())
     }
@@ -76,12 +77,12 @@ impl RuntimeDir {
     ///
     /// # Errors
     /// What is there now does not fit, or nothing can be made; it is not used any more.
-    pub fn renew(&mut self) -> Result<(), PathBuf> {
+    fn renew(&mut self) -> Result<(), PathBuf> {
         let Some(place) = &mut self.0 else { return Ok(()) };
         if fs::symlink_metadata(&place.path).is_ok() {
             return Ok(());
         }
-        match fits(&place.path, creds::effective_uid()) {
+        match private_dir(&place.path, creds::effective_uid()) {
             Some(again) => {
                 place.is_ours |= again.is_ours;
                 Ok(())
@@ -100,16 +101,14 @@ impl RuntimeDir {
     /// The end: what is left of ours goes. Another emperor of this user makes the directory again.
     pub fn clear(&self) {
         if let Some(place) = &self.0 {
-            remove_left(&place.path);
+            remove_left_over_sockets(&place.path);
             if place.is_ours {
                 let _ = fs::remove_dir(&place.path);
             }
         }
     }
-}
 
-impl RuntimeDir {
-    /// Before a start that may need it.
+    /// [`RuntimeDir::renew`] before a start that may need it.
     pub fn renew_or_warn(&mut self, log: &mut Log) {
         if let Err(path) = self.renew() {
             let path = escaped(path.as_os_str().as_bytes());
@@ -122,19 +121,19 @@ impl RuntimeDir {
 
 /// One for this user in the directory of temporary files, where everybody can make anything: where the usual name
 /// is somebody else's, one that nobody can guess.
-fn in_temporary(temporary: &Path, uid: u32) -> Option<Place> {
+fn in_temporary_dir(temporary: &Path, uid: u32) -> Option<PrivateDir> {
     let usual = temporary.join(format!("liege-{uid}"));
     let chance = || RandomState::new().build_hasher().finish();
     let rare = || temporary.join(format!("liege-{uid}-{:016x}", chance()));
-    let place = fits(&usual, uid).or_else(|| fits(&rare(), uid))?;
+    let place = private_dir(&usual, uid).or_else(|| private_dir(&rare(), uid))?;
     // No manager of services makes one here.
-    Some(Place { is_ours: true, ..place })
+    Some(PrivateDir { is_ours: true, ..place })
 }
 
 /// Makes the directory if it is not there; gives it if it is one in which nobody else can change anything, and to
 /// which everybody can go. A mode without that right, which a umask has left, is mended.
-fn fits(dir: &Path, uid: u32) -> Option<Place> {
-    let made = DirBuilder::new().mode(MODE).create(dir);
+fn private_dir(dir: &Path, uid: u32) -> Option<PrivateDir> {
+    let made = DirBuilder::new().mode(DIR_MODE).create(dir);
     let is_ours = made.is_ok();
     if made.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
         return None;
@@ -144,17 +143,17 @@ fn fits(dir: &Path, uid: u32) -> Option<Place> {
     if !meta.is_dir() || meta.uid() != uid || mode & 0o022 != 0 {
         return None;
     }
-    if mode & MODE != MODE {
+    if mode & DIR_MODE != DIR_MODE {
         // Nobody else can have put another one here: it is ours, and so is what it lies in, or that is sticky.
-        fs::set_permissions(dir, fs::Permissions::from_mode(mode | MODE)).ok()?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode | DIR_MODE)).ok()?;
     }
-    Some(Place { path: dir.to_owned(), is_ours })
+    Some(PrivateDir { path: dir.to_owned(), is_ours })
 }
 
 /// Removes sockets that nobody has any more.
-fn remove_left(dir: &Path) {
+fn remove_left_over_sockets(dir: &Path) {
     let Ok(listing) = fs::read_dir(dir) else { return };
-    for entry in listing.flatten().take(MAX_LEFT) {
+    for entry in listing.flatten().take(MAX_LEFT_OVER_SOCKETS) {
         let is_ours = entry.file_name().to_str().is_some_and(notify::is_name);
         if is_ours && socket::is_left_over_datagram(&entry.path()) {
             let _ = fs::remove_file(entry.path());
@@ -180,18 +179,18 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let uid = creds::effective_uid();
         let dir = |name: &str| place.path().join(name);
-        assert!(fits(&dir("new"), uid).unwrap().is_ours);
-        assert!(!fits(&dir("new"), uid).unwrap().is_ours, "it is there already");
-        assert_eq!(fits(&dir("new"), uid + 1), None, "of another user");
+        assert!(private_dir(&dir("new"), uid).unwrap().is_ours);
+        assert!(!private_dir(&dir("new"), uid).unwrap().is_ours, "it is there already");
+        assert_eq!(private_dir(&dir("new"), uid + 1), None, "of another user");
         fs::write(dir("file"), "").unwrap();
-        assert_eq!(fits(&dir("file"), uid), None);
+        assert_eq!(private_dir(&dir("file"), uid), None);
         symlink(dir("new"), dir("link")).unwrap();
-        assert_eq!(fits(&dir("link"), uid), None);
+        assert_eq!(private_dir(&dir("link"), uid), None);
         for bad in [0o777, 0o730] {
             set_mode(&dir("new"), bad);
-            assert_eq!(fits(&dir("new"), uid), None, "{bad:o}");
+            assert_eq!(private_dir(&dir("new"), uid), None, "{bad:o}");
         }
-        assert_eq!(fits(&dir("missing/new"), uid), None);
+        assert_eq!(private_dir(&dir("missing/new"), uid), None);
     }
 
     #[test]
@@ -201,7 +200,7 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         for (bad, good) in [(0o700, 0o711), (0o710, 0o711), (0o750, 0o751), (0o711, 0o711)] {
             set_mode(&dir, bad);
-            assert!(fits(&dir, creds::effective_uid()).is_some(), "{bad:o}");
+            assert!(private_dir(&dir, creds::effective_uid()).is_some(), "{bad:o}");
             assert_eq!(mode(&dir), good);
         }
     }
@@ -211,9 +210,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let uid = creds::effective_uid();
         fs::write(place.path().join(format!("liege-{uid}")), "taken").unwrap();
-        let first = in_temporary(place.path(), uid).unwrap();
-        assert_eq!(mode(&first.path), MODE);
-        assert_ne!(in_temporary(place.path(), uid).unwrap().path, first.path);
+        let first = in_temporary_dir(place.path(), uid).unwrap();
+        assert_eq!(mode(&first.path), DIR_MODE);
+        assert_ne!(in_temporary_dir(place.path(), uid).unwrap().path, first.path);
     }
 
     #[test]
@@ -221,12 +220,12 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("dir");
         fs::create_dir(&path).unwrap();
-        let mut runtime = RuntimeDir(fits(&path, creds::effective_uid()));
+        let mut runtime = RuntimeDir(private_dir(&path, creds::effective_uid()));
         runtime.clear();
         assert!(path.exists(), "somebody has made it for us");
         fs::remove_dir(&path).unwrap();
         runtime.renew().unwrap();
-        assert_eq!(mode(&path), MODE);
+        assert_eq!(mode(&path), DIR_MODE);
         fs::write(path.join("other"), "").unwrap();
         runtime.clear();
         assert!(path.join("other").exists());
@@ -247,7 +246,7 @@ mod tests {
         drop(std::os::unix::net::UnixDatagram::bind(path(2)).unwrap());
         drop(std::os::unix::net::UnixDatagram::bind(place.path().join("other")).unwrap());
         fs::write(path(3), "no socket").unwrap();
-        remove_left(place.path());
+        remove_left_over_sockets(place.path());
         let there = |name: PathBuf| fs::symlink_metadata(name).is_ok();
         assert_eq!([path(1), path(2), path(3)].map(there), [true, false, true]);
         assert!(there(place.path().join("other")));
