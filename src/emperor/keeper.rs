@@ -1,13 +1,15 @@
 //! The keeper: the parent of the emperor, which ends every vassal when the emperor has died.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::config::emperor::{EmperorConfig, KeeperMode};
+use crate::reactor::{Interest, Kind, Reactor};
 use crate::sys::pidfd;
 
 use super::process_context::{ProcessContext, variable};
 use super::setup_error::{SetupError, cannot};
+use super::token::Token;
 
 /// Whether this emperor is to run under a keeper: not as PID 1, where the kernel does it, and not where
 /// the service manager ends the whole control group.
@@ -27,7 +29,7 @@ pub(super) fn wants_keeper(config: &EmperorConfig, environment: &[(OsString, OsS
 #[derive(Debug)]
 pub(super) struct KeeperHandle {
     pub pid: u32,
-    pub pidfd: OwnedFd,
+    pidfd: OwnedFd,
 }
 
 impl KeeperHandle {
@@ -36,5 +38,10 @@ impl KeeperHandle {
         let Some(pid) = process.keeper else { return Ok(None) };
         let pidfd = pidfd::open_parent(pid).map_err(cannot("watch the keeper"))?;
         Ok(Some(Self { pid, pidfd }))
+    }
+
+    /// Has the reactor wait for its end.
+    pub(super) fn watch(&self, reactor: &mut Reactor<Token>) {
+        reactor.add(self.pidfd.as_fd(), Token::Keeper, Interest::Read, Kind::Busy);
     }
 }

@@ -3,9 +3,8 @@
 //! Every fault found here still names the place of the setting, and nothing has been started yet.
 
 use std::collections::VecDeque;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::thread::available_parallelism;
@@ -14,21 +13,25 @@ use std::time::Duration;
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
 use crate::log::Log;
-use crate::reactor::{Interest, Kind, Reactor};
+use crate::reactor::Reactor;
 use crate::spawn::environment;
 use crate::spawn::hook;
 use crate::spawn::plan::Template;
 use crate::stage::environment as program;
+use crate::stage::privileges::Wanted;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::clock;
 use crate::sys::limits::{DescriptorLimit, descriptor_limit, raise_descriptor_limit};
 use crate::sys::{fd, memory, prctl};
 use crate::types::address::Address;
+use crate::types::moment::Moment;
 
 use super::context::{Context, Sources, Trips};
 use super::descriptors::DescriptorBudget;
+use super::faults::Faults;
 use super::helpers::Helpers;
+use super::hold_groups::HoldGroups;
 use super::keeper::KeeperHandle;
 use super::listeners::Listeners;
 use super::lives::Lives;
@@ -44,107 +47,116 @@ use super::servers::Servers;
 use super::setup_error::{SetupError, cannot};
 use super::signals::Signals;
 use super::status_log::StatusLog;
-use super::token::Token;
 use super::vassal_files::VassalFiles;
 use super::{Emperor, forkserver};
 
 /// Lives between fork and verdict at one time, at least.
-const FEWEST_STARTING: usize = 8;
-impl Emperor {
-    /// Makes everything ready: signals, sockets, sources. Nothing is started yet.
-    ///
-    /// # Errors
-    /// The first thing that is refused; with its place in the configuration.
-    pub fn new(
-        config: &EmperorConfig,
-        process: &ProcessContext,
-        mut log: Log,
-    ) -> Result<Self, SetupError> {
-        memory::give_back_what_is_free();
-        own_process::set_limits(config)?;
-        let limit = raise_descriptor_limit()
-            .or_else(|_| descriptor_limit())
-            .map_err(cannot("read the limit of descriptors"))?;
-        // What was inherited without close-on-exec is nobody's business below.
-        fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
-        prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
-        let wanted = own_process::wanted(config, &mut log)?;
-        let variables =
-            program::below_emperor(process.environment.clone(), &config.own.env, &wanted);
-        let template = template(config, process, (variables, limit));
-        for warning in &config.warnings {
-            log.warning(format_args!("{warning}"));
-        }
-        let signals = Signals::open(process.keeper).map_err(cannot("receive signals"))?;
-        let mut reactor = Reactor::new().map_err(cannot("make the poll set"))?;
-        reactor.add(signals.as_fd(), Token::Signals, Interest::Read, Kind::Busy);
-        let keeper = KeeperHandle::open(process)?;
-        if let Some(keeper) = &keeper {
-            let watched = keeper.pidfd.as_fd();
-            reactor.add(watched, Token::Keeper, Interest::Read, Kind::Busy);
-        }
-        let parent = Parent::open(process, &mut log);
-        parent.watch(&mut reactor);
-        let now = clock::now();
-        let owner = own_process::owner(&wanted);
-        let mut servers = Servers::open(config, owner, &own_process::directory(config)?)?;
-        let manager = ServiceManager::open(process, now, &mut log);
-        let pidfile = PidFile::write(config)?;
-        // Whatever needs privileges has been done.
-        if let Some(file) = log.vassal_output() {
-            own_process::give_log(file, &wanted)
-                .map_err(cannot("give the log to the emperor's user"))?;
-        }
-        own_process::become_user(config, &wanted)?;
-        own_process::enter(config)?;
-        let (monitors, sources) = Monitors::open(config, &mut log)?;
-        let forks = fork_server(config)?;
-        monitors.watch(&mut reactor);
-        let runtime_dir = RuntimeDir::open(process, template.stage, &mut log);
-        enter_first(&sources, config, &mut log);
-        own_process::set_title(config, &mut log);
-        redirect_stdio_to_log(&log);
-        let (template, null) =
-            (Rc::new(template), Rc::new(fd::open_null().map_err(cannot("open /dev/null"))?));
-        let lives = Lives::new(Rc::clone(&template), Rc::clone(&null), runtime_dir);
-        let mut context = Context::new(reactor, log, now);
-        servers.update_reactor(&mut context);
-        context.sources = sources;
-        context.trips = Trips::new(process.variable("LIEGE_TEST_FAULT"));
-        Ok(Self {
-            context,
-            realm: Realm::new(rules(config)),
-            monitors,
-            listeners: Listeners::new(config),
-            vassal_files: VassalFiles::default(),
-            helpers: Helpers::new(Rc::clone(&template), Rc::clone(&null)),
-            more_unknown_children: false,
-            descriptors: DescriptorBudget::new(null),
-            faults: super::faults::Faults::default(),
-            hold_groups: super::hold_groups::HoldGroups::default(),
-            started: now,
-            template,
-            lives,
-            forks,
-            servers,
-            manager,
-            signals,
-            status_log: StatusLog::default(),
-            keeper,
-            parent,
-            process_info: ProcessInfo::current(),
-            pidfile,
-            effects: VecDeque::new(),
-            asked: Vec::new(),
-            hearings: 0,
-            leave: None,
-        })
+const MIN_STARTING: usize = 8;
+
+/// Makes everything ready: signals, sockets, sources. Nothing is started yet.
+///
+/// # Errors
+/// The first thing that is refused; with its place in the configuration.
+pub(super) fn build(
+    config: &EmperorConfig,
+    process: &ProcessContext,
+    mut log: Log,
+) -> Result<Emperor, SetupError> {
+    let limit = prepare_process(config)?;
+    let wanted = own_process::wanted(config, &mut log)?;
+    let template = Rc::new(template(config, process, &wanted, limit));
+    for warning in &config.warnings {
+        log.warning(format_args!("{warning}"));
     }
+    let signals = Signals::open(process.keeper).map_err(cannot("receive signals"))?;
+    let keeper = KeeperHandle::open(process)?;
+    let parent = Parent::open(process, &mut log);
+    let now = clock::now();
+    let owner = own_process::owner(&wanted);
+    let mut servers = Servers::open(config, owner, &own_process::directory(config)?)?;
+    let manager = ServiceManager::open(process, now, &mut log);
+    let pidfile = PidFile::write(config)?;
+    drop_privileges(config, &wanted, &log)?;
+    let (monitors, sources) = Monitors::open(config, &mut log)?;
+    let forks = fork_server(config)?;
+    let runtime_dir = RuntimeDir::open(process, template.stage, &mut log);
+    settle_process(config, &sources, &mut log);
+    let null = Rc::new(fd::open_null().map_err(cannot("open /dev/null"))?);
+    let mut context = new_context(process, sources, log, now)?;
+    signals.watch(&mut context.reactor);
+    keeper.iter().for_each(|keeper| keeper.watch(&mut context.reactor));
+    parent.watch(&mut context.reactor);
+    monitors.watch(&mut context.reactor);
+    servers.update_reactor(&mut context);
+    Ok(Emperor {
+        context,
+        realm: Realm::new(rules(config)),
+        monitors,
+        listeners: Listeners::new(config),
+        vassal_files: VassalFiles::default(),
+        lives: Lives::new(Rc::clone(&template), Rc::clone(&null), runtime_dir),
+        helpers: Helpers::new(Rc::clone(&template), Rc::clone(&null)),
+        more_unknown_children: false,
+        descriptors: DescriptorBudget::new(null),
+        faults: Faults::default(),
+        hold_groups: HoldGroups::default(),
+        started: now,
+        template,
+        forks,
+        servers,
+        manager,
+        signals,
+        status_log: StatusLog::default(),
+        keeper,
+        parent,
+        process_info: ProcessInfo::current(),
+        pidfile,
+        effects: VecDeque::new(),
+        asked: Vec::new(),
+        hearings: 0,
+        leave: None,
+    })
+}
+
+fn new_context(
+    process: &ProcessContext,
+    sources: Sources,
+    log: Log,
+    now: Moment,
+) -> Result<Context, SetupError> {
+    let reactor = Reactor::new().map_err(cannot("make the poll set"))?;
+    let mut context = Context::new(reactor, log, now);
+    context.sources = sources;
+    context.trips = Trips::new(process.variable("LIEGE_TEST_FAULT"));
+    Ok(context)
+}
+
+/// Makes of this process the parent of vassals; gives its limit of descriptors.
+fn prepare_process(config: &EmperorConfig) -> Result<DescriptorLimit, SetupError> {
+    memory::give_back_what_is_free();
+    own_process::set_limits(config)?;
+    let limit = raise_descriptor_limit()
+        .or_else(|_| descriptor_limit())
+        .map_err(cannot("read the limit of descriptors"))?;
+    // What was inherited without close-on-exec is nobody's business below.
+    fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
+    prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
+    Ok(limit)
+}
+
+/// Becomes the emperor's user; whatever needs privileges has been done.
+fn drop_privileges(config: &EmperorConfig, wanted: &Wanted, log: &Log) -> Result<(), SetupError> {
+    if let Some(file) = log.vassal_output() {
+        own_process::give_log(file, wanted)
+            .map_err(cannot("give the log to the emperor's user"))?;
+    }
+    own_process::become_user(config, wanted)?;
+    own_process::enter(config)
 }
 
 fn rules(config: &EmperorConfig) -> Rules {
     let processors = available_parallelism().map_or(1, std::num::NonZero::get);
-    let starting = FEWEST_STARTING.max(processors * 2);
+    let starting = MIN_STARTING.max(processors * 2);
     Rules {
         throttle: config.throttle,
         max_throttle: config.max_throttle,
@@ -207,9 +219,11 @@ fn programs(config: &EmperorConfig, process: &ProcessContext) -> (Vec<CString>, 
 fn template(
     config: &EmperorConfig,
     process: &ProcessContext,
-    (variables, limit): (Vec<(OsString, OsString)>, DescriptorLimit),
+    wanted: &Wanted,
+    limit: DescriptorLimit,
 ) -> Template {
     let text = |text: &str| CString::new(text).ok();
+    let variables = program::below_emperor(process.environment.clone(), &config.own.env, wanted);
     let mut environment = environment::for_vassals(variables);
     environment.extend(parent::depth(process).and_then(|depth| CString::new(depth).ok()));
     let (programs, overrides) = programs(config, process);
@@ -241,6 +255,13 @@ fn template(
     template.stop_hook = command(&config.stop_hook);
     template.config_pipe = config.force_config_pipe;
     template
+}
+
+/// What this process is when nothing can be refused any more.
+fn settle_process(config: &EmperorConfig, sources: &Sources, log: &mut Log) {
+    enter_first(sources, config, log);
+    own_process::set_title(config, log);
+    redirect_stdio_to_log(log);
 }
 
 /// The emperor lives in its first source, as the documents of uWSGI promise; statistics show it.

@@ -4,7 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::log::Log;
+use crate::reactor::{Interest, Kind, Reactor};
 use crate::sys::signal::{Signal, SignalFd, SignalMask, set_default, set_mask};
+
+use super::token::Token;
 
 /// What a signal orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,11 @@ impl Signals {
             Signal::parse(name).map_or(Ok(()), set_default)?;
         }
         Ok(Self { fd, keeper })
+    }
+
+    /// Has the reactor wait for them.
+    pub fn watch(&self, reactor: &mut Reactor<Token>) {
+        reactor.add(self.fd.as_fd(), Token::Signals, Interest::Read, Kind::Busy);
     }
 
     /// The next signal that has come, if there is one.

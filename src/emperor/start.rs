@@ -19,7 +19,7 @@ use crate::log::panics;
 use crate::sys::{command, creds, oom, process, write};
 
 use super::process_context::{ProcessContext, absolute};
-use super::{Emperor, keeper, open_log, own_process};
+use super::{keeper, open_log, own_process, setup};
 
 /// Exit status for a fault in the configuration or at the start.
 const FAULT: u8 = 1;
@@ -109,7 +109,7 @@ fn absolute_c(path: &str) -> Option<CString> {
 fn govern(config: &EmperorConfig, process: &ProcessContext) -> u8 {
     own_process::set_mask(config);
     let prepare =
-        || open_log::open(config, process).and_then(|log| Emperor::new(config, process, log));
+        || open_log::open(config, process).and_then(|log| setup::build(config, process, log));
     // Nothing is started yet, so nothing is lost but the start.
     match catch_unwind(AssertUnwindSafe(prepare)) {
         Ok(Ok(mut emperor)) => emperor.run(),
