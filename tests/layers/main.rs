@@ -208,7 +208,7 @@ const CLOCKS: &[(&str, usize)] = &[
     ("reactor.rs", 2),
     ("emperor/setup.rs", 1),
     ("emperor/faults.rs", 1),
-    ("emperor/signals.rs", 1),
+    ("emperor/serve.rs", 1),
 ];
 
 #[test]
