@@ -11,6 +11,7 @@ use crate::sys::dir;
 use crate::sys::process::Pid;
 
 use super::context::Request;
+use super::fork_servers::{ForkRequest, KnownProcesses};
 use super::listeners::VassalSockets;
 use super::lives::{FILE_INTERVAL, NewLife};
 
@@ -114,6 +115,37 @@ impl Emperor {
             match request {
                 Request::SendFile(life) => self.push_config(life),
             }
+        }
+    }
+
+    /// Asks a fork server for a life; answers with an event.
+    fn ask(&mut self, vassal: VassalId, life: LifeId) {
+        let Some(record) = self.realm.vassal(vassal) else {
+            let why = "cannot ask a fork server: its vassal is gone".to_owned();
+            return self.context.raise_for(life, LifeEvent::SpawnFailed(why));
+        };
+        let listener = self.listeners.on_demand(vassal).map(AsFd::as_fd);
+        let request = ForkRequest { life, record, listener };
+        let known =
+            KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
+        self.fork_servers.ask(&request, known, &mut self.context);
+    }
+
+    /// The state has waited long enough for a fork server.
+    fn end_talk(&mut self, life: LifeId, why: &'static str) {
+        let known =
+            KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
+        self.fork_servers.end_talk((life, why), known, &mut self.context);
+        self.adopt_proved();
+    }
+
+    /// Takes the processes in that fork servers have made and that are proved to be what was asked for.
+    pub(super) fn adopt_proved(&mut self) {
+        for (life, process) in self.fork_servers.take_proved() {
+            let pid = process.pid;
+            self.lives.adopt(life, process, &mut self.context);
+            self.push_config(life);
+            self.context.raise_for(life, LifeEvent::Adopted(pid.get()));
         }
     }
 

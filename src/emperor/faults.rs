@@ -251,7 +251,7 @@ impl Emperor {
 
     fn truth(&mut self) -> Truth {
         let mut lives: Vec<LifeId> = self.lives.alive().collect();
-        lives.extend(self.forks.lives());
+        lives.extend(self.fork_servers.lives());
         lives.sort_unstable();
         let mut hooks = HashMap::new();
         for key in self.helpers.stop_hooks() {

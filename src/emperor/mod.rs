@@ -7,7 +7,7 @@ mod act;
 mod context;
 mod descriptors;
 mod faults;
-mod forkserver;
+mod fork_servers;
 mod helpers;
 mod hold_groups;
 mod keeper;
@@ -35,11 +35,9 @@ mod token;
 mod vassal_files;
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use crate::monitor::{Change, ChangeKind, Changes, Monitor};
 use crate::reactor::Token as _;
-use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::{Effect, Event, Key, SourceId, VassalId};
 use crate::sys::descendants;
@@ -69,8 +67,7 @@ pub struct Emperor {
     vassal_files: vassal_files::VassalFiles,
     lives: lives::Lives,
     helpers: helpers::Helpers,
-    template: Rc<Template>,
-    forks: forkserver::Forks,
+    fork_servers: fork_servers::ForkServers,
     servers: Servers,
     manager: manager::ServiceManager,
     signals: signals::Signals,
@@ -174,7 +171,7 @@ impl Emperor {
             self.lives.deadline(),
             self.servers.deadline(),
             self.manager.deadline(),
-            self.forks.deadline(),
+            self.fork_servers.deadline(),
             self.status_log.deadline(),
             self.hold_groups.deadline(),
             self.faults.repair_at,
@@ -204,7 +201,7 @@ impl Emperor {
             (self.servers.deadline(), |it| it.servers.expire(&mut it.context)),
             (self.lives.deadline(), Self::expire_lives),
             (self.helpers.deadline(), |it| it.helpers.expire(&it.realm, &mut it.context)),
-            (self.forks.deadline(), Self::look_at_forks),
+            (self.fork_servers.deadline(), Self::check_claims),
             (self.status_log.deadline(), |it| it.status_log.expire(&it.realm, &mut it.context)),
             (self.hold_groups.deadline(), |it| it.hold_groups.log_due(&mut it.context)),
             (self.realm.deadline(), |emperor| emperor.happen(Event::Time)),

@@ -11,6 +11,7 @@ use crate::sys::clock;
 use crate::sys::process::{self, Children, Pid, Reap};
 
 use super::Emperor;
+use super::fork_servers::KnownProcesses;
 use super::helpers::HelperEnd;
 use super::listeners::Inspection;
 use super::lives::{self, FINAL_READ_LIMIT, NOTIFY_PACKETS, STATUS_PACKETS, StatusRead};
@@ -33,7 +34,7 @@ impl Emperor {
             Token::Status(life) => self.read_status(life),
             Token::Pipe(life) => self.read_pipe(life),
             Token::Notify(life) => self.read_notify_socket(life),
-            Token::ForkServer(life) => self.go_on_talking(life),
+            Token::ForkServer(life) => self.continue_talk(life),
             Token::Pidfd(life) => self.reap(life),
             Token::Helper(id) => self.reap_helper(id),
             Token::Monitor(source) => {
@@ -144,6 +145,33 @@ impl Emperor {
         cost
     }
 
+    // What a fork server says.
+
+    fn continue_talk(&mut self, life: LifeId) {
+        let known =
+            KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
+        self.fork_servers.continue_talk(life, known, &mut self.context);
+        self.adopt_proved();
+        self.obey();
+    }
+
+    pub(super) fn check_claims(&mut self) {
+        let known =
+            KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
+        self.fork_servers.check_claims(known, &mut self.context);
+        self.adopt_proved();
+        self.obey();
+    }
+
+    /// A child has ended that is not in the tables; if a server has named it, it comes into them.
+    fn prove_claim_of(&mut self, child: Pid) {
+        let known =
+            KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
+        self.fork_servers.prove_claim_of(child, known, &mut self.context);
+        self.adopt_proved();
+        self.obey();
+    }
+
     // The end of a life.
 
     /// The pidfd is readable, the pipe is closed, or the process was met among the dead.
@@ -162,7 +190,7 @@ impl Emperor {
         let Some(event) = self.lives.take_exit(life, &mut self.context) else { return };
         if dying.is_base {
             // What was forked from it lives on, so nothing of it is waited for.
-            self.base_ended(life, dying.pid);
+            self.fork_servers.base_ended(life, dying.pid, self.context.now);
             return self.happen(Event::Life(life, event));
         }
         // The end itself is raised when nothing is left of it, which may be now.
@@ -185,13 +213,14 @@ impl Emperor {
             && let Some(session) = process::session_of(pid).ok().and_then(Pid::new)
             && session != pid
         {
-            self.adopted_ended(pid, session);
+            let base = self.lives.with_pid(session);
+            self.fork_servers.adopted_ended((pid, session), base, self.context.now);
         }
     }
 
     pub(super) fn kill_session_leftovers(&mut self) {
         let claimed = match self.lives.may_have_leftovers() {
-            true => self.forks.claimed(),
+            true => self.fork_servers.claimed(),
             false => Vec::new(),
         };
         self.lives.kill_session_leftovers(&claimed, &self.realm, &mut self.context);
@@ -227,7 +256,8 @@ impl Emperor {
             } else if let Some(helper) = self.helpers.with_pid(pid) {
                 self.reap_helper(helper);
             } else {
-                self.reap_stranger(pid);
+                self.lives.orphan_reaped(pid);
+                self.fork_servers.reap_unknown_child(pid);
             }
         }
         self.more_unknown_children = true;

@@ -27,9 +27,11 @@ use crate::sys::{fd, memory, prctl};
 use crate::types::address::Address;
 use crate::types::moment::Moment;
 
+use super::Emperor;
 use super::context::{Context, Sources, Trips};
 use super::descriptors::DescriptorBudget;
 use super::faults::Faults;
+use super::fork_servers::ForkServers;
 use super::helpers::Helpers;
 use super::hold_groups::HoldGroups;
 use super::keeper::KeeperHandle;
@@ -48,7 +50,6 @@ use super::setup_error::{SetupError, cannot};
 use super::signals::Signals;
 use super::status_log::StatusLog;
 use super::vassal_files::VassalFiles;
-use super::{Emperor, forkserver};
 
 /// Lives between fork and verdict at one time, at least.
 const MIN_STARTING: usize = 8;
@@ -78,7 +79,7 @@ pub(super) fn build(
     let pidfile = PidFile::write(config)?;
     drop_privileges(config, &wanted, &log)?;
     let (monitors, sources) = Monitors::open(config, &mut log)?;
-    let forks = fork_server(config)?;
+    let fork_server = fork_server(config)?;
     let runtime_dir = RuntimeDir::open(process, template.stage, &mut log);
     settle_process(config, &sources, &mut log);
     let null = Rc::new(fd::open_null().map_err(cannot("open /dev/null"))?);
@@ -101,8 +102,7 @@ pub(super) fn build(
         faults: Faults::default(),
         hold_groups: HoldGroups::default(),
         started: now,
-        template,
-        forks,
+        fork_servers: ForkServers::new(fork_server, template),
         servers,
         manager,
         signals,
@@ -182,8 +182,8 @@ fn rules(config: &EmperorConfig) -> Rules {
 }
 
 /// Where the fork server is; it is asked with descriptors, which only unix sockets carry.
-fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> {
-    let Some(setting) = &config.use_fork_server else { return Ok(forkserver::Forks::default()) };
+fn fork_server(config: &EmperorConfig) -> Result<Option<Address>, SetupError> {
+    let Some(setting) = &config.use_fork_server else { return Ok(None) };
     let here = std::env::current_dir().unwrap_or_default();
     let address = setting.value.address().map(|address| address.within(&here));
     let unix = address.filter(|address| !matches!(address, Address::Tcp(_)));
@@ -192,7 +192,7 @@ fn fork_server(config: &EmperorConfig) -> Result<forkserver::Forks, SetupError> 
         cannot(doing)(io::ErrorKind::InvalidInput.into())
             .advised(|_| "; name a unix socket, by its path or as @name".to_owned())
     })?;
-    Ok(forkserver::Forks::at(unix))
+    Ok(Some(unix))
 }
 
 /// Whether vassals start through the stage. As soon as another program may be started in its place, all are

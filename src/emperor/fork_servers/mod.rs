@@ -1,0 +1,451 @@
+//! Lives that a fork server makes: ask for one, read the answer, prove the claim, adopt the process.
+//!
+//! A talk is one request and one answer on a socket of its own; it is open until the process that the
+//! answer names has become ours, or until the state gives it up. Nothing is believed: the pid is a claim
+//! (`claims.rs`), and only our own child, of the base's user and younger than the request, is adopted. Any other
+//! process is never signalled. What a failed talk has left behind is looked for later (`orphans.rs`).
+
+mod claims;
+mod orphans;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::rc::Rc;
+
+use super::context::Context;
+use super::helpers::Helpers;
+use super::lives::{Lives, Process};
+use super::messages;
+use super::token::Token;
+use crate::proto::emperor;
+use crate::proto::fork::{self, ForkError};
+use crate::reactor::{Interest, Kind};
+use crate::spawn::plan::Template;
+use crate::state::realm::Realm;
+use crate::state::vassal::Vassal;
+use crate::state::{LifeEvent, LifeId, VassalId};
+use crate::sys::process::{self, Pid};
+use crate::sys::socket::{self, Address, Connecting, PeerCredentials};
+use crate::sys::{clock, creds, pidfd, scm};
+use crate::types::moment::Moment;
+use claims::{Claim, ExitedChild};
+use orphans::{FIRST_SCAN, OrphanScan};
+
+/// Pieces of an answer that are read in one wake-up.
+const MAX_PIECES: usize = 16;
+/// The fork server, and all talks with it.
+pub(super) struct ForkServers {
+    server: Option<ForkServer>,
+    template: Rc<Template>,
+    talks: HashMap<LifeId, OpenTalk>,
+    /// Processes that were proved to be what was asked for, until the lives take them in.
+    proved: Vec<(LifeId, Process)>,
+    /// Unknown children that have exited while a talk was open.
+    exited: Vec<ExitedChild>,
+    scans: Vec<OrphanScan>,
+}
+
+/// One fork server.
+#[derive(Debug)]
+struct ForkServer {
+    address: Address,
+    /// Who was last seen to listen there.
+    seen: Option<PeerCredentials>,
+    /// The life of a base that has served there since it was last found to be unreachable.
+    base: Option<LifeId>,
+}
+
+/// A life that a fork server is to make.
+pub(super) struct ForkRequest<'a> {
+    pub life: LifeId,
+    /// Its vassal.
+    pub record: &'a Vassal,
+    /// The on-demand listener of its vassal.
+    pub listener: Option<BorrowedFd<'a>>,
+}
+
+/// What is known of other processes: a claim that names one of them is refused.
+#[derive(Clone, Copy)]
+pub(super) struct KnownProcesses<'a> {
+    pub lives: &'a Lives,
+    pub helpers: &'a Helpers,
+    pub realm: &'a Realm,
+}
+
+/// One life that is asked for.
+#[derive(Debug)]
+struct OpenTalk {
+    vassal: VassalId,
+    socket: OwnedFd,
+    /// Our end of the emperor pipe.
+    pipe: OwnedFd,
+    /// Our end of the config pipe, if there is one.
+    config: Option<OwnedFd>,
+    state: TalkState,
+    /// Who listens.
+    server: PeerCredentials,
+    base: Option<Base>,
+    /// When it was asked for, in ticks since boot.
+    asked_at: u64,
+}
+
+#[derive(Debug)]
+enum TalkState {
+    Talking(fork::ForkTalk),
+    Claimed(Claim),
+}
+
+/// The base that serves, if it is one of our vassals.
+#[derive(Clone, Debug)]
+struct Base {
+    life: LifeId,
+    session: Pid,
+    name: Rc<[u8]>,
+    uid: u32,
+}
+
+/// What one call on the socket of a talk has brought.
+enum TalkStep {
+    /// Something; the next call may bring more.
+    More,
+    /// Nothing can be sent or read now: the reactor says when.
+    Blocked,
+    /// The server has named this pid.
+    Answered(i32),
+    /// The talk is over.
+    Failed(TalkError),
+}
+
+/// Why a talk has come to nothing.
+enum TalkError {
+    /// The base takes no requests yet, or no more.
+    NotReady(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<TalkError> for LifeEvent {
+    fn from(trouble: TalkError) -> Self {
+        match trouble {
+            TalkError::NotReady(why) => Self::BaseNotReady(why),
+            TalkError::Failed(why) => Self::SpawnFailed(why),
+        }
+    }
+}
+
+impl OpenTalk {
+    /// The user that a newborn must have: that of the base, or else of who listens.
+    fn user(&self) -> u32 {
+        self.base.as_ref().map_or(self.server.uid, |base| base.uid)
+    }
+}
+
+impl ForkServers {
+    /// With the server at this address, if there is one.
+    pub fn new(address: Option<Address>, template: Rc<Template>) -> Self {
+        let server = address.map(|address| ForkServer { address, seen: None, base: None });
+        let talks = HashMap::new();
+        let (proved, exited, scans) = (Vec::new(), Vec::new(), Vec::new());
+        Self { server, template, talks, proved, exited, scans }
+    }
+
+    /// When [`ForkServers::check_claims`] is due.
+    pub fn deadline(&self) -> Option<Moment> {
+        let claims = self.talks.values().filter_map(|talk| match &talk.state {
+            TalkState::Claimed(claim) => Some(claim.check_at),
+            TalkState::Talking(_) => None,
+        });
+        claims.chain(self.scans.iter().map(|scan| scan.at)).min()
+    }
+
+    /// The lives that are asked for.
+    pub fn lives(&self) -> impl Iterator<Item = LifeId> {
+        self.talks.keys().copied().chain(self.proved.iter().map(|(life, _)| *life))
+    }
+
+    /// Takes out the processes that were proved to be what was asked for.
+    pub fn take_proved(&mut self) -> Vec<(LifeId, Process)> {
+        std::mem::take(&mut self.proved)
+    }
+
+    /// The server, as messages name it.
+    fn place(&self) -> String {
+        self.server.as_ref().map_or_else(String::new, ForkServer::place)
+    }
+
+    /// Takes a talk out; the last one takes the memory of exited children along.
+    fn close(&mut self, life: LifeId) -> Option<OpenTalk> {
+        let talk = self.talks.remove(&life);
+        if self.talks.is_empty() {
+            self.exited.clear();
+        }
+        talk
+    }
+
+    // The talk.
+
+    /// Asks for a life; answers with an event, unless the server takes its time.
+    pub fn ask(
+        &mut self,
+        request: &ForkRequest<'_>,
+        known: KnownProcesses<'_>,
+        context: &mut Context,
+    ) {
+        if let Err(error) = self.try_ask(request, known, context) {
+            context.raise_for(request.life, error.into());
+        }
+    }
+
+    fn try_ask(
+        &mut self,
+        request: &ForkRequest<'_>,
+        known: KnownProcesses<'_>,
+        context: &mut Context,
+    ) -> Result<(), TalkError> {
+        let ForkRequest { life, record, listener } = *request;
+        let socket = self.connect(context)?;
+        let (server, base) = self.identify_server(&socket, known, context)?;
+        let failed =
+            |error: io::Error| TalkError::Failed(format!("cannot ask a fork server: {error}"));
+        let asked_at = clock::boot_ticks().map_err(failed)?;
+        let (pipe, its_pipe) = socket::stream_pair().map_err(failed)?;
+        socket::refuse_descriptors(pipe.as_fd()).map_err(failed)?;
+        socket::refuse_descriptors(socket.as_fd()).map_err(failed)?;
+        let name = &record.key.name;
+        let config = self.template.config_pipe.then(socket::stream_pair).transpose();
+        let (config, its_config) = config.map_err(failed)?.unzip();
+        let scheme = if config.is_some() { emperor::CONFIG_SCHEME } else { "" };
+        let file = [scheme.as_bytes(), name].concat();
+        let mask = fork::PIPE
+            | if config.is_some() { fork::CONFIG } else { 0 }
+            | if listener.is_some() { fork::ON_DEMAND } else { 0 };
+        let mut words = fork::ForkTalk::new(&self.template.argv(name, &file), mask)
+            .map_err(|error| TalkError::Failed(error.to_string()))?;
+        let attached: Vec<BorrowedFd<'_>> = [its_pipe.as_fd()]
+            .into_iter()
+            .chain(its_config.as_ref().map(AsFd::as_fd))
+            .chain(listener)
+            .collect();
+        let sent = scm::send(socket.as_fd(), words.to_send(), &attached);
+        words.sent(sent.map_err(|error| self.broken(&error))?);
+        let interest = if words.to_send().is_empty() { Interest::Read } else { Interest::Write };
+        context.reactor.add(socket.as_fd(), Token::ForkServer(life), interest, Kind::Busy);
+        let (vassal, state) = (record.id, TalkState::Talking(words));
+        let talk = OpenTalk { vassal, socket, pipe, config, state, server, base, asked_at };
+        self.talks.insert(life, talk);
+        Ok(())
+    }
+
+    /// A connection; that to a unix socket is made at once or not at all.
+    fn connect(&mut self, context: &mut Context) -> Result<OwnedFd, TalkError> {
+        let place = self.place();
+        let Some(server) = &mut self.server else {
+            return Err(TalkError::Failed("there is no fork server".to_owned()));
+        };
+        let error = match socket::connect(&server.address) {
+            Ok(Connecting::Done(socket)) => return Ok(socket),
+            Ok(Connecting::Pending(_)) => io::ErrorKind::WouldBlock.into(),
+            Err(error) => error,
+        };
+        Err(match error.kind() {
+            io::ErrorKind::ConnectionRefused if is_not_socket(&server.address) => {
+                TalkError::NotReady(format!("{place}: this is not a socket"))
+            }
+            kind @ (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                if kind == io::ErrorKind::NotFound {
+                    server.base_unreachable(context);
+                }
+                TalkError::NotReady(format!("{place} is not ready: {error}"))
+            }
+            io::ErrorKind::WouldBlock => {
+                TalkError::NotReady(format!("{place} has too many requests in its queue"))
+            }
+            _ => TalkError::Failed(format!("cannot connect to the {place}: {error}")),
+        })
+    }
+
+    /// Who has called listen(2) there. Descriptors are given to nobody but root, our own user, and
+    /// the bases among our vassals, whoever they run as.
+    fn identify_server(
+        &mut self,
+        socket: &OwnedFd,
+        known: KnownProcesses<'_>,
+        context: &mut Context,
+    ) -> Result<(PeerCredentials, Option<Base>), TalkError> {
+        let place = self.place();
+        let server = socket::peer_credentials(socket.as_fd()).map_err(|error| {
+            TalkError::Failed(format!("{place}: cannot tell who listens: {error}"))
+        })?;
+        let (pid, uid) = (server.pid, server.uid);
+        let is_trusted = uid == 0 || uid == creds::effective_uid();
+        // The process that has called listen(2) may be gone and its number another's, of any base; but
+        // what a user could do to its base it may be given.
+        let base = known.base_with(pid).filter(|base| is_trusted || base.uid == uid);
+        if base.is_none() && !is_trusted {
+            return Err(TalkError::Failed(format!(
+                "{place} belongs to the user {uid} (pid {pid}) and is not one of our bases; \
+                 name its vassal in vassal-fork-base, or choose a place where only root can listen"
+            )));
+        }
+        if let Some(known_server) = &mut self.server {
+            known_server.base = base.as_ref().map(|base| base.life);
+        }
+        if let Some(known_server) = &mut self.server
+            && known_server.seen != Some(server)
+        {
+            known_server.seen = Some(server);
+            let name = base.as_ref().map(|base| messages::name(&base.name));
+            let name = name.unwrap_or_else(|| "not one of our bases".to_owned());
+            context.log.notice(format_args!("{place} is pid {pid}, uid {uid}: {name}"));
+        }
+        Ok((server, base))
+    }
+
+    /// The socket of a talk is ready.
+    pub fn continue_talk(
+        &mut self,
+        life: LifeId,
+        known: KnownProcesses<'_>,
+        context: &mut Context,
+    ) {
+        for _ in 0..MAX_PIECES {
+            match self.talk_once(life, context) {
+                TalkStep::More => {}
+                TalkStep::Blocked => return,
+                TalkStep::Answered(pid) => return self.claim((life, pid), known, context),
+                TalkStep::Failed(error) => return self.fail(life, error, context),
+            }
+        }
+    }
+
+    /// One call on the socket.
+    fn talk_once(&mut self, life: LifeId, context: &mut Context) -> TalkStep {
+        let Some(talk) = self.talks.get_mut(&life) else { return TalkStep::Blocked };
+        let TalkState::Talking(words) = &mut talk.state else { return TalkStep::Blocked };
+        if !words.to_send().is_empty() {
+            match socket::send(talk.socket.as_fd(), words.to_send()) {
+                Ok(sent) => words.sent(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return TalkStep::Blocked;
+                }
+                Err(error) => return TalkStep::Failed(self.broken(&error)),
+            }
+            if words.to_send().is_empty() {
+                let token = Token::ForkServer(life);
+                context.reactor.remove(talk.socket.as_fd());
+                context.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
+            }
+            return TalkStep::More;
+        }
+        let mut buffer = [0; 512];
+        let heard = match scm::receive(talk.socket.as_fd(), &mut buffer) {
+            Ok(chunk) => {
+                // Nobody has asked for descriptors.
+                scm::discard(chunk.fds);
+                match chunk.length {
+                    0 => Err(words.closed()),
+                    length => words.hear(buffer.get(..length).unwrap_or_default()),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return TalkStep::Blocked,
+            Err(error) => return TalkStep::Failed(self.broken(&error)),
+        };
+        let place = || self.place();
+        match heard {
+            Ok(None) => TalkStep::More,
+            Ok(Some(pid)) => TalkStep::Answered(pid),
+            Err(failure @ ForkError::Closed(_)) => TalkStep::Failed(TalkError::NotReady(format!(
+                "{} is not ready: {failure}",
+                place()
+            ))),
+            Err(failure) => TalkStep::Failed(TalkError::Failed(format!("{}: {failure}", place()))),
+        }
+    }
+
+    /// What an error of the socket means.
+    fn broken(&self, error: &io::Error) -> TalkError {
+        let place = self.place();
+        match error.kind() {
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::WouldBlock => {
+                TalkError::NotReady(format!("{place} is not ready: {error}"))
+            }
+            _ => TalkError::Failed(format!("{place}: {error}")),
+        }
+    }
+
+    /// The state has waited long enough; answers with an event.
+    pub fn end_talk(
+        &mut self,
+        (life, why): (LifeId, &'static str),
+        known: KnownProcesses<'_>,
+        context: &mut Context,
+    ) {
+        // The last look at who was named is that at the end of its time.
+        let was_open = self.talks.contains_key(&life);
+        self.prove(life, known, context);
+        if was_open && !self.talks.contains_key(&life) {
+            return;
+        }
+        self.close_talk(life, context);
+        let why = format!("{why} ({})", self.place());
+        context.raise_for(life, LifeEvent::SpawnFailed(why));
+    }
+
+    fn fail(&mut self, life: LifeId, error: TalkError, context: &mut Context) {
+        self.close_talk(life, context);
+        context.raise_for(life, error.into());
+    }
+
+    /// Ends a talk that has failed; what was born of it all the same is looked for a little later.
+    fn close_talk(&mut self, life: LifeId, context: &mut Context) {
+        let Some(talk) = self.close(life) else { return };
+        context.reactor.remove(talk.socket.as_fd());
+        if let Some(base) = talk.base {
+            let (life, session, since) = (Some(base.life), base.session, talk.asked_at);
+            let at = context.now + FIRST_SCAN;
+            self.plan_scan(OrphanScan { at, pause: FIRST_SCAN, life, session, since });
+        }
+    }
+}
+
+impl ForkServer {
+    /// The server, as messages name it.
+    fn place(&self) -> String {
+        format!("fork server at {}", crate::log::escaped(self.address.to_string().as_bytes()))
+    }
+
+    /// The socket file is gone; a base that has served there has no way to know. It is told once to the
+    /// state, for which a base that is not running, or is about to listen anew, is another matter.
+    fn base_unreachable(&mut self, context: &mut Context) {
+        if let Some(life) = self.base.take() {
+            context.raise_for(life, LifeEvent::Unreachable);
+        }
+    }
+}
+
+impl KnownProcesses<'_> {
+    /// The base among our vassals in whose session this process sits.
+    fn base_with(&self, pid: i32) -> Option<Base> {
+        let session = process::session_of(Pid::new(pid)?).ok().and_then(Pid::new)?;
+        let life = self.lives.with_pid(session)?;
+        let process = self.lives.get(life)?;
+        let record = self.realm.vassal(process.vassal)?;
+        let name = Rc::clone(&record.key.name);
+        let uid = pidfd::info(process.pidfd.as_fd()).ok()?.uid[0];
+        record.is_base.then_some(Base { life, session, name, uid })
+    }
+}
+
+/// Connecting to a file that is no socket is refused like one to a socket without a server.
+fn is_not_socket(address: &Address) -> bool {
+    match address {
+        Address::Path(path) => {
+            std::fs::metadata(path).is_ok_and(|meta| !meta.file_type().is_socket())
+        }
+        Address::Tcp(_) | Address::Abstract(_) => false,
+    }
+}
