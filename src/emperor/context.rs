@@ -12,7 +12,6 @@ use std::rc::Rc;
 
 use crate::log::{Level, Log, escaped};
 use crate::reactor::Reactor;
-use crate::state::realm::Realm;
 use crate::state::{Event, Key, LifeEvent, LifeId, SourceId};
 
 use crate::types::moment::Moment;
@@ -97,15 +96,6 @@ impl Context {
 pub(super) enum Request {
     /// The helpers send its file to a life.
     SendFile(LifeId),
-}
-
-/// A part with deadlines of its own.
-pub(super) trait Part {
-    /// When [`Part::expire`] is due, if anything is planned.
-    fn deadline(&self) -> Option<Moment>;
-
-    /// Does all that is due at the time of this wake-up.
-    fn expire(&mut self, realm: &Realm, context: &mut Context);
 }
 
 /// Where the vassals of each source start, as chdir(2) wants it; by the number of the source.

@@ -121,7 +121,7 @@ impl Emperor {
 
     /// What comes last in a turn: one that fails each time must keep neither orders nor the end out.
     fn do_what_must_be(&mut self) {
-        self.safely(Self::settle);
+        self.safely(Self::run_effects);
         self.safely(Self::read_signals);
         if self.realm.is_ending() {
             self.safely(Self::serve_deadlines);
@@ -246,7 +246,7 @@ impl Emperor {
         for source in self.monitors.ids() {
             self.safely(|emperor| emperor.compare(source));
         }
-        self.settle();
+        self.run_effects();
     }
 
     fn truth(&mut self) -> Truth {

@@ -22,7 +22,7 @@ use crate::sys::signal::{Signal, SignalMask, set_mask};
 use crate::sys::{pidfd, prctl, waiters};
 use crate::types::moment::Moment;
 
-use super::context::{Context, Part};
+use super::context::Context;
 use super::messages;
 use super::token::{HelperId, Token};
 
@@ -237,14 +237,14 @@ impl Helpers {
     }
 }
 
-impl Part for Helpers {
+impl Helpers {
     /// When the next limit has passed.
-    fn deadline(&self) -> Option<Moment> {
+    pub fn deadline(&self) -> Option<Moment> {
         self.running.values().map(|helper| helper.kill_at).min()
     }
 
     /// Kills whatever has passed its limit, and what is in its group.
-    fn expire(&mut self, realm: &Realm, context: &mut Context) {
+    pub fn expire(&mut self, realm: &Realm, context: &mut Context) {
         for helper in self.running.values_mut().filter(|helper| helper.kill_at <= context.now) {
             helper.kill_at = context.now + helper.limit;
             helper.kill();

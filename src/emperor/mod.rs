@@ -1,9 +1,31 @@
-//! The shell of the emperor: it waits, ranks what has come, steps the state and acts on its effects.
+//! The shell of the emperor: it waits for what happens, passes it to the state as events, and does what the state
+//! asks for in effects. What an event means for a vassal is decided in `state`, by its event table.
 //!
-//! Nothing here decides what a vassal's event means; that is the event table in `state`. Nothing here
-//! waits but the reactor.
+//! The order of a turn ([`Emperor::turn`]) is a contract:
+//!
+//! 1. *Wait* for a descriptor or a deadline; the time of the wake-up is that of all that is done in this turn.
+//! 2. *Effects* that the turns before have left over. What is decided already comes before what is new.
+//! 3. *Repair*, if something has failed by a fault in liege: compares the state with what there is.
+//! 4. *Lives and sources*, by the rank of their tokens: "exec failed" before "it exited", the last words of a
+//!    process before its death, and what has happened to lives before what monitors have found.
+//! 5. *Deadlines*, after all that lives have said until now: a heartbeat that has just come must be seen before
+//!    the deadline that would punish its absence. But before orders: a storm of them gives no rest.
+//! 6. *Orders*: signals, the end of the keeper, the emperor above.
+//! 7. *Unknown children* that have exited, if there were more than one wake-up reaps.
+//! 8. *Leftovers* of lives that have ended are killed, and the ends of lives of which nothing is left are told.
+//! 9. *The service manager* is told what has changed.
+//!
+//! While effects are left over, 4 to 6 wait in the kernel, but for those who only want to know something. The
+//! limits that cause that stand in [`backpressure`]. Each thing is done by [`Emperor::safely`], so that a fault
+//! takes nothing else with it.
+//!
+//! A part (lives, listeners, monitors …) owns its fields, descriptors and deadlines. It is given the
+//! [`Context`], and to read what it must know of others; it never calls the loop. What it has to say it raises as
+//! an event or gives back, and only this file, `serve.rs` (what a ready descriptor means), `act.rs` (what an
+//! effect means) and `faults.rs` know all parts.
 
 mod act;
+mod backpressure;
 mod context;
 mod descriptors;
 mod faults;
@@ -43,20 +65,15 @@ use crate::state::{Effect, Event, Key, SourceId, VassalId};
 use crate::sys::descendants;
 use crate::types::moment::Moment;
 
-use context::{Context, Part};
+use context::Context;
 use listeners::{Inspection, MAX_INSPECTIONS};
 use servers::Servers;
 use servers::ids::ServerSocket;
 use servers::service::Access;
 use token::{LAST_RANK_OF_LIVES, RANK_OF_ORDERS, Token};
 
-/// Most rounds of effects that answer with events before something else is served.
-const MAX_ROUNDS: usize = 64;
-/// Most effects that are seen to before something else is served: a few milliseconds.
-const MAX_EFFECTS: usize = 64;
-/// Most turns in a row in which lives are heard and no deadline is judged; one that speaks without end is not
-/// waited for.
-const MAX_HEARINGS: usize = 256;
+/// A deadline, and what is done when it has passed.
+type Deadline = (Option<Moment>, fn(&mut Emperor));
 
 /// The emperor.
 pub struct Emperor {
@@ -78,8 +95,7 @@ pub struct Emperor {
     pidfile: Option<pid_file::PidFile>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,
-    /// Turns since the last one that judged a deadline, or had none to judge.
-    hearings: usize,
+    backpressure: backpressure::Backpressure,
     started: Moment,
     /// What the state asks for in one step; empty between two.
     asked: Vec<Effect>,
@@ -100,61 +116,37 @@ impl Emperor {
             self.turn_safely(|emperor| emperor.turn(&mut ready));
         }
         let status = self.leave.unwrap_or_default();
-        self.safely(|emperor| emperor.bury(status));
+        self.safely(|emperor| emperor.shut_down(status));
         status
     }
 
+    /// One turn; the numbers are those of the list at the top of this file.
     fn turn(&mut self, ready: &mut Vec<Token>) {
+        let mut orders = self.wait(ready); // 1
+        self.run_effects(); // 2
+        self.safely(Self::repair); // 3
+        self.context.trip("turn");
+        self.serve_all(ready); // 4
+        self.serve_deadlines_after_lives(ready); // 5
+        self.serve_all(&mut orders); // 6
+        self.reap_more_unknown_children(); // 7
+        self.safely(Self::kill_session_leftovers); // 8
+        self.safely(Self::tell_manager); // 9
+    }
+
+    /// Fills `ready` with the lives and sources that are ready, and gives the orders.
+    fn wait(&mut self, ready: &mut Vec<Token>) -> Vec<Token> {
         match self.context.reactor.wait(self.deadline(), ready) {
             Ok(now) => self.context.now = now,
             Err(error) => {
-                self.context.log.error(format_args!("cannot wait for events: poll: {error}"))
+                self.context.log.error(format_args!("cannot wait for events: poll: {error}"));
             }
         }
-        self.settle();
-        self.safely(Self::repair);
-        self.context.trip("turn");
-        let first_order = ready.partition_point(|token| token.rank() < RANK_OF_ORDERS);
-        let mut orders = ready.split_off(first_order);
-        self.serve_all(ready);
-        // Deadlines after what lives say: a heartbeat that has just come must be seen before the timer
-        // that would punish its absence. But before orders: a storm of them gives no rest.
-        if self.effects.is_empty() {
-            if self.deadline().is_none_or(|at| at > self.context.now) {
-                self.hearings = 0;
-            } else if self.all_are_heard(ready) {
-                self.serve_deadlines();
-            }
-        }
-        self.serve_all(&mut orders);
-        if std::mem::take(&mut self.more_unknown_children) {
-            self.safely(Self::reap_unknown_children);
-        }
-        self.safely(Self::kill_session_leftovers);
-        self.safely(Self::tell_manager);
+        ready.split_off(ready.partition_point(|token| token.rank() < RANK_OF_ORDERS))
     }
 
-    /// Hears lives once more before anybody is judged: between the end of the wait and the look at the clock
-    /// this process may have been stopped for hours, and all have spoken since. True if nobody had a word
-    /// to say; else the next turn, in which everybody else is served too, tries again.
-    fn all_are_heard(&mut self, ready: &mut Vec<Token>) -> bool {
-        self.hearings += 1;
-        // Whoever is late by this clock is judged by the time of the wake-up, not by a later one.
-        if self.hearings <= MAX_HEARINGS
-            && self.context.reactor.wait(Some(self.context.now), ready).is_ok()
-        {
-            ready.retain(|token| token.rank() <= LAST_RANK_OF_LIVES);
-            if !ready.is_empty() {
-                self.serve_all(ready);
-                return false;
-            }
-        }
-        self.hearings = 0;
-        true
-    }
-
-    /// Serves those who are ready. What lives say, what is found and what is ordered waits, in the kernel,
-    /// until all is done that was decided before.
+    /// Serves what is ready. What lives say, what is found and what is ordered waits, in the kernel, until all
+    /// is done that was decided before.
     fn serve_all(&mut self, ready: &mut Vec<Token>) {
         for token in ready.drain(..) {
             if self.effects.is_empty() || token.bypasses_backpressure() {
@@ -163,99 +155,131 @@ impl Emperor {
         }
     }
 
+    fn serve_deadlines_after_lives(&mut self, ready: &mut Vec<Token>) {
+        if !self.effects.is_empty() {
+            return;
+        }
+        if self.deadline().is_none_or(|at| at > self.context.now) {
+            self.backpressure.end_drain();
+        } else if self.drain_lives_before_deadlines(ready) {
+            self.serve_deadlines();
+        }
+    }
+
+    /// Reads lives once more before any is judged: between the end of the wait and the look at the clock this
+    /// process may have been stopped for hours, and all have spoken since. True if none had anything to say;
+    /// else the next turn, in which everybody else is served too, tries again.
+    fn drain_lives_before_deadlines(&mut self, ready: &mut Vec<Token>) -> bool {
+        // A life that is late by this clock is judged by the time of the wake-up, not by a later one.
+        if self.backpressure.allows_drain()
+            && self.context.reactor.wait(Some(self.context.now), ready).is_ok()
+        {
+            ready.retain(|token| token.rank() <= LAST_RANK_OF_LIVES);
+            if !ready.is_empty() {
+                self.serve_all(ready);
+                return false;
+            }
+        }
+        self.backpressure.end_drain();
+        true
+    }
+
+    fn reap_more_unknown_children(&mut self) {
+        if std::mem::take(&mut self.more_unknown_children) {
+            self.safely(Self::reap_unknown_children);
+        }
+    }
+
+    // Deadlines.
+
+    /// All deadlines that are served in step 5, in this order, with what is then done.
+    fn deadlines(&self) -> [Deadline; 8] {
+        let inspection = self.listeners.has_inspections().then_some(self.context.now);
+        [
+            (inspection, Self::inspect_listeners),
+            (self.servers.deadline(), |it| it.servers.expire(&mut it.context)),
+            (self.lives.deadline(), |it| it.lives.expire(&mut it.context)),
+            (self.helpers.deadline(), |it| it.helpers.expire(&it.realm, &mut it.context)),
+            (self.fork_servers.deadline(), Self::check_claims),
+            (self.status_log.deadline(), |it| it.status_log.expire(&it.realm, &mut it.context)),
+            (self.hold_groups.deadline(), |it| it.hold_groups.log_due(&mut it.context)),
+            (self.realm.deadline(), |it| it.dispatch(Event::Time)),
+        ]
+    }
+
+    /// When the next turn is due at the latest.
     fn deadline(&self) -> Option<Moment> {
-        let own = [
-            self.monitors.deadline(),
-            self.realm.deadline(),
-            self.helpers.deadline(),
-            self.lives.deadline(),
-            self.servers.deadline(),
-            self.manager.deadline(),
-            self.fork_servers.deadline(),
-            self.status_log.deadline(),
-            self.hold_groups.deadline(),
-            self.faults.repair_at,
-            self.lives.leftovers_deadline(self.context.now),
-        ];
-        let more = self.more_unknown_children
+        let has_more = self.more_unknown_children
             || !self.context.events.is_empty()
-            || !self.effects.is_empty()
-            || self.listeners.has_inspections();
-        let more = more.then_some(self.context.now);
-        own.into_iter().flatten().chain(more).min()
+            || !self.effects.is_empty();
+        let of_other_steps = [
+            has_more.then_some(self.context.now),
+            self.faults.repair_at,
+            self.monitors.deadline(),
+            self.lives.leftovers_deadline(self.context.now),
+            self.manager.deadline(),
+        ];
+        let of_parts = self.deadlines().into_iter().map(|(at, _)| at);
+        of_parts.chain(of_other_steps).flatten().min()
     }
 
     fn serve_deadlines(&mut self) {
         let now = self.context.now;
-        let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         for source in self.monitors.ids() {
             if self.monitors.is_due(source, now) {
                 let expire = |monitor: &mut dyn Monitor, now, out: &mut _| monitor.expire(now, out);
                 self.safely(|emperor| emperor.poll_monitor(source, expire));
             }
         }
-        type Duty = (Option<Moment>, fn(&mut Emperor));
-        let inspection = self.listeners.has_inspections().then_some(now);
-        let duties: [Duty; 8] = [
-            (inspection, Self::inspect_listeners),
-            (self.servers.deadline(), |it| it.servers.expire(&mut it.context)),
-            (self.lives.deadline(), Self::expire_lives),
-            (self.helpers.deadline(), |it| it.helpers.expire(&it.realm, &mut it.context)),
-            (self.fork_servers.deadline(), Self::check_claims),
-            (self.status_log.deadline(), |it| it.status_log.expire(&it.realm, &mut it.context)),
-            (self.hold_groups.deadline(), |it| it.hold_groups.log_due(&mut it.context)),
-            (self.realm.deadline(), |emperor| emperor.happen(Event::Time)),
-        ];
-        for (at, duty) in duties {
-            if due(at) {
+        for (at, expire) in self.deadlines() {
+            if at.is_some_and(|at| at <= now) {
                 self.safely(|emperor| {
                     emperor.context.trip("deadline");
-                    duty(emperor);
+                    expire(emperor);
+                    emperor.dispatch_raised();
                 });
             }
         }
     }
 
-    fn expire_lives(&mut self) {
-        self.lives.expire(&self.realm, &mut self.context);
-        self.obey();
-    }
+    // Events and effects.
 
     /// Steps the state with one event, and with all that its effects answer, before anything else; unless
     /// the state is ahead of what is done, which comes first.
-    fn happen(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         self.context.raise(event);
-        self.obey();
+        self.dispatch_raised();
     }
 
-    /// Steps the state with what waits for it, unless that has to wait.
-    fn obey(&mut self) {
+    /// Steps the state with the events that were raised, unless effects are left over: they come first.
+    fn dispatch_raised(&mut self) {
         self.serve_requests();
         if self.effects.is_empty() {
-            self.settle();
+            self.run_effects();
         }
     }
 
-    /// Goes on until effects and events have come to rest. What is left after [`MAX_ROUNDS`] (a thousand
-    /// forks that are refused one after the other) or [`MAX_EFFECTS`] (a thousand vassals that are stopped)
+    /// Goes on until effects and events have come to rest, or until [`backpressure`] ends this run: what is left
     /// is for the next turn, which comes at once.
-    fn settle(&mut self) {
-        let mut left = MAX_EFFECTS;
-        for _ in 0..MAX_ROUNDS {
+    fn run_effects(&mut self) {
+        self.backpressure.begin_run();
+        while self.backpressure.allows_round() {
             while let Some(event) = self.context.events.pop_front() {
                 self.step(event);
             }
-            while left > 0
+            while self.backpressure.allows_effect()
                 && let Some(effect) = self.effects.pop_front()
             {
-                left -= 1;
+                self.backpressure.count_effect();
                 self.act_safely(effect);
             }
-            if left == 0 || self.context.events.is_empty() {
+            if !self.backpressure.allows_effect() || self.context.events.is_empty() {
                 return;
             }
         }
     }
+
+    // Monitors and listeners.
 
     /// Calls a monitor, and dispatches what it has found.
     fn poll_monitor(
@@ -283,7 +307,7 @@ impl Emperor {
             self.inspect(vassal);
             self.lives.forget_warnings(vassal);
         }
-        self.happen(match change.kind {
+        self.dispatch(match change.kind {
             ChangeKind::Found(file) => Event::Found { key, file: monitors::file(&file), boot },
             ChangeKind::Changed(file) => Event::Changed { key, file: monitors::file(&file) },
             ChangeKind::OwnerChanged(file) => Event::Chowned { key, file: monitors::file(&file) },
@@ -294,7 +318,7 @@ impl Emperor {
     /// Inspects the listeners of one vassal.
     fn inspect(&mut self, vassal: VassalId) {
         self.listeners.inspect(vassal, &self.realm, &mut self.context);
-        self.obey();
+        self.dispatch_raised();
     }
 
     /// Inspects the listeners of some of the vassals that wait for it.
@@ -366,7 +390,7 @@ impl Emperor {
     }
 
     /// The end: nothing that was started here is left behind.
-    fn bury(&mut self, status: u8) {
+    fn shut_down(&mut self, status: u8) {
         descendants::clear(|| {});
         drop(self.pidfile.take());
         self.lives.clear();

@@ -42,7 +42,7 @@ impl Emperor {
             }
             Token::OnDemand(vassal) => {
                 self.listeners.on_readable(vassal, &mut self.context);
-                self.obey();
+                self.dispatch_raised();
             }
             Token::Touches => self.read_touches(),
             Token::Server(socket) => self.serve_client(socket),
@@ -62,10 +62,10 @@ impl Emperor {
                 StatusRead::Event(event) => event,
                 StatusRead::Refused(fault) => self.start_refused(life, &fault),
                 StatusRead::Closed => {
-                    return self.happen(Event::Life(life, LifeEvent::StatusClosed));
+                    return self.dispatch(Event::Life(life, LifeEvent::StatusClosed));
                 }
             };
-            self.happen(Event::Life(life, event));
+            self.dispatch(Event::Life(life, event));
         }
     }
 
@@ -112,7 +112,7 @@ impl Emperor {
             self.push_config(life);
         }
         for message in heard.messages {
-            self.happen(Event::Life(life, LifeEvent::Message(message, Channel::Pipe)));
+            self.dispatch(Event::Life(life, LifeEvent::Message(message, Channel::Pipe)));
         }
         if heard.end {
             self.lives.close_pipe(life, &mut self.context);
@@ -139,7 +139,7 @@ impl Emperor {
             let Some(messages) = datagram.messages else { continue };
             cost = cost.max(1).saturating_add(datagram.extra_cost);
             for message in messages {
-                self.happen(Event::Life(life, LifeEvent::Message(message, Channel::Notify)));
+                self.dispatch(Event::Life(life, LifeEvent::Message(message, Channel::Notify)));
             }
         }
         cost
@@ -152,7 +152,7 @@ impl Emperor {
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
         self.fork_servers.continue_talk(life, known, &mut self.context);
         self.adopt_proved();
-        self.obey();
+        self.dispatch_raised();
     }
 
     pub(super) fn check_claims(&mut self) {
@@ -160,7 +160,7 @@ impl Emperor {
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
         self.fork_servers.check_claims(known, &mut self.context);
         self.adopt_proved();
-        self.obey();
+        self.dispatch_raised();
     }
 
     /// A child has ended that is not in the tables; if a server has named it, it comes into them.
@@ -169,7 +169,7 @@ impl Emperor {
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
         self.fork_servers.prove_claim_of(child, known, &mut self.context);
         self.adopt_proved();
-        self.obey();
+        self.dispatch_raised();
     }
 
     // The end of a life.
@@ -191,7 +191,7 @@ impl Emperor {
         if dying.is_base {
             // What was forked from it lives on, so nothing of it is waited for.
             self.fork_servers.base_ended(life, dying.pid, self.context.now);
-            return self.happen(Event::Life(life, event));
+            return self.dispatch(Event::Life(life, event));
         }
         // The end itself is raised when nothing is left of it, which may be now.
         if self.lives.main_ended(life, event, leaving, self.context.now) {
@@ -224,15 +224,15 @@ impl Emperor {
             false => Vec::new(),
         };
         self.lives.kill_session_leftovers(&claimed, &self.realm, &mut self.context);
-        self.obey();
+        self.dispatch_raised();
     }
 
     // Processes and files beside the vassals.
 
     fn reap_helper(&mut self, id: HelperId) {
         match self.helpers.reap(id, &mut self.context) {
-            HelperEnd::StopHook(key) => self.happen(Event::HookEnded(key)),
-            HelperEnd::Accepts(life) => self.happen(Event::Life(life, LifeEvent::SeenAccepting)),
+            HelperEnd::StopHook(key) => self.dispatch(Event::HookEnded(key)),
+            HelperEnd::Accepts(life) => self.dispatch(Event::Life(life, LifeEvent::SeenAccepting)),
             HelperEnd::SentConfig(life, result) => {
                 self.config_sent(life, result.map_err(lives::unsent));
             }
@@ -271,7 +271,7 @@ impl Emperor {
             self.context.log_for(record.map(|record| &record.key), Level::Notice, &text);
             if let Some(record) = record {
                 let (key, file) = (record.key.clone(), record.file.clone());
-                self.happen(Event::Changed { key, file });
+                self.dispatch(Event::Changed { key, file });
             }
         }
     }
@@ -301,7 +301,7 @@ impl Emperor {
                 self.context.log.notice(format_args!("{from}: every vassal reloads"));
                 let sent = self.manager.reloading(clock::now());
                 self.warn_if_failed(sent);
-                self.obey();
+                self.dispatch_raised();
                 self.inspect_soon(Inspection::Ordered);
                 let sent = self.manager.ready();
                 self.warn_if_failed(sent);
@@ -309,7 +309,7 @@ impl Emperor {
             SignalOrder::ForgetBlacklist => {
                 self.order(Event::ForgetBlacklist);
                 self.context.log.notice(format_args!("{from}: the blacklist is forgotten"));
-                self.obey();
+                self.dispatch_raised();
             }
             SignalOrder::LogStatus => self.status_log.request(&self.realm, &mut self.context),
             SignalOrder::ReopenLog => {
@@ -337,7 +337,7 @@ impl Emperor {
             self.order(Event::RagnarokNow);
         }
         self.context.log.notice(format_args!("{from}: {what}"));
-        self.obey();
+        self.dispatch_raised();
     }
 
     fn read_parent(&mut self) {
@@ -349,7 +349,7 @@ impl Emperor {
                     "told to reload by the emperor above: every vassal reloads; options of this emperor itself \
                      change when it is started anew"
                 ));
-                self.obey();
+                self.dispatch_raised();
                 return self.parent.tell_ready();
             }
             Some(ParentOrder::Gone) => "the emperor above is gone",
@@ -365,7 +365,7 @@ impl Emperor {
         self.context.log.notice(format_args!("{line}"));
         let sent = self.manager.stopping();
         self.warn_if_failed(sent);
-        self.obey();
+        self.dispatch_raised();
     }
 
     /// The keeper has died: what it would have done for us is done here, at once.

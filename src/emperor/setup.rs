@@ -28,6 +28,7 @@ use crate::types::address::Address;
 use crate::types::moment::Moment;
 
 use super::Emperor;
+use super::backpressure::Backpressure;
 use super::context::{Context, Sources, Trips};
 use super::descriptors::DescriptorBudget;
 use super::faults::Faults;
@@ -113,7 +114,7 @@ pub(super) fn build(
         pidfile,
         effects: VecDeque::new(),
         asked: Vec::new(),
-        hearings: 0,
+        backpressure: Backpressure::default(),
         leave: None,
     })
 }

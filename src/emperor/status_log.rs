@@ -6,7 +6,7 @@ use crate::log::escaped;
 use crate::state::realm::Realm;
 use crate::types::moment::Moment;
 
-use super::context::{Context, Part};
+use super::context::Context;
 use super::state_words;
 
 /// It is written no more often than this, however many ask for it.
@@ -31,13 +31,14 @@ impl StatusLog {
     }
 }
 
-impl Part for StatusLog {
-    fn deadline(&self) -> Option<Moment> {
+impl StatusLog {
+    /// When [`StatusLog::expire`] is due.
+    pub fn deadline(&self) -> Option<Moment> {
         self.due
     }
 
     /// One line for each vassal, in uWSGI's words and ours.
-    fn expire(&mut self, realm: &Realm, context: &mut Context) {
+    pub fn expire(&mut self, realm: &Realm, context: &mut Context) {
         *self = Self { written: Some(context.now), due: None };
         for vassal in realm.vassals() {
             let name = context.sources.label(&vassal.key);

@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use super::super::context::{Context, Part, Request};
+use super::super::context::{Context, Request};
 use super::super::token::Token;
 use super::Lives;
 use crate::reactor::{Interest, Kind};
-use crate::state::realm::Realm;
 use crate::state::{LifeEvent, LifeId, Order};
 use crate::types::moment::Moment;
 
@@ -148,12 +147,14 @@ impl Lives {
     }
 }
 
-impl Part for Lives {
-    fn deadline(&self) -> Option<Moment> {
+impl Lives {
+    /// When [`Lives::expire`] is due.
+    pub fn deadline(&self) -> Option<Moment> {
         self.delayed.0.first().map(|(at, ..)| *at)
     }
 
-    fn expire(&mut self, _: &Realm, context: &mut Context) {
+    /// Does the delayed actions whose time has come.
+    pub fn expire(&mut self, context: &mut Context) {
         while let Some(&(at, life, action)) = self.delayed.0.first()
             && at <= context.now
         {
