@@ -143,10 +143,10 @@ impl Realm {
         }
         self.serve(&mut outbox);
         if !self.blocked.is_empty() {
-            self.release(first, &mut outbox);
+            self.start_unblocked(first, &mut outbox);
             self.serve(&mut outbox);
         }
-        self.tell_waits(&mut outbox);
+        self.log_waits(&mut outbox);
         self.leave_if_empty(out);
     }
 
@@ -248,7 +248,7 @@ impl Realm {
     }
 
     /// Vassals that wait for an address which one of the effects from this index on has given back start now.
-    fn release(&mut self, first: usize, outbox: &mut Outbox<'_>) {
+    fn start_unblocked(&mut self, first: usize, outbox: &mut Outbox<'_>) {
         let effects = outbox.out.get(first..).unwrap_or_default().iter();
         let given_back: Vec<VassalId> = effects
             .filter_map(|effect| match effect {

@@ -55,7 +55,7 @@ impl Vassal {
         let role = if has_custody && !in_place { Role::Vassal } else { Role::Check };
         if !in_place {
             let by = if has_custody { ReloadWay::Replacement } else { ReloadWay::Restart };
-            self.announce(&mut current, by, ctx);
+            self.log_replacement(&mut current, by, ctx);
         }
         self.start_next(current, role, ctx)
     }
@@ -72,7 +72,12 @@ impl Vassal {
     }
 
     /// Tells that another life is to come, once however often that is tried or begun anew.
-    pub(super) fn announce(&self, current: &mut Life, by: ReloadWay, ctx: &mut StepContext<'_>) {
+    pub(super) fn log_replacement(
+        &self,
+        current: &mut Life,
+        by: ReloadWay,
+        ctx: &mut StepContext<'_>,
+    ) {
         if !std::mem::replace(&mut current.replacement_logged, true) {
             self.note(Note::Reloading { by }, ctx);
         }
@@ -116,11 +121,11 @@ impl Vassal {
             return running(current);
         }
         if self.has_custody(&current) {
-            self.announce(&mut current, ReloadWay::Checked, ctx);
+            self.log_replacement(&mut current, ReloadWay::Checked, ctx);
             return self.start_next(current, Role::Vassal, ctx);
         }
         if in_place {
-            self.announce(&mut current, ReloadWay::Anew, ctx);
+            self.log_replacement(&mut current, ReloadWay::Anew, ctx);
         }
         self.stop(current, None, AfterStop::Start(Queue::Budget), ctx)
     }

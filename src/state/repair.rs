@@ -63,7 +63,7 @@ impl Vassal {
             ..Hold::until(HoldReason::InternalError, ctx.now + wait)
         };
         let then = if ctx.ending { AfterStop::Forget } else { AfterStop::Hold(Box::new(hold)) };
-        let mut lives = lives.map(|id| Box::new(self.doomed(id, ctx))).collect::<Vec<_>>();
+        let mut lives = lives.map(|id| Box::new(self.life_to_end(id, ctx))).collect::<Vec<_>>();
         let other = if lives.len() > 1 { lives.pop() } else { None };
         self.phase = match lives.pop() {
             Some(life) => Phase::Stopping { life, other, then },
@@ -73,7 +73,7 @@ impl Vassal {
 
     /// One of its lives, of which nothing is known but that it is to end. Maybe it is asked for and not born
     /// yet: then it is stopped as soon as it is.
-    fn doomed(&self, id: LifeId, ctx: &mut StepContext<'_>) -> Life {
+    fn life_to_end(&self, id: LifeId, ctx: &mut StepContext<'_>) -> Life {
         ctx.out.push(Effect::Kill(id));
         let birth = Birth::by_rules(ctx.rules, self.is_base);
         let mut life = Life::new(id, Role::Vassal, birth, ctx);

@@ -9,7 +9,7 @@ pub(super) const FIRST_PROBE: Duration = Duration::from_millis(20);
 /// The first look at a life that does not replace another.
 pub(super) const IDLE_PROBE: Duration = Duration::from_millis(500);
 /// The longest pause between two looks, while it is young.
-const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A deadline of a life that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl RunState {
     /// It is time to look at it; true if it is, as long as it does not count as accepting by its age.
     pub(super) fn next_probe(&mut self, now: Moment) -> bool {
         let age = now.saturating_duration_since(self.since);
-        let pause = age.min(LONGEST_PROBE_PAUSE.max(age / 10)).max(FIRST_PROBE);
+        let pause = age.min(MAX_PROBE_INTERVAL.max(age / 10)).max(FIRST_PROBE);
         let mut is_due = false;
         self.change(|deadlines| {
             is_due = deadlines.assume_accepting_at.is_some_and(|at| at > now);

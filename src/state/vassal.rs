@@ -369,10 +369,10 @@ impl Vassal {
             Queue::Throttle => HoldReason::Throttle,
             Queue::Budget => HoldReason::Budget,
         };
-        Hold::queued(why, self.ask(queue, ctx))
+        Hold::queued(why, self.take_ticket(queue, ctx))
     }
 
-    pub(super) fn ask(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Ticket {
+    pub(super) fn take_ticket(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Ticket {
         self.last_ticket = self.last_ticket.wrapping_add(1);
         let ticket = Ticket(self.last_ticket);
         ctx.requests.push(RealmRequest::Start(self.id, ticket, queue));

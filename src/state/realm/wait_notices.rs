@@ -44,7 +44,7 @@ struct WaitLog {
 
 impl WaitLog {
     /// No vassal waits any more; true if that is to be logged.
-    fn over(&mut self) -> bool {
+    fn end(&mut self) -> bool {
         self.check_at = None;
         std::mem::take(&mut self.begun)
     }
@@ -58,7 +58,7 @@ impl WaitLog {
     }
 
     /// Whether so many are told now; else it is looked at again when they may be.
-    fn tells(&mut self, now: Moment, waiting: usize) -> bool {
+    fn may_log(&mut self, now: Moment, waiting: usize) -> bool {
         if let Some((at, most)) = self.last
             && now < at + REPEAT_INTERVAL
             && waiting <= most
@@ -72,7 +72,7 @@ impl WaitLog {
 }
 
 impl WaitNotices {
-    /// When [`Realm::tell_waits`] is due.
+    /// When [`Realm::log_waits`] is due.
     pub(super) fn deadline(&self) -> Option<Moment> {
         [self.throttle.check_at, self.budget.check_at, self.ending].into_iter().flatten().min()
     }
@@ -98,17 +98,17 @@ impl Realm {
         self.queue.budgeted(self.waits())
     }
 
-    /// Ends every step: tells of waits that have begun or ended.
-    pub(super) fn tell_waits(&mut self, outbox: &mut Outbox<'_>) {
-        self.tell_throttle(outbox);
-        self.tell_budget(outbox);
-        self.tell_ending(outbox);
+    /// Ends every step: logs the waits that have begun or ended.
+    pub(super) fn log_waits(&mut self, outbox: &mut Outbox<'_>) {
+        self.log_throttle(outbox);
+        self.log_budget(outbox);
+        self.log_ragnarok(outbox);
     }
 
-    fn tell_throttle(&mut self, outbox: &mut Outbox<'_>) {
+    fn log_throttle(&mut self, outbox: &mut Outbox<'_>) {
         let now = outbox.now;
         if self.queue.is_empty(Queue::Throttle) || outbox.ending {
-            if self.notices.throttle.over() && !outbox.ending {
+            if self.notices.throttle.end() && !outbox.ending {
                 outbox.out.push(Effect::Notice(WaitNotice::ThrottleEnds));
             }
         } else if self.notices.throttle.is_due(now, GATHER_INTERVAL) {
@@ -116,7 +116,7 @@ impl Realm {
             let last = starts.last().map(|(_, at)| at.saturating_duration_since(now));
             let told = &mut self.notices.throttle;
             match last.filter(|last| *last + GATHER_INTERVAL > MIN_LOGGED_WAIT) {
-                Some(last) if told.tells(now, starts.len()) => {
+                Some(last) if told.may_log(now, starts.len()) => {
                     let waiting = starts.len();
                     outbox.out.push(Effect::Notice(WaitNotice::ThrottleBegins { waiting, last }));
                 }
@@ -126,16 +126,16 @@ impl Realm {
         }
     }
 
-    fn tell_budget(&mut self, outbox: &mut Outbox<'_>) {
+    fn log_budget(&mut self, outbox: &mut Outbox<'_>) {
         let now = outbox.now;
         if self.queue.is_empty(Queue::Budget) || outbox.ending {
-            if self.notices.budget.over() && !outbox.ending {
+            if self.notices.budget.end() && !outbox.ending {
                 outbox.out.push(Effect::Notice(WaitNotice::BudgetEnds));
             }
         } else if self.notices.budget.is_due(now, MIN_LOGGED_WAIT) {
             let starts = self.budgeted();
             let last = starts.last().map_or(now, |(_, at)| *at);
-            if self.notices.budget.tells(now, starts.len()) {
+            if self.notices.budget.may_log(now, starts.len()) {
                 outbox.out.push(Effect::Notice(WaitNotice::BudgetBegins {
                     waiting: starts.len(),
                     last: last.saturating_duration_since(now),
@@ -145,7 +145,7 @@ impl Realm {
         }
     }
 
-    fn tell_ending(&mut self, outbox: &mut Outbox<'_>) {
+    fn log_ragnarok(&mut self, outbox: &mut Outbox<'_>) {
         let Some(end) = self.ragnarok.filter(|end| !end.killed) else {
             self.notices.ending = None;
             return;

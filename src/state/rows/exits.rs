@@ -141,9 +141,9 @@ impl Vassal {
         exit: Exit,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
-        let rests = self.listener.is_some() && exit == Exit::Code(0) && new.failure().is_none();
+        let is_idle = self.listener.is_some() && exit == Exit::Code(0) && new.failure().is_none();
         let mut due = match self.judge_exit(new, exit, ctx) {
-            AfterStop::Start(queue) if !rests => self.place_in(queue, ctx),
+            AfterStop::Start(queue) if !is_idle => self.place_in(queue, ctx),
             AfterStop::Hold(hold)
                 if matches!(
                     hold.reason,

@@ -79,7 +79,7 @@ impl Vassal {
                 self.stop(current, None, AfterStop::Start(Queue::Budget), ctx)
             }
             Phase::Running { mut current, due: _ } if self.has_custody(&current) => {
-                self.announce(&mut current, ReloadWay::Renewed, ctx);
+                self.log_replacement(&mut current, ReloadWay::Renewed, ctx);
                 self.start_next(current, Role::Vassal, ctx)
             }
             Phase::Replacing { mut current, mut next, again: _ } => {
