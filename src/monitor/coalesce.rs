@@ -6,45 +6,45 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::hash::Hash;
 
-use super::names::{Filter, Name};
+use super::names::{NameKind, NameRules};
 use crate::sys::inotify::{InotifyEvent, WatchMask};
 
 /// The last word of the events about one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum NameEvent {
     /// Complete: look at it now.
-    Look,
+    Complete,
     /// Touched: look at it now, unless somebody is writing it.
-    Check,
+    Touched,
     /// Somebody is writing it.
-    Write,
+    Writing,
     /// Made just now: a link is complete, a file is being written.
-    Create,
+    Created,
     /// What its link leads to was made just now.
-    Target,
+    TargetCreated,
     /// Removed; programs that replace a file without rename(2) make it again at once.
-    Gone,
+    Deleted,
     /// Moved to where it is no vassal; editors do so with their backup before they write it anew.
-    Away,
+    MovedOut,
     /// Moved to the name of another vassal: it is lost now.
     Renamed,
 }
 
 /// Names, or whatever else is marked, with their marks, in the order in which they came up first.
-pub(super) struct Marks<K = OsString> {
+pub(super) struct EventQueue<K = OsString> {
     order: VecDeque<K>,
-    marks: HashMap<K, Mark>,
+    marks: HashMap<K, NameEvent>,
 }
 
-impl<K> Default for Marks<K> {
+impl<K> Default for EventQueue<K> {
     fn default() -> Self {
         Self { order: VecDeque::new(), marks: HashMap::new() }
     }
 }
 
-impl<K: Clone + Eq + Hash> Marks<K> {
+impl<K: Clone + Eq + Hash> EventQueue<K> {
     /// Adds what one more event says.
-    pub(super) fn add<Q>(&mut self, key: &Q, mark: Mark)
+    pub(super) fn add<Q>(&mut self, key: &Q, mark: NameEvent)
     where
         K: Borrow<Q>,
         Q: ToOwned<Owned = K> + Eq + Hash + ?Sized,
@@ -56,14 +56,17 @@ impl<K: Clone + Eq + Hash> Marks<K> {
         };
         match (*known, mark) {
             // Only the end of writing ends it: cp -p and editors set times and modes before they close.
-            (Mark::Create | Mark::Target | Mark::Write, Mark::Check | Mark::Write) => {}
-            (Mark::Look | Mark::Renamed, Mark::Check) => {}
+            (
+                NameEvent::Created | NameEvent::TargetCreated | NameEvent::Writing,
+                NameEvent::Touched | NameEvent::Writing,
+            ) => {}
+            (NameEvent::Complete | NameEvent::Renamed, NameEvent::Touched) => {}
             _ => *known = mark,
         }
     }
 
     /// Takes the one that came up first.
-    pub(super) fn pop(&mut self) -> Option<(K, Mark)> {
+    pub(super) fn pop(&mut self) -> Option<(K, NameEvent)> {
         self.marks.remove_entry(&self.order.pop_front()?)
     }
 
@@ -76,41 +79,46 @@ impl<K: Clone + Eq + Hash> Marks<K> {
 /// Turns the events of a directory into marks. It remembers the first half of a move, whose second
 /// half may come with the next wake-up.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct Coalescer {
     moved: Option<(u32, OsString)>,
 }
 
-impl Reader {
+impl Coalescer {
     /// Takes in one event about an entry of the directory.
-    pub(super) fn note(&mut self, event: &InotifyEvent<'_>, filter: &Filter, marks: &mut Marks) {
-        let name = filter.judge(event.name);
-        let is_ours = !matches!(name, Name::Other | Name::Stranger);
+    pub(super) fn add_event(
+        &mut self,
+        event: &InotifyEvent<'_>,
+        filter: &NameRules,
+        marks: &mut EventQueue,
+    ) {
+        let name = filter.classify(event.name);
+        let is_ours = !matches!(name, NameKind::Other | NameKind::Unrecognized);
         if event.mask.has(WatchMask::MOVED_TO) {
             let first_half = self.moved.take().filter(|(cookie, _)| *cookie == event.cookie);
             if let Some((_, from)) = first_half.filter(|_| is_ours) {
-                marks.add(&from, Mark::Renamed);
+                marks.add(&from, NameEvent::Renamed);
             }
         }
-        if name == Name::Other {
+        if name == NameKind::Other {
             return;
         }
         if event.mask.has(WatchMask::MOVED_FROM) {
             self.moved = Some((event.cookie, event.name.to_owned()));
         }
-        if let Some(mark) = mark_of(event.mask) {
+        if let Some(mark) = name_event_of(event.mask) {
             marks.add(event.name, mark);
         }
     }
 }
 
-fn mark_of(mask: WatchMask) -> Option<Mark> {
+fn name_event_of(mask: WatchMask) -> Option<NameEvent> {
     let table = [
-        (WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO, Mark::Look),
-        (WatchMask::CREATE, Mark::Create),
-        (WatchMask::MODIFY, Mark::Write),
-        (WatchMask::ATTRIB, Mark::Check),
-        (WatchMask::DELETE, Mark::Gone),
-        (WatchMask::MOVED_FROM, Mark::Away),
+        (WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO, NameEvent::Complete),
+        (WatchMask::CREATE, NameEvent::Created),
+        (WatchMask::MODIFY, NameEvent::Writing),
+        (WatchMask::ATTRIB, NameEvent::Touched),
+        (WatchMask::DELETE, NameEvent::Deleted),
+        (WatchMask::MOVED_FROM, NameEvent::MovedOut),
     ];
     table.into_iter().find(|(kinds, _)| mask.has(*kinds)).map(|(_, mark)| mark)
 }
@@ -120,8 +128,8 @@ mod tests {
     use super::*;
     use std::ffi::OsStr;
 
-    fn after(marks: &[Mark]) -> Mark {
-        let mut all = <Marks>::default();
+    fn after(marks: &[NameEvent]) -> NameEvent {
+        let mut all = <EventQueue>::default();
         for mark in marks {
             all.add(OsStr::new("a.ini"), *mark);
         }
@@ -133,28 +141,28 @@ mod tests {
 
     #[test]
     fn the_last_word_counts() {
-        use Mark::*;
-        assert_eq!(after(&[Create, Write, Look]), Look);
-        assert_eq!(after(&[Create, Write, Look, Gone]), Gone);
-        assert_eq!(after(&[Gone, Create]), Create);
-        assert_eq!(after(&[Away, Create, Write, Look]), Look);
-        assert_eq!(after(&[Check]), Check);
+        use NameEvent::*;
+        assert_eq!(after(&[Created, Writing, Complete]), Complete);
+        assert_eq!(after(&[Created, Writing, Complete, Deleted]), Deleted);
+        assert_eq!(after(&[Deleted, Created]), Created);
+        assert_eq!(after(&[MovedOut, Created, Writing, Complete]), Complete);
+        assert_eq!(after(&[Touched]), Touched);
     }
 
     #[test]
     fn a_touch_does_not_cut_writing_short() {
-        use Mark::*;
-        assert_eq!(after(&[Create, Write, Check]), Create);
-        assert_eq!(after(&[Write, Check, Write]), Write);
-        assert_eq!(after(&[Look, Check]), Look);
-        assert_eq!(after(&[Look, Write]), Write);
+        use NameEvent::*;
+        assert_eq!(after(&[Created, Writing, Touched]), Created);
+        assert_eq!(after(&[Writing, Touched, Writing]), Writing);
+        assert_eq!(after(&[Complete, Touched]), Complete);
+        assert_eq!(after(&[Complete, Writing]), Writing);
     }
 
     #[test]
     fn names_keep_the_order_of_the_events() {
-        let mut all = <Marks>::default();
+        let mut all = <EventQueue>::default();
         for name in ["b", "a", "c", "a", "b"] {
-            all.add(OsStr::new(name), Mark::Look);
+            all.add(OsStr::new(name), NameEvent::Complete);
         }
         let names: Vec<_> = std::iter::from_fn(|| all.pop()).map(|(name, _)| name).collect();
         assert_eq!(names, ["b", "a", "c"]);

@@ -10,63 +10,63 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::coalesce::Mark;
-use super::debounce::{VANISHED, WRITER_SILENT, Wait};
-use super::dir_watch::{Files, Scan, Turn};
-use super::events::{Eyes, News};
-use super::names::Filter;
+use super::coalesce::NameEvent;
+use super::debounce::{DELETE_GRACE, PendingCheck, WRITER_IDLE_TIMEOUT};
+use super::dir_watch::{DirWatch, Scan, ScanContext};
+use super::events::{EventReader, PendingEvents};
+use super::names::NameRules;
 use super::shared_watches::Route;
-use super::symlinks::TRIES;
+use super::symlinks::MAX_TRIES;
 use super::{Changes, Monitor, Options};
 use crate::log::Level;
 use crate::sys::dir::{self, FileKind};
 use crate::types::moment::Moment;
 
 /// How often everything is looked at while inotify is refused, unless `freq` says otherwise.
-const BLIND_PERIOD: Duration = Duration::from_secs(3);
+const POLLING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How many names a line of the log shows.
 const SHOWN: usize = 5;
 
 /// Where the directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Home {
+enum DirState {
     /// Nobody has looked yet.
     Unknown,
     /// The path leads to this device and number.
-    There((u64, u64)),
+    Present((u64, u64)),
     /// The path leads to no directory, since then.
-    Gone(Moment),
+    Missing(Moment),
 }
 
 /// The monitor of one directory.
-pub struct Dir {
+pub struct DirSource {
     path: PathBuf,
     shown: String,
     source: PathBuf,
     freq: Duration,
     grace: Duration,
-    eyes: Eyes,
-    files: Files,
-    home: Home,
+    reader: EventReader,
+    files: DirWatch,
+    state: DirState,
     /// What was told and has been too much for one call; since when.
-    news: News,
+    pending_events: PendingEvents,
     behind_since: Option<Moment>,
     /// Why not all events are told, if so.
-    blind: Option<String>,
+    polling: Option<String>,
     /// What is wrong with the directory, and when it is tried again.
-    trouble: Option<Trouble>,
+    read_error: Option<ReadError>,
     rescan_at: Option<Moment>,
     has_scanned: bool,
 }
 
 /// The directory is there, but it cannot be read.
-struct Trouble {
+struct ReadError {
     why: String,
-    again: Wait,
+    again: PendingCheck,
 }
 
-impl Dir {
+impl DirSource {
     /// A monitor that has not looked yet. That inotify is refused is no error: it is tried again.
     ///
     /// # Errors
@@ -74,20 +74,20 @@ impl Dir {
     /// relative and the working directory is gone.
     pub fn new(path: &Path, options: Options) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        let filter = Filter::new(&options.extensions, options.on_demand_extension);
+        let filter = NameRules::new(&options.extensions, options.on_demand_extension);
         Ok(Self {
             source: path.clone(),
             path,
             shown: options.shown,
             freq: options.freq,
-            grace: options.grace.max(VANISHED),
-            eyes: Eyes::new()?,
-            files: Files::new(filter, options.links, WRITER_SILENT.max(options.freq)),
-            home: Home::Unknown,
-            news: News::default(),
+            grace: options.grace.max(DELETE_GRACE),
+            reader: EventReader::new()?,
+            files: DirWatch::new(filter, options.links, WRITER_IDLE_TIMEOUT.max(options.freq)),
+            state: DirState::Unknown,
+            pending_events: PendingEvents::default(),
             behind_since: None,
-            blind: None,
-            trouble: None,
+            polling: None,
+            read_error: None,
             rescan_at: None,
             has_scanned: false,
         })
@@ -95,9 +95,9 @@ impl Dir {
 
     /// Finds out where the path leads. True if that is all there is to do: what is there has been
     /// looked at, or nothing can be.
-    fn locate(&mut self, turn: &mut Turn<'_>) -> bool {
-        for _ in 0..TRIES {
-            let end = self.files.trails.walk_source(self.path.as_os_str());
+    fn locate(&mut self, context: &mut ScanContext<'_>) -> bool {
+        for _ in 0..MAX_TRIES {
+            let end = self.files.paths.walk_source(self.path.as_os_str());
             let arrived = match end {
                 Ok(Some((object, stat))) if stat.kind == FileKind::Directory => {
                     dir::open_again(object.as_fd()).and_then(|at| {
@@ -107,228 +107,241 @@ impl Dir {
                     })
                 }
                 Ok(_) => {
-                    self.miss(turn);
+                    self.on_missing(context);
                     return true;
                 }
                 Err(error) => Err(error),
             };
             match arrived {
-                Ok(Some((at, inode))) => return self.arrive(at.as_fd(), inode, turn),
+                Ok(Some((at, inode))) => return self.on_present(at.as_fd(), inode, context),
                 Ok(None) => {}
                 Err(error) if dir::is_not_found(&error) => {}
                 Err(error) => {
-                    self.stumble(&error, turn);
+                    self.on_read_error(&error, context);
                     return true;
                 }
             }
         }
-        self.stumble(&io::Error::other("its path changes all the time"), turn);
+        self.on_read_error(&io::Error::other("its path changes all the time"), context);
         true
     }
 
     /// The path leads to a directory. True if it is another one than before.
-    fn arrive(&mut self, at: BorrowedFd<'_>, inode: (u64, u64), turn: &mut Turn<'_>) -> bool {
-        let is_watched_anew = self.eyes.watch(at);
-        let is_known = self.home == Home::There(inode);
+    fn on_present(
+        &mut self,
+        at: BorrowedFd<'_>,
+        inode: (u64, u64),
+        context: &mut ScanContext<'_>,
+    ) -> bool {
+        let is_watched_anew = self.reader.watch(at);
+        let is_known = self.state == DirState::Present(inode);
         if is_known && !is_watched_anew {
             return false;
         }
-        if let Home::Gone(_) = self.home {
-            self.say(Level::Notice, "the directory is there now", turn);
+        if let DirState::Missing(_) = self.state {
+            self.say(Level::Notice, "the directory is there now", context);
         }
-        self.home = Home::There(inode);
+        self.state = DirState::Present(inode);
         self.source = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         // Links in it may start from elsewhere now; whoever is there is looked at once more then.
-        for route in self.files.trails.all().into_iter().filter(|route| *route != Route::Source) {
-            self.files.trails.mark_names(&route, Mark::Check, &mut self.news.marks);
-            self.news.moved.insert(route);
+        for route in self.files.paths.all().into_iter().filter(|route| *route != Route::Directory) {
+            self.files.paths.queue_for_names(
+                &route,
+                NameEvent::Touched,
+                &mut self.pending_events.names,
+            );
+            self.pending_events.moved.insert(route);
         }
         let scan = match (self.has_scanned, is_known) {
-            (false, _) => Scan::First,
-            (true, false) => Scan::Arrival,
-            (true, true) => Scan::Blind,
+            (false, _) => Scan::Initial,
+            (true, false) => Scan::Appeared,
+            (true, true) => Scan::Polling,
         };
-        self.scan(at, scan, turn);
+        self.scan(at, scan, context);
         true
     }
 
     /// The path leads to no directory.
-    fn miss(&mut self, turn: &mut Turn<'_>) {
-        self.trouble = None;
-        let what = match self.home {
-            Home::Gone(_) => return,
-            Home::Unknown if std::fs::exists(&self.path).unwrap_or(false) => {
+    fn on_missing(&mut self, context: &mut ScanContext<'_>) {
+        self.read_error = None;
+        let what = match self.state {
+            DirState::Missing(_) => return,
+            DirState::Unknown if std::fs::exists(&self.path).unwrap_or(false) => {
                 "this is not a directory, but vassals are files in one".to_owned()
             }
-            Home::Unknown => "there is no such directory".to_owned(),
-            Home::There(_) => format!(
+            DirState::Unknown => "there is no such directory".to_owned(),
+            DirState::Present(_) => format!(
                 "the directory is gone; its {} vassals are stopped unless it is back within {:?}",
                 self.files.count(),
                 self.grace
             ),
         };
-        self.say(Level::Warning, &format!("{what}; waiting for it to come"), turn);
-        self.eyes.look_away();
-        self.home = Home::Gone(turn.now);
-        self.files.forget_plans();
+        self.say(Level::Warning, &format!("{what}; waiting for it to come"), context);
+        self.reader.unwatch();
+        self.state = DirState::Missing(context.now);
+        self.files.cancel_checks();
     }
 
     /// The directory cannot be read: all stays as it is, and everything is compared when it can be.
-    fn stumble(&mut self, error: &io::Error, turn: &mut Turn<'_>) {
+    fn on_read_error(&mut self, error: &io::Error, context: &mut ScanContext<'_>) {
         let why = format!(
             "cannot read the directory: {error}; its vassals stay as they are, tried again"
         );
-        if self.trouble.as_ref().is_none_or(|trouble| trouble.why != why) {
-            self.say(Level::Warning, &why, turn);
+        if self.read_error.as_ref().is_none_or(|read_error| read_error.why != why) {
+            self.say(Level::Warning, &why, context);
         }
-        let again = Wait::retry(turn.now, self.trouble.as_ref().map(|trouble| &trouble.again));
-        self.trouble = Some(Trouble { why, again });
-        self.files.forget_plans();
+        let again = PendingCheck::retry(
+            context.now,
+            self.read_error.as_ref().map(|read_error| &read_error.again),
+        );
+        self.read_error = Some(ReadError { why, again });
+        self.files.cancel_checks();
     }
 
     /// Opens the directory, if it is still the one that is known.
-    fn enter(&mut self, turn: &mut Turn<'_>) -> Option<OwnedFd> {
-        for _ in 0..TRIES {
+    fn open_current(&mut self, context: &mut ScanContext<'_>) -> Option<OwnedFd> {
+        for _ in 0..MAX_TRIES {
             let opened = dir::open(&self.path).and_then(|at| {
                 let inode = dir::stat(at.as_fd())?.inode();
                 Ok((at, inode))
             });
             match opened {
-                Ok((at, inode)) if self.home == Home::There(inode) => return Some(at),
+                Ok((at, inode)) if self.state == DirState::Present(inode) => return Some(at),
                 Err(error) if !dir::is_not_found(&error) => {
-                    self.stumble(&error, turn);
+                    self.on_read_error(&error, context);
                     return None;
                 }
-                _ if self.locate(turn) => return None,
+                _ if self.locate(context) => return None,
                 _ => {}
             }
         }
-        self.stumble(&io::Error::other("its path changes all the time"), turn);
+        self.on_read_error(&io::Error::other("its path changes all the time"), context);
         None
     }
 
     /// Says something about the directory.
-    fn say(&self, level: Level, what: &str, turn: &mut Turn<'_>) {
-        turn.out.log(level, format!("{}: {what}", self.shown));
+    fn say(&self, level: Level, what: &str, context: &mut ScanContext<'_>) {
+        context.out.log(level, format!("{}: {what}", self.shown));
     }
 
-    fn scan(&mut self, at: BorrowedFd<'_>, scan: Scan, turn: &mut Turn<'_>) {
-        match self.files.scan(at, scan, turn) {
-            Err(error) => self.stumble(&error, turn),
+    fn scan(&mut self, at: BorrowedFd<'_>, scan: Scan, context: &mut ScanContext<'_>) {
+        match self.files.scan(at, scan, context) {
+            Err(error) => self.on_read_error(&error, context),
             Ok(()) => {
-                if self.trouble.take().is_some() {
-                    self.say(Level::Notice, "the directory can be read again", turn);
+                if self.read_error.take().is_some() {
+                    self.say(Level::Notice, "the directory can be read again", context);
                 }
             }
         }
     }
 
     /// Looks at everything.
-    fn scan_all(&mut self, turn: &mut Turn<'_>) {
-        turn.out.is_full_scan = true;
-        let is_blind = self.blind.is_some() || self.trouble.is_some();
-        self.eyes.open(&mut self.files.trails);
-        if !self.locate(turn) {
-            let scan = if is_blind { Scan::Blind } else { Scan::Check };
+    fn scan_all(&mut self, context: &mut ScanContext<'_>) {
+        context.out.is_full_scan = true;
+        let was_polling = self.polling.is_some() || self.read_error.is_some();
+        self.reader.open(&mut self.files.paths);
+        if !self.locate(context) {
+            let scan = if was_polling { Scan::Polling } else { Scan::Verify };
             match dir::open(&self.path) {
-                Ok(at) => self.scan(at.as_fd(), scan, turn),
-                Err(error) => self.stumble(&error, turn),
+                Ok(at) => self.scan(at.as_fd(), scan, context),
+                Err(error) => self.on_read_error(&error, context),
             }
         }
         self.has_scanned = true;
         self.rescan_at = None;
-        match self.eyes.refusal(&mut self.files.trails) {
-            Some(error) => self.go_blind(&error, turn),
-            None if self.blind.take().is_some() => {
-                self.say(Level::Notice, "inotify is granted again: no more timed scans", turn);
+        match self.reader.refusal(&mut self.files.paths) {
+            Some(error) => self.fall_back_to_polling(&error, context),
+            None if self.polling.take().is_some() => {
+                self.say(Level::Notice, "inotify is granted again: no more timed scans", context);
             }
             None => {}
         }
     }
 
     /// Takes in what was told.
-    fn hear(&mut self, turn: &mut Turn<'_>) {
-        self.news = self.eyes.read(&self.files.filter, &mut self.files.trails);
-        if self.news.have_entries_overflown || self.news.have_trails_overflown {
-            self.say(Level::Warning, "events were lost: everything is compared", turn);
+    fn read_events(&mut self, context: &mut ScanContext<'_>) {
+        self.pending_events = self.reader.read(&self.files.filter, &mut self.files.paths);
+        if self.pending_events.entries_lost || self.pending_events.paths_lost {
+            self.say(Level::Warning, "events were lost: everything is compared", context);
         }
-        let has_moved = self.news.moved.remove(&Route::Source);
-        if has_moved && !self.locate(turn) && self.trouble.is_some() {
-            self.scan_all(turn);
+        let has_moved = self.pending_events.moved.remove(&Route::Directory);
+        if has_moved && !self.locate(context) && self.read_error.is_some() {
+            self.scan_all(context);
         }
     }
 
     /// Acts on what was told, as much as one call may do.
-    fn work(&mut self, turn: &mut Turn<'_>) {
-        let is_told = !(self.news.marks.is_empty() && self.news.moved.is_empty());
+    fn process_pending(&mut self, context: &mut ScanContext<'_>) {
+        let is_told =
+            !(self.pending_events.names.is_empty() && self.pending_events.moved.is_empty());
         if is_told || self.files.is_scanning() {
-            let told = std::mem::take(&mut self.news);
+            let told = std::mem::take(&mut self.pending_events);
             // Where this leads elsewhere, all there is looked at anyway.
-            if let Some(at) = self.enter(turn) {
-                self.news = told;
-                self.files.react(at.as_fd(), &mut self.news, turn);
-                self.files.go_on_scanning(at.as_fd(), turn);
+            if let Some(at) = self.open_current(context) {
+                self.pending_events = told;
+                self.files.process_events(at.as_fd(), &mut self.pending_events, context);
+                self.files.go_on_scanning(at.as_fd(), context);
             }
         }
-        let is_done = self.news.marks.is_empty() && self.news.moved.is_empty();
-        if is_done && std::mem::take(&mut self.news.have_entries_overflown) {
-            self.scan_all(turn);
+        let is_done = self.pending_events.names.is_empty() && self.pending_events.moved.is_empty();
+        if is_done && std::mem::take(&mut self.pending_events.entries_lost) {
+            self.scan_all(context);
         }
     }
 
     /// Not all events are told any more.
-    fn go_blind(&mut self, error: &io::Error, turn: &mut Turn<'_>) {
+    fn fall_back_to_polling(&mut self, error: &io::Error, context: &mut ScanContext<'_>) {
         let why = error.to_string();
-        if self.blind.as_ref() != Some(&why) {
+        if self.polling.as_ref() != Some(&why) {
             let text = format!(
                 "inotify is refused: {why}; everything is looked at every {:?} until it is granted \
                  (see fs.inotify.max_user_instances and fs.inotify.max_user_watches)",
                 self.period()
             );
-            self.say(Level::Warning, &text, turn);
-            self.blind = Some(why);
+            self.say(Level::Warning, &text, context);
+            self.polling = Some(why);
         }
     }
 
     /// The time between scans, where there are any.
     fn period(&self) -> Duration {
-        if self.freq.is_zero() { BLIND_PERIOD } else { self.freq }
+        if self.freq.is_zero() { POLLING_INTERVAL } else { self.freq }
     }
 
     /// Ends every call: says when the next one is due.
-    fn plan(&mut self, turn: &mut Turn<'_>) {
-        if let Some(error) = self.eyes.refusal(&mut self.files.trails) {
-            self.go_blind(&error, turn);
+    fn schedule(&mut self, context: &mut ScanContext<'_>) {
+        if let Some(error) = self.reader.refusal(&mut self.files.paths) {
+            self.fall_back_to_polling(&error, context);
         }
-        if let Some(what) = self.files.strangers.tell() {
-            self.say(Level::Warning, &what, turn);
+        if let Some(what) = self.files.unrecognized.tell() {
+            self.say(Level::Warning, &what, context);
         }
-        let is_due = self.blind.is_some() || !self.freq.is_zero();
-        self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(turn.now + self.period()));
-        let is_behind = !self.news.is_empty() || self.files.is_scanning();
-        self.behind_since = is_behind.then_some(turn.now);
+        let is_due = self.polling.is_some() || !self.freq.is_zero();
+        self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(context.now + self.period()));
+        let is_behind = !self.pending_events.is_empty() || self.files.is_scanning();
+        self.behind_since = is_behind.then_some(context.now);
     }
 
     /// When the vassals of a missing directory are given up.
     fn grace_ends(&self) -> Option<Moment> {
-        match self.home {
-            Home::Gone(since) if self.files.count() > 0 => Some(since + self.grace),
+        match self.state {
+            DirState::Missing(since) if self.files.count() > 0 => Some(since + self.grace),
             _ => None,
         }
     }
 }
 
-impl Monitor for Dir {
+impl Monitor for DirSource {
     fn source(&self) -> &Path {
         &self.source
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        self.eyes.descriptor()
+        self.reader.descriptor()
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let again = self.trouble.as_ref().map(|trouble| trouble.again.due);
+        let again = self.read_error.as_ref().map(|read_error| read_error.again.due);
         [self.behind_since, self.files.next(), self.rescan_at, again, self.grace_ends()]
             .into_iter()
             .flatten()
@@ -336,44 +349,45 @@ impl Monitor for Dir {
     }
 
     fn read(&mut self, now: Moment, out: &mut Changes) {
-        let turn = &mut Turn { now, out };
+        let context = &mut ScanContext { now, out };
         // While we are behind, events wait in the kernel, which has an end.
-        if self.news.is_empty() {
-            self.hear(turn);
+        if self.pending_events.is_empty() {
+            self.read_events(context);
         }
-        self.work(turn);
-        self.plan(turn);
+        self.process_pending(context);
+        self.schedule(context);
     }
 
     fn expire(&mut self, now: Moment, out: &mut Changes) {
-        let turn = &mut Turn { now, out };
+        let context = &mut ScanContext { now, out };
         let is_due = |when: Option<Moment>| when.is_some_and(|when| when <= now);
         if is_due(self.grace_ends()) {
-            self.files.lose_all(turn);
+            self.files.lose_all(context);
         }
-        self.work(turn);
-        if is_due(self.rescan_at) || is_due(self.trouble.as_ref().map(|trouble| trouble.again.due))
+        self.process_pending(context);
+        if is_due(self.rescan_at)
+            || is_due(self.read_error.as_ref().map(|read_error| read_error.again.due))
         {
-            self.scan_all(turn);
+            self.scan_all(context);
         }
         // What was told comes before what was waited for: it may be that somebody writes again.
-        if self.news.is_empty()
+        if self.pending_events.is_empty()
             && is_due(self.files.next())
-            && let Some(at) = self.enter(turn)
+            && let Some(at) = self.open_current(context)
         {
-            let missed = self.files.expire(at.as_fd(), turn);
+            let missed = self.files.expire(at.as_fd(), context);
             if !missed.is_empty() {
                 let what = format!("no event told the change of {}", list(&missed));
-                self.say(Level::Warning, &what, turn);
+                self.say(Level::Warning, &what, context);
             }
         }
-        self.plan(turn);
+        self.schedule(context);
     }
 
     fn rescan(&mut self, now: Moment, out: &mut Changes) {
-        let turn = &mut Turn { now, out };
-        self.scan_all(turn);
-        self.plan(turn);
+        let context = &mut ScanContext { now, out };
+        self.scan_all(context);
+        self.schedule(context);
     }
 
     fn known(&self) -> Vec<(&OsStr, &super::VassalFile)> {

@@ -6,23 +6,23 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::coalesce::Mark;
-use super::debounce::{SETTLED, VANISHED, Wait, Waits, Why};
-use super::events::News;
-use super::names::{Filter, Name};
-use super::observe::Seen;
-use super::symlinks::Trails;
-use super::unrecognized::Strangers;
+use super::coalesce::NameEvent;
+use super::debounce::{Cause, DEBOUNCE, DELETE_GRACE, Debouncer, PendingCheck};
+use super::events::PendingEvents;
+use super::names::{NameKind, NameRules};
+use super::observe::Observation;
+use super::symlinks::PathWatches;
+use super::unrecognized::UnrecognizedFiles;
 use super::{ChangeKind, Changes, FileVersion, VassalFile};
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
 /// How much is done in one call, in steps of a walk: the loop must not be away for long, whatever
 /// somebody does to the directory. The rest is due at once.
-const MOST_EFFORT: usize = 1000;
+const MAX_EFFORT: usize = 1000;
 
 /// One wake-up: when it is, and where its news goes.
-pub(super) struct Turn<'a> {
+pub(super) struct ScanContext<'a> {
     pub(super) now: Moment,
     pub(super) out: &'a mut Changes,
 }
@@ -31,63 +31,63 @@ pub(super) struct Turn<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
     /// It was there from the beginning: everything is taken as it is.
-    First,
+    Initial,
     /// It has come, or come back: the same, but for what differs after a moment.
-    Arrival,
+    Appeared,
     /// Its events are not told: differences must stay for a moment.
-    Blind,
+    Polling,
     /// Events should have told everything: what they missed is said.
-    Check,
+    Verify,
 }
 
 /// Whether a name that is missing may still come back.
 #[derive(Clone, Copy)]
-enum Patience<'a> {
+enum IfMissing<'a> {
     /// An event came: whoever removed the file may be about to make it anew.
-    Some,
+    Wait,
     /// What there was to wait for has been waited for, by this wait if any.
-    None(Option<&'a Wait>),
+    Lost(Option<&'a PendingCheck>),
 }
 
 /// One name: a vassal, or something refused, or a vassal with a complaint.
 #[derive(Default)]
-struct Known {
+struct KnownName {
     file: Option<VassalFile>,
-    complaint: Option<Box<str>>,
+    problem: Option<Box<str>>,
 }
 
 /// The names of one directory.
-pub(super) struct Files {
-    pub(super) trails: Trails,
-    pub(super) waits: Waits,
-    pub(super) filter: Filter,
+pub(super) struct DirWatch {
+    pub(super) paths: PathWatches,
+    pub(super) pending: Debouncer,
+    pub(super) filter: NameRules,
     pub(super) links: Links,
     writer_silent: Duration,
-    known: BTreeMap<Box<OsStr>, Box<Known>>,
+    known: BTreeMap<Box<OsStr>, Box<KnownName>>,
     /// The vassals whose address file has vanished, since when.
-    pub(super) strangers: Strangers,
+    pub(super) unrecognized: UnrecognizedFiles,
     pub(super) without_address: HashMap<OsString, Moment>,
     /// What a scan has not come to yet, and why a difference there would matter.
-    unseen: VecDeque<OsString>,
-    unseen_why: Why,
+    to_scan: VecDeque<OsString>,
+    scan_cause: Cause,
 }
 
-impl Files {
+impl DirWatch {
     /// Nothing is known yet. `writer_silent` is how long a silent writer is waited for.
-    pub(super) fn new(filter: Filter, links: Links, writer_silent: Duration) -> Self {
-        let (trails, waits, known, strangers, without_address, unseen) = Default::default();
-        let unseen_why = Why::Settle;
+    pub(super) fn new(filter: NameRules, links: Links, writer_silent: Duration) -> Self {
+        let (paths, pending, known, unrecognized, without_address, to_scan) = Default::default();
+        let scan_cause = Cause::Settling;
         Self {
-            trails,
-            waits,
+            paths,
+            pending,
             filter,
             links,
             writer_silent,
             known,
-            strangers,
+            unrecognized,
             without_address,
-            unseen,
-            unseen_why,
+            to_scan,
+            scan_cause,
         }
     }
 
@@ -106,55 +106,62 @@ impl Files {
     pub(super) fn refused(&self) -> Vec<(&OsStr, &str)> {
         let refused = self.known.iter().filter(|(_, known)| known.file.is_none());
         let refused =
-            refused.filter_map(|(name, known)| Some((&**name, known.complaint.as_deref()?)));
-        refused.chain(self.strangers.refused()).collect()
+            refused.filter_map(|(name, known)| Some((&**name, known.problem.as_deref()?)));
+        refused.chain(self.unrecognized.refused()).collect()
     }
 
-    /// When [`Files::expire`] is due.
+    /// When [`DirWatch::expire`] is due.
     pub(super) fn next(&self) -> Option<Moment> {
-        [self.waits.next(), self.strangers.next()].into_iter().flatten().min()
+        [self.pending.next(), self.unrecognized.next()].into_iter().flatten().min()
     }
 
     /// Whether a scan is not over yet.
     pub(super) fn is_scanning(&self) -> bool {
-        !self.unseen.is_empty()
+        !self.to_scan.is_empty()
     }
 
     /// The directory cannot be looked at: what was to be looked at in it is found out anew when it can.
-    pub(super) fn forget_plans(&mut self) {
-        self.waits.clear();
-        self.unseen.clear();
+    pub(super) fn cancel_checks(&mut self) {
+        self.pending.clear();
+        self.to_scan.clear();
     }
 
     /// The directory is gone, and everything with it.
-    pub(super) fn lose_all(&mut self, turn: &mut Turn<'_>) {
-        self.forget_plans();
+    pub(super) fn lose_all(&mut self, context: &mut ScanContext<'_>) {
+        self.cancel_checks();
         self.without_address.clear();
-        self.strangers.clear();
+        self.unrecognized.clear();
         for (name, known) in std::mem::take(&mut self.known) {
-            self.trails.assign(&name, Vec::new());
+            self.paths.set_routes(&name, Vec::new());
             if known.file.is_some() {
-                turn.out.push(&name, ChangeKind::Lost);
+                context.out.push(&name, ChangeKind::Lost);
             }
         }
     }
 
     /// Does what has been told asks for: all, or as much as one call may do.
-    pub(super) fn react(&mut self, at: BorrowedFd<'_>, news: &mut News, turn: &mut Turn<'_>) {
-        let start = self.trails.effort();
-        while self.trails.effort_since(start) < MOST_EFFORT {
+    pub(super) fn process_events(
+        &mut self,
+        at: BorrowedFd<'_>,
+        pending_events: &mut PendingEvents,
+        context: &mut ScanContext<'_>,
+    ) {
+        let start = self.paths.effort();
+        while self.paths.spent_since(start) < MAX_EFFORT {
             // Where links lead comes first: the marks are for those who ask there.
-            if let Some(route) = news.moved.extract_if(|_| true).next() {
-                self.trails.walk_again(&route, at);
-            } else if let Some((name, mark)) = news.marks.pop() {
-                self.trails.exert(1);
-                match self.filter.judge(&name) {
-                    Name::Companion(vassal) => {
-                        self.react_to_companion(at, (&name, vassal), mark, turn);
+            if let Some(route) = pending_events.moved.extract_if(|_| true).next() {
+                self.paths.rewalk(&route, at);
+            } else if let Some((name, mark)) = pending_events.names.pop() {
+                self.paths.charge(1);
+                match self.filter.classify(&name) {
+                    NameKind::AddressFile(vassal) => {
+                        self.on_address_file_event(at, (&name, vassal), mark, context);
                     }
-                    Name::Vassal | Name::Refused(_) => self.react_to(at, &name, mark, turn),
-                    Name::Stranger => self.strangers.note(&name, mark, turn.now),
-                    Name::Other => {}
+                    NameKind::Vassal | NameKind::Refused(_) => {
+                        self.on_event(at, &name, mark, context)
+                    }
+                    NameKind::Unrecognized => self.unrecognized.note(&name, mark, context.now),
+                    NameKind::Other => {}
                 }
             } else {
                 return;
@@ -162,79 +169,95 @@ impl Files {
         }
     }
 
-    fn react_to(&mut self, at: BorrowedFd<'_>, name: &OsStr, mark: Mark, turn: &mut Turn<'_>) {
-        let why = self.waits.get(name).map(|wait| wait.why);
-        let is_being_written = why == Some(Why::Writer);
-        let has_arrived = why == Some(Why::Arrived);
+    fn on_event(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        mark: NameEvent,
+        context: &mut ScanContext<'_>,
+    ) {
+        let why = self.pending.get(name).map(|wait| wait.cause);
+        let is_being_written = why == Some(Cause::BeingWritten);
+        let has_arrived = why == Some(Cause::Appeared);
         match mark {
-            Mark::Look => self.look(at, name, Patience::Some, turn),
-            Mark::Renamed => self.look(at, name, Patience::None(None), turn),
-            Mark::Check | Mark::Write | Mark::Target if is_being_written => {}
+            NameEvent::Complete => self.check_now(at, name, IfMissing::Wait, context),
+            NameEvent::Renamed => self.check_now(at, name, IfMissing::Lost(None), context),
+            NameEvent::Touched | NameEvent::Writing | NameEvent::TargetCreated
+                if is_being_written => {}
             // Looked at soon, as one that was there.
-            Mark::Check if has_arrived => {}
-            Mark::Check => self.check(at, name, turn),
-            Mark::Write => self.wait_for_writer(at, name, turn),
-            Mark::Target => self.wait(at, name, SETTLED, turn),
-            Mark::Create => match dir::stat_at(at, name, Links::Stay) {
-                Ok(stat) if is_complete_at_birth(&stat) => self.wait(at, name, SETTLED, turn),
-                Ok(stat) if stat.kind == FileKind::File => self.wait_for_writer(at, name, turn),
-                _ => self.look(at, name, Patience::Some, turn),
+            NameEvent::Touched if has_arrived => {}
+            NameEvent::Touched => self.check_touched(at, name, context),
+            NameEvent::Writing => self.wait_for_writer(at, name, context),
+            NameEvent::TargetCreated => self.wait(at, name, DEBOUNCE, context),
+            NameEvent::Created => match dir::stat_at(at, name, Links::Stay) {
+                Ok(stat) if is_complete_at_birth(&stat) => self.wait(at, name, DEBOUNCE, context),
+                Ok(stat) if stat.kind == FileKind::File => self.wait_for_writer(at, name, context),
+                _ => self.check_now(at, name, IfMissing::Wait, context),
             },
-            Mark::Gone | Mark::Away if self.file(name).is_some() => {
-                self.waits.set(name, Wait::new(Why::Settle, turn.now, VANISHED, None));
+            NameEvent::Deleted | NameEvent::MovedOut if self.file(name).is_some() => {
+                self.pending
+                    .set(name, PendingCheck::new(Cause::Settling, context.now, DELETE_GRACE, None));
             }
-            Mark::Gone | Mark::Away => self.look(at, name, Patience::None(None), turn),
+            NameEvent::Deleted | NameEvent::MovedOut => {
+                self.check_now(at, name, IfMissing::Lost(None), context)
+            }
         }
     }
 
     /// The address file of a known vassal; that of any other is read when the vassal is found.
-    fn react_to_companion(
+    fn on_address_file_event(
         &mut self,
         at: BorrowedFd<'_>,
         (name, vassal): (&OsStr, &OsStr),
-        mark: Mark,
-        turn: &mut Turn<'_>,
+        mark: NameEvent,
+        context: &mut ScanContext<'_>,
     ) {
         if self.file(vassal).is_none() {
             return;
         }
-        if matches!(mark, Mark::Gone | Mark::Away | Mark::Renamed) {
-            self.without_address.entry(vassal.to_owned()).or_insert(turn.now);
+        if matches!(mark, NameEvent::Deleted | NameEvent::MovedOut | NameEvent::Renamed) {
+            self.without_address.entry(vassal.to_owned()).or_insert(context.now);
         }
         // The end of writing, or the begin of it, after the address file was away.
-        let is_news = matches!(mark, Mark::Look | Mark::Renamed | Mark::Create);
-        let is_waiting = self.waits.get(vassal).is_some_and(|wait| match wait.why {
-            Why::Retry => false,
+        let is_news = matches!(mark, NameEvent::Complete | NameEvent::Renamed | NameEvent::Created);
+        let is_waiting = self.pending.get(vassal).is_some_and(|wait| match wait.cause {
+            Cause::Retry => false,
             // For this, perhaps: unless it is the vassal that may come back.
-            Why::Settle => !is_news || self.version(at, vassal).is_none(),
-            Why::Writer | Why::Missed | Why::Arrived => true,
+            Cause::Settling => !is_news || self.version(at, vassal).is_none(),
+            Cause::BeingWritten | Cause::MissedEvent | Cause::Appeared => true,
         });
         if is_waiting {
             return;
         }
         match mark {
-            Mark::Look | Mark::Check | Mark::Renamed => self.look(at, vassal, Patience::Some, turn),
-            Mark::Write | Mark::Target => {}
-            Mark::Gone | Mark::Away => self.wait(at, vassal, VANISHED, turn),
-            Mark::Create => match dir::stat_at(at, name, Links::Stay) {
+            NameEvent::Complete | NameEvent::Touched | NameEvent::Renamed => {
+                self.check_now(at, vassal, IfMissing::Wait, context)
+            }
+            NameEvent::Writing | NameEvent::TargetCreated => {}
+            NameEvent::Deleted | NameEvent::MovedOut => {
+                self.wait(at, vassal, DELETE_GRACE, context)
+            }
+            NameEvent::Created => match dir::stat_at(at, name, Links::Stay) {
                 Ok(stat) if stat.kind == FileKind::File && !is_complete_at_birth(&stat) => {
-                    self.wait(at, vassal, self.writer_silent, turn);
+                    self.wait(at, vassal, self.writer_silent, context);
                 }
-                _ => self.wait(at, vassal, SETTLED, turn),
+                _ => self.wait(at, vassal, DEBOUNCE, context),
             },
         }
     }
 
     /// A touch is complete at once, but behind a link another file may be in the making.
-    fn check(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
+    fn check_touched(&mut self, at: BorrowedFd<'_>, name: &OsStr, context: &mut ScanContext<'_>) {
         let known = self.file(name).map(|file| file.version.inode());
-        match self.examine(at, name, turn.now) {
-            Ok(Seen::File { file, has_kin, .. }) if known != Some(file.version.inode()) => {
-                self.postpone(name, &file, has_kin, (Why::Settle, turn.now));
+        match self.observe(at, name, context.now) {
+            Ok(Observation::File { file, has_other_links, .. })
+                if known != Some(file.version.inode()) =>
+            {
+                self.postpone(name, &file, has_other_links, (Cause::Settling, context.now));
             }
             seen => {
-                self.waits.end(name);
-                self.conclude(name, seen, Patience::Some, turn);
+                self.pending.cancel(name);
+                self.apply(name, seen, IfMissing::Wait, context);
             }
         }
     }
@@ -244,47 +267,60 @@ impl Files {
         &mut self,
         name: &OsStr,
         file: &VassalFile,
-        has_kin: bool,
-        (why, now): (Why, Moment),
+        has_other_links: bool,
+        (why, now): (Cause, Moment),
     ) {
-        if has_kin {
-            self.look_at_kin(name, file, now);
+        if has_other_links {
+            self.recheck_hard_links(name, file, now);
         }
-        self.waits.prolong(name, Wait::new(why, now, SETTLED, Some(file.version)));
+        self.pending.extend(name, PendingCheck::new(why, now, DEBOUNCE, Some(file.version)));
     }
 
-    fn wait(&mut self, at: BorrowedFd<'_>, name: &OsStr, quiet: Duration, turn: &mut Turn<'_>) {
+    fn wait(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        quiet: Duration,
+        context: &mut ScanContext<'_>,
+    ) {
         let last = self.version(at, name);
-        self.waits.prolong(name, Wait::new(Why::Settle, turn.now, quiet, last));
+        self.pending.extend(name, PendingCheck::new(Cause::Settling, context.now, quiet, last));
     }
 
-    fn wait_for_writer(&mut self, at: BorrowedFd<'_>, name: &OsStr, turn: &mut Turn<'_>) {
+    fn wait_for_writer(&mut self, at: BorrowedFd<'_>, name: &OsStr, context: &mut ScanContext<'_>) {
         let last = self.version(at, name);
-        self.waits.set(name, Wait::new(Why::Writer, turn.now, self.writer_silent, last));
+        self.pending.set(
+            name,
+            PendingCheck::new(Cause::BeingWritten, context.now, self.writer_silent, last),
+        );
     }
 
     /// Looks at what has been waited for, as much of it as one call may do, and gives the names of those
     /// that were different though no event had told it.
-    pub(super) fn expire(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) -> Vec<OsString> {
+    pub(super) fn expire(
+        &mut self,
+        at: BorrowedFd<'_>,
+        context: &mut ScanContext<'_>,
+    ) -> Vec<OsString> {
         let mut missed = Vec::new();
-        let start = self.trails.effort();
-        self.strangers.expire(at, turn.now);
-        for (name, wait) in self.waits.due(turn.now) {
-            if self.trails.effort_since(start) >= MOST_EFFORT {
-                self.waits.put_back(name, wait);
+        let start = self.paths.effort();
+        self.unrecognized.expire(at, context.now);
+        for (name, wait) in self.pending.due(context.now) {
+            if self.paths.spent_since(start) >= MAX_EFFORT {
+                self.pending.put_back(name, wait);
                 continue;
             }
-            self.trails.exert(1);
-            if let Some(next) = wait.again(turn.now, self.version(at, &name)) {
-                self.waits.set(&name, next);
+            self.paths.charge(1);
+            if let Some(next) = wait.again(context.now, self.version(at, &name)) {
+                self.pending.set(&name, next);
                 continue;
             }
-            let before = turn.out.changes.len();
-            self.look(at, &name, Patience::None(Some(&wait)), turn);
-            match wait.why {
-                Why::Missed if turn.out.changes.len() > before => missed.push(name),
-                Why::Arrived => turn.out.mark_initial_after(before),
-                Why::Missed | Why::Writer | Why::Settle | Why::Retry => {}
+            let before = context.out.changes.len();
+            self.check_now(at, &name, IfMissing::Lost(Some(&wait)), context);
+            match wait.cause {
+                Cause::MissedEvent if context.out.changes.len() > before => missed.push(name),
+                Cause::Appeared => context.out.mark_initial_after(before),
+                Cause::MissedEvent | Cause::BeingWritten | Cause::Settling | Cause::Retry => {}
             }
         }
         missed
@@ -299,172 +335,198 @@ impl Files {
         &mut self,
         at: BorrowedFd<'_>,
         scan: Scan,
-        turn: &mut Turn<'_>,
+        context: &mut ScanContext<'_>,
     ) -> io::Result<()> {
         let filter = &self.filter;
-        let is_ours =
-            |name: &OsStr| !matches!(filter.judge(name), Name::Companion(_) | Name::Other);
+        let is_ours = |name: &OsStr| {
+            !matches!(filter.classify(name), NameKind::AddressFile(_) | NameKind::Other)
+        };
         let names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
-        self.strangers.keep(&names);
-        let is_stranger = |name: &OsString| self.filter.judge(name) == Name::Stranger;
-        let (strangers, mut names): (BTreeSet<_>, BTreeSet<_>) =
+        self.unrecognized.keep(&names);
+        let is_stranger = |name: &OsString| self.filter.classify(name) == NameKind::Unrecognized;
+        let (unrecognized, mut names): (BTreeSet<_>, BTreeSet<_>) =
             names.into_iter().partition(is_stranger);
-        for name in strangers {
+        for name in unrecognized {
             match scan {
-                Scan::First => self.strangers.look(at, &name),
-                Scan::Arrival | Scan::Blind | Scan::Check => {
-                    self.strangers.note(&name, Mark::Check, turn.now);
+                Scan::Initial => self.unrecognized.look(at, &name),
+                Scan::Appeared | Scan::Polling | Scan::Verify => {
+                    self.unrecognized.note(&name, NameEvent::Touched, context.now);
                 }
             }
         }
         names.extend(self.known.keys().map(|name| name.to_os_string()));
-        let is_arriving = self.is_scanning() && self.unseen_why == Why::Arrived;
-        self.unseen.clear();
+        let is_arriving = self.is_scanning() && self.scan_cause == Cause::Appeared;
+        self.to_scan.clear();
         match scan {
-            Scan::First => {
-                let before = turn.out.changes.len();
+            Scan::Initial => {
+                let before = context.out.changes.len();
                 for name in names {
-                    self.look(at, &name, Patience::None(None), turn);
+                    self.check_now(at, &name, IfMissing::Lost(None), context);
                 }
-                turn.out.mark_initial_after(before);
+                context.out.mark_initial_after(before);
                 return Ok(());
             }
-            Scan::Arrival => self.unseen_why = Why::Arrived,
+            Scan::Appeared => self.scan_cause = Cause::Appeared,
             // What the first look has not come to yet has no event to be told by.
-            Scan::Blind | Scan::Check if is_arriving => {}
-            Scan::Blind => self.unseen_why = Why::Settle,
-            Scan::Check => self.unseen_why = Why::Missed,
+            Scan::Polling | Scan::Verify if is_arriving => {}
+            Scan::Polling => self.scan_cause = Cause::Settling,
+            Scan::Verify => self.scan_cause = Cause::MissedEvent,
         }
-        self.unseen.extend(names);
-        self.go_on_scanning(at, turn);
+        self.to_scan.extend(names);
+        self.go_on_scanning(at, context);
         Ok(())
     }
 
     /// Goes on with the scan that is under way, as far as one call may.
-    pub(super) fn go_on_scanning(&mut self, at: BorrowedFd<'_>, turn: &mut Turn<'_>) {
-        let start = self.trails.effort();
-        while self.trails.effort_since(start) < MOST_EFFORT
-            && let Some(name) = self.unseen.pop_front()
+    pub(super) fn go_on_scanning(&mut self, at: BorrowedFd<'_>, context: &mut ScanContext<'_>) {
+        let start = self.paths.effort();
+        while self.paths.spent_since(start) < MAX_EFFORT
+            && let Some(name) = self.to_scan.pop_front()
         {
-            self.glance(at, &name, self.unseen_why, turn);
+            self.compare_in_scan(at, &name, self.scan_cause, context);
         }
     }
 
     /// Compares one name with what is known; what is different must stay so for a moment.
-    fn glance(&mut self, at: BorrowedFd<'_>, name: &OsStr, why: Why, turn: &mut Turn<'_>) {
-        if self.waits.get(name).is_some() {
-            return;
-        }
-        match (self.examine(at, name, turn.now), self.file(name)) {
-            (Ok(Seen::File { file, has_kin, .. }), known) if known != Some(&file) => {
-                self.postpone(name, &file, has_kin, (why, turn.now));
-            }
-            (Ok(Seen::Nothing | Seen::Nowhere), Some(_)) => {
-                self.waits.set(name, Wait::new(why, turn.now, VANISHED, None));
-            }
-            (seen, _) => self.conclude(name, seen, Patience::None(None), turn),
-        }
-    }
-
-    fn look(
+    fn compare_in_scan(
         &mut self,
         at: BorrowedFd<'_>,
         name: &OsStr,
-        patience: Patience<'_>,
-        turn: &mut Turn<'_>,
+        why: Cause,
+        context: &mut ScanContext<'_>,
     ) {
-        self.waits.end(name);
-        let seen = self.examine(at, name, turn.now);
-        self.conclude(name, seen, patience, turn);
+        if self.pending.get(name).is_some() {
+            return;
+        }
+        match (self.observe(at, name, context.now), self.file(name)) {
+            (Ok(Observation::File { file, has_other_links, .. }), known)
+                if known != Some(&file) =>
+            {
+                self.postpone(name, &file, has_other_links, (why, context.now));
+            }
+            (Ok(Observation::Absent | Observation::Dangling), Some(_)) => {
+                self.pending.set(name, PendingCheck::new(why, context.now, DELETE_GRACE, None));
+            }
+            (seen, _) => self.apply(name, seen, IfMissing::Lost(None), context),
+        }
     }
 
-    fn conclude(
+    fn check_now(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        if_missing: IfMissing<'_>,
+        context: &mut ScanContext<'_>,
+    ) {
+        self.pending.cancel(name);
+        let seen = self.observe(at, name, context.now);
+        self.apply(name, seen, if_missing, context);
+    }
+
+    fn apply(
         &mut self,
         name: &OsStr,
-        seen: io::Result<Seen>,
-        patience: Patience<'_>,
-        turn: &mut Turn<'_>,
+        seen: io::Result<Observation>,
+        if_missing: IfMissing<'_>,
+        context: &mut ScanContext<'_>,
     ) {
-        let (before, has_time) = match patience {
-            Patience::None(before) => (before, before.is_some_and(Wait::was_for_something_there)),
-            Patience::Some => (None, true),
+        let (before, has_time) = match if_missing {
+            IfMissing::Lost(before) => {
+                (before, before.is_some_and(PendingCheck::was_for_something_there))
+            }
+            IfMissing::Wait => (None, true),
         };
         match seen {
-            Ok(Seen::File { file, is_firm, has_kin, address_by }) => {
-                if has_kin {
-                    self.look_at_kin(name, &file, turn.now);
+            Ok(Observation::File { file, is_stable, has_other_links, address_by }) => {
+                if has_other_links {
+                    self.recheck_hard_links(name, &file, context.now);
                 }
                 let version = file.version;
-                self.settle(name, file, turn);
+                self.record_file(name, file, context);
                 if let Some(by) = address_by {
-                    let quiet = by.saturating_duration_since(turn.now);
-                    self.waits.set(name, Wait::new(Why::Settle, turn.now, quiet, Some(version)));
-                } else if !is_firm {
-                    self.waits.set(name, Wait::retry(turn.now, before));
+                    let quiet = by.saturating_duration_since(context.now);
+                    self.pending.set(
+                        name,
+                        PendingCheck::new(Cause::Settling, context.now, quiet, Some(version)),
+                    );
+                } else if !is_stable {
+                    self.pending.set(name, PendingCheck::retry(context.now, before));
                 }
             }
-            Ok(Seen::Nothing | Seen::Nowhere) if has_time && self.file(name).is_some() => {
-                self.waits.set(name, Wait::new(Why::Settle, turn.now, VANISHED, None));
+            Ok(Observation::Absent | Observation::Dangling)
+                if has_time && self.file(name).is_some() =>
+            {
+                self.pending
+                    .set(name, PendingCheck::new(Cause::Settling, context.now, DELETE_GRACE, None));
             }
-            Ok(Seen::Nothing) => self.lose(name, None, turn),
-            Ok(Seen::Nowhere) => {
+            Ok(Observation::Absent) => self.record_lost(name, None, context),
+            Ok(Observation::Dangling) => {
                 let why = "is a link that leads nowhere; started when it leads to a file";
-                self.lose(name, Some(why.to_owned()), turn);
+                self.record_lost(name, Some(why.to_owned()), context);
             }
-            Ok(Seen::Refused(why)) => self.lose(name, Some(why), turn),
+            Ok(Observation::Refused(why)) => self.record_lost(name, Some(why), context),
             Err(error) => {
-                self.complain(name, format!("cannot be looked at: {error}; tried again"), turn);
-                self.waits.set(name, Wait::retry(turn.now, before));
+                self.report_problem(
+                    name,
+                    format!("cannot be looked at: {error}; tried again"),
+                    context,
+                );
+                self.pending.set(name, PendingCheck::retry(context.now, before));
             }
         }
     }
 
     /// A file has got another name here. Those that were known before are told of what is done
     /// through that one only after another look, because a new name is not told in their directory.
-    fn look_at_kin(&mut self, name: &OsStr, file: &VassalFile, now: Moment) {
+    fn recheck_hard_links(&mut self, name: &OsStr, file: &VassalFile, now: Moment) {
         for (kin, known) in &self.known {
             let version = known.file.as_ref().map(|file| file.version);
             let is_same = version.is_some_and(|version| version.inode() == file.version.inode());
-            if is_same && **kin != *name && self.waits.get(kin).is_none() {
-                self.waits.set(kin, Wait::new(Why::Settle, now, SETTLED, version));
+            if is_same && **kin != *name && self.pending.get(kin).is_none() {
+                self.pending.set(kin, PendingCheck::new(Cause::Settling, now, DEBOUNCE, version));
             }
         }
     }
 
     /// The file is there: says what is new about it.
-    fn settle(&mut self, name: &OsStr, file: VassalFile, turn: &mut Turn<'_>) {
+    fn record_file(&mut self, name: &OsStr, file: VassalFile, context: &mut ScanContext<'_>) {
         let known = self.known.entry(name.into()).or_default();
-        known.complaint = None;
+        known.problem = None;
         let Some(old) = known.file.replace(file.clone()) else {
-            return turn.out.push(name, ChangeKind::Found(file));
+            return context.out.push(name, ChangeKind::Found(file));
         };
         if old.version != file.version || old.on_demand != file.on_demand {
-            turn.out.push(name, ChangeKind::Changed(file));
+            context.out.push(name, ChangeKind::Changed(file));
         } else if (old.uid, old.gid) != (file.uid, file.gid) {
-            turn.out.push(name, ChangeKind::OwnerChanged(file));
+            context.out.push(name, ChangeKind::OwnerChanged(file));
         }
     }
 
     /// The file is not there, or it is something else now.
-    fn lose(&mut self, name: &OsStr, complaint: Option<String>, turn: &mut Turn<'_>) {
+    fn record_lost(
+        &mut self,
+        name: &OsStr,
+        problem: Option<String>,
+        context: &mut ScanContext<'_>,
+    ) {
         self.without_address.remove(name);
         if self.file(name).is_some() {
-            turn.out.push(name, ChangeKind::Lost);
+            context.out.push(name, ChangeKind::Lost);
         }
-        match complaint {
+        match problem {
             None => drop(self.known.remove(name)),
             Some(why) => {
-                self.complain(name, why, turn);
+                self.report_problem(name, why, context);
                 self.known.entry(name.into()).or_default().file = None;
             }
         }
     }
 
-    fn complain(&mut self, name: &OsStr, why: String, turn: &mut Turn<'_>) {
+    fn report_problem(&mut self, name: &OsStr, why: String, context: &mut ScanContext<'_>) {
         let known = self.known.entry(name.into()).or_default();
-        if known.complaint.as_deref() != Some(&why) {
-            turn.out.warn_of(name, why.clone());
-            known.complaint = Some(why.into());
+        if known.problem.as_deref() != Some(&why) {
+            context.out.warn_of(name, why.clone());
+            known.problem = Some(why.into());
         }
     }
 

@@ -8,26 +8,26 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::coalesce::{Mark, Marks, Reader};
-use super::names::Filter;
+use super::coalesce::{Coalescer, EventQueue, NameEvent};
+use super::names::NameRules;
 use super::shared_watches::Route;
-use super::symlinks::{Told, Trails};
+use super::symlinks::{PathWatches, RouteEvents};
 
 use crate::sys::inotify::{self, Inotify, InotifyEvent, WatchDescriptor, WatchMask};
 use crate::sys::mounts::Mounts;
 use crate::sys::poll::{Epoll, Interest};
 
 /// How many bytes of events one call takes in, from each of the two instances.
-const MOST_EVENTS: usize = 128 * 1024;
+const MAX_EVENT_BYTES: usize = 128 * 1024;
 
 /// Room for events; one read fills it at most.
 const BUFFER: usize = 32 * 1024;
 
 /// The longest event: a header and a name of 255 bytes.
-const LONGEST_EVENT: usize = 272;
+const MAX_EVENT_SIZE: usize = 272;
 
 /// What the directory is watched for.
-const ENTRIES: WatchMask = WatchMask::CREATE
+const ON_DIRECTORY: WatchMask = WatchMask::CREATE
     .with(WatchMask::MODIFY)
     .with(WatchMask::CLOSE_WRITE)
     .with(WatchMask::ATTRIB)
@@ -40,36 +40,36 @@ const ENTRIES: WatchMask = WatchMask::CREATE
 
 /// All that was told, and has not been acted on.
 #[derive(Default)]
-pub(super) struct News {
+pub(super) struct PendingEvents {
     /// What the names are to be looked at for.
-    pub(super) marks: Marks,
+    pub(super) names: EventQueue,
     /// The routes that may lead elsewhere, that of the source among them.
     pub(super) moved: HashSet<Route>,
     /// Whether events of the directory are lost.
-    pub(super) have_entries_overflown: bool,
+    pub(super) entries_lost: bool,
     /// Whether events of the trails are lost; all of them are in `moved` then.
-    pub(super) have_trails_overflown: bool,
+    pub(super) paths_lost: bool,
 }
 
-impl News {
+impl PendingEvents {
     /// Whether all is done.
     pub(super) fn is_empty(&self) -> bool {
-        self.marks.is_empty() && self.moved.is_empty() && !self.have_entries_overflown
+        self.names.is_empty() && self.moved.is_empty() && !self.entries_lost
     }
 }
 
 /// The eyes; any of them may be missing.
-pub(super) struct Eyes {
+pub(super) struct EventReader {
     ready_set: Epoll,
     inotify: Option<Inotify>,
     watch: Option<WatchDescriptor>,
     mounts: Option<Mounts>,
-    reader: Reader,
+    reader: Coalescer,
     buffer: Vec<u8>,
     refusal: Option<io::Error>,
 }
 
-impl Eyes {
+impl EventReader {
     /// Closed eyes, but for the mount table.
     ///
     /// # Errors
@@ -91,8 +91,8 @@ impl Eyes {
     }
 
     /// Asks for the instances that are missing, and forgets what was refused before.
-    pub(super) fn open(&mut self, trails: &mut Trails) {
-        self.refusal(trails);
+    pub(super) fn open(&mut self, paths: &mut PathWatches) {
+        self.refusal(paths);
         let open = || {
             let inotify = Inotify::new()?;
             self.ready_set.add(inotify.as_fd(), Interest::Read, 0)?;
@@ -104,24 +104,24 @@ impl Eyes {
                 Err(error) => self.refusal = Some(error),
             }
         }
-        if trails.inotify().is_none() {
+        if paths.inotify().is_none() {
             match open() {
-                Ok(inotify) => trails.open(inotify),
+                Ok(inotify) => paths.open(inotify),
                 Err(error) => self.refusal = Some(error),
             }
         }
     }
 
     /// What was refused since this was asked last: then not everything is told.
-    pub(super) fn refusal(&mut self, trails: &mut Trails) -> Option<io::Error> {
-        let (own, of_trails) = (self.refusal.take(), trails.refusal());
+    pub(super) fn refusal(&mut self, paths: &mut PathWatches) -> Option<io::Error> {
+        let (own, of_trails) = (self.refusal.take(), paths.refusal());
         own.or(of_trails)
     }
 
     /// Watches a directory, and no other. Says whether it was not watched before.
     pub(super) fn watch(&mut self, directory: BorrowedFd<'_>) -> bool {
         let Some(inotify) = &self.inotify else { return false };
-        let watch = match inotify.watch(directory, ENTRIES) {
+        let watch = match inotify.watch(directory, ON_DIRECTORY) {
             Ok(watch) => Some(watch),
             Err(error) => {
                 self.refusal = Some(error);
@@ -138,67 +138,68 @@ impl Eyes {
     }
 
     /// Watches no directory.
-    pub(super) fn look_away(&mut self) {
+    pub(super) fn unwatch(&mut self) {
         if let (Some(inotify), Some(watch)) = (&self.inotify, self.watch.take()) {
             inotify.forget(watch);
         }
     }
 
     /// Takes in what was told, in one bounded piece.
-    pub(super) fn read(&mut self, filter: &Filter, trails: &mut Trails) -> News {
-        let mut news = News::default();
-        self.read_entries(filter, &mut news);
-        self.read_trails(trails, &mut news);
-        news
+    pub(super) fn read(&mut self, filter: &NameRules, paths: &mut PathWatches) -> PendingEvents {
+        let mut pending_events = PendingEvents::default();
+        self.read_entries(filter, &mut pending_events);
+        self.read_paths(paths, &mut pending_events);
+        pending_events
     }
 
-    fn read_entries(&mut self, filter: &Filter, news: &mut News) {
+    fn read_entries(&mut self, filter: &NameRules, pending_events: &mut PendingEvents) {
         let Some(inotify) = &self.inotify else { return };
         let result = drain(inotify, &mut self.buffer, |event| {
             if event.mask.has(WatchMask::OVERFLOW) {
-                news.have_entries_overflown = true;
+                pending_events.entries_lost = true;
             } else if Some(event.watch) != self.watch {
                 // Left over from a directory that was here before.
             } else if event.name.is_empty() {
-                news.moved.insert(Route::Source);
+                pending_events.moved.insert(Route::Directory);
                 if event.mask.has(WatchMask::IGNORED) {
                     self.watch = None;
                 }
             } else {
-                self.reader.note(&event, filter, &mut news.marks);
+                self.reader.add_event(&event, filter, &mut pending_events.names);
             }
         });
         if let Err(error) = result {
             // An instance that cannot be read would stay readable for ever.
             (self.inotify, self.watch, self.refusal) = (None, None, Some(error));
-            news.have_entries_overflown = true;
+            pending_events.entries_lost = true;
         }
     }
 
-    fn read_trails(&mut self, trails: &mut Trails, news: &mut News) {
-        let mut told = Told::default();
-        if let Some(inotify) = trails.inotify() {
-            let result = drain(&inotify, &mut self.buffer, |event| trails.note(&event, &mut told));
+    fn read_paths(&mut self, paths: &mut PathWatches, pending_events: &mut PendingEvents) {
+        let mut route_events = RouteEvents::default();
+        if let Some(inotify) = paths.inotify() {
+            let result =
+                drain(&inotify, &mut self.buffer, |event| paths.note(&event, &mut route_events));
             if let Err(error) = result {
-                trails.close();
+                paths.close();
                 self.refusal = Some(error);
-                told.has_overflown = true;
+                route_events.is_lost = true;
             }
         }
         let is_mounted = self.mounts.as_ref().is_some_and(Mounts::changed);
-        if is_mounted || told.has_overflown {
-            trails.all().iter().for_each(|route| told.marks.add(route, Mark::Check));
+        if is_mounted || route_events.is_lost {
+            paths.all().iter().for_each(|route| route_events.names.add(route, NameEvent::Touched));
         }
         if is_mounted {
-            news.moved.insert(Route::Source);
+            pending_events.moved.insert(Route::Directory);
         }
-        if told.has_overflown {
-            news.moved.extend(trails.all());
+        if route_events.is_lost {
+            pending_events.moved.extend(paths.all());
         }
-        news.have_trails_overflown = told.has_overflown;
-        news.moved.extend(told.moved);
-        while let Some((route, mark)) = told.marks.pop() {
-            trails.mark_names(&route, mark, &mut news.marks);
+        pending_events.paths_lost = route_events.is_lost;
+        pending_events.moved.extend(route_events.moved);
+        while let Some((route, mark)) = route_events.names.pop() {
+            paths.queue_for_names(&route, mark, &mut pending_events.names);
         }
     }
 }
@@ -210,11 +211,11 @@ fn drain(
     mut take: impl FnMut(InotifyEvent<'_>),
 ) -> io::Result<()> {
     let mut taken = 0;
-    while taken < MOST_EVENTS {
+    while taken < MAX_EVENT_BYTES {
         let length = inotify.read(buffer)?;
         inotify::events(buffer.get(..length).unwrap_or_default()).for_each(&mut take);
         taken += length;
-        if length + LONGEST_EVENT <= buffer.len() {
+        if length + MAX_EVENT_SIZE <= buffer.len() {
             break;
         }
     }

@@ -28,7 +28,7 @@ use crate::sys::dir::{Links, Stat};
 use crate::types::moment::Moment;
 use crate::types::source_spec::SourceSpec;
 
-use self::dir_source::Dir;
+use self::dir_source::DirSource;
 
 /// How sources are watched.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub struct Options {
 /// working directory is gone.
 pub fn open(spec: &SourceSpec, options: Options) -> io::Result<Box<dyn Monitor>> {
     match spec {
-        SourceSpec::Dir(path) => Ok(Box::new(Dir::new(path, options)?)),
+        SourceSpec::Dir(path) => Ok(Box::new(DirSource::new(path, options)?)),
     }
 }
 

@@ -4,87 +4,87 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::debounce::VANISHED;
-use super::dir_watch::Files;
-use super::names::Name;
+use super::debounce::DELETE_GRACE;
+use super::dir_watch::DirWatch;
+use super::names::NameKind;
 use super::shared_watches::Route;
 use super::{FileVersion, OnDemandAddress, VassalFile, address_file};
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
 /// What a look at a name costs at least.
-const LOOK: usize = 4;
+const OBSERVATION_COST: usize = 4;
 
 /// What a name looks like now.
-pub(super) enum Seen {
+pub(super) enum Observation {
     /// A vassal file; if not all of it could be learned, another look is due soon. Its address file has
     /// vanished, and may come back until `address_by`.
-    File { file: VassalFile, is_firm: bool, has_kin: bool, address_by: Option<Moment> },
+    File { file: VassalFile, is_stable: bool, has_other_links: bool, address_by: Option<Moment> },
     /// There is no such name.
-    Nothing,
+    Absent,
     /// There is a link without an end.
-    Nowhere,
+    Dangling,
     /// Something that cannot be a vassal.
     Refused(String),
 }
 
 /// Where a name leads.
-struct Traced {
+struct ResolvedEntry {
     /// What is there; nothing if it is a link that leads nowhere.
     stat: Option<Stat>,
     /// Whether it stayed the same while it was looked at.
-    is_firm: bool,
+    is_stable: bool,
     /// Whether it has other names, which has not been known.
-    has_kin: bool,
+    has_other_links: bool,
 }
 
-impl Traced {
+impl ResolvedEntry {
     fn firm(own: Stat) -> Self {
-        Self { stat: Some(own), is_firm: true, has_kin: false }
+        Self { stat: Some(own), is_stable: true, has_other_links: false }
     }
 }
 
-impl Files {
+impl DirWatch {
     /// Looks at a name and at all it depends on.
-    pub(super) fn examine(
+    pub(super) fn observe(
         &mut self,
         at: BorrowedFd<'_>,
         name: &OsStr,
         now: Moment,
-    ) -> io::Result<Seen> {
-        self.trails.exert(LOOK);
+    ) -> io::Result<Observation> {
+        self.paths.charge(OBSERVATION_COST);
         let mut routes = Vec::new();
-        let seen = self.examine_for((at, name), now, &mut routes);
+        let seen = self.observe_entry((at, name), now, &mut routes);
         if seen.is_err() {
-            routes.extend(self.trails.routes_of(name));
+            routes.extend(self.paths.routes_of(name));
         }
-        self.trails.assign(name, routes);
+        self.paths.set_routes(name, routes);
         seen
     }
 
-    fn examine_for(
+    fn observe_entry(
         &mut self,
         (at, name): (BorrowedFd<'_>, &OsStr),
         now: Moment,
         routes: &mut Vec<Route>,
-    ) -> io::Result<Seen> {
+    ) -> io::Result<Observation> {
         let own = match dir::stat_at(at, name, Links::Stay) {
-            Err(error) if dir::is_not_found(&error) => return Ok(Seen::Nothing),
+            Err(error) if dir::is_not_found(&error) => return Ok(Observation::Absent),
             result => result?,
         };
-        if let Name::Refused(why) = self.filter.judge(name) {
-            return Ok(Seen::Refused(why.to_owned()));
+        if let NameKind::Refused(why) = self.filter.classify(name) {
+            return Ok(Observation::Refused(why.to_owned()));
         }
         let traced = match (own.kind, self.links) {
-            (FileKind::Link, Links::Stay) => Traced::firm(own),
-            _ => self.trace(at, name, own, routes)?,
+            (FileKind::Link, Links::Stay) => ResolvedEntry::firm(own),
+            _ => self.resolve(at, name, own, routes)?,
         };
-        let Some(stat) = traced.stat else { return Ok(Seen::Nowhere) };
+        let Some(stat) = traced.stat else { return Ok(Observation::Dangling) };
         if let Some(why) = refusal_of(stat.kind) {
-            return Ok(Seen::Refused(why.to_owned()));
+            return Ok(Observation::Refused(why.to_owned()));
         }
         let (mut on_demand, is_read) = self.on_demand(at, name, routes);
-        let address_by = self.address_may_return(name, &on_demand, now);
+        let address_by = self.address_grace_end(name, &on_demand, now);
         if let Some(file) = self.file(name).filter(|_| address_by.is_some()) {
             on_demand = file.on_demand.clone();
         }
@@ -96,12 +96,17 @@ impl Files {
             is_link,
             on_demand,
         };
-        let is_firm = traced.is_firm && is_read;
-        Ok(Seen::File { file, is_firm, has_kin: traced.has_kin, address_by })
+        let is_stable = traced.is_stable && is_read;
+        Ok(Observation::File {
+            file,
+            is_stable,
+            has_other_links: traced.has_other_links,
+            address_by,
+        })
     }
 
     /// Until when the address file of a vassal that had one may come back, if it is away.
-    fn address_may_return(
+    fn address_grace_end(
         &mut self,
         name: &OsStr,
         seen: &OnDemandAddress,
@@ -112,32 +117,36 @@ impl Files {
             self.without_address.remove(name);
             return None;
         }
-        let by = *self.without_address.entry(name.to_owned()).or_insert(now) + VANISHED;
+        let by = *self.without_address.entry(name.to_owned()).or_insert(now) + DELETE_GRACE;
         (by > now).then_some(by)
     }
 
     /// Finds the end of a name and sees to it that what happens there is told.
-    fn trace(
+    fn resolve(
         &mut self,
         at: BorrowedFd<'_>,
         name: &OsStr,
         own: Stat,
         routes: &mut Vec<Route>,
-    ) -> io::Result<Traced> {
+    ) -> io::Result<ResolvedEntry> {
         match own.kind {
             FileKind::Link => {
                 let route = Route::Link(dir::link_text(at, name)?.into());
                 routes.push(route.clone());
-                let followed = self.trails.follow(&route, at, name)?;
-                Ok(Traced { stat: followed.stat, is_firm: followed.is_steady, has_kin: false })
+                let followed = self.paths.follow(&route, at, name)?;
+                Ok(ResolvedEntry {
+                    stat: followed.stat,
+                    is_stable: followed.is_stable,
+                    has_other_links: false,
+                })
             }
             FileKind::File if own.links > 1 => {
                 let route = Route::Inode(own.dev, own.ino);
-                let has_kin = self.trails.pin(&route, at, name);
+                let has_other_links = self.paths.watch_inode(&route, at, name);
                 routes.push(route);
-                Ok(Traced { has_kin, ..Traced::firm(own) })
+                Ok(ResolvedEntry { has_other_links, ..ResolvedEntry::firm(own) })
             }
-            _ => Ok(Traced::firm(own)),
+            _ => Ok(ResolvedEntry::firm(own)),
         }
     }
 
@@ -148,17 +157,17 @@ impl Files {
         name: &OsStr,
         routes: &mut Vec<Route>,
     ) -> (OnDemandAddress, bool) {
-        let Some(beside) = self.filter.companion_of(name) else {
+        let Some(beside) = self.filter.address_file_of(name) else {
             return (OnDemandAddress::No, true);
         };
         // Watched first, read afterwards: no change goes unseen.
         let own = dir::stat_at(at, &beside, Links::Stay);
-        let is_firm = match own.map(|own| self.trace(at, &beside, own, routes)) {
-            Ok(traced) => traced.is_ok_and(|traced| traced.is_firm),
+        let is_stable = match own.map(|own| self.resolve(at, &beside, own, routes)) {
+            Ok(traced) => traced.is_ok_and(|traced| traced.is_stable),
             Err(error) => dir::is_not_found(&error),
         };
         match (address_file::read(at, &beside), self.file(name)) {
-            (Ok(on_demand), _) => (on_demand, is_firm),
+            (Ok(on_demand), _) => (on_demand, is_stable),
             (Err(_), Some(file)) => (file.on_demand.clone(), false),
             (Err(error), None) => {
                 let beside = beside.display();

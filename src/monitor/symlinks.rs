@@ -14,30 +14,31 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use super::coalesce::{Mark, Marks};
+use super::coalesce::{EventQueue, NameEvent};
 use super::shared_watches::{
-    FILE, Held, Hold, LAST, LAST_BEFORE_MISSING, LINK, MISSING, News, Route, WAY, Watches,
+    ON_FILE, ON_MISSING, ON_PARENT, ON_PARENT_OF_MISSING, ON_PATH_DIR, ON_SYMLINK, Route,
+    RouteEvent, SharedWatches, WatchRef, WatchResult,
 };
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::sys::inotify::{Inotify, InotifyEvent, WatchMask};
 
 /// How many links a path may have, as in the kernel.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// How many names a path may have with all its links, so that a hostile one cannot keep us walking.
 /// What needs more leads nowhere for us.
-const MOST_STEPS: usize = 500;
+const MAX_STEPS: usize = 500;
 
 /// How often a path is walked that changes while it is walked.
-pub(super) const TRIES: usize = 3;
+pub(super) const MAX_TRIES: usize = 3;
 
 /// One route as it was walked last.
 #[derive(Default)]
-struct Trail {
-    holds: Vec<Hold>,
+struct WatchedPath {
+    watches: Vec<WatchRef>,
     end: Option<(u64, u64)>,
-    is_whole: bool,
-    is_endless: bool,
+    is_complete: bool,
+    is_loop: bool,
     names: BTreeSet<OsString>,
 }
 
@@ -46,50 +47,51 @@ pub(super) struct Followed {
     /// Its end, if it has one.
     pub(super) stat: Option<Stat>,
     /// Whether the trail agrees; if not, the path changes faster than it can be walked.
-    pub(super) is_steady: bool,
+    pub(super) is_stable: bool,
 }
 
 /// What was told since.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct RouteEvents {
     /// Routes to walk anew.
     pub(super) moved: HashSet<Route>,
     /// What has happened on routes; it is for all their names.
-    pub(super) marks: Marks<Route>,
+    pub(super) names: EventQueue<Route>,
     /// Whether events were lost.
-    pub(super) has_overflown: bool,
+    pub(super) is_lost: bool,
 }
 
 /// All trails, with the names that depend on them.
 #[derive(Default)]
-pub(super) struct Trails {
-    watches: Watches,
-    trails: HashMap<Route, Trail>,
+pub(super) struct PathWatches {
+    shared: SharedWatches,
+    paths: HashMap<Route, WatchedPath>,
     routes: HashMap<OsString, Vec<Route>>,
     effort: usize,
 }
 
-impl Trails {
+impl PathWatches {
     /// Begins to see.
     pub(super) fn open(&mut self, inotify: Inotify) {
-        self.watches.open(inotify);
-        for trail in self.trails.values_mut() {
-            *trail = Trail { names: std::mem::take(&mut trail.names), ..Trail::default() };
+        self.shared.open(inotify);
+        for path in self.paths.values_mut() {
+            *path =
+                WatchedPath { names: std::mem::take(&mut path.names), ..WatchedPath::default() };
         }
     }
 
     /// Sees nothing any more.
     pub(super) fn close(&mut self) {
-        self.watches.close();
+        self.shared.close();
     }
 
     /// The instance, to be read.
     pub(super) fn inotify(&self) -> Option<Rc<Inotify>> {
-        self.watches.inotify()
+        self.shared.inotify()
     }
 
     /// Counts what has been done, in steps of a walk.
-    pub(super) fn exert(&mut self, steps: usize) {
+    pub(super) fn charge(&mut self, steps: usize) {
         self.effort = self.effort.wrapping_add(steps);
     }
 
@@ -99,33 +101,35 @@ impl Trails {
     }
 
     /// How many steps have been counted since the count was `before`.
-    pub(super) fn effort_since(&self, before: usize) -> usize {
+    pub(super) fn spent_since(&self, before: usize) -> usize {
         self.effort.wrapping_sub(before)
     }
 
-    /// See [`Watches::refusal`].
+    /// See [`SharedWatches::refusal`].
     pub(super) fn refusal(&mut self) -> Option<io::Error> {
-        self.watches.refusal()
+        self.shared.refusal()
     }
 
     /// Takes in one event.
-    pub(super) fn note(&mut self, event: &InotifyEvent<'_>, told: &mut Told) {
+    pub(super) fn note(&mut self, event: &InotifyEvent<'_>, events: &mut RouteEvents) {
         if event.mask.has(WatchMask::OVERFLOW) {
-            told.has_overflown = true;
+            events.is_lost = true;
         }
-        self.watches.tell(event, |route, news| match news {
-            News::Happened(mark) if *route != Route::Source => told.marks.add(route, mark),
-            News::Happened(mark) | News::Moved(mark) => {
-                told.moved.insert(route.clone());
-                told.marks.add(route, mark);
+        self.shared.dispatch(event, |route, route_event| match route_event {
+            RouteEvent::TargetChanged(mark) if *route != Route::Directory => {
+                events.names.add(route, mark)
+            }
+            RouteEvent::TargetChanged(mark) | RouteEvent::PathChanged(mark) => {
+                events.moved.insert(route.clone());
+                events.names.add(route, mark);
             }
         });
     }
 
     /// Marks the names that depend on a route.
-    pub(super) fn mark_names(&self, route: &Route, mark: Mark, marks: &mut Marks) {
-        let names = self.trails.get(route).into_iter().flat_map(|trail| &trail.names);
-        names.for_each(|name| marks.add(name.as_os_str(), mark));
+    pub(super) fn queue_for_names(&self, route: &Route, mark: NameEvent, queue: &mut EventQueue) {
+        let names = self.paths.get(route).into_iter().flat_map(|path| &path.names);
+        names.for_each(|name| queue.add(name.as_os_str(), mark));
     }
 
     /// Walks an absolute path for the source and gives the directory or file at its end.
@@ -133,23 +137,23 @@ impl Trails {
     /// # Errors
     /// What the kernel says when it does not say whether there is one.
     pub(super) fn walk_source(&mut self, path: &OsStr) -> io::Result<Option<(OwnedFd, Stat)>> {
-        self.walk(&Route::Source, dir::root()?.as_fd(), path)
+        self.walk(&Route::Directory, dir::root()?.as_fd(), path)
     }
 
     /// Walks a route of a link anew; one of a file with several names is walked when it is looked at.
-    pub(super) fn walk_again(&mut self, route: &Route, directory: BorrowedFd<'_>) {
+    pub(super) fn rewalk(&mut self, route: &Route, directory: BorrowedFd<'_>) {
         match route {
             Route::Link(text) => {
                 let _told_by_stat = self.walk(route, directory, &text.clone());
             }
-            Route::Inode(..) => self.drop_holds(route),
-            Route::Source => {}
+            Route::Inode(..) => self.release_watches(route),
+            Route::Directory => {}
         }
     }
 
     /// All routes.
     pub(super) fn all(&self) -> HashSet<Route> {
-        self.trails.keys().cloned().collect()
+        self.paths.keys().cloned().collect()
     }
 
     /// The routes on which a name depends.
@@ -158,20 +162,20 @@ impl Trails {
     }
 
     /// Makes a name depend on these routes and no others.
-    pub(super) fn assign(&mut self, name: &OsStr, routes: Vec<Route>) {
+    pub(super) fn set_routes(&mut self, name: &OsStr, routes: Vec<Route>) {
         if self.routes.get(name).map_or(&[][..], Vec::as_slice) == routes {
             return;
         }
         let before = self.routes.remove(name).unwrap_or_default();
         for route in &routes {
-            self.trails.entry(route.clone()).or_default().names.insert(name.to_owned());
+            self.paths.entry(route.clone()).or_default().names.insert(name.to_owned());
         }
         for route in before.iter().filter(|route| !routes.contains(route)) {
-            let Some(trail) = self.trails.get_mut(route) else { continue };
-            trail.names.remove(name);
-            if trail.names.is_empty() {
-                self.drop_holds(route);
-                self.trails.remove(route);
+            let Some(path) = self.paths.get_mut(route) else { continue };
+            path.names.remove(name);
+            if path.names.is_empty() {
+                self.release_watches(route);
+                self.paths.remove(route);
             }
         }
         if !routes.is_empty() {
@@ -191,40 +195,46 @@ impl Trails {
         name: &OsStr,
     ) -> io::Result<Followed> {
         if self.inotify().is_none() {
-            return Ok(Followed { stat: end_of(directory, name)?, is_steady: true });
+            return Ok(Followed { stat: end_of(directory, name)?, is_stable: true });
         }
-        if !self.trails.get(route).is_some_and(|trail| trail.is_whole) {
-            self.walk_again(route, directory);
+        if !self.paths.get(route).is_some_and(|path| path.is_complete) {
+            self.rewalk(route, directory);
         }
-        for tries in 0..TRIES {
+        for tries in 0..MAX_TRIES {
             let stat = end_of(directory, name)?;
-            let end = self.trails.get(route).and_then(|trail| trail.end);
+            let end = self.paths.get(route).and_then(|path| path.end);
             // What leads nowhere may by now do so further on, where nothing is watched yet.
             let is_walked = stat.is_some() || tries > 0;
             if is_walked && stat.map(|stat| stat.inode()) == end {
-                return Ok(Followed { stat, is_steady: true });
+                return Ok(Followed { stat, is_stable: true });
             }
-            self.walk_again(route, directory);
-            if self.trails.get(route).is_some_and(|trail| trail.is_endless) {
-                return Ok(Followed { stat: None, is_steady: true });
+            self.rewalk(route, directory);
+            if self.paths.get(route).is_some_and(|path| path.is_loop) {
+                return Ok(Followed { stat: None, is_stable: true });
             }
         }
-        Ok(Followed { stat: end_of(directory, name)?, is_steady: false })
+        Ok(Followed { stat: end_of(directory, name)?, is_stable: false })
     }
 
     /// Watches a file that has other names elsewhere, because what is done through them is not told in
     /// its directory. A name that it gets elsewhere later is met at the next look. Says whether it is newly
     /// watched.
-    pub(super) fn pin(&mut self, route: &Route, directory: BorrowedFd<'_>, name: &OsStr) -> bool {
-        if self.trails.get(route).is_some_and(|trail| !trail.holds.is_empty()) {
+    pub(super) fn watch_inode(
+        &mut self,
+        route: &Route,
+        directory: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> bool {
+        if self.paths.get(route).is_some_and(|path| !path.watches.is_empty()) {
             return false;
         }
         let Ok(object) = dir::open_path_at(directory, name) else { return false };
-        let trail = self.trails.entry(route.clone()).or_default();
-        let Held::Yes(hold) = self.watches.hold(route, object.as_fd(), FILE, None) else {
+        let path = self.paths.entry(route.clone()).or_default();
+        let WatchResult::Watched(watch) = self.shared.acquire(route, object.as_fd(), ON_FILE, None)
+        else {
             return false;
         };
-        trail.holds.push(hold);
+        path.watches.push(watch);
         true
     }
 
@@ -234,33 +244,33 @@ impl Trails {
         from: BorrowedFd<'_>,
         path: &OsStr,
     ) -> io::Result<Option<(OwnedFd, Stat)>> {
-        let trail = self.trails.entry(route.clone()).or_default();
-        let before = std::mem::take(&mut trail.holds);
-        self.watches.let_go(route, &before);
-        let mut walk = Walk {
-            watches: &mut self.watches,
+        let walked = self.paths.entry(route.clone()).or_default();
+        let before = std::mem::take(&mut walked.watches);
+        self.shared.release(route, &before);
+        let mut walk = PathWalk {
+            shared: &mut self.shared,
             route,
-            holds: Vec::new(),
-            is_whole: true,
-            is_endless: false,
+            watches: Vec::new(),
+            is_complete: true,
+            is_loop: false,
             steps: 0,
         };
         let end = walk.along(from, path);
         self.effort = self.effort.wrapping_add(walk.steps + before.len());
-        trail.holds = walk.holds;
-        trail.is_whole = walk.is_whole && end.is_ok();
-        trail.is_endless = walk.is_endless;
-        trail.end = end.as_ref().ok().and_then(Option::as_ref).map(|(_, stat)| stat.inode());
-        self.watches.forget(&before);
+        walked.watches = walk.watches;
+        walked.is_complete = walk.is_complete && end.is_ok();
+        walked.is_loop = walk.is_loop;
+        walked.end = end.as_ref().ok().and_then(Option::as_ref).map(|(_, stat)| stat.inode());
+        self.shared.forget(&before);
         end
     }
 
-    fn drop_holds(&mut self, route: &Route) {
-        let Some(trail) = self.trails.get_mut(route) else { return };
-        let holds = std::mem::take(&mut trail.holds);
-        self.effort = self.effort.wrapping_add(holds.len());
-        self.watches.let_go(route, &holds);
-        self.watches.forget(&holds);
+    fn release_watches(&mut self, route: &Route) {
+        let Some(path) = self.paths.get_mut(route) else { return };
+        let watches = std::mem::take(&mut path.watches);
+        self.effort = self.effort.wrapping_add(watches.len());
+        self.shared.release(route, &watches);
+        self.shared.forget(&watches);
     }
 }
 
@@ -273,16 +283,16 @@ fn end_of(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Stat>> {
 }
 
 /// One walk in progress.
-struct Walk<'a> {
-    watches: &'a mut Watches,
+struct PathWalk<'a> {
+    shared: &'a mut SharedWatches,
     route: &'a Route,
-    holds: Vec<Hold>,
-    is_whole: bool,
-    is_endless: bool,
+    watches: Vec<WatchRef>,
+    is_complete: bool,
+    is_loop: bool,
     steps: usize,
 }
 
-impl Walk<'_> {
+impl PathWalk<'_> {
     fn along(&mut self, from: BorrowedFd<'_>, path: &OsStr) -> io::Result<Option<(OwnedFd, Stat)>> {
         let mut here = if path.as_bytes().starts_with(b"/") {
             dir::root()?
@@ -295,14 +305,14 @@ impl Walk<'_> {
         let mut links = 0;
         while let Some(name) = ahead.pop() {
             self.steps += 1;
-            if links > MOST_LINKS || self.steps > MOST_STEPS {
-                self.is_endless = true;
+            if links > MAX_LINKS || self.steps > MAX_STEPS {
+                self.is_loop = true;
                 return Ok(None);
             }
             let object = match dir::open_path_at(here.as_fd(), &name) {
                 Err(error) if dir::is_not_found(&error) => {
-                    self.hold(here.as_fd(), MISSING, Some(&name));
-                    self.hold_last(above.as_ref(), LAST_BEFORE_MISSING);
+                    self.watch(here.as_fd(), ON_MISSING, Some(&name));
+                    self.watch_parent(above.as_ref(), ON_PARENT_OF_MISSING);
                     // It may have come before it was watched for.
                     match dir::open_path_at(here.as_fd(), &name) {
                         Err(error) if dir::is_not_found(&error) => return Ok(None),
@@ -314,7 +324,7 @@ impl Walk<'_> {
             let stat = dir::stat(object.as_fd())?;
             match stat.kind {
                 FileKind::Link => {
-                    self.hold(object.as_fd(), LINK, None);
+                    self.watch(object.as_fd(), ON_SYMLINK, None);
                     links += 1;
                     let text = dir::link_text(object.as_fd(), OsStr::new(""))?;
                     if text.as_bytes().starts_with(b"/") {
@@ -323,33 +333,33 @@ impl Walk<'_> {
                     push_steps(&mut ahead, &text);
                 }
                 FileKind::Directory => {
-                    self.hold(object.as_fd(), WAY, None);
+                    self.watch(object.as_fd(), ON_PATH_DIR, None);
                     let left = std::mem::replace(&mut here, object);
                     // What is reached upwards cannot be removed while what is below it is there.
                     above = (name != "..").then_some((left, name));
                 }
                 _ => {
-                    self.hold(object.as_fd(), FILE, None);
+                    self.watch(object.as_fd(), ON_FILE, None);
                     return Ok(ahead.is_empty().then_some((object, stat)));
                 }
             }
         }
-        self.hold_last(above.as_ref(), LAST);
+        self.watch_parent(above.as_ref(), ON_PARENT);
         let stat = dir::stat(here.as_fd())?;
         Ok(Some((here, stat)))
     }
 
-    fn hold_last(&mut self, above: Option<&(OwnedFd, OsString)>, mask: WatchMask) {
+    fn watch_parent(&mut self, above: Option<&(OwnedFd, OsString)>, mask: WatchMask) {
         if let Some((above, name)) = above {
-            self.hold(above.as_fd(), mask, Some(name));
+            self.watch(above.as_fd(), mask, Some(name));
         }
     }
 
-    fn hold(&mut self, object: BorrowedFd<'_>, mask: WatchMask, name: Option<&OsStr>) {
-        match self.watches.hold(self.route, object, mask, name) {
-            Held::Yes(hold) => self.holds.push(hold),
-            Held::Unreadable => {}
-            Held::Refused => self.is_whole = false,
+    fn watch(&mut self, object: BorrowedFd<'_>, mask: WatchMask, name: Option<&OsStr>) {
+        match self.shared.acquire(self.route, object, mask, name) {
+            WatchResult::Watched(watch) => self.watches.push(watch),
+            WatchResult::Unreadable => {}
+            WatchResult::Refused => self.is_complete = false,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use liege::monitor::Options;
-use liege::monitor::dir_source::Dir;
+use liege::monitor::dir_source::DirSource;
 use liege::monitor::{ChangeKind, Changes, Monitor, VassalFile};
 use liege::sys::clock;
 use liege::sys::dir::Links;
@@ -52,7 +52,7 @@ pub fn start(command: &mut Command) -> std::io::Result<Child> {
 
 /// The monitor of `vassals` in a temporary directory, unless it is told another one.
 pub struct World {
-    pub monitor: Dir,
+    pub monitor: DirSource,
     pub known: BTreeMap<OsString, VassalFile>,
     pub notices: Vec<String>,
     /// What was there when its directory was first looked at.
@@ -130,7 +130,7 @@ impl World {
     /// Any directory; nothing has been looked at.
     pub fn of(watched: Watched) -> Self {
         Self {
-            monitor: Dir::new(&watched.path, watched.options).unwrap(),
+            monitor: DirSource::new(&watched.path, watched.options).unwrap(),
             known: BTreeMap::new(),
             notices: Vec::new(),
             were_there: Vec::new(),
@@ -181,18 +181,18 @@ impl World {
     }
 
     pub fn rescan(&mut self) {
-        self.call(Dir::rescan);
+        self.call(DirSource::rescan);
     }
 
     pub fn read(&mut self) {
-        self.call(Dir::read);
+        self.call(DirSource::read);
     }
 
     pub fn expire(&mut self) {
-        self.call(Dir::expire);
+        self.call(DirSource::expire);
     }
 
-    fn call(&mut self, what: fn(&mut Dir, Moment, &mut Changes)) {
+    fn call(&mut self, what: fn(&mut DirSource, Moment, &mut Changes)) {
         let (mut out, now) = (Changes::default(), self.now());
         let before = processor_time();
         what(&mut self.monitor, now, &mut out);
