@@ -1,9 +1,13 @@
-//! One `poll(2)`: who is waited for, and who is ready, by token.
+//! One ppoll(2): which descriptors are waited for, and which are ready, by token.
 //!
-//! It owns no descriptor and knows no vassal. Descriptors that are ready at most wake-ups are entries of
-//! the poll array. The many that are quiet at most wake-ups (a pipe and a pidfd for each life) live in an
-//! epoll set, which is one entry of that array: a wake-up then costs what is ready, not what there is
-//! (1 µs instead of 0.7 ms at 10,000 descriptors). Nothing else knows.
+//! It owns no descriptor and knows no vassal. There are two ways to wait for one. A *direct* descriptor is an
+//! entry of the poll array, and is told at each wake-up at which it is ready. *Batched* ones (a pipe and a pidfd
+//! of each life) are in an epoll set, which is one entry of that array: a wake-up then costs what is ready, not
+//! what there is (1 µs instead of 0.7 ms at 10,000 descriptors), and at most [`MAX_BATCH`] of them are told.
+//!
+//! All of them in the epoll set would save the second way, and lose an order: where 1,000 lives end at once,
+//! 2,000 descriptors are ready, and a signal or the words of a stage would wait behind them for up to 60
+//! wake-ups of 3 ms. Told at each wake-up, they are served first, by rank.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -15,54 +19,54 @@ use crate::types::moment::Moment;
 pub use crate::sys::poll::Interest;
 use crate::sys::poll::{Epoll, PollSet};
 
-/// Most quiet descriptors that are served in one wake-up; the rest comes in the next. A death and the fork
-/// of a successor take some 100 µs, and nobody is to wait for more than a few milliseconds.
-const BATCH: usize = 32;
+/// Batched descriptors that are told in one wake-up; the rest comes in the next. A death and the fork of a
+/// successor take some 100 µs, and nobody is to wait for more than a few milliseconds.
+const MAX_BATCH: usize = 32;
 
-/// Names what is waited for; never used again for something else, so an event that is left over from
+/// A token: it names what is waited for, and is never used for something else, so an event that is left over from
 /// something that is gone finds nobody.
-pub trait Token: Copy {
+pub trait Ranked: Copy {
     /// The order within one wake-up, lowest first.
     fn rank(self) -> u8;
 }
 
-/// How often a descriptor is expected to be ready.
+/// When a descriptor that is ready is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It is one of a few, or it will not stay for long.
-    Busy,
-    /// It is one of many; only [`Interest::Read`].
-    Quiet,
+pub enum Delivery {
+    /// At each wake-up. For the few, and for those that are not waited for long.
+    Direct,
+    /// With at most [`MAX_BATCH`] others. For the many; only [`Interest::Read`].
+    Batched,
 }
 
 /// The poll set.
 #[derive(Debug)]
 pub struct Reactor<T> {
-    busy: PollSet,
-    /// Number and token of each entry of `busy`; the first entry is the epoll set, which has none.
-    busy_tokens: Vec<Option<(RawFd, T)>>,
-    quiet: Epoll,
-    /// The tokens of the quiet ones, by the number of the descriptor, which is the key in the set.
-    quiet_tokens: Vec<Option<T>>,
+    direct: PollSet,
+    /// Number and token of each entry of `direct`; the first entry is the epoll set, which has none.
+    direct_tokens: Vec<Option<(RawFd, T)>>,
+    batched: Epoll,
+    /// The tokens of the batched ones, by the number of the descriptor, which is the key in the set.
+    batched_tokens: Vec<Option<T>>,
     /// When the last wait was over, if there was one.
     woken: Option<Moment>,
     longest_turn: Duration,
 }
 
-impl<T: Token> Reactor<T> {
+impl<T: Ranked> Reactor<T> {
     /// Waits for nothing yet.
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
     pub fn new() -> io::Result<Self> {
-        let quiet = Epoll::new(BATCH)?;
-        let mut busy = PollSet::default();
-        busy.push(quiet.as_fd(), Interest::Read);
+        let batched = Epoll::new(MAX_BATCH)?;
+        let mut direct = PollSet::default();
+        direct.push(batched.as_fd(), Interest::Read);
         Ok(Self {
-            busy,
-            busy_tokens: vec![None],
-            quiet,
-            quiet_tokens: Vec::new(),
+            direct,
+            direct_tokens: vec![None],
+            batched,
+            batched_tokens: Vec::new(),
             woken: None,
             longest_turn: Duration::ZERO,
         })
@@ -73,22 +77,28 @@ impl<T: Token> Reactor<T> {
     ///
     /// This cannot fail: one that the kernel does not take into the epoll set (`fs.epoll.max_user_watches`,
     /// no memory) becomes an entry of the poll array, which costs a little more at each wake-up.
-    pub fn add(&mut self, descriptor: BorrowedFd<'_>, token: T, interest: Interest, kind: Kind) {
+    pub fn add(
+        &mut self,
+        descriptor: BorrowedFd<'_>,
+        token: T,
+        interest: Interest,
+        delivery: Delivery,
+    ) {
         self.remove(descriptor);
         let number = descriptor.as_raw_fd();
         let place = usize::try_from(number).unwrap_or(0);
-        let is_quiet = kind == Kind::Quiet
+        let is_batched = delivery == Delivery::Batched
             && interest == Interest::Read
-            && self.quiet.add(descriptor, Interest::Read, place as u64).is_ok();
-        if !is_quiet {
-            self.busy.push(descriptor, interest);
-            self.busy_tokens.push(Some((number, token)));
+            && self.batched.add(descriptor, Interest::Read, place as u64).is_ok();
+        if !is_batched {
+            self.direct.push(descriptor, interest);
+            self.direct_tokens.push(Some((number, token)));
             return;
         }
-        if self.quiet_tokens.len() <= place {
-            self.quiet_tokens.resize(place + 1, None);
+        if self.batched_tokens.len() <= place {
+            self.batched_tokens.resize(place + 1, None);
         }
-        if let Some(slot) = self.quiet_tokens.get_mut(place) {
+        if let Some(slot) = self.batched_tokens.get_mut(place) {
             *slot = Some(token);
         }
     }
@@ -97,14 +107,14 @@ impl<T: Token> Reactor<T> {
     pub fn remove(&mut self, descriptor: BorrowedFd<'_>) {
         let number = descriptor.as_raw_fd();
         let place = usize::try_from(number).unwrap_or(usize::MAX);
-        if self.quiet_tokens.get_mut(place).and_then(Option::take).is_some() {
+        if self.batched_tokens.get_mut(place).and_then(Option::take).is_some() {
             // Whatever is wrong with it, it is in the set no more.
-            let _ = self.quiet.remove(descriptor);
+            let _ = self.batched.remove(descriptor);
         }
         let is_it = |entry: &Option<(RawFd, T)>| entry.is_some_and(|(fd, _)| fd == number);
-        if let Some(index) = self.busy_tokens.iter().position(is_it) {
-            self.busy.swap_remove(index);
-            self.busy_tokens.swap_remove(index);
+        if let Some(index) = self.direct_tokens.iter().position(is_it) {
+            self.direct.swap_remove(index);
+            self.direct_tokens.swap_remove(index);
         }
     }
 
@@ -124,28 +134,28 @@ impl<T: Token> Reactor<T> {
         let turn = self.woken.map(|woken| now.saturating_duration_since(woken));
         self.longest_turn = self.longest_turn.max(turn.unwrap_or_default());
         let limit = deadline.map(|at| at.saturating_duration_since(now));
-        let waited = self.busy.wait(limit);
+        let waited = self.direct.wait(limit);
         let now = clock::now();
         self.woken = Some(now);
         waited?;
-        let mut quiet_is_ready = false;
-        for index in self.busy.ready() {
-            match self.busy_tokens.get(index) {
+        let mut batched_is_ready = false;
+        for index in self.direct.ready() {
+            match self.direct_tokens.get(index) {
                 Some(Some((_, token))) => ready.push(*token),
-                Some(None) => quiet_is_ready = true,
+                Some(None) => batched_is_ready = true,
                 None => {}
             }
         }
         // Lost by a fault of ours: it would be ready for ever.
-        while let Some(index) = self.busy.last_closed() {
-            self.busy.swap_remove(index);
-            self.busy_tokens.swap_remove(index);
+        while let Some(index) = self.direct.last_closed() {
+            self.direct.swap_remove(index);
+            self.direct_tokens.swap_remove(index);
         }
-        if quiet_is_ready {
+        if batched_is_ready {
             // Read off at once: a number that is closed and used again in this turn is another's.
-            let tokens = &self.quiet_tokens;
+            let tokens = &self.batched_tokens;
             let token = |key| tokens.get(usize::try_from(key).ok()?).copied().flatten();
-            ready.extend(self.quiet.ready()?.filter_map(token));
+            ready.extend(self.batched.ready()?.filter_map(token));
         }
         ready.sort_by_key(|token| token.rank());
         Ok(now)
@@ -162,7 +172,7 @@ mod tests {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct Name(u8);
 
-    impl Token for Name {
+    impl Ranked for Name {
         fn rank(self) -> u8 {
             self.0
         }
@@ -180,9 +190,9 @@ mod tests {
         let mut reactor = Reactor::new().unwrap();
         let mut pairs: Vec<_> = (0..6).map(|_| UnixStream::pair().unwrap()).collect();
         for (index, (near, _)) in pairs.iter().enumerate() {
-            let kind = if index % 2 == 0 { Kind::Busy } else { Kind::Quiet };
+            let delivery = if index % 2 == 0 { Delivery::Direct } else { Delivery::Batched };
             let name = Name(u8::try_from(5 - index).unwrap());
-            reactor.add(near.as_fd(), name, Interest::Read, kind);
+            reactor.add(near.as_fd(), name, Interest::Read, delivery);
         }
         assert!(now_ready(&mut reactor).is_empty());
         for (_, far) in &mut pairs {
@@ -200,7 +210,7 @@ mod tests {
         let mut reactor = Reactor::new().unwrap();
         // epoll_ctl(2) refuses a regular file, as it refuses all when its limit is reached.
         let file = tempfile::tempfile().unwrap();
-        reactor.add(file.as_fd(), Name(3), Interest::Read, Kind::Quiet);
+        reactor.add(file.as_fd(), Name(3), Interest::Read, Delivery::Batched);
         assert_eq!(now_ready(&mut reactor), [3]);
         reactor.remove(file.as_fd());
         assert!(now_ready(&mut reactor).is_empty());
@@ -211,7 +221,7 @@ mod tests {
         let _quiet = crate::sys::test_fork_lock::none();
         let mut reactor = Reactor::new().unwrap();
         let (near, far) = UnixStream::pair().unwrap();
-        reactor.add(near.as_fd(), Name(7), Interest::Read, Kind::Quiet);
+        reactor.add(near.as_fd(), Name(7), Interest::Read, Delivery::Batched);
         drop(far);
         assert_eq!(now_ready(&mut reactor), [7]);
     }
@@ -223,11 +233,11 @@ mod tests {
         // A number that no other test gets meanwhile.
         let lost = crate::sys::fd::duplicate(near.as_fd(), 900).unwrap();
         for (descriptor, name) in [(lost.as_fd(), Name(1)), (near.as_fd(), Name(2))] {
-            reactor.add(descriptor, name, Interest::Read, Kind::Busy);
+            reactor.add(descriptor, name, Interest::Read, Delivery::Direct);
         }
         drop(lost);
         assert!(now_ready(&mut reactor).is_empty());
-        assert_eq!(reactor.busy_tokens.len(), 2, "the epoll set, and the other one");
+        assert_eq!(reactor.direct_tokens.len(), 2, "the epoll set, and the other one");
         far.write_all(b"x").unwrap();
         assert_eq!(now_ready(&mut reactor), [2]);
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::log::Level;
-use crate::reactor::{Interest, Kind};
+use crate::reactor::{Delivery, Interest};
 use crate::spawn::hook::{self, Hook};
 use crate::spawn::plan::Template;
 use crate::spawn::push;
@@ -190,7 +190,7 @@ impl Helpers {
         let pidfd = pidfd::open(pid).inspect_err(|_| {
             let _ = process::kill_child(pid, Signal::KILL);
         })?;
-        context.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Kind::Busy);
+        context.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Delivery::Direct);
         let helper = Helper { pid, pidfd, kill_at: context.now + limit, limit, task };
         self.running.insert(id, helper);
         Ok(())

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::config::emperor::{EmperorConfig, KeeperMode};
-use crate::reactor::{Interest, Kind, Reactor};
+use crate::reactor::{Delivery, Interest, Reactor};
 use crate::sys::pidfd;
 
 use super::process_context::{ProcessContext, variable};
@@ -42,6 +42,6 @@ impl KeeperHandle {
 
     /// Has the reactor wait for its end.
     pub(super) fn watch(&self, reactor: &mut Reactor<Token>) {
-        reactor.add(self.pidfd.as_fd(), Token::Keeper, Interest::Read, Kind::Busy);
+        reactor.add(self.pidfd.as_fd(), Token::Keeper, Interest::Read, Delivery::Direct);
     }
 }

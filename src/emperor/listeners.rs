@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config::address;
 use crate::config::emperor::EmperorConfig;
 use crate::log::Level;
-use crate::reactor::{Interest, Kind};
+use crate::reactor::{Delivery, Interest};
 use crate::state::life::Life;
 use crate::state::realm::Realm;
 use crate::state::vassal::{Phase, Vassal};
@@ -220,7 +220,7 @@ impl Listeners {
             return self.raise_lost(vassal, lost, context);
         }
         let token = Token::OnDemand(vassal);
-        context.reactor.add(listener.as_fd(), token, Interest::Read, Kind::Quiet);
+        context.reactor.add(listener.as_fd(), token, Interest::Read, Delivery::Batched);
     }
 
     /// Its on-demand listener is not polled any more.

@@ -59,7 +59,7 @@ mod vassal_files;
 use std::collections::VecDeque;
 
 use crate::monitor::{Change, ChangeKind, Changes, Monitor};
-use crate::reactor::Token as _;
+use crate::reactor::Ranked as _;
 use crate::state::realm::Realm;
 use crate::state::{Effect, Event, Key, SourceId, VassalId};
 use crate::sys::descendants;

@@ -9,7 +9,7 @@ use crate::config::address;
 use crate::config::emperor::EmperorConfig;
 use crate::log::Log;
 use crate::monitor::{self, Changes, LogLine, Monitor, OnDemandAddress, VassalFile};
-use crate::reactor::{Interest, Kind, Reactor};
+use crate::reactor::{Delivery, Interest, Reactor};
 use crate::state::{File, Key, OnDemand, SourceId};
 use crate::sys::dir::Links;
 use crate::types::advice;
@@ -69,7 +69,7 @@ impl Monitors {
     pub fn watch(&self, reactor: &mut Reactor<Token>) {
         for (source, monitor) in self.ids().zip(&self.monitors) {
             let token = Token::Monitor(source);
-            reactor.add(monitor.descriptor(), token, Interest::Read, Kind::Busy);
+            reactor.add(monitor.descriptor(), token, Interest::Read, Delivery::Direct);
         }
     }
 

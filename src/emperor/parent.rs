@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::log::Log;
 use crate::proto::emperor::{self, FromVassal, ToVassal};
-use crate::reactor::{Interest, Kind, Reactor};
+use crate::reactor::{Delivery, Interest, Reactor};
 use crate::sys::{fd, scm, socket};
 
 use super::context::Context;
@@ -47,7 +47,7 @@ impl Parent {
     /// Has the reactor wait for its orders.
     pub fn watch(&self, reactor: &mut Reactor<Token>) {
         if let Some(pipe) = &self.pipe {
-            reactor.add(pipe.as_fd(), Token::Parent, Interest::Read, Kind::Busy);
+            reactor.add(pipe.as_fd(), Token::Parent, Interest::Read, Delivery::Direct);
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::log::Log;
-use crate::reactor::{Interest, Kind, Reactor};
+use crate::reactor::{Delivery, Interest, Reactor};
 use crate::sys::signal::{Signal, SignalFd, SignalMask, set_default, set_mask};
 
 use super::token::Token;
@@ -81,7 +81,7 @@ impl Signals {
 
     /// Has the reactor wait for them.
     pub fn watch(&self, reactor: &mut Reactor<Token>) {
-        reactor.add(self.fd.as_fd(), Token::Signals, Interest::Read, Kind::Busy);
+        reactor.add(self.fd.as_fd(), Token::Signals, Interest::Read, Delivery::Direct);
     }
 
     /// The next signal that has come, if there is one.

@@ -52,7 +52,7 @@ impl Token {
     }
 }
 
-impl crate::reactor::Token for Token {
+impl crate::reactor::Ranked for Token {
     fn rank(self) -> u8 {
         match self {
             Self::Status(_) => 0, // "exec failed" before "it exited"

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::log::Level;
 use crate::proto::status::{DeclaredFiles, FileMark};
-use crate::reactor::{Interest, Kind};
+use crate::reactor::{Delivery, Interest};
 use crate::state::VassalId;
 use crate::state::realm::Realm;
 use crate::sys::dir;
@@ -139,7 +139,7 @@ impl VassalFiles {
         let directory = dir::open(above)?;
         if self.inotify.is_none() {
             let made = Inotify::new()?;
-            context.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Kind::Quiet);
+            context.reactor.add(made.as_fd(), Token::Touches, Interest::Read, Delivery::Batched);
             self.inotify = Some(made);
         }
         let inotify = self.inotify.as_ref().ok_or(std::io::ErrorKind::NotFound)?;

@@ -21,7 +21,7 @@ use super::messages;
 use super::token::Token;
 use crate::proto::emperor;
 use crate::proto::fork::{self, ForkError};
-use crate::reactor::{Interest, Kind};
+use crate::reactor::{Delivery, Interest};
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
 use crate::state::vassal::Vassal;
@@ -231,7 +231,7 @@ impl ForkServers {
         let sent = scm::send(socket.as_fd(), words.to_send(), &attached);
         words.sent(sent.map_err(|error| self.broken(&error))?);
         let interest = if words.to_send().is_empty() { Interest::Read } else { Interest::Write };
-        context.reactor.add(socket.as_fd(), Token::ForkServer(life), interest, Kind::Busy);
+        context.reactor.add(socket.as_fd(), Token::ForkServer(life), interest, Delivery::Direct);
         let (vassal, state) = (record.id, TalkState::Talking(words));
         let talk = OpenTalk { vassal, socket, pipe, config, state, server, base, asked_at };
         self.talks.insert(life, talk);
@@ -335,7 +335,7 @@ impl ForkServers {
             if words.to_send().is_empty() {
                 let token = Token::ForkServer(life);
                 context.reactor.remove(talk.socket.as_fd());
-                context.reactor.add(talk.socket.as_fd(), token, Interest::Read, Kind::Busy);
+                context.reactor.add(talk.socket.as_fd(), token, Interest::Read, Delivery::Direct);
             }
             return TalkStep::More;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::context::{Context, Request};
 use super::super::token::Token;
 use super::Lives;
-use crate::reactor::{Interest, Kind};
+use crate::reactor::{Delivery, Interest};
 use crate::state::{LifeEvent, LifeId, Order};
 use crate::types::moment::Moment;
 
@@ -141,7 +141,7 @@ impl Lives {
         let channels = [(&process.pipe, Token::Pipe(life)), (&process.notify, Token::Notify(life))];
         for (channel, token) in channels {
             if let Some(channel) = channel {
-                context.reactor.add(channel.as_fd(), token, Interest::Read, Kind::Busy);
+                context.reactor.add(channel.as_fd(), token, Interest::Read, Delivery::Direct);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::log::Level;
 use crate::proto::emperor::FromVassal;
 use crate::proto::status::{FromStage, MAX_PACKET, StageFault, Verdict};
-use crate::reactor::{Interest, Kind};
+use crate::reactor::{Delivery, Interest};
 use crate::state::realm::Realm;
 use crate::state::{Fingerprint, LifeEvent, LifeId, VassalId, VassalMessage};
 use crate::sys::process::{self, Pid};
@@ -236,7 +236,7 @@ impl Lives {
         context: &mut Context,
     ) {
         let Some(notify) = notify else { return };
-        context.reactor.add(notify.as_fd(), Token::Notify(life), Interest::Read, Kind::Quiet);
+        context.reactor.add(notify.as_fd(), Token::Notify(life), Interest::Read, Delivery::Batched);
         if let Some(process) = self.get_mut(life) {
             process.notify = Some(notify);
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use crate::proto::status::{Custody, Purpose};
-use crate::reactor::{Interest, Kind};
+use crate::reactor::{Delivery, Interest};
 use crate::spawn::plan::Start;
 use crate::state::vassal::Vassal;
 use crate::state::{LifeId, Role};
@@ -118,9 +118,9 @@ impl Lives {
         let Some(process) = self.get_mut(life) else { return Ok(()) };
         process.is_base = new.record.is_base;
         let channels = [
-            (process.status.as_ref(), Token::Status(life), Kind::Busy),
-            (process.pipe.as_ref(), Token::Pipe(life), Kind::Quiet),
-            (Some(&process.pidfd), Token::Pidfd(life), Kind::Quiet),
+            (process.status.as_ref(), Token::Status(life), Delivery::Direct),
+            (process.pipe.as_ref(), Token::Pipe(life), Delivery::Batched),
+            (Some(&process.pidfd), Token::Pidfd(life), Delivery::Batched),
         ];
         for (fd, token, kind) in channels {
             if let Some(fd) = fd {
@@ -139,7 +139,7 @@ impl Lives {
         ];
         for (fd, token) in channels {
             if let Some(fd) = fd {
-                context.reactor.add(fd.as_fd(), token, Interest::Read, Kind::Quiet);
+                context.reactor.add(fd.as_fd(), token, Interest::Read, Delivery::Batched);
             }
         }
         self.processes.insert(life, Box::new(process));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::emperor::context::Context;
 use crate::emperor::token::Token;
-use crate::reactor::{Interest, Kind, Reactor};
+use crate::reactor::{Delivery, Interest, Reactor};
 use crate::sys::accept::{self, Accepted};
 use crate::sys::fd;
 use crate::types::moment::Moment;
@@ -153,7 +153,7 @@ impl Server {
                 PollChange::Listen(index) => {
                     let Some(listener) = self.listeners.get(index) else { continue };
                     let token = Token::Server(ServerSocket::Listener(self.id, index));
-                    reactor.add(listener.as_fd(), token, Interest::Read, Kind::Busy);
+                    reactor.add(listener.as_fd(), token, Interest::Read, Delivery::Direct);
                 }
                 PollChange::Pause(index) => {
                     let Some(listener) = self.listeners.get(index) else { continue };
@@ -164,7 +164,7 @@ impl Server {
                     let found = self.clients.iter().find(|client| client.id == id);
                     let Some(client) = found else { continue };
                     let token = Token::Server(ServerSocket::Client(self.id, id));
-                    reactor.add(client.socket.as_fd(), token, interest, Kind::Busy);
+                    reactor.add(client.socket.as_fd(), token, interest, Delivery::Direct);
                 }
                 PollChange::Forget(closed_here) => reactor.remove(closed_here.as_fd()),
             }
