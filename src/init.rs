@@ -41,17 +41,17 @@ use relay::Relay;
 /// The exit status of a function, or of ourselves, that has failed for an inner reason (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
 
-/// What is to be done besides the duties that are always there.
+/// What is to be done besides what is always done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitOptions {
     /// Whom signals are passed to.
-    pub reach: SignalTarget,
+    pub target: SignalTarget,
     /// What goes with a signal that is passed on.
-    pub passing: SignalForwarding,
+    pub forwarding: SignalForwarding,
     /// Passed on when our parent dies.
     pub parent_death: Option<Signal>,
-    /// What happens to those who outlive the command.
-    pub leftovers: OrphanPolicy,
+    /// What happens to processes that outlive the command.
+    pub orphans: OrphanPolicy,
     /// Removed at the end, if it still names the command's pid.
     pub pid_file: Option<CString>,
 }
@@ -74,12 +74,12 @@ pub enum SignalForwarding {
     WithSender,
 }
 
-/// What happens to those who outlive the command.
+/// What happens to processes that outlive the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrphanPolicy {
     /// They are killed at once.
     Kill,
-    /// They may end by themselves for so long; signals are passed to them; then they are killed.
+    /// They have this time to end by themselves, and get the signals that come meanwhile; then they are killed.
     WaitFor(Duration),
 }
 
@@ -93,7 +93,7 @@ pub enum Command {
     Function(Box<dyn FnOnce() -> u8>),
 }
 
-/// What a keeper does for its emperor besides.
+/// What a keeper does for its emperor, besides what every init does.
 #[derive(Debug)]
 pub struct KeeperOptions {
     /// Passes on what the emperor tells the service manager.
@@ -110,7 +110,7 @@ pub fn run(options: &InitOptions, command: Command) -> io::Result<Ended> {
     keep(options, command, None)
 }
 
-/// The same for an emperor, of whose end a line is said.
+/// The same for an emperor: a line in the log tells how it has ended.
 ///
 /// The caller has one thread, owns no descriptor that it wants to keep (all but standard error are
 /// closed here; what the command holds is the command's), and has little to do afterwards, also
@@ -159,7 +159,7 @@ pub fn keep(
     };
     let ended = supervisor.supervise_safely();
     terminal::take_back(child);
-    let left = supervisor.orphans + end_leftovers(options.leftovers);
+    let left = supervisor.orphans + end_orphans(options.orphans);
     remove_pid_file(options, child);
     if let Some(log) = log {
         tell_end(log.as_deref(), child, ended, left);
@@ -183,7 +183,7 @@ impl InheritedSignals {
         Ok(Self { mask, child_signal })
     }
 
-    /// In the command, just before its exec.
+    /// Gives the command, just before its exec, the signals as we found them.
     fn put_back(&self) {
         if self.child_signal == Disposition::Ignored {
             let _ = signal::set_ignored(Signal::CHLD);
@@ -241,8 +241,8 @@ fn cannot_run(program: &Path, error: &io::Error) -> u8 {
     }
 }
 
-/// Gives up everything that belongs to the command: a pipe or a listening socket that we held open
-/// would not end when the command closes it. Standard error stays, for a last word; so there is
+/// Closes every descriptor that belongs to the command: a pipe or a listening socket that we held open
+/// would not end when the command closes it. Standard error stays open for the last message; so there is
 /// always room for the one descriptor that is wanted at the end.
 fn close_inherited(command: Option<Command>, relay: Option<&Relay>) {
     let kept = relay.map(Relay::descriptors);
@@ -268,7 +268,7 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
-    /// A fault of ours must not be the end of everything.
+    /// Goes on after a panic: an internal error must not end the command.
     fn supervise_safely(&mut self) -> Ended {
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.supervise())) {
@@ -370,7 +370,7 @@ impl Supervisor<'_> {
     }
 
     fn send(&self, received: ReceivedSignal) {
-        let queued = match (self.options.reach, self.options.passing) {
+        let queued = match (self.options.target, self.options.forwarding) {
             (SignalTarget::Command, SignalForwarding::WithSender) => Some(Queued {
                 signal: received.signal,
                 sender: Sender::ourselves(),
@@ -393,8 +393,8 @@ impl Supervisor<'_> {
     }
 
     fn send_plain(&self, signal: Signal) {
-        // Fails only where there is nobody to be told: the command has ended, and is reaped next.
-        let _ = match self.options.reach {
+        // It fails only if the command has ended; then it is reaped next.
+        let _ = match self.options.target {
             SignalTarget::Command => process::kill_child(self.command, signal),
             SignalTarget::Group => process::kill_group(self.command, signal),
         };
@@ -423,9 +423,9 @@ fn tell_end(log: Option<&Path>, emperor: Pid, ended: Ended, left: usize) {
 }
 
 /// Ends what has outlived the command, at once or after its time; tells how many processes were ended.
-fn end_leftovers(leftovers: OrphanPolicy) -> usize {
-    if let OrphanPolicy::WaitFor(limit) = leftovers {
-        wait_for_leftovers(limit);
+fn end_orphans(policy: OrphanPolicy) -> usize {
+    if let OrphanPolicy::WaitFor(limit) = policy {
+        wait_for_orphans(limit);
     }
     let mut ended = 0;
     if descendants::clear(|| ended += 1) == Cleared::NotAll {
@@ -434,7 +434,7 @@ fn end_leftovers(leftovers: OrphanPolicy) -> usize {
     ended
 }
 
-fn wait_for_leftovers(limit: Duration) {
+fn wait_for_orphans(limit: Duration) {
     let started = Instant::now();
     loop {
         let rest = match descendants::reap_some(|_, _| {}) {

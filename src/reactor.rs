@@ -118,12 +118,12 @@ impl<T: Ranked> Reactor<T> {
         }
     }
 
-    /// The longest time from the end of one wait to the begin of the next, which everybody had to wait for.
+    /// The longest time from the end of one wait to the start of the next.
     pub fn longest_turn(&self) -> Duration {
         self.longest_turn
     }
 
-    /// Sleeps until somebody is ready or the deadline has passed; fills `ready` in the order in which
+    /// Sleeps until a descriptor is ready or the deadline has passed; fills `ready` in the order in which
     /// it is to be served, and gives the time of the wake-up, the only one that this wake-up knows.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl<T: Ranked> Reactor<T> {
                 None => {}
             }
         }
-        // Lost by a fault of ours: it would be ready for ever.
+        // Closed before it was removed, by an error in the caller: it would be ready for ever.
         while let Some(index) = self.direct.last_closed() {
             self.direct.swap_remove(index);
             self.direct_tokens.swap_remove(index);

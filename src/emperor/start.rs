@@ -81,10 +81,10 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     });
     let pid_file = config.pidfile.as_ref().map(|path| absolute_c(&path.value));
     let duties = InitOptions {
-        reach: SignalTarget::Command,
-        passing: SignalForwarding::WithSender,
+        target: SignalTarget::Command,
+        forwarding: SignalForwarding::WithSender,
         parent_death: None,
-        leftovers: OrphanPolicy::Kill,
+        orphans: OrphanPolicy::Kill,
         pid_file: pid_file.flatten(),
     };
     let emperor = Command::Function(Box::new(move || govern(&config, &process)));

@@ -60,10 +60,10 @@ fn read(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Option<(InitOptions, CStringArray)>, lexopt::Error> {
     let mut options = InitOptions {
-        reach: SignalTarget::Command,
-        passing: SignalForwarding::AsSent,
+        target: SignalTarget::Command,
+        forwarding: SignalForwarding::AsSent,
         parent_death: None,
-        leftovers: OrphanPolicy::Kill,
+        orphans: OrphanPolicy::Kill,
         pid_file: None,
     };
     let mut mercy = MERCY;
@@ -72,7 +72,7 @@ fn read(
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('g') | Arg::Long("group") => options.reach = SignalTarget::Group,
+            Arg::Short('g') | Arg::Long("group") => options.target = SignalTarget::Group,
             Arg::Short('p') | Arg::Long("parent-death") => {
                 options.parent_death = Some(parser.value()?.parse_with(signal)?);
             }
@@ -88,7 +88,7 @@ fn read(
         }
     }
     if wait {
-        options.leftovers = OrphanPolicy::WaitFor(mercy);
+        options.orphans = OrphanPolicy::WaitFor(mercy);
     }
     if argv.is_empty() {
         return Err("no command is given".into());

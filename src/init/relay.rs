@@ -1,4 +1,4 @@
-//! The keeper's word to the service manager: what the emperor has to say is sent on as our own.
+//! Messages to the service manager: the keeper sends on, as its own, what the emperor writes.
 //!
 //! A manager takes `READY=1` from the main process alone (`NotifyAccess=main`), which is the keeper. So the
 //! emperor writes its datagrams to a pair of sockets, and they are passed on here, unread. The kernel tells of
@@ -22,7 +22,7 @@ const MAX_RELAYED: usize = 4096;
 /// Messages passed on in one round.
 const MAX_RELAYED_AT_ONCE: usize = 32;
 
-/// Passes messages on.
+/// Sends the messages of the emperor on to the service manager.
 #[derive(Debug)]
 pub struct Relay {
     command: UnixDatagram,

@@ -9,12 +9,12 @@ use super::socket;
 pub enum Accepted {
     /// A connection, non-blocking and close-on-exec.
     Connection(OwnedFd),
-    /// Nobody waits.
+    /// No connection waits.
     Nobody,
-    /// One has failed before it was taken; the next may be good.
+    /// A connection has failed before it was accepted; the next one may be good.
     Failed,
     /// No descriptor is left (`EMFILE`, `ENFILE`). The kernel looks at this first: it says nothing
-    /// about whether somebody waits.
+    /// about whether a connection waits.
     NoDescriptor,
     /// No memory, or the listener itself is broken.
     Broken,

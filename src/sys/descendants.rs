@@ -1,6 +1,6 @@
-//! Everything below this process: listed, and cleared away.
+//! All descendants of this process: listed, signalled, killed.
 //!
-//! Whoever calls this is a subreaper (or the init of its PID namespace), so that each orphan below
+//! The caller is a subreaper (or the init of its PID namespace), so that each orphan below
 //! becomes its child: killing children until there is none ends all descendants, whatever they did
 //! to their uid, group or session. Neither memory nor, if need be, a descriptor is needed, since
 //! those may be what is missing at the end.
@@ -13,13 +13,14 @@ use super::fd;
 use super::process::{self, Children, Ended, Pid, Reap};
 use super::signal::{self, Signal, SignalMask};
 
-/// How long [`clear`] goes on without anything coming to its end.
+/// How long [`clear`] goes on although no process ends.
 const CLEAR_IDLE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often it has looked in vain by then: time alone may have passed while we were stopped, or had no processor.
+/// How many looks must have found nothing by then: time alone may have passed while this process was stopped, or
+/// had no processor.
 const CLEAR_IDLE_LOOKS: u32 = 50;
 
-/// How long it goes on at most: a fork bomb that we lose against ends in an endless chase.
+/// How long [`clear`] goes on at most: some fork bombs fork faster than they can be killed.
 const CLEAR_LIMIT: Duration = Duration::from_secs(30);
 
 /// The longest sleep between two looks; the end of a child wakes earlier.
@@ -86,18 +87,18 @@ fn reach(child: Pid, signal: Signal) -> bool {
     }
 }
 
-/// Kills and reaps everything below this process until nothing is left; children whose exit somebody
-/// still wants to know are reaped as well. SIGCHLD should be blocked, so that it wakes this.
+/// Kills and reaps all descendants of this process until none is left, also children whose exit status is
+/// still wanted. SIGCHLD should be blocked, so that it wakes this function.
 ///
-/// `each` is called for each that has ended. Gives up when nothing has for one second, or after thirty. One descriptor is wanted: who has
-/// no more use for those that it holds closes them before.
+/// `each` is called for each that has ended. Gives up when no process has ended for one second, or after thirty
+/// seconds. It needs one free descriptor: a caller that may have none left closes some first.
 pub fn clear(mut each: impl FnMut()) -> Cleared {
     process::raise_priority();
     let started = Instant::now();
     let (mut last_end, mut in_vain) = (started, 0_u32);
     loop {
-        // Not all at once: the more often we kill, the sooner those are caught who fork and exit as
-        // fast as they can (tried: 60 of them, gone after 0.6 s).
+        // Not all at once: the more often we kill, the sooner processes are caught that fork and exit as fast as
+        // they can (60 of them were gone after 0.6 s).
         let pause = match reap_some(|_, _| each()) {
             Reaped::All => return Cleared::All,
             Reaped::Nobody => {

@@ -1,4 +1,4 @@
-//! Who listens where, as /proc tells it: nothing is connected to, bound or changed.
+//! Which sockets listen where, and which processes hold them, as /proc tells it: nothing is connected to, bound or changed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +13,7 @@ const LISTENING: &str = "0A";
 /// Flag of a unix socket that listens (`__SO_ACCEPTCON`), in `/proc/net/unix`.
 const ACCEPTS: u32 = 1 << 16;
 
-/// A socket that listens.
+/// A socket that listens, as `/proc/net` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerInfo {
     /// Where; the path of a unix socket as it was bound, which may be relative.

@@ -2,8 +2,8 @@
 //! user, environment or descriptors.
 //!
 //! It is the hard limit of file locks (`RLIMIT_LOCKS`), which no Linux since 2.4.25 looks at, but which fork and
-//! exec keep as any other. A process may lower it, and never raise it again without privileges: it is then nobody's,
-//! lives on as an orphan when its life ends, and dies with the emperor at the latest. With intent it may take the
+//! exec keep as any other. A process may lower it, and never raise it again without privileges: no life owns it then: it
+//! lives on as an orphan when its life ends, and ends with the emperor at the latest. With intent it may take the
 //! mark of a later life, which harms nobody but itself: only orphans that have become our own children are asked,
 //! and a number kills only where a life that we have started, and seen end, had it.
 

@@ -1,4 +1,4 @@
-//! The mount table: told when it changes, never read.
+//! Changes of the mount table, which itself is never read.
 
 use std::fs::File;
 use std::io;
@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::poll::{self, Interest};
 
-/// News of mounts and unmounts in our mount namespace (proc(5), `/proc/pid/mountinfo`).
+/// Tells of mounts and unmounts in our mount namespace (proc(5), `/proc/pid/mountinfo`).
 ///
-/// A poll uses the news up, so there are two descriptors: one to be woken by, which others poll, and
-/// one to ask.
+/// A poll resets the state, so there are two descriptors: one that wakes the loop, and one for
+/// [`Mounts::changed`].
 pub struct Mounts {
     wakes: File,
     asked: File,
@@ -25,7 +25,7 @@ impl Mounts {
         Ok(Self { wakes: File::open(TABLE)?, asked: File::open(TABLE)? })
     }
 
-    /// What to poll for urgent news; never for reading, which it always is.
+    /// To be polled for an exceptional condition; it is always readable.
     pub fn wakes(&self) -> BorrowedFd<'_> {
         self.wakes.as_fd()
     }

@@ -1,4 +1,4 @@
-//! Whom the kernel ends first when memory runs out: `/proc/self/oom_score_adj`.
+//! Which process the kernel ends first when memory runs out: `/proc/self/oom_score_adj`.
 //!
 //! From -1000 (never) to 1000 (first). It is inherited by children, and a process needs CAP_SYS_RESOURCE to go
 //! below what it was once given with that right.

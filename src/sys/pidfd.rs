@@ -8,9 +8,9 @@ use super::process::{self, Ended, Pid, Reap};
 use super::signal::Signal;
 use super::{check, check_long};
 
-/// Who a process is, asked through its handle.
+/// What the kernel tells of a process by its pidfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessInfo {
+pub struct PidfdInfo {
     /// Its number, as we see it.
     pub pid: u32,
     /// Its parent's; 0 if that is outside of our PID namespace.
@@ -84,11 +84,11 @@ pub fn wait(child: BorrowedFd<'_>, reap: Reap) -> io::Result<Option<Ended>> {
     Ok(process::waitid(libc::P_PIDFD, id, reap)?.map(|(_, ended)| ended))
 }
 
-/// Asks who the process is.
+/// Asks for pid, parent, user and group.
 ///
 /// # Errors
 /// `ESRCH` if it is reaped, and from Linux 6.13 on also if it has ended.
-pub fn info(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
+pub fn info(process: BorrowedFd<'_>) -> io::Result<PidfdInfo> {
     match ask_kernel(process) {
         // Before Linux 6.13 the handle is no file of the pid file system, or knows no such question.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
@@ -98,14 +98,14 @@ pub fn info(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
     }
 }
 
-fn ask_kernel(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
+fn ask_kernel(process: BorrowedFd<'_>) -> io::Result<PidfdInfo> {
     // SAFETY: pidfd_info is integers only; all zero is a value of it.
     let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
     info.mask = u64::from(libc::PIDFD_INFO_PID | libc::PIDFD_INFO_CREDS);
     // SAFETY: the number of the request holds the size of `info`, so the kernel writes no byte
     // beyond it; it is ours and outlives the call.
     check(unsafe { libc::ioctl(process.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) })?;
-    Ok(ProcessInfo {
+    Ok(PidfdInfo {
         pid: info.pid,
         parent: info.ppid,
         uid: [info.ruid, info.euid],
@@ -115,7 +115,7 @@ fn ask_kernel(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
 
 /// The same from `/proc`, for older kernels; the handle tells before and after that the number is
 /// still this process's.
-fn ask_proc(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
+fn ask_proc(process: BorrowedFd<'_>) -> io::Result<PidfdInfo> {
     let gone = || io::Error::from_raw_os_error(libc::ESRCH);
     let known = std::fs::read(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
     let pid = numbers(&known, "Pid:").and_then(|[pid, _]| i32::try_from(pid?).ok());
@@ -127,9 +127,9 @@ fn ask_proc(process: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
     info_of(pid, &status).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-fn info_of(pid: Pid, status: &[u8]) -> Option<ProcessInfo> {
+fn info_of(pid: Pid, status: &[u8]) -> Option<PidfdInfo> {
     let both = |[real, effective]: [Option<u32>; 2]| Some([real?, effective?]);
-    Some(ProcessInfo {
+    Some(PidfdInfo {
         pid: u32::try_from(pid.get()).ok()?,
         parent: numbers(status, "PPid:").and_then(|[parent, _]| parent)?,
         uid: numbers(status, "Uid:").and_then(both)?,

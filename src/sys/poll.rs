@@ -11,7 +11,7 @@ use nix::sys::epoll::{self, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeo
 
 use super::{call, check};
 
-/// What a descriptor is waited for; hang-up and error always count.
+/// The state in which a descriptor is ready; hang-up and error always count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// Something can be read or accepted.

@@ -1,7 +1,7 @@
 //! Signals: numbers and names, masks, dispositions; what is received is in a file of its own.
 //!
 //! Masks and dispositions go to the kernel as it knows them: the C library hides signals 32 and 33
-//! (it wants them for its threads). Who cannot block those dies by them; and posix_spawn(3) leaves
+//! (it wants them for its threads). A process that cannot block those dies by them; and posix_spawn(3) leaves
 //! them ignored in every program that it starts.
 
 mod receive;
@@ -138,16 +138,16 @@ pub enum Disposition {
 
 /// The kernel's `struct sigaction`, with room for that of every architecture whose first word is the
 /// action. The rest (flags, a way back from a handler, a mask) means nothing without a handler.
-type Action = [usize; 8];
+type RawAction = [usize; 8];
 
 /// Asks for a disposition.
 ///
 /// # Errors
 /// None that can happen here.
 pub fn disposition(signal: Signal) -> io::Result<Disposition> {
-    let mut action: Action = [0; 8];
+    let mut action: RawAction = [0; 8];
     let (number, size) = (signal.raw(), size_of::<u64>());
-    let no_new = std::ptr::null::<Action>();
+    let no_new = std::ptr::null::<RawAction>();
     // SAFETY: `action` is larger than the kernel's struct, ours, and outlives the call, which fills
     // it in; nothing is changed. The size is that of a set of signals.
     let asked =
@@ -177,9 +177,9 @@ pub fn set_ignored(signal: Signal) -> io::Result<()> {
 }
 
 fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
-    let action: Action = [action, 0, 0, 0, 0, 0, 0, 0];
+    let action: RawAction = [action, 0, 0, 0, 0, 0, 0, 0];
     let (number, size) = (signal.raw(), size_of::<u64>());
-    let no_old = std::ptr::null_mut::<Action>();
+    let no_old = std::ptr::null_mut::<RawAction>();
     // SAFETY: `action` is larger than the kernel's struct and outlives the call, which only reads
     // it; the action is one of the two that call no function. The size is that of a set of signals.
     let set =

@@ -1,4 +1,4 @@
-//! Whether anybody waits for connections on a socket, as far as `/proc` shows it.
+//! Whether a process waits for connections on a socket, as far as `/proc` shows it.
 //!
 //! A process is seen to wait that has the socket in an epoll set, or a task of which blocks in accept(2),
 //! poll(2) or select(2) on it. What cannot be looked at (another user's without `CAP_SYS_PTRACE`, a limit of

@@ -13,12 +13,12 @@ use liege::sys::{fd, pidfd};
 
 use crate::support::*;
 
-fn duties(pid_file: Option<CString>) -> InitOptions {
+fn options(pid_file: Option<CString>) -> InitOptions {
     InitOptions {
-        reach: SignalTarget::Command,
-        passing: SignalForwarding::WithSender,
+        target: SignalTarget::Command,
+        forwarding: SignalForwarding::WithSender,
         parent_death: None,
-        leftovers: OrphanPolicy::Kill,
+        orphans: OrphanPolicy::Kill,
         pid_file,
     }
 }
@@ -30,9 +30,9 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn start(duties: InitOptions, emperor: impl FnOnce() -> u8 + 'static) -> Self {
+    fn start(options: InitOptions, emperor: impl FnOnce() -> u8 + 'static) -> Self {
         let keeper = process::fork(move || {
-            run(&duties, Command::Function(Box::new(emperor))).map_or(200, Ended::code)
+            run(&options, Command::Function(Box::new(emperor))).map_or(200, Ended::code)
         })
         .unwrap();
         Self { handle: pidfd::open(keeper).unwrap(), pid: keeper.get() }
@@ -63,7 +63,7 @@ fn the_emperor_learns_who_has_sent_a_signal() {
     let world = World::new();
     let path = world.path("said");
     let tester = std::process::id();
-    let keeper = Keeper::start(duties(None), move || {
+    let keeper = Keeper::start(options(None), move || {
         let mut said = File::create(path).unwrap();
         writeln!(said, "up").unwrap();
         loop {
@@ -88,7 +88,7 @@ fn the_emperor_learns_who_has_sent_a_signal() {
 #[test]
 fn no_signal_is_lost_before_the_emperor_can_read_it() {
     for _ in 0..50 {
-        let keeper = Keeper::start(duties(None), || {
+        let keeper = Keeper::start(options(None), || {
             loop {
                 if let Ok(Some(got)) = signal::wait(SignalMask::ALL, None) {
                     return got.signal.get();
@@ -104,7 +104,7 @@ fn no_signal_is_lost_before_the_emperor_can_read_it() {
 
 #[test]
 fn the_emperor_has_a_process_group_and_a_handle_on_the_keeper() {
-    let keeper = Keeper::start(duties(None), || {
+    let keeper = Keeper::start(options(None), || {
         let watched =
             pidfd::open_parent(parent_id()).and_then(|keeper| pidfd::info(keeper.as_fd()));
         let watched = watched.is_ok_and(|keeper| keeper.pid == parent_id());
@@ -121,7 +121,7 @@ fn emperor_with_strays(world: &World, pid_in_file: impl FnOnce(u32) -> u32 + 'st
     let mut strays = world.command("sh");
     strays.args(["-c", "sleep 600 & (setsid sleep 600 &) ; sh -c 'kill -STOP $$' & echo up >up"]);
     strays.stdin(std::process::Stdio::null());
-    let keeper = Keeper::start(duties(Some(name)), move || {
+    let keeper = Keeper::start(options(Some(name)), move || {
         let _ = signal::set_mask(SignalMask::NONE);
         std::fs::write(pid_file, format!("{}\n", pid_in_file(std::process::id()))).unwrap();
         strays.status().unwrap();
@@ -161,7 +161,7 @@ fn an_emperor_without_its_keeper_can_clear_away_everything_below_it() {
     strays.args(["-c", "sleep 600 & (setsid sleep 600 &) ; sh -c 'kill -STOP $$' & echo up >up"]);
     strays.stdin(std::process::Stdio::null());
     let said = world.path("said");
-    let keeper = Keeper::start(duties(None), move || {
+    let keeper = Keeper::start(options(None), move || {
         let keeper = pidfd::open_parent(parent_id()).unwrap();
         liege::sys::prctl::become_subreaper().unwrap();
         strays.status().unwrap();
@@ -179,6 +179,6 @@ fn an_emperor_without_its_keeper_can_clear_away_everything_below_it() {
 
 #[test]
 fn an_emperor_that_panics_ends_with_70_and_never_becomes_a_second_keeper() {
-    let keeper = Keeper::start(duties(None), || panic!("told to"));
+    let keeper = Keeper::start(options(None), || panic!("told to"));
     assert_eq!(keeper.end(), 70);
 }

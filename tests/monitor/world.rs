@@ -1,6 +1,8 @@
 //! A directory in a temporary place, its monitor, and what that has told so far.
 
-use std::cell::RefCell;
+#[path = "../../src/sys/test_fork_lock.rs"]
+mod test_fork_lock;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,8 +10,6 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::rc::{Rc, Weak};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use liege::monitor::Options;
@@ -21,32 +21,14 @@ use liege::sys::mounts::Mounts;
 use liege::types::moment::Moment;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tempfile::TempDir;
+use test_fork_lock::NoForks;
 
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Nobody starts a program while there are worlds. It would have all that they have open until its exec, and
-/// what the kernel tells at the end of writing would be told late.
-static STARTS: RwLock<()> = RwLock::new(());
-
-thread_local! {
-    /// One test may have several worlds, and must not wait for itself.
-    static QUIET: RefCell<Weak<RwLockReadGuard<'static, ()>>> = const { RefCell::new(Weak::new()) };
-}
-
-fn quiet() -> Rc<RwLockReadGuard<'static, ()>> {
-    QUIET.with_borrow_mut(|held| {
-        held.upgrade().unwrap_or_else(|| {
-            let new = Rc::new(STARTS.read().unwrap_or_else(PoisonError::into_inner));
-            *held = Rc::downgrade(&new);
-            new
-        })
-    })
-}
-
 /// Starts a program, in a moment without worlds.
 pub fn start(command: &mut Command) -> std::io::Result<Child> {
-    let _alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
+    let _alone = test_fork_lock::alone();
     command.spawn()
 }
 
@@ -62,7 +44,7 @@ pub struct World {
     longest: Duration,
     mounts: Mounts,
     root: Option<TempDir>,
-    _quiet: Rc<RwLockReadGuard<'static, ()>>,
+    _quiet: NoForks,
 }
 
 /// What this thread has cost so far, whoever else is on the machine; a test may have no descriptor left.
@@ -113,7 +95,7 @@ impl World {
     /// A directory that is prepared before it is watched, in some other way than the ordinary one.
     pub fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut Watched)) -> Self {
         crate::brief::cut_panics();
-        let _quiet = quiet();
+        let _quiet = test_fork_lock::none();
         let root = TempDir::new().unwrap();
         let vassals = root.path().join("vassals");
         fs::create_dir(&vassals).unwrap();
@@ -139,7 +121,7 @@ impl World {
             longest: Duration::ZERO,
             mounts: Mounts::open().unwrap(),
             root: None,
-            _quiet: quiet(),
+            _quiet: test_fork_lock::none(),
         }
     }
 

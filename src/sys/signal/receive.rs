@@ -1,4 +1,4 @@
-//! Signals as they come and go: who has sent them, and what came with them.
+//! Signals that are received and sent, with their sender and their value.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -56,7 +56,7 @@ impl ReceivedSignal {
     }
 
     /// Who has sent it in the first place: what the keeper passes on carries that in its value,
-    /// which is believed from nobody else. Fit for the log only: whoever may signal us can forge it.
+    /// which is believed from no other process. For the log only: every process that may signal us can forge it.
     pub const fn original_sender(&self, keeper: Option<u32>) -> Sender {
         match keeper {
             Some(keeper) if self.is_queued() && self.sender.pid == keeper => {
