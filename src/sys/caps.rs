@@ -3,7 +3,7 @@
 use std::io;
 
 /// Version 3 of the interface: 64 capabilities in two halves.
-const VERSION: u32 = 0x2008_0522;
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 #[repr(C)]
 struct CapabilityHeader {
@@ -34,7 +34,7 @@ pub fn keep_over_a_change_of_user() -> io::Result<()> {
 /// # Source
 /// capset(2), capabilities(7).
 pub fn keep_only(bits: u64) -> io::Result<()> {
-    let header = CapabilityHeader { version: VERSION, pid: 0 };
+    let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
     let [low, high] = [bits & u64::from(u32::MAX), bits >> 32].map(|half| {
         let half = u32::try_from(half).unwrap_or_default();
         CapabilityHalf { effective: half, permitted: half, inheritable: 0 }

@@ -13,13 +13,13 @@ use super::{retry, socket};
 /// Most descriptors in one message (`SCM_MAX_FD` of the kernel).
 pub const MAX_ATTACHED: usize = 253;
 
-const HEADER: usize = size_of::<libc::cmsghdr>();
+const CONTROL_HEADER: usize = size_of::<libc::cmsghdr>();
 const ALIGN: usize = size_of::<usize>();
 /// Room for the most descriptors, for credentials and for a pidfd, each with its header.
-const CONTROL: usize = 3 * HEADER + MAX_ATTACHED * size_of::<RawFd>() + 64;
+const CONTROL: usize = 3 * CONTROL_HEADER + MAX_ATTACHED * size_of::<RawFd>() + 64;
 
 /// Room for credentials alone, with their header.
-const CREDENTIALS: usize = (HEADER + size_of::<libc::ucred>()).next_multiple_of(ALIGN);
+const CREDENTIALS: usize = (CONTROL_HEADER + size_of::<libc::ucred>()).next_multiple_of(ALIGN);
 
 /// Control data of this size, aligned as the kernel wants it.
 #[repr(C, align(8))]
@@ -154,8 +154,8 @@ fn write_rights(control: &mut Control, fds: &[BorrowedFd<'_>]) -> io::Result<usi
     if fds.len() > MAX_ATTACHED {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let mut bytes = Vec::with_capacity(HEADER + size_of_val(fds));
-    bytes.extend((HEADER + fds.len() * size_of::<RawFd>()).to_ne_bytes());
+    let mut bytes = Vec::with_capacity(CONTROL_HEADER + size_of_val(fds));
+    bytes.extend((CONTROL_HEADER + fds.len() * size_of::<RawFd>()).to_ne_bytes());
     bytes.extend(libc::SOL_SOCKET.to_ne_bytes());
     bytes.extend(libc::SCM_RIGHTS.to_ne_bytes());
     bytes.extend(fds.iter().flat_map(|fd| fd.as_raw_fd().to_ne_bytes()));
@@ -200,7 +200,7 @@ fn next_control(control: &[u8]) -> Option<(c_int, c_int, &[u8], &[u8])> {
     let length = usize::from_ne_bytes(*length);
     let (level, rest) = rest.split_first_chunk()?;
     let (kind, _) = rest.split_first_chunk()?;
-    let data = control.get(HEADER..length)?;
+    let data = control.get(CONTROL_HEADER..length)?;
     let next = control.get(length.next_multiple_of(ALIGN)..).unwrap_or_default();
     Some((c_int::from_ne_bytes(*level), c_int::from_ne_bytes(*kind), data, next))
 }

@@ -20,7 +20,7 @@ use super::process::Pid;
 
 const MAX_PROCESSES: usize = 64;
 const MAX_TASKS: usize = 64;
-const MAX_DESCRIPTORS: usize = 1024;
+const MAX_HELD_DESCRIPTORS: usize = 1024;
 /// Of one call of poll(2) or select(2).
 const MAX_WATCHED: u64 = 1024;
 
@@ -53,7 +53,7 @@ fn numbers(directory: &Path, most: usize) -> Vec<i32> {
 /// Whether one process does.
 fn waits(home: &Path, sockets: &[u64]) -> bool {
     let (mut held, mut sets) = (Vec::new(), Vec::new());
-    for number in numbers(&home.join("fd"), MAX_DESCRIPTORS) {
+    for number in numbers(&home.join("fd"), MAX_HELD_DESCRIPTORS) {
         let Ok(target) = fs::read_link(home.join("fd").join(number.to_string())) else { continue };
         match target.to_str() {
             Some("anon_inode:[eventpoll]") => sets.push(number),
@@ -86,7 +86,7 @@ fn inode(target: &str) -> Option<u64> {
 
 /// `tfd: 7 events: 19 data: 7 pos:0 ino:1234 sdev:8`, all but the first in hexadecimal digits.
 fn is_in_set(text: &str, sockets: &[u64]) -> bool {
-    text.lines().take(MAX_DESCRIPTORS).any(|line| {
+    text.lines().take(MAX_HELD_DESCRIPTORS).any(|line| {
         let mut words = line.split_ascii_whitespace();
         let is_target = words.next() == Some("tfd:");
         let events = words.nth(2).and_then(|word| u32::from_str_radix(word, 16).ok());
