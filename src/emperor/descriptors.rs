@@ -1,7 +1,8 @@
 //! Room for vassals: how many descriptors are left, and for whom they are kept.
 //!
-//! An on-demand vassal that sleeps has one, and needs more when it is woken: it is bound only as long as they
-//! are left for all who sleep. What has no room waits with that reason, and goes on when there is some.
+//! An on-demand vassal that waits for its first connection has one descriptor, and needs more when it is started:
+//! its address is bound only as long as enough are left for all that wait. A vassal without room is held for that
+//! reason, and tried again later.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -51,7 +52,7 @@ impl DescriptorBudget {
         let used = self.used().unwrap_or(limit);
         let rest = limit.saturating_sub(used + 1 + kept(limit, RESERVE));
         let most = rest / PER_LIFE;
-        // Those who sleep are counted only where it matters.
+        // Vassals that wait for a connection are counted only where it matters.
         if most > count(listeners.vassals().len()) || most > asleep(listeners, realm) {
             return Ok(());
         }

@@ -33,7 +33,7 @@ const MAX_HOOKS: usize = 16;
 const MAX_PROBES: usize = 4;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// All of them.
+/// All helpers, running and waiting.
 #[derive(Debug)]
 pub(super) struct Helpers {
     running: HashMap<HelperId, Helper>,
@@ -83,7 +83,7 @@ impl Helpers {
         Self { running: HashMap::new(), waiting: VecDeque::new(), last: 0, template, null }
     }
 
-    /// Which one has this pid.
+    /// The helper with this pid.
     pub fn with_pid(&self, pid: Pid) -> Option<HelperId> {
         self.running.iter().find(|(_, helper)| helper.pid == pid).map(|(id, _)| *id)
     }
@@ -172,7 +172,7 @@ impl Helpers {
                 .and_then(|()| set_mask(SignalMask::NONE));
             u8::from(armed.is_err() || !waiters::is_awaited(pid, inodes))
         });
-        // What cannot be seen is believed by its age.
+        // Where no probe can run, a life is taken to accept when it is old enough.
         let task = Task::ProbeAccepting(life);
         let _ = probe.and_then(|pid| self.watch_helper(pid, task, PROBE_TIMEOUT, context));
     }
@@ -228,7 +228,7 @@ impl Helpers {
         }
     }
 
-    /// The mercy is over.
+    /// Kills every helper, and starts no other: the reload mercy has passed.
     pub fn kill_all(&mut self, context: &mut Context) {
         for (key, _) in self.waiting.drain(..) {
             context.raise(Event::HookEnded(key));
@@ -254,7 +254,7 @@ impl Helpers {
                     let vassal = realm.vassal_of(*life).and_then(|id| realm.vassal(id));
                     ("the sending of its file", vassal.map(|vassal| &vassal.key))
                 }
-                // It was kept waiting, which is no news: the next one may see more.
+                // `/proc` has kept it waiting; the next probe may see more.
                 Task::ProbeAccepting(_) => continue,
             };
             let name = key.map(|key| context.sources.label(key)).unwrap_or_default();

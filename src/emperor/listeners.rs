@@ -35,7 +35,7 @@ const SOCKET_MODE: u32 = 0o666;
 /// The listeners of all vassals.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    /// Who has none has no entry.
+    /// A vassal without listeners has no entry.
     sockets: HashMap<VassalId, VassalSockets>,
     /// Vassals whose listeners are to be inspected, some of them in each turn.
     inspections: VecDeque<VassalId>,
@@ -51,7 +51,7 @@ pub(super) struct VassalSockets {
     pub listener: Option<ListeningSocket>,
     /// The listening sockets that its stage has bound.
     pub custody: Vec<ListeningSocket>,
-    /// The last on-demand listener was shut down, and who has done so may still hold it.
+    /// The last on-demand listener was shut down by a program, which may still hold it.
     was_shut_down: bool,
 }
 

@@ -91,7 +91,7 @@ pub struct Emperor {
     status_log: status_log::StatusLog,
     keeper: Option<keeper::KeeperHandle>,
     parent: parent::Parent,
-    process_info: own_process::ProcessInfo,
+    process_info: own_process::OwnProcess,
     pidfile: Option<pid_file::PidFile>,
     /// What the state has asked for and one turn could not do.
     effects: VecDeque<Effect>,

@@ -113,14 +113,14 @@ pub(super) fn set_title(config: &EmperorConfig, log: &mut Log) {
 
 /// The process of the emperor as statistics show it.
 #[derive(Clone, Debug)]
-pub(super) struct ProcessInfo {
+pub(super) struct OwnProcess {
     pub pid: u32,
     pub uid: u32,
     pub gid: u32,
     pub cwd: Vec<u8>,
 }
 
-impl ProcessInfo {
+impl OwnProcess {
     /// This process as it is now.
     pub fn current() -> Self {
         let cwd = std::env::current_dir().unwrap_or_default();

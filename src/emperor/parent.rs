@@ -51,8 +51,8 @@ impl Parent {
         }
     }
 
-    /// Tells it that all that there is to govern is known. It reads the words that are known to it; one that
-    /// does not read must not hold us.
+    /// Tells it that all vassals of this emperor are known. It skips words that it does not know; an emperor that
+    /// does not read its pipe must not block this one.
     pub fn tell_ready(&self) {
         if let Some(pipe) = &self.pipe {
             let words = [FromVassal::Ready, FromVassal::Accepting, FromVassal::Loyal];

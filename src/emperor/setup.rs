@@ -41,7 +41,7 @@ use super::lives::Lives;
 use super::manager::ServiceManager;
 use super::monitors::Monitors;
 use super::open_log::redirect_stdio_to_log;
-use super::own_process::{self, ProcessInfo};
+use super::own_process::{self, OwnProcess};
 use super::parent::{self, Parent};
 use super::pid_file::PidFile;
 use super::process_context::ProcessContext;
@@ -110,7 +110,7 @@ pub(super) fn build(
         status_log: StatusLog::default(),
         keeper,
         parent,
-        process_info: ProcessInfo::current(),
+        process_info: OwnProcess::current(),
         pidfile,
         effects: VecDeque::new(),
         asked: Vec::new(),

@@ -49,7 +49,7 @@ const ORDERS: [(&str, SignalOrder); 12] = [
 #[derive(Debug)]
 pub(super) struct Signals {
     fd: SignalFd,
-    /// Who passes signals on, and is believed from whom it got them.
+    /// The pid of the keeper, which passes signals on and says who has sent them.
     keeper: Option<u32>,
 }
 
@@ -96,7 +96,7 @@ impl Signals {
         let name = received.signal.name().unwrap_or("?");
         let order = ORDERS.iter().find(|(known, _)| *known == name);
         let order = order.map_or(SignalOrder::Ignore, |(_, order)| *order);
-        // The keeper passes on whom it got it from, and nobody else is believed that.
+        // The keeper passes on who has sent a signal to it; nobody else is believed such a claim.
         let sender = received.original_sender(self.keeper);
         let from = format!("{name} from pid {} (uid {})", sender.pid, sender.uid);
         Some(OrderBySignal { order, from })

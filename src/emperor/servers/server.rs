@@ -265,7 +265,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emperor::own_process::ProcessInfo;
+    use crate::emperor::own_process::OwnProcess;
     use crate::emperor::servers::client::{CLIENT_TIMEOUT, MAX_REQUEST};
     use crate::emperor::servers::listener::{ACCEPT_WINDOW, BindPlace, MAX_ACCEPTS};
     use crate::emperor::servers::statistics::with_http_header;
@@ -296,7 +296,7 @@ mod tests {
             context,
             realm,
             monitors: Vec::new(),
-            process: Box::leak(Box::new(ProcessInfo::current())),
+            process: Box::leak(Box::new(OwnProcess::current())),
             keeper_pid: None,
             started: Moment::from_nanos(1),
             max_vassals: 0,

@@ -10,7 +10,7 @@
 use std::rc::Rc;
 
 use crate::emperor::context::Context;
-use crate::emperor::own_process::ProcessInfo;
+use crate::emperor::own_process::OwnProcess;
 use crate::monitor::Monitor;
 use crate::state::LifeId;
 use crate::state::realm::Realm;
@@ -44,7 +44,7 @@ pub(in crate::emperor) struct Access<'a> {
     pub context: &'a mut Context,
     pub realm: &'a Realm,
     pub monitors: Vec<&'a dyn Monitor>,
-    pub process: &'a ProcessInfo,
+    pub process: &'a OwnProcess,
     pub keeper_pid: Option<u32>,
     /// When the emperor was started.
     pub started: Moment,
