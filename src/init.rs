@@ -274,7 +274,10 @@ impl Supervisor<'_> {
             match catch_unwind(AssertUnwindSafe(|| self.supervise())) {
                 Ok(ended) => return ended,
                 Err(_) => {
-                    say(&format!("liege: internal error: {}; please report it", panics::last()));
+                    say(&format!(
+                        "liege: internal error (a bug in liege): {}; please report it",
+                        panics::last()
+                    ));
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }
@@ -415,9 +418,9 @@ fn tell_end(log: Option<&Path>, emperor: Pid, ended: Ended, left: usize) {
     let mut log =
         log.and_then(|path| open(path).ok()).unwrap_or_else(|| shared(io::stderr().as_fd()));
     let left = match left {
-        0 => "no process of it was left".to_owned(),
-        1 => "1 process that it has left was ended".to_owned(),
-        more => format!("{more} processes that it has left were ended"),
+        0 => "it left no process".to_owned(),
+        1 => "1 process that it left was ended".to_owned(),
+        more => format!("{more} processes that it left were ended"),
     };
     log.error(format_args!("keeper: the emperor (pid {emperor}) has ended ({ended}); {left}"));
 }

@@ -78,7 +78,7 @@ impl DescriptorBudget {
             return refused("no descriptor is left for it");
         }
         if processes >= self.max_vassals && !has_room() {
-            return refused("as many vassals run as there are descriptors for");
+            return refused("no descriptor is left for another vassal");
         }
         Ok(())
     }

@@ -103,19 +103,11 @@ impl fmt::Display for Message<'_> {
             Note::Died { exit, lived, loyal: true, .. } => {
                 write!(f, "exited after {} ({}); starting again", Time(*lived), HowEnded(*exit))
             }
-            Note::Died { exit, lived, wait, attempt, failed, hint, .. } => {
-                let next = NextStart { wait: *wait, attempt: *attempt };
-                match failed {
-                    true => write!(f, "{next}"),
-                    false => {
-                        let (lived, hint) = (Time(*lived), escaped(hint.as_bytes()));
-                        write!(
-                            f,
-                            "exited after {lived} before it was loyal ({}); {next}{hint}",
-                            HowEnded(*exit)
-                        )
-                    }
-                }
+            Note::Died { wait, attempt, failed: true, .. } => NextStart(*wait, *attempt).fmt(f),
+            Note::Died { exit, lived, wait, attempt, hint, .. } => {
+                let (lived, end) = (Time(*lived), HowEnded(*exit));
+                let (next, hint) = (NextStart(*wait, *attempt), escaped(hint.as_bytes()));
+                write!(f, "exited after {lived} before it was loyal ({end}); {next}{hint}")
             }
             Note::Finished { exit } => {
                 write!(f, "exited ({}); not started again before its file changes", HowEnded(*exit))
@@ -172,18 +164,15 @@ pub(super) fn hook_result(ended: Ended) -> String {
     }
 }
 
-/// What follows a death that was no good one.
-struct NextStart {
-    wait: Duration,
-    attempt: u32,
-}
+/// What follows a death: the wait, and how many deaths are not forgiven.
+struct NextStart(Duration, u32);
 
 impl fmt::Display for NextStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.attempt {
+        match self.1 {
             0 => f.write_str("starting again"),
             attempt => {
-                let wait = Time(self.wait);
+                let wait = Time(self.0);
                 write!(f, "blacklisted, next start in {wait} (attempt {attempt})")
             }
         }

@@ -46,7 +46,7 @@ impl RuntimeDir {
         let found = Self::make(path("XDG_RUNTIME_DIR"), path("TMPDIR"));
         if found.path().is_none() {
             log.warning(format_args!(
-                "no private directory for notify sockets can be made: {NO_DIRECTORY}"
+                "cannot make a private directory for notify sockets: {NO_DIRECTORY}"
             ));
         }
         found

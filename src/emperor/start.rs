@@ -114,7 +114,10 @@ fn govern(config: &EmperorConfig, process: &ProcessContext) -> u8 {
     match catch_unwind(AssertUnwindSafe(prepare)) {
         Ok(Ok(mut emperor)) => emperor.run(),
         Ok(Err(error)) => complain(&error.to_string()),
-        Err(_) => complain(&format!("internal error: {}; please report it", panics::last())),
+        Err(_) => complain(&format!(
+            "internal error (a bug in liege): {}; please report it",
+            panics::last()
+        )),
     }
 }
 

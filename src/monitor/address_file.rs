@@ -28,7 +28,7 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
     // Looked at before it is opened: opening a device can have effects of its own.
     let stat = match dir::stat_at(directory, name, Links::Follow) {
         Err(error) if dir::is_not_found(&error) => {
-            return fault(name, "is a link that leads nowhere; make what it names");
+            return fault(name, "is a dangling link; create its target");
         }
         result => result?,
     };

@@ -185,7 +185,7 @@ impl DirSource {
     /// The directory cannot be read: all stays as it is, and everything is compared when it can be.
     fn on_read_error(&mut self, error: &io::Error, context: &mut ScanContext<'_>) {
         let why = format!(
-            "cannot read the directory: {error}; its vassals stay as they are, tried again"
+            "cannot read the directory: {error}; its vassals stay as they are, trying again"
         );
         if self.read_error.as_ref().is_none_or(|read_error| read_error.why != why) {
             self.say(Level::Warning, &why, context);
@@ -252,7 +252,7 @@ impl DirSource {
         match self.reader.refusal(&mut self.files.paths) {
             Some(error) => self.fall_back_to_polling(&error, context),
             None if self.polling.take().is_some() => {
-                self.say(Level::Notice, "inotify is granted again: no more timed scans", context);
+                self.say(Level::Notice, "inotify works again: no more timed scans", context);
             }
             None => {}
         }
@@ -262,7 +262,7 @@ impl DirSource {
     fn read_events(&mut self, context: &mut ScanContext<'_>) {
         self.pending_events = self.reader.read(&self.files.filter, &mut self.files.paths);
         if self.pending_events.entries_lost || self.pending_events.paths_lost {
-            self.say(Level::Warning, "events were lost: everything is compared", context);
+            self.say(Level::Warning, "events were lost: comparing all files", context);
         }
         let has_moved = self.pending_events.moved.remove(&Route::Directory);
         if has_moved && !self.locate(context) && self.read_error.is_some() {
@@ -377,7 +377,7 @@ impl Monitor for DirSource {
         {
             let missed = self.files.expire(at.as_fd(), context);
             if !missed.is_empty() {
-                let what = format!("no event told the change of {}", list(&missed));
+                let what = format!("inotify missed the change of {}", list(&missed));
                 self.say(Level::Warning, &what, context);
             }
         }

@@ -461,14 +461,14 @@ impl DirWatch {
             }
             Ok(Observation::Absent) => self.record_lost(name, None, context),
             Ok(Observation::Dangling) => {
-                let why = "is a link that leads nowhere; started when it leads to a file";
+                let why = "is a dangling link; started when its target exists";
                 self.record_lost(name, Some(why.to_owned()), context);
             }
             Ok(Observation::Refused(why)) => self.record_lost(name, Some(why), context),
             Err(error) => {
                 self.report_problem(
                     name,
-                    format!("cannot be looked at: {error}; tried again"),
+                    format!("cannot be examined: {error}; trying again"),
                     context,
                 );
                 self.pending.set(name, PendingCheck::retry(context.now, before));

@@ -196,7 +196,7 @@ impl Look<'_> {
             let program = Program::Direct(vec![place.value.clone().into()]);
             if let Err(error) = program.look_up(&self.call.env) {
                 let message = format!(
-                    "cannot execute {}: {error}; install it, or mend the path",
+                    "cannot execute {}: {error}; install it, or correct the path",
                     place.show(&place.value)
                 );
                 self.fault(place, message);
@@ -270,7 +270,7 @@ impl Look<'_> {
                 holder.pid,
                 holder.program.as_deref().unwrap_or(Path::new("?")).display()
             ),
-            None => "somebody listens there already, whom this user cannot see; if it is this vassal, all is well"
+            None => "a process that this user cannot see listens there already; if it is this vassal, all is well"
                 .to_owned(),
         };
         self.found.warnings.push(place.fault(message));

@@ -360,7 +360,7 @@ fn exec(config: &VassalConfig, program: &Program, env: &[Variable]) -> Failure {
 fn not_executed(config: &VassalConfig, program: &Program, error: &io::Error) -> Failure {
     let (status, advice) = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            (NOT_FOUND, "install it, or mend the path")
+            (NOT_FOUND, "install it, or correct the path")
         }
         io::ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "make it executable for this user"),
         _ => (NOT_EXECUTABLE, "it must be a program, or a script that names its interpreter"),

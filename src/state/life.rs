@@ -209,7 +209,7 @@ impl Life {
             LifePhase::Starting { deadline, birth: Birth::Asked { answered, .. } } => {
                 *deadline = ctx.now + ctx.rules.adoption_timeout;
                 match *answered {
-                    true => "the fork server has named a process that has not become ours",
+                    true => "the fork server has named a process that has not become our child",
                     false => "the fork server has not answered in time",
                 }
             }

@@ -159,7 +159,7 @@ fn hint(life: &Life, exit: Exit) -> String {
         return String::new();
     }
     format!(
-        "; if its address is in use: liege holds {places}; the program must use that, or the line must go"
+        "; if its address is in use: liege holds {places}; let the program use that, or remove the line"
     )
 }
 

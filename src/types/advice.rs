@@ -72,7 +72,7 @@ pub fn watch(kind: Kind) -> &'static str {
 /// A working directory could not be entered.
 pub fn enter(kind: Kind) -> &'static str {
     match kind {
-        Kind::NotFound => "; create it first, or mend the path",
+        Kind::NotFound => "; create it first, or correct the path",
         Kind::NotADirectory => "; name a directory",
         Kind::PermissionDenied => "; the program's user needs x on each part of the path",
         _ => "",

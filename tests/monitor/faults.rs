@@ -91,7 +91,7 @@ fn lost_events_end_in_a_scan_that_says_what_was_missed() {
     told.sort();
     assert_eq!(told, ["changed changed.ini", "found found.ini", "lost gone.ini"]);
     assert_eq!(world.notices_with("events were lost"), 1, "{:?}", world.notices);
-    assert!(world.notices_with("no event told the change of") >= 1, "{:?}", world.notices);
+    assert!(world.notices_with("inotify missed the change of") >= 1, "{:?}", world.notices);
     world.put("next.ini", "");
     assert_eq!(world.tells(), ["found next.ini"]);
 }
@@ -148,7 +148,7 @@ fn a_rescan_finds_and_names_what_no_event_told() {
     assert_eq!(world.notices.len(), 1);
     assert!(
         world.notices[0]
-            .contains(r#"vassals: no event told the change of "a.ini", "b.ini", "c.ini""#)
+            .contains(r#"vassals: inotify missed the change of "a.ini", "b.ini", "c.ini""#)
     );
     assert_eq!(world.tells(), NOTHING);
 }
@@ -236,7 +236,7 @@ fn no_inotify(limit: &str) {
     fs::write(limit, before).unwrap();
     assert_eq!(scan(&mut world), NOTHING);
     assert_eq!(world.notices.len(), 2, "{:?}", world.notices);
-    assert_eq!(world.notices_with("granted again"), 1);
+    assert_eq!(world.notices_with("works again"), 1);
     assert_eq!(world.monitor.deadline(), None);
     world.put("c.ini", "");
     fs::write(world.beside("skeleton"), "newest").unwrap();
@@ -377,7 +377,7 @@ fn inner_unreachable() {
         world.expire();
     }
     assert_eq!(world.told(), ["found c.ini"]);
-    assert_eq!(world.notices_with("[d.ini] cannot be looked at: Permission denied"), 1);
+    assert_eq!(world.notices_with("[d.ini] cannot be examined: Permission denied"), 1);
     fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(world.at("b.ini.socket"), Permissions::from_mode(0o644)).unwrap();
     assert_eq!(world.tells(), ["found d.ini"]);

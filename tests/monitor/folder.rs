@@ -207,7 +207,7 @@ fn what_comes_with_its_directory_was_there_although_a_scan_is_asked_for_meanwhil
     world.rescan();
     world.settle();
     assert_eq!((world.names().len(), world.were_there.len()), (600, 600));
-    assert!(!world.notices.iter().any(|notice| notice.contains("no event told")));
+    assert!(!world.notices.iter().any(|notice| notice.contains("inotify missed")));
 }
 
 #[test]

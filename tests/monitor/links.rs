@@ -155,7 +155,7 @@ fn a_target_that_goes_away_loses_the_vassal_until_it_returns() {
         let path = world.beside("over/there/skeleton");
         fs::remove_file(&path).unwrap();
         assert_eq!(world.tells(), ["lost a.ini"]);
-        assert_eq!(world.notices_with("leads nowhere"), 1);
+        assert_eq!(world.notices_with("is a dangling link"), 1);
         assert_eq!(world.monitor.refused().len(), 1);
         fs::remove_dir_all(world.beside("over")).unwrap();
         fs::create_dir_all(world.beside("over/there")).unwrap();
@@ -300,7 +300,7 @@ fn links_in_a_circle_are_refused_until_the_circle_is_broken() {
     world.link("../one", "a.ini");
     world.link("b.ini", "b.ini");
     assert_eq!(world.tells(), NOTHING);
-    assert_eq!(world.notices_with("leads nowhere"), 2);
+    assert_eq!(world.notices_with("is a dangling link"), 2);
     fs::write(world.beside("real"), "").unwrap();
     point(&world.beside("two"), "real");
     assert_eq!(world.tells(), ["found a.ini"]);
@@ -320,7 +320,7 @@ fn a_path_without_end_costs_little_and_leads_nowhere() {
     world.link("../out/0", "long.ini");
     world.link("../out/28", "short.ini");
     assert_eq!(world.tells(), ["found short.ini"]);
-    assert_eq!(world.notices_with("[long.ini] is a link that leads nowhere"), 1);
+    assert_eq!(world.notices_with("[long.ini] is a dangling link"), 1);
     fs::remove_file(world.beside("out/3")).unwrap();
     symlink("end", world.beside("out/3")).unwrap();
     assert_eq!(world.tells(), ["found long.ini"]);

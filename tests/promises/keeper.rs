@@ -220,8 +220,7 @@ fn the_keeper_says_how_the_emperor_has_ended_and_how_many_it_has_left() {
         let said = format!("error keeper: the emperor (pid {pid}) has ended (");
         assert!(line.contains(&said) && line.contains("SIGKILL"), "{log}");
         // The kernel may have killed the program before the keeper came to it, but not its stray.
-        let ended =
-            ["1 process that it has left was ended", "2 processes that it has left were ended"];
+        let ended = ["1 process that it left was ended", "2 processes that it left were ended"];
         assert!(ended.iter().any(|ended| line.ends_with(ended)), "{log}");
     }
     let emperor = Liege::in_temp_dir().app("one.ini", "do=ready").start();

@@ -247,7 +247,7 @@ fn a_program_that_fails_with_sockets_of_its_file_is_told_where_each_of_them_is()
         let (http, other) = (line_of("http-socket"), line_of("socket"));
         format!(
             "liege holds 127.0.0.1:{first} ({name}{http}) and passes it as descriptor 3, 127.0.0.1:{second} \
-             ({name}{other}) as descriptor 4; the program must use that, or the line must go"
+             ({name}{other}) as descriptor 4; let the program use that, or remove the line"
         )
     };
     let error = |name: &str| emperor.stats().vassal(name).0["last_error"].to_string();

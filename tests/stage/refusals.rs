@@ -193,7 +193,7 @@ fn under_a_foreign_emperor_faults_go_to_stderr_and_the_status_is_1() {
     };
     assert_eq!(
         said(&[SLEEP, "chdir = /no/such/directory"], 1).lines().next_back().unwrap(),
-        "liege: a.ini:3 chdir: cannot enter /no/such/directory: No such file or directory (os error 2); create it first, or mend the path"
+        "liege: a.ini:3 chdir: cannot enter /no/such/directory: No such file or directory (os error 2); create it first, or correct the path"
     );
     let two = said(&["umask = 9", "listen = many", SLEEP], 1);
     assert!(

@@ -178,7 +178,7 @@ fn a_death_is_the_last_error_until_a_program_runs_again() {
 #[test]
 fn a_program_that_fails_with_sockets_of_ours_is_told_where_they_are() {
     let hint =
-        "liege holds :8000 (a.ini:2) and passes it as descriptor 3; the program must use that";
+        "liege holds :8000 (a.ini:2) and passes it as descriptor 3; let the program use that";
     let places = ":8000 (a.ini:2) and passes it as descriptor 3";
     let given = || RunSettings { places: places.into(), ..custody() };
     let error_of = |settings: RunSettings, exit: Exit| {
