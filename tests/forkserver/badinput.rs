@@ -112,7 +112,7 @@ fn a_server_that_is_not_below_the_emperor_cannot_give_it_children() {
     command.env("NEWBORN", app_path()).current_dir(setup.path("vassals"));
     let _server = Ended(command.spawn().unwrap());
     let emperor = setup.start();
-    told(&emperor, "one.ini", "has not become a child of the emperor");
+    told(&emperor, "one.ini", "has not become our child");
     assert_eq!(emperor.pid("one.ini"), None);
 }
 

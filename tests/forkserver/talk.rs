@@ -66,7 +66,7 @@ fn an_answer_that_makes_no_sense_holds_the_vassal_with_its_reason() {
 fn the_process_of_a_stranger_is_neither_adopted_nor_signalled() {
     let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = stranger.id();
-    let emperor = fails_and_heals(&format!("pid:{pid}"), "has not become a child of the emperor");
+    let emperor = fails_and_heals(&format!("pid:{pid}"), "has not become our child");
     assert!(proc::lives(pid as i32));
     drop(emperor);
     assert!(proc::lives(pid as i32));
@@ -112,7 +112,7 @@ fn a_newborn_of_another_user_is_killed() {
 
 #[test]
 fn the_emperor_does_not_adopt_itself() {
-    let mut emperor = fails_and_heals("parent-pid", "has not become a child of the emperor");
+    let mut emperor = fails_and_heals("parent-pid", "has not become our child");
     assert!(!emperor.has_ended());
 }
 

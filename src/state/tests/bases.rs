@@ -208,7 +208,7 @@ fn an_answer_has_five_seconds_and_its_proof_one() {
     scene.is("starting 1", &[]);
     scene.wait(1);
     scene.is("held: resource 1000", &["end talk 1"]);
-    assert!(scene.error().unwrap().contains("not become a child of the emperor"));
+    assert!(scene.error().unwrap().contains("not become our child"));
 }
 
 #[test]
