@@ -231,7 +231,7 @@ fn the_emperor_is_told_everything_by_its_command_line() {
     assert_eq!(config.emperors[0].to_string(), "command line --emperor");
     assert_eq!((config.freq, config.throttle), (Duration::from_secs(3), Duration::from_millis(50)));
     assert_eq!((config.keeper, config.max_starting), (KeeperMode::Off, Some(1)));
-    assert_eq!((config.stats.len(), config.chmod_socket), (2, Some(0o666)));
+    assert_eq!((config.served.len(), config.chmod_socket), (2, Some(0o666)));
     assert_eq!(
         config.use_fork_server.unwrap().value,
         SocketSpec::Bind(Address::Path("/run/fs".into()))

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+pub use crate::opts::key::Served;
 use crate::opts::{EmperorOption as E, Opt, Refusal, Section, VassalOption as V};
 use crate::types::source_spec::SourceSpec;
 use crate::types::{environment, names};
@@ -73,8 +74,8 @@ pub struct EmperorConfig {
     pub listen: u32,
     /// Mode of the emperor's unix sockets.
     pub chmod_socket: Option<u32>,
-    /// Where statistics are served.
-    pub stats: Vec<Located<SocketSpec>>,
+    /// What is served, and where.
+    pub served: Vec<(Served, Located<SocketSpec>)>,
     /// With an HTTP header first.
     pub stats_http: bool,
     /// The keeper.
@@ -145,7 +146,7 @@ impl Default for EmperorConfig {
             on_demand_extension: None,
             listen: 100,
             chmod_socket: None,
-            stats: Vec::new(),
+            served: Vec::new(),
             stats_http: false,
             keeper: KeeperMode::Auto,
             log_level: "info".to_owned(),
@@ -370,7 +371,7 @@ impl EmperorConfig {
             E::OnDemandExtension => self.on_demand_extension = Some(word()),
             E::Listen => self.listen = number(setting),
             E::ChmodSocket => self.chmod_socket = values::mode(&setting.value).ok(),
-            E::Stats => self.stats.extend(address()),
+            E::Serve(what) => self.served.extend(address().map(|at| (what, at))),
             E::StatsHttp => self.stats_http = flag(),
             E::Keeper => self.keeper = keeper(&setting.value),
             E::LogLevel => self.log_level = word(),

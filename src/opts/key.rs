@@ -148,6 +148,13 @@ pub enum VassalOption {
     StartTimeout,
 }
 
+/// What the emperor serves to those who connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Statistics.
+    Statistics,
+}
+
 /// Obeyed by the emperor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // each is the option of that name; `table` describes them
@@ -175,7 +182,8 @@ pub enum EmperorOption {
     OnDemandExtension,
     Listen,
     ChmodSocket,
-    Stats,
+    /// An address at which the emperor serves something.
+    Serve(Served),
     StatsHttp,
     Keeper,
     LogLevel,

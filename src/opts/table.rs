@@ -2,7 +2,7 @@
 
 use super::key::Block::{For, ForGlob, ForReadline, ForTimes, If};
 use super::key::Format::{Ini, Json, Xml, Yaml};
-use super::key::{Directive as D, EmperorOption as E, Test, VassalOption as V};
+use super::key::{Directive as D, EmperorOption as E, Served, Test, VassalOption as V};
 use super::{Class, Missing, Opt, OptionKind, Section};
 use crate::types::run_settings::{Choice, Restart, StopTo};
 
@@ -168,7 +168,7 @@ pub static OPTIONS: &[Opt] = &[
     emperor("vassal-fork-base", E::ForkBase, OptionKind::Word, Section::ForkServer).meta("NAME").many().help("a vassal that is started normally, because it is the fork server"),
 
     // Statistics, log and process.
-    emperor("emperor-stats", E::Stats, OptionKind::Socket, Section::Process).also(&["emperor-stats-server"]).many().help("serve statistics as JSON at this address; a unix socket has the mode 660 unless chmod-socket is set"),
+    emperor("emperor-stats", E::Serve(Served::Statistics), OptionKind::Socket, Section::Process).also(&["emperor-stats-server"]).many().help("serve statistics as JSON at this address; a unix socket has the mode 660 unless chmod-socket is set"),
     emperor("stats-http", E::StatsHttp, OptionKind::Flag, Section::Process).help("statistics begin with an HTTP header"),
     emperor("emperor-pidfile", E::Pidfile, OptionKind::Word, Section::Process).meta("FILE").help("write the emperor's pid to this file"),
     Opt::new("pidfile", OptionKind::Word, Class::Both(V::Pidfile, E::Pidfile), Section::Process).meta("FILE").help("write the pid to this file"),

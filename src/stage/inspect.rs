@@ -188,7 +188,7 @@ impl Look<'_> {
             self.file(place);
         }
         let base = config.own.chdir.as_ref().map(|place| self.call.cwd.join(&place.value));
-        for place in &config.stats {
+        for (_, place) in &config.served {
             self.address(place, base.as_deref(), false);
         }
         let programs = [&config.binary_path, &config.wrapper].into_iter().flatten();

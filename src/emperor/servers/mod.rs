@@ -13,7 +13,7 @@ mod statistics;
 use std::path::Path;
 
 use crate::config::SocketSpec;
-use crate::config::emperor::EmperorConfig;
+use crate::config::emperor::{EmperorConfig, Served};
 use crate::config::setting::Located;
 use crate::sys::socket::{ListenOptions, SocketOwner};
 use crate::types::advice;
@@ -31,16 +31,10 @@ use statistics::{Form, Statistics};
 /// Mode of the sockets, which show what runs and with which errors; anybody's by `chmod-socket`.
 const SOCKET_MODE: u32 = 0o660;
 
-/// A service, and where it is served.
-struct Offer<'a> {
-    service: Box<dyn Service>,
-    addresses: &'a [Located<SocketSpec>],
-}
-
 /// All services. One that has no address is not served.
-fn services(config: &EmperorConfig) -> Vec<Offer<'_>> {
+fn services(config: &EmperorConfig) -> Vec<(Served, Box<dyn Service>)> {
     let form = if config.stats_http { Form::Http } else { Form::Json };
-    vec![Offer { service: Box::new(Statistics::new(form)), addresses: &config.stats }]
+    vec![(Served::Statistics, Box::new(Statistics::new(form)))]
 }
 
 /// All servers.
@@ -63,9 +57,10 @@ impl Servers {
             ..ListenOptions::default()
         };
         let mut servers = Vec::new();
-        for Offer { service, addresses } in services(config) {
-            let bind = |address| bind(service.name(), address, (directory, &options));
-            let listeners = addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        for (what, service) in services(config) {
+            let addresses = config.served.iter().filter(|(served, _)| *served == what);
+            let bind = |(_, address): &_| bind(service.name(), address, (directory, &options));
+            let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
             if !listeners.is_empty() {
                 servers.push(Server::new(ServerId(servers.len()), service, listeners));
             }
