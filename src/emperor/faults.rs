@@ -1,4 +1,4 @@
-//! Faults in liege itself: a panic is caught as near to where it happens as can be, told in the log, and what
+//! CaughtFaults in liege itself: a panic is caught as near to where it happens as can be, told in the log, and what
 //! it may have left half done is repaired.
 //!
 //! The emperor's death would be that of every vassal, so everything that it does is done by
@@ -23,25 +23,25 @@ use crate::types::moment::Moment;
 use super::{Emperor, monitors};
 
 /// From the second failure in a row on: the pause after it, which is doubled with each.
-const PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_FAULT_PAUSE: Duration = Duration::from_millis(10);
+const MAX_FAULT_PAUSE: Duration = Duration::from_secs(1);
 /// So many turns are remembered as having failed.
-const MOST: u32 = 10;
+const MAX_FAILED_TURNS: u32 = 10;
 /// From the time at which an ordered end should be over to the one at which it is given up.
-const LAST_WAIT: Duration = Duration::from_secs(3);
+const END_GRACE: Duration = Duration::from_secs(3);
 /// Exit status when it is given up.
-const GIVEN_UP: u8 = 1;
+const EXIT_GIVEN_UP: u8 = 1;
 
 /// What has failed so far.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(super) struct CaughtFaults {
     /// Since the start, but for rows of the state.
     count: u64,
     /// Rows of the state that have failed and were told.
     rows: u64,
     /// Turns that have failed lately.
     streak: u32,
-    /// For whom something was being done.
+    /// The vassals for which something was being done.
     suspects: Vec<VassalId>,
     /// When state, processes and monitors are compared.
     pub repair_at: Option<Moment>,
@@ -51,7 +51,7 @@ pub(super) struct Faults {
     end_by: Option<Moment>,
 }
 
-/// Whom something is done for.
+/// What something is done for.
 #[derive(Clone, Copy, Debug)]
 enum Subject {
     Nobody,
@@ -59,7 +59,7 @@ enum Subject {
     Life(LifeId),
 }
 
-impl Faults {
+impl CaughtFaults {
     /// For statistics.
     pub(super) fn count(&self) -> u64 {
         self.count + self.rows
@@ -69,7 +69,9 @@ impl Faults {
     fn pause(&self) -> Duration {
         match self.streak {
             0 | 1 => Duration::ZERO,
-            more => PAUSE.saturating_mul(1 << (more - 2).min(MOST)).min(LONGEST_PAUSE),
+            more => FIRST_FAULT_PAUSE
+                .saturating_mul(1 << (more - 2).min(MAX_FAILED_TURNS))
+                .min(MAX_FAULT_PAUSE),
         }
     }
 }
@@ -113,7 +115,7 @@ impl Emperor {
             self.faults.streak = self.faults.streak.saturating_sub(1);
             return;
         }
-        self.faults.streak = (self.faults.streak + 1).min(MOST);
+        self.faults.streak = (self.faults.streak + 1).min(MAX_FAILED_TURNS);
         let _ = fd::wait_readable([self.signals.as_fd()], Some(self.faults.pause()));
         self.context.now = clock::now();
         self.do_what_must_be();
@@ -133,7 +135,7 @@ impl Emperor {
             self.context.log.error(format_args!(
                 "cannot end in good order, as liege fails each time: what is left is killed"
             ));
-            self.leave.get_or_insert(GIVEN_UP);
+            self.leave.get_or_insert(EXIT_GIVEN_UP);
         }
     }
 
@@ -144,7 +146,7 @@ impl Emperor {
             Event::RagnarokNow => Some(Duration::ZERO),
             _ => None,
         };
-        if let Some(by) = mercy.map(|mercy| self.context.now + mercy + LAST_WAIT) {
+        if let Some(by) = mercy.map(|mercy| self.context.now + mercy + END_GRACE) {
             self.faults.end_by = Some(self.faults.end_by.map_or(by, |old| old.min(by)));
         }
         self.context.raise(order);

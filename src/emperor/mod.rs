@@ -100,7 +100,7 @@ pub struct Emperor {
     /// What the state asks for in one step; empty between two.
     asked: Vec<Effect>,
     descriptors: descriptors::DescriptorBudget,
-    faults: faults::Faults,
+    faults: faults::CaughtFaults,
     hold_groups: hold_groups::HoldGroups,
     /// More unknown children have died than one wake-up reaps.
     more_unknown_children: bool,

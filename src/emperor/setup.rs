@@ -31,7 +31,7 @@ use super::Emperor;
 use super::backpressure::Backpressure;
 use super::context::{Context, Sources, Trips};
 use super::descriptors::DescriptorBudget;
-use super::faults::Faults;
+use super::faults::CaughtFaults;
 use super::fork_servers::ForkServers;
 use super::helpers::Helpers;
 use super::hold_groups::HoldGroups;
@@ -100,7 +100,7 @@ pub(super) fn build(
         helpers: Helpers::new(Rc::clone(&template), Rc::clone(&null)),
         more_unknown_children: false,
         descriptors: DescriptorBudget::new(null),
-        faults: Faults::default(),
+        faults: CaughtFaults::default(),
         hold_groups: HoldGroups::default(),
         started: now,
         fork_servers: ForkServers::new(fork_server, template),

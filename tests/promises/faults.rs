@@ -202,13 +202,19 @@ fn a_process_at_whose_birth_liege_fails_is_ended_and_started_again() {
     if !cfg!(debug_assertions) {
         return;
     }
-    let emperor = setup().start();
-    emperor.spoken("one.ini");
-    emperor.fail("birth");
-    emperor.put_app("new.ini", "do=ready,accepting,loyal");
-    emperor.wait_until("it has failed", || emperor.internal_errors() > 0);
-    let pid = emperor.running("new.ini");
-    let mut pids = emperor.events("new.ini", "start").into_iter().filter_map(|e| e["pid"].as_i64());
-    assert!(pids.all(|old| old == i64::from(pid) || !proc::lives(old as i32)));
-    assert_eq!(code(emperor.end()), 0);
+    // The stage would end by itself when its emperor knows nothing of it; a program that is started directly
+    // and has closed its pipe would not.
+    let cases = [(setup(), "do=ready,accepting,loyal"), (setup().direct(), "do=close")];
+    for (prepared, words) in cases {
+        let emperor = prepared.start();
+        emperor.spoken("one.ini");
+        emperor.fail("birth");
+        emperor.put_app("new.ini", words);
+        emperor.wait_until("it has failed", || emperor.internal_errors() > 0);
+        let pid = emperor.running("new.ini");
+        let starts = emperor.events("new.ini", "start");
+        let mut pids = starts.into_iter().filter_map(|event| event["pid"].as_i64());
+        assert!(pids.all(|old| old == i64::from(pid) || !proc::lives(old as i32)));
+        assert_eq!(code(emperor.end()), 0);
+    }
 }

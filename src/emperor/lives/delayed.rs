@@ -29,10 +29,10 @@ const ORDER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Moments, at most one of each kind for each life.
 #[derive(Debug, Default)]
-pub(in crate::emperor) struct DelayedActions(BTreeSet<(Moment, LifeId, Action)>);
+pub(in crate::emperor) struct DelayedActions(BTreeSet<(Moment, LifeId, DelayedAction)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Action {
+enum DelayedAction {
     /// Its words are polled again.
     Listen,
     /// It is sent its file.
@@ -110,7 +110,7 @@ impl Lives {
         for channel in [&process.pipe, &process.notify].into_iter().flatten() {
             context.reactor.remove(channel.as_fd());
         }
-        self.delayed.0.insert((until, life, Action::Listen));
+        self.delayed.0.insert((until, life, DelayedAction::Listen));
         true
     }
 
@@ -119,20 +119,20 @@ impl Lives {
         if let Some(config) = self.config_pipe(life)
             && !std::mem::replace(&mut config.is_due, true)
         {
-            self.delayed.0.insert((now + FILE_INTERVAL, life, Action::SendFile));
+            self.delayed.0.insert((now + FILE_INTERVAL, life, DelayedAction::SendFile));
         }
     }
 
     /// Its pipe is full.
     pub fn send_order_later(&mut self, life: LifeId, order: Order, now: Moment) {
-        self.delayed.0.insert((now + ORDER_INTERVAL, life, Action::SendOrder(order)));
+        self.delayed.0.insert((now + ORDER_INTERVAL, life, DelayedAction::SendOrder(order)));
     }
 
     /// The other end of its pipe is closed, and the process has not ended. A process that ends closes it a
     /// moment before it can be reaped: then its end alone is raised.
     pub fn raise_eof_later(&mut self, life: LifeId, now: Moment) {
         if self.processes.contains_key(&life) {
-            self.delayed.0.insert((now + EOF_GRACE, life, Action::PipeEof));
+            self.delayed.0.insert((now + EOF_GRACE, life, DelayedAction::PipeEof));
         }
     }
 
@@ -160,15 +160,15 @@ impl Lives {
         {
             self.delayed.0.pop_first();
             match action {
-                Action::PipeEof => context.raise_for(life, LifeEvent::PipeClosed),
-                Action::SendFile => {
+                DelayedAction::PipeEof => context.raise_for(life, LifeEvent::PipeClosed),
+                DelayedAction::SendFile => {
                     if let Some(config) = self.config_pipe(life) {
                         config.is_due = false;
                         context.request(Request::SendFile(life));
                     }
                 }
-                Action::SendOrder(order) => self.send_order(life, order, context.now),
-                Action::Listen => self.listen_again(life, context),
+                DelayedAction::SendOrder(order) => self.send_order(life, order, context.now),
+                DelayedAction::Listen => self.listen_again(life, context),
             }
         }
     }

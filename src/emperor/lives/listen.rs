@@ -267,7 +267,7 @@ impl Lives {
             }
             sender => {
                 if let Some(sender) = sender.filter(|_| !messages.is_empty()) {
-                    self.log_stranger(life, &sender, realm, context);
+                    self.log_foreign_sender(life, &sender, realm, context);
                 }
                 Some(Datagram { messages: None, extra_cost })
             }
@@ -291,7 +291,7 @@ impl Lives {
     }
 
     /// Whoever else can reach the socket cannot speak for this life; it is logged once.
-    fn log_stranger(
+    fn log_foreign_sender(
         &mut self,
         life: LifeId,
         sender: &PeerCredentials,
@@ -299,7 +299,7 @@ impl Lives {
         context: &mut Context,
     ) {
         let Some(process) = self.get_mut(life) else { return };
-        if std::mem::replace(&mut process.has_logged_stranger, true) {
+        if std::mem::replace(&mut process.has_logged_foreign_sender, true) {
             return;
         }
         let (pid, uid) = (sender.pid, sender.uid);

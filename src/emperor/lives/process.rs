@@ -33,7 +33,7 @@ pub(in crate::emperor) struct Process {
     /// The base that it was forked from.
     pub base: Option<Rc<[u8]>>,
     /// A process of somebody else has sent to its notify socket, and that was logged.
-    pub has_logged_stranger: bool,
+    pub has_logged_foreign_sender: bool,
     /// It was told to stop or to reload with all its group.
     pub told_group: bool,
     /// Its verdict came without its listeners, as no descriptor was left for them.
@@ -56,7 +56,7 @@ impl Process {
             files: None,
             is_base: false,
             base: None,
-            has_logged_stranger: false,
+            has_logged_foreign_sender: false,
             told_group: false,
             has_truncated_verdict: false,
             rate_limit: RateLimit::new(now),
