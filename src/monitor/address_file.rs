@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::OnDemandAddress;
+use super::change::OnDemandAddress;
 use crate::sys::creds;
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::address_file::{LONGEST, address_in};

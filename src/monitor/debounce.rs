@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use super::FileVersion;
+use super::change::FileVersion;
 use crate::types::moment::Moment;
 
 /// A file, an address file or a whole directory that is removed or moved away may be made anew within this

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::change::Changes;
 use super::coalesce::NameEvent;
 use super::debounce::{DELETE_GRACE, PendingCheck, WRITER_IDLE_TIMEOUT};
 use super::dir_watch::{DirWatch, Scan, ScanContext};
@@ -17,7 +18,7 @@ use super::events::{EventReader, PendingEvents};
 use super::names::NameRules;
 use super::shared_watches::Route;
 use super::symlinks::MAX_TRIES;
-use super::{Changes, Monitor, Options};
+use super::{Monitor, Options};
 use crate::log::Level;
 use crate::sys::dir::{self, FileKind};
 use crate::types::moment::Moment;
@@ -97,7 +98,7 @@ impl DirSource {
     /// looked at, or nothing can be.
     fn locate(&mut self, context: &mut ScanContext<'_>) -> bool {
         for _ in 0..MAX_TRIES {
-            let end = self.files.paths.walk_source(self.path.as_os_str());
+            let end = self.files.observer.paths.walk_source(self.path.as_os_str());
             let arrived = match end {
                 Ok(Some((object, stat))) if stat.kind == FileKind::Directory => {
                     dir::open_again(object.as_fd()).and_then(|at| {
@@ -144,8 +145,10 @@ impl DirSource {
         self.state = DirState::Present(inode);
         self.source = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         // Links in it may start from elsewhere now; whoever is there is looked at once more then.
-        for route in self.files.paths.all().into_iter().filter(|route| *route != Route::Directory) {
-            self.files.paths.queue_for_names(
+        for route in
+            self.files.observer.paths.all().into_iter().filter(|route| *route != Route::Directory)
+        {
+            self.files.observer.paths.queue_for_names(
                 &route,
                 NameEvent::Touched,
                 &mut self.pending_events.names,
@@ -239,7 +242,7 @@ impl DirSource {
     fn scan_all(&mut self, context: &mut ScanContext<'_>) {
         context.out.is_full_scan = true;
         let was_polling = self.polling.is_some() || self.read_error.is_some();
-        self.reader.open(&mut self.files.paths);
+        self.reader.open(&mut self.files.observer.paths);
         if !self.locate(context) {
             let scan = if was_polling { Scan::Polling } else { Scan::Verify };
             match dir::open(&self.path) {
@@ -249,7 +252,7 @@ impl DirSource {
         }
         self.has_scanned = true;
         self.rescan_at = None;
-        match self.reader.refusal(&mut self.files.paths) {
+        match self.reader.refusal(&mut self.files.observer.paths) {
             Some(error) => self.fall_back_to_polling(&error, context),
             None if self.polling.take().is_some() => {
                 self.say(Level::Notice, "inotify works again: no more timed scans", context);
@@ -260,7 +263,8 @@ impl DirSource {
 
     /// Takes in what was told.
     fn read_events(&mut self, context: &mut ScanContext<'_>) {
-        self.pending_events = self.reader.read(&self.files.filter, &mut self.files.paths);
+        self.pending_events =
+            self.reader.read(&self.files.observer.filter, &mut self.files.observer.paths);
         if self.pending_events.entries_lost || self.pending_events.paths_lost {
             self.say(Level::Warning, "events were lost: comparing all files", context);
         }
@@ -310,7 +314,7 @@ impl DirSource {
 
     /// Ends every call: says when the next one is due.
     fn schedule(&mut self, context: &mut ScanContext<'_>) {
-        if let Some(error) = self.reader.refusal(&mut self.files.paths) {
+        if let Some(error) = self.reader.refusal(&mut self.files.observer.paths) {
             self.fall_back_to_polling(&error, context);
         }
         if let Some(what) = self.files.unrecognized.tell() {
@@ -390,7 +394,7 @@ impl Monitor for DirSource {
         self.schedule(context);
     }
 
-    fn known(&self) -> Vec<(&OsStr, &super::VassalFile)> {
+    fn known(&self) -> Vec<(&OsStr, &super::change::VassalFile)> {
         self.files.known()
     }
 

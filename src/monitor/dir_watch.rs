@@ -1,19 +1,18 @@
 //! What is known of each name in one directory, and how looking at it turns into changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use super::change::{ChangeKind, Changes, FileVersion, VassalFile};
 use super::coalesce::NameEvent;
 use super::debounce::{Cause, DEBOUNCE, DELETE_GRACE, Debouncer, PendingCheck};
 use super::events::PendingEvents;
 use super::names::{NameKind, NameRules};
-use super::observe::Observation;
-use super::symlinks::PathWatches;
+use super::observe::{Observation, Observer};
 use super::unrecognized::UnrecognizedFiles;
-use super::{ChangeKind, Changes, FileVersion, VassalFile};
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
@@ -58,15 +57,11 @@ struct KnownName {
 
 /// The names of one directory.
 pub(super) struct DirWatch {
-    pub(super) paths: PathWatches,
+    pub(super) observer: Observer,
     pub(super) pending: Debouncer,
-    pub(super) filter: NameRules,
-    pub(super) links: Links,
     writer_silent: Duration,
     known: BTreeMap<Box<OsStr>, Box<KnownName>>,
-    /// The vassals whose address file has vanished, since when.
     pub(super) unrecognized: UnrecognizedFiles,
-    pub(super) without_address: HashMap<OsString, Moment>,
     /// What a scan has not come to yet, and why a difference there would matter.
     to_scan: VecDeque<OsString>,
     scan_cause: Cause,
@@ -75,20 +70,9 @@ pub(super) struct DirWatch {
 impl DirWatch {
     /// Nothing is known yet. `writer_silent` is how long a silent writer is waited for.
     pub(super) fn new(filter: NameRules, links: Links, writer_silent: Duration) -> Self {
-        let (paths, pending, known, unrecognized, without_address, to_scan) = Default::default();
-        let scan_cause = Cause::Settling;
-        Self {
-            paths,
-            pending,
-            filter,
-            links,
-            writer_silent,
-            known,
-            unrecognized,
-            without_address,
-            to_scan,
-            scan_cause,
-        }
+        let (pending, known, unrecognized, to_scan) = Default::default();
+        let (observer, scan_cause) = (Observer::new(filter, links), Cause::Settling);
+        Self { observer, pending, writer_silent, known, unrecognized, to_scan, scan_cause }
     }
 
     /// The vassals.
@@ -129,10 +113,10 @@ impl DirWatch {
     /// The directory is gone, and everything with it.
     pub(super) fn lose_all(&mut self, context: &mut ScanContext<'_>) {
         self.cancel_checks();
-        self.without_address.clear();
+        self.observer.without_address.clear();
         self.unrecognized.clear();
         for (name, known) in std::mem::take(&mut self.known) {
-            self.paths.set_routes(&name, Vec::new());
+            self.observer.paths.set_routes(&name, Vec::new());
             if known.file.is_some() {
                 context.out.push(&name, ChangeKind::Lost);
             }
@@ -146,14 +130,14 @@ impl DirWatch {
         pending_events: &mut PendingEvents,
         context: &mut ScanContext<'_>,
     ) {
-        let start = self.paths.effort();
-        while self.paths.spent_since(start) < MAX_EFFORT {
+        let start = self.observer.paths.effort();
+        while self.observer.paths.spent_since(start) < MAX_EFFORT {
             // Where links lead comes first: the marks are for those who ask there.
             if let Some(route) = pending_events.moved.extract_if(|_| true).next() {
-                self.paths.rewalk(&route, at);
+                self.observer.paths.rewalk(&route, at);
             } else if let Some((name, mark)) = pending_events.names.pop() {
-                self.paths.charge(1);
-                match self.filter.classify(&name) {
+                self.observer.paths.charge(1);
+                match self.observer.filter.classify(&name) {
                     NameKind::AddressFile(vassal) => {
                         self.on_address_file_event(at, (&name, vassal), mark, context);
                     }
@@ -216,7 +200,7 @@ impl DirWatch {
             return;
         }
         if matches!(mark, NameEvent::Deleted | NameEvent::MovedOut | NameEvent::Renamed) {
-            self.without_address.entry(vassal.to_owned()).or_insert(context.now);
+            self.observer.without_address.entry(vassal.to_owned()).or_insert(context.now);
         }
         // The end of writing, or the begin of it, after the address file was away.
         let is_news = matches!(mark, NameEvent::Complete | NameEvent::Renamed | NameEvent::Created);
@@ -303,14 +287,14 @@ impl DirWatch {
         context: &mut ScanContext<'_>,
     ) -> Vec<OsString> {
         let mut missed = Vec::new();
-        let start = self.paths.effort();
+        let start = self.observer.paths.effort();
         self.unrecognized.expire(at, context.now);
         for (name, wait) in self.pending.due(context.now) {
-            if self.paths.spent_since(start) >= MAX_EFFORT {
+            if self.observer.paths.spent_since(start) >= MAX_EFFORT {
                 self.pending.put_back(name, wait);
                 continue;
             }
-            self.paths.charge(1);
+            self.observer.paths.charge(1);
             if let Some(next) = wait.again(context.now, self.version(at, &name)) {
                 self.pending.set(&name, next);
                 continue;
@@ -337,13 +321,14 @@ impl DirWatch {
         scan: Scan,
         context: &mut ScanContext<'_>,
     ) -> io::Result<()> {
-        let filter = &self.filter;
+        let filter = &self.observer.filter;
         let is_ours = |name: &OsStr| {
             !matches!(filter.classify(name), NameKind::AddressFile(_) | NameKind::Other)
         };
         let names: BTreeSet<_> = dir::names(at, is_ours)?.into_iter().collect();
         self.unrecognized.keep(&names);
-        let is_stranger = |name: &OsString| self.filter.classify(name) == NameKind::Unrecognized;
+        let is_stranger =
+            |name: &OsString| self.observer.filter.classify(name) == NameKind::Unrecognized;
         let (unrecognized, mut names): (BTreeSet<_>, BTreeSet<_>) =
             names.into_iter().partition(is_stranger);
         for name in unrecognized {
@@ -379,8 +364,8 @@ impl DirWatch {
 
     /// Goes on with the scan that is under way, as far as one call may.
     pub(super) fn go_on_scanning(&mut self, at: BorrowedFd<'_>, context: &mut ScanContext<'_>) {
-        let start = self.paths.effort();
-        while self.paths.spent_since(start) < MAX_EFFORT
+        let start = self.observer.paths.effort();
+        while self.observer.paths.spent_since(start) < MAX_EFFORT
             && let Some(name) = self.to_scan.pop_front()
         {
             self.compare_in_scan(at, &name, self.scan_cause, context);
@@ -409,6 +394,16 @@ impl DirWatch {
             }
             (seen, _) => self.apply(name, seen, IfMissing::Lost(None), context),
         }
+    }
+
+    fn observe(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        now: Moment,
+    ) -> io::Result<Observation> {
+        let known = self.known.get(name).and_then(|known| known.file.as_ref());
+        self.observer.observe((at, name), known, now)
     }
 
     fn check_now(
@@ -509,7 +504,7 @@ impl DirWatch {
         problem: Option<String>,
         context: &mut ScanContext<'_>,
     ) {
-        self.without_address.remove(name);
+        self.observer.without_address.remove(name);
         if self.file(name).is_some() {
             context.out.push(name, ChangeKind::Lost);
         }
@@ -530,12 +525,12 @@ impl DirWatch {
         }
     }
 
-    pub(super) fn file(&self, name: &OsStr) -> Option<&VassalFile> {
+    fn file(&self, name: &OsStr) -> Option<&VassalFile> {
         self.known.get(name)?.file.as_ref()
     }
 
     fn version(&self, at: BorrowedFd<'_>, name: &OsStr) -> Option<FileVersion> {
-        dir::stat_at(at, name, self.links).ok().map(|stat| FileVersion::from(&stat))
+        dir::stat_at(at, name, self.observer.links).ok().map(|stat| FileVersion::from(&stat))
     }
 }
 

@@ -1,14 +1,16 @@
 //! One look at a name in a directory: what is there, where it leads, and what stands beside it.
 
-use std::ffi::OsStr;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use super::address_file;
+use super::change::{FileVersion, OnDemandAddress, VassalFile};
 use super::debounce::DELETE_GRACE;
-use super::dir_watch::DirWatch;
-use super::names::NameKind;
+use super::names::{NameKind, NameRules};
 use super::shared_watches::Route;
-use super::{FileVersion, OnDemandAddress, VassalFile, address_file};
+use super::symlinks::PathWatches;
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
 
@@ -39,22 +41,36 @@ struct ResolvedEntry {
 }
 
 impl ResolvedEntry {
-    fn firm(own: Stat) -> Self {
+    fn stable(own: Stat) -> Self {
         Self { stat: Some(own), is_stable: true, has_other_links: false }
     }
 }
 
-impl DirWatch {
-    /// Looks at a name and at all it depends on.
+/// Looks at names in a directory, and watches what else they depend on.
+pub(super) struct Observer {
+    pub(super) paths: PathWatches,
+    pub(super) filter: NameRules,
+    pub(super) links: Links,
+    /// The vassals whose address file has vanished, since when.
+    pub(super) without_address: HashMap<OsString, Moment>,
+}
+
+impl Observer {
+    /// Nothing has been looked at yet.
+    pub(super) fn new(filter: NameRules, links: Links) -> Self {
+        Self { paths: PathWatches::default(), filter, links, without_address: HashMap::new() }
+    }
+
+    /// Looks at a name and at all it depends on; `known` is what it was.
     pub(super) fn observe(
         &mut self,
-        at: BorrowedFd<'_>,
-        name: &OsStr,
+        (at, name): (BorrowedFd<'_>, &OsStr),
+        known: Option<&VassalFile>,
         now: Moment,
     ) -> io::Result<Observation> {
         self.paths.charge(OBSERVATION_COST);
         let mut routes = Vec::new();
-        let seen = self.observe_entry((at, name), now, &mut routes);
+        let seen = self.observe_entry((at, name), known, now, &mut routes);
         if seen.is_err() {
             routes.extend(self.paths.routes_of(name));
         }
@@ -65,6 +81,7 @@ impl DirWatch {
     fn observe_entry(
         &mut self,
         (at, name): (BorrowedFd<'_>, &OsStr),
+        known: Option<&VassalFile>,
         now: Moment,
         routes: &mut Vec<Route>,
     ) -> io::Result<Observation> {
@@ -76,16 +93,16 @@ impl DirWatch {
             return Ok(Observation::Refused(why.to_owned()));
         }
         let traced = match (own.kind, self.links) {
-            (FileKind::Link, Links::Stay) => ResolvedEntry::firm(own),
+            (FileKind::Link, Links::Stay) => ResolvedEntry::stable(own),
             _ => self.resolve(at, name, own, routes)?,
         };
         let Some(stat) = traced.stat else { return Ok(Observation::Dangling) };
         if let Some(why) = refusal_of(stat.kind) {
             return Ok(Observation::Refused(why.to_owned()));
         }
-        let (mut on_demand, is_read) = self.on_demand(at, name, routes);
-        let address_by = self.address_grace_end(name, &on_demand, now);
-        if let Some(file) = self.file(name).filter(|_| address_by.is_some()) {
+        let (mut on_demand, is_read) = self.on_demand((at, name), known, routes);
+        let address_by = self.address_grace_end(name, known, &on_demand, now);
+        if let Some(file) = known.filter(|_| address_by.is_some()) {
             on_demand = file.on_demand.clone();
         }
         let is_link = stat.kind == FileKind::Link;
@@ -109,10 +126,11 @@ impl DirWatch {
     fn address_grace_end(
         &mut self,
         name: &OsStr,
+        known: Option<&VassalFile>,
         seen: &OnDemandAddress,
         now: Moment,
     ) -> Option<Moment> {
-        let had_one = self.file(name).is_some_and(|file| file.on_demand != OnDemandAddress::No);
+        let had_one = known.is_some_and(|file| file.on_demand != OnDemandAddress::No);
         if *seen != OnDemandAddress::No || !had_one {
             self.without_address.remove(name);
             return None;
@@ -144,17 +162,17 @@ impl DirWatch {
                 let route = Route::Inode(own.dev, own.ino);
                 let has_other_links = self.paths.watch_inode(&route, at, name);
                 routes.push(route);
-                Ok(ResolvedEntry { has_other_links, ..ResolvedEntry::firm(own) })
+                Ok(ResolvedEntry { has_other_links, ..ResolvedEntry::stable(own) })
             }
-            _ => Ok(ResolvedEntry::firm(own)),
+            _ => Ok(ResolvedEntry::stable(own)),
         }
     }
 
     /// The address, and whether it could be read. While it cannot, a known one stays.
     fn on_demand(
         &mut self,
-        at: BorrowedFd<'_>,
-        name: &OsStr,
+        (at, name): (BorrowedFd<'_>, &OsStr),
+        known: Option<&VassalFile>,
         routes: &mut Vec<Route>,
     ) -> (OnDemandAddress, bool) {
         let Some(beside) = self.filter.address_file_of(name) else {
@@ -166,7 +184,7 @@ impl DirWatch {
             Ok(traced) => traced.is_ok_and(|traced| traced.is_stable),
             Err(error) => dir::is_not_found(&error),
         };
-        match (address_file::read(at, &beside), self.file(name)) {
+        match (address_file::read(at, &beside), known) {
             (Ok(on_demand), _) => (on_demand, is_stable),
             (Err(_), Some(file)) => (file.on_demand.clone(), false),
             (Err(error), None) => {

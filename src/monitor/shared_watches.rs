@@ -68,17 +68,12 @@ pub(super) struct WatchRef {
 #[derive(Default)]
 struct SharedWatch {
     mask: WatchMask,
-    /// How many of those behind it want each mask: there are few masks, but may be thousands of routes.
-    mask_counts: Vec<(WatchMask, usize)>,
+    wanted: MaskCounts,
     own: HashMap<Route, WatchMask>,
     named: HashMap<OsString, HashMap<Route, WatchMask>>,
 }
 
 impl SharedWatch {
-    fn wanted(&self) -> WatchMask {
-        self.mask_counts.iter().fold(WatchMask::NONE, |all, (mask, _)| all | *mask)
-    }
-
     fn acquire(&mut self, route: &Route, mask: WatchMask, name: Option<&OsStr>) {
         let routes = match name {
             None => &mut self.own,
@@ -87,40 +82,49 @@ impl SharedWatch {
         let entry = routes.entry(route.clone()).or_default();
         let before = std::mem::replace(entry, *entry | mask);
         let now = *entry;
-        self.add_mask(now);
-        self.drop_mask((before != WatchMask::NONE).then_some(before));
+        self.wanted.acquire(now);
+        // Nobody wants the empty mask of a new entry.
+        self.wanted.release(before);
     }
 
     fn release(&mut self, route: &Route, name: Option<&OsStr>) {
         let Some(name) = name else {
-            let before = self.own.remove(route);
-            return self.drop_mask(before);
+            return self.own.remove(route).into_iter().for_each(|mask| self.wanted.release(mask));
         };
         let Some(routes) = self.named.get_mut(name) else { return };
         let before = routes.remove(route);
         if routes.is_empty() {
             self.named.remove(name);
         }
-        self.drop_mask(before);
+        before.into_iter().for_each(|mask| self.wanted.release(mask));
     }
+}
 
-    fn add_mask(&mut self, mask: WatchMask) {
-        match self.mask_counts.iter_mut().find(|(wanted, _)| *wanted == mask) {
+/// How many routes want each mask: there are few masks, but may be thousands of routes.
+#[derive(Default)]
+struct MaskCounts(Vec<(WatchMask, usize)>);
+
+impl MaskCounts {
+    fn acquire(&mut self, mask: WatchMask) {
+        match self.0.iter_mut().find(|(wanted, _)| *wanted == mask) {
             Some((_, count)) => *count += 1,
-            None => self.mask_counts.push((mask, 1)),
+            None => self.0.push((mask, 1)),
         }
     }
 
-    fn drop_mask(&mut self, mask: Option<WatchMask>) {
-        let Some(at) = self.mask_counts.iter().position(|(wanted, _)| Some(*wanted) == mask) else {
-            return;
-        };
-        if let Some((_, count)) = self.mask_counts.get_mut(at) {
+    fn release(&mut self, mask: WatchMask) {
+        let Some(at) = self.0.iter().position(|(wanted, _)| *wanted == mask) else { return };
+        if let Some((_, count)) = self.0.get_mut(at) {
             *count -= 1;
             if *count == 0 {
-                self.mask_counts.swap_remove(at);
+                self.0.swap_remove(at);
             }
         }
+    }
+
+    /// All that anybody wants.
+    fn union(&self) -> WatchMask {
+        self.0.iter().fold(WatchMask::NONE, |all, (mask, _)| all | *mask)
     }
 }
 
@@ -176,7 +180,7 @@ impl SharedWatches {
         };
         let watched = self.watched.entry(watch).or_default();
         watched.acquire(route, mask, name);
-        let wanted = watched.wanted();
+        let wanted = watched.wanted.union();
         let asked = watched.mask | mask;
         watched.mask = match asked == wanted || inotify.watch(object, wanted).is_err() {
             true => asked,
