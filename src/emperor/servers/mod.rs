@@ -29,7 +29,7 @@ use service::{Access, Service};
 use statistics::{Form, Statistics};
 
 /// Mode of the sockets, which show what runs and with which errors; anybody's by `chmod-socket`.
-const SOCKET_MODE: u32 = 0o660;
+const SERVER_SOCKET_MODE: u32 = 0o660;
 
 /// All services. One that has no address is not served.
 fn services(config: &EmperorConfig) -> Vec<(Served, Box<dyn Service>)> {
@@ -53,7 +53,7 @@ impl Servers {
         let options = ListenOptions {
             owner,
             backlog: config.listen,
-            mode: Some(config.chmod_socket.unwrap_or(SOCKET_MODE)),
+            mode: Some(config.chmod_socket.unwrap_or(SERVER_SOCKET_MODE)),
             ..ListenOptions::default()
         };
         let mut servers = Vec::new();
