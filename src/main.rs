@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use liege::config::command::{self, QueryOutput};
 use liege::config::{Invocation, Resolved};
-use liege::emperor::start::{Mode, configuration, invocation, start};
+use liege::emperor::start::{StartMode, configuration, invocation, start};
 use liege::stage::Outcome;
 use liege::{init, proto, stage};
 
@@ -42,8 +42,8 @@ fn work(call: Invocation) -> ExitCode {
         return vassal(call.args, None);
     }
     match configuration(&call) {
-        Ok(Mode::Emperor(config)) => ExitCode::from(start(*config, call.env)),
-        Ok(Mode::Vassal(known)) => vassal(call.args, Some(*known)),
+        Ok(StartMode::Emperor(config)) => ExitCode::from(start(*config, call.env)),
+        Ok(StartMode::Vassal(known)) => vassal(call.args, Some(*known)),
         Err(faults) => say(&command::refused(&faults)),
     }
 }

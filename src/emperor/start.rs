@@ -38,7 +38,7 @@ pub fn invocation(args: Vec<OsString>) -> Invocation {
 
 /// What an invocation asks this process to be.
 #[derive(Debug)]
-pub enum Mode {
+pub enum StartMode {
     /// An emperor: it names a source of vassals.
     Emperor(Box<EmperorConfig>),
     /// A vassal without an emperor above it; not checked yet.
@@ -49,14 +49,14 @@ pub enum Mode {
 ///
 /// # Errors
 /// All faults of the configuration.
-pub fn configuration(call: &Invocation) -> Result<Mode, Faults> {
+pub fn configuration(call: &Invocation) -> Result<StartMode, Faults> {
     let resolved = config::load(call)?;
     if resolved.is_emperors() {
         let config = config::emperor::check(&resolved)?;
         config.refuse_itself(&resolved, (&call.cwd, &call.shown))?;
-        Ok(Mode::Emperor(Box::new(config)))
+        Ok(StartMode::Emperor(Box::new(config)))
     } else {
-        Ok(Mode::Vassal(Box::new(resolved)))
+        Ok(StartMode::Vassal(Box::new(resolved)))
     }
 }
 

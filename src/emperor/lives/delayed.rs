@@ -16,7 +16,7 @@ use crate::types::moment::Moment;
 /// Wake-ups for the words of one life in one second; more, and it waits for the next one.
 const MAX_WAKE_UPS: u32 = 200;
 /// A vassal that sends more bytes than this in a second, for [`MAX_LOUD_SECONDS`], is heard no more.
-const MAX_BYTES: u32 = 10_000;
+const MAX_BYTES_PER_SECOND: u32 = 10_000;
 const MAX_LOUD_SECONDS: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 /// From the end of a pipe to that of its process, at most, where one is a part of the other.
@@ -73,7 +73,8 @@ impl RateLimit {
 
     fn begin_second(&mut self, now: Moment) {
         if now.saturating_duration_since(self.since) >= SECOND {
-            let loud_seconds = if self.bytes > MAX_BYTES { self.loud_seconds + 1 } else { 0 };
+            let loud_seconds =
+                if self.bytes > MAX_BYTES_PER_SECOND { self.loud_seconds + 1 } else { 0 };
             *self = Self { loud_seconds, ..Self::new(now) };
         }
     }
