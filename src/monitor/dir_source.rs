@@ -27,7 +27,7 @@ use crate::types::moment::Moment;
 const POLLING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How many names a line of the log shows.
-const SHOWN: usize = 5;
+const MAX_NAMES_SHOWN: usize = 5;
 
 /// Where the directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,8 +405,9 @@ impl Monitor for DirSource {
 
 /// The first few names, escaped.
 fn list(names: &[OsString]) -> String {
-    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
-    match names.len().saturating_sub(SHOWN) {
+    let shown: Vec<_> =
+        names.iter().take(MAX_NAMES_SHOWN).map(|name| format!("{name:?}")).collect();
+    match names.len().saturating_sub(MAX_NAMES_SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

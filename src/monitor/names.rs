@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::types::names::ENDINGS;
 
 /// A vassal file's name is shorter than this.
-const TOO_LONG: usize = 255;
+const VASSAL_NAME_LIMIT: usize = 255;
 
 /// The endings of files that have their reasons to be in a directory of vassals; the manual shows the same list.
 const IGNORED_SUFFIXES: &str = concat!(
@@ -100,7 +100,7 @@ fn fault_of(name: &OsStr) -> Option<&'static str> {
     let bytes = name.as_bytes();
     if bytes.iter().any(u8::is_ascii_control) {
         Some("its name has control characters; rename it")
-    } else if bytes.len() >= TOO_LONG {
+    } else if bytes.len() >= VASSAL_NAME_LIMIT {
         Some("its name is 255 bytes long or more; rename it")
     } else {
         None

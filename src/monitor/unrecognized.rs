@@ -20,7 +20,7 @@ const REPORT_GRACE: Duration = Duration::from_secs(3);
 const MAX_UNRECOGNIZED: usize = 100;
 
 /// How many names a line of the log shows.
-const SHOWN: usize = 5;
+const MAX_UNRECOGNIZED_SHOWN: usize = 5;
 
 /// Why one is not taken, for the statistics.
 const UNRECOGNIZED_REASON: &str = "its name does not end as that of a vassal file, with .ini, .xml, .yml, .yaml, .js or .json in lower \
@@ -92,8 +92,9 @@ impl UnrecognizedFiles {
     /// What is to be said of those that are new, once.
     pub(super) fn tell(&mut self) -> Option<String> {
         let names = std::mem::take(&mut self.unsaid);
-        let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
-        let more = match names.len().saturating_sub(SHOWN) {
+        let shown: Vec<_> =
+            names.iter().take(MAX_UNRECOGNIZED_SHOWN).map(|name| format!("{name:?}")).collect();
+        let more = match names.len().saturating_sub(MAX_UNRECOGNIZED_SHOWN) {
             0 if names.is_empty() => return None,
             0 => String::new(),
             more => format!(" and {more} more"),
