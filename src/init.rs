@@ -31,9 +31,10 @@ use std::time::{Duration, Instant};
 
 use crate::log::{Log, panics};
 use crate::sys::descendants::{self, Cleared, Reaped};
-use crate::sys::process::{self, CStringArray, Ended, Pid};
+use crate::sys::process::{self, CStringArray, Pid};
 use crate::sys::signal::{self, Disposition, Queued, ReceivedSignal, Sender, Signal, SignalMask};
 use crate::sys::{fd, prctl, write};
+use crate::types::exit_status::ExitStatus;
 
 pub use cli::main;
 use relay::Relay;
@@ -106,7 +107,7 @@ pub struct KeeperOptions {
 ///
 /// # Errors
 /// As [`keep`].
-pub fn run(options: &InitOptions, command: Command) -> io::Result<Ended> {
+pub fn run(options: &InitOptions, command: Command) -> io::Result<ExitStatus> {
     keep(options, command, None)
 }
 
@@ -122,7 +123,7 @@ pub fn keep(
     options: &InitOptions,
     command: Command,
     mut extra: Option<KeeperOptions>,
-) -> io::Result<Ended> {
+) -> io::Result<ExitStatus> {
     let parent = parent_id();
     let given = InheritedSignals::take_over()?;
     // Refused only by a kernel without it: then orphans go to whoever is above, as without us.
@@ -269,7 +270,7 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     /// Goes on after a panic: an internal error must not end the command.
-    fn supervise_safely(&mut self) -> Ended {
+    fn supervise_safely(&mut self) -> ExitStatus {
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.supervise())) {
                 Ok(ended) => return ended,
@@ -285,7 +286,7 @@ impl Supervisor<'_> {
     }
 
     /// Reaps and passes on, asleep in between, until the command has ended.
-    fn supervise(&mut self) -> Ended {
+    fn supervise(&mut self) -> ExitStatus {
         loop {
             let mut over = None;
             let mut orphans = 0;
@@ -300,7 +301,7 @@ impl Supervisor<'_> {
             }
             let limit = match round {
                 // Cannot be while only we reap; but to wait for nobody would be for ever.
-                Reaped::All => return Ended::Exited(SOFTWARE),
+                Reaped::All => return ExitStatus::Code(i32::from(SOFTWARE)),
                 Reaped::Some => Some(Duration::ZERO),
                 Reaped::Nobody => again,
             };
@@ -405,8 +406,8 @@ impl Supervisor<'_> {
 }
 
 /// Says how the emperor has ended, where it has not said so itself, and what it has left behind.
-fn tell_end(log: Option<&Path>, emperor: Pid, ended: Ended, left: usize) {
-    if left == 0 && matches!(ended, Ended::Exited(_)) {
+fn tell_end(log: Option<&Path>, emperor: Pid, ended: ExitStatus, left: usize) {
+    if left == 0 && matches!(ended, ExitStatus::Code(_)) {
         return;
     }
     let journal = std::env::var_os("JOURNAL_STREAM");

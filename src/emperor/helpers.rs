@@ -17,9 +17,10 @@ use crate::spawn::plan::Template;
 use crate::spawn::push;
 use crate::state::realm::Realm;
 use crate::state::{Event, Key, LifeId};
-use crate::sys::process::{self, Ended, Pid, Reap};
+use crate::sys::process::{self, Pid, Reap};
 use crate::sys::signal::{Signal, SignalMask, set_mask};
 use crate::sys::{pidfd, prctl, waiters};
+use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 
 use super::context::Context;
@@ -202,14 +203,14 @@ impl Helpers {
         let ended = match pidfd::wait(helper.pidfd.as_fd(), Reap::Take) {
             Ok(Some(ended)) => ended,
             Ok(None) => return HelperEnd::Nothing,
-            Err(_) => Ended::Exited(u8::MAX),
+            Err(_) => ExitStatus::Code(255),
         };
         let Some(helper) = self.running.remove(&id) else { return HelperEnd::Nothing };
         context.reactor.remove(helper.pidfd.as_fd());
         match helper.task {
             Task::StopHook(key) => {
                 let name = context.sources.label(&key);
-                let level = if ended == Ended::Exited(0) { Level::Info } else { Level::Warning };
+                let level = if ended == ExitStatus::Code(0) { Level::Info } else { Level::Warning };
                 let result = messages::hook_result(ended);
                 context.log.line(level, format_args!("[{name}] stop hook {result}"));
                 self.start_hooks(context);
@@ -218,12 +219,12 @@ impl Helpers {
             Task::SendConfig(life) => HelperEnd::SentConfig(
                 life,
                 match ended {
-                    Ended::Exited(0) => Ok(()),
-                    Ended::Exited(errno) => Err(i32::from(errno)),
-                    Ended::Killed { .. } => Err(0),
+                    ExitStatus::Code(0) => Ok(()),
+                    ExitStatus::Code(errno) => Err(errno),
+                    ExitStatus::Signal(_) | ExitStatus::CoreDump(_) => Err(0),
                 },
             ),
-            Task::ProbeAccepting(life) if ended == Ended::Exited(0) => HelperEnd::Accepts(life),
+            Task::ProbeAccepting(life) if ended == ExitStatus::Code(0) => HelperEnd::Accepts(life),
             Task::ProbeAccepting(_) => HelperEnd::Nothing,
         }
     }

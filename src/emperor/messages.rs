@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::log::{Level, escaped};
 use crate::proto::status::HookEnd;
 use crate::spawn::hook;
-use crate::state::{Exit, Note, ReloadWay, WaitNotice};
-use crate::sys::process::Ended;
+use crate::state::{Note, ReloadWay, WaitNotice};
 use crate::sys::signal::Signal;
+use crate::types::exit_status::ExitStatus;
 
 /// Names in one line.
 const MAX_NAMES: usize = 10;
@@ -98,19 +98,19 @@ impl fmt::Display for Message<'_> {
             }
             Note::Killed { why } => write!(f, "SIGKILL: {why}"),
             Note::Stopped { exit, lived, why } => {
-                write!(f, "stopped after {} ({}) {why}", Time(*lived), HowEnded(*exit))
+                write!(f, "stopped after {} ({}) {why}", Time(*lived), exit)
             }
             Note::Died { exit, lived, loyal: true, .. } => {
-                write!(f, "exited after {} ({}); starting again", Time(*lived), HowEnded(*exit))
+                write!(f, "exited after {} ({}); starting again", Time(*lived), exit)
             }
             Note::Died { wait, attempt, failed: true, .. } => NextStart(*wait, *attempt).fmt(f),
             Note::Died { exit, lived, wait, attempt, hint, .. } => {
-                let (lived, end) = (Time(*lived), HowEnded(*exit));
+                let (lived, end) = (Time(*lived), exit);
                 let (next, hint) = (NextStart(*wait, *attempt), escaped(hint.as_bytes()));
                 write!(f, "exited after {lived} before it was loyal ({end}); {next}{hint}")
             }
             Note::Finished { exit } => {
-                write!(f, "exited ({}); not started again before its file changes", HowEnded(*exit))
+                write!(f, "exited ({}); not started again before its file changes", exit)
             }
             Note::Silent => f.write_str("no heartbeat in time: told to reload"),
             Note::Gone => f.write_str("is gone"),
@@ -142,11 +142,10 @@ impl fmt::Display for Reload<'_> {
 /// How a start hook has ended, in words.
 pub(super) fn start_hook(end: HookEnd) -> (Level, String) {
     let (level, how) = match end {
-        HookEnd::Exited(0) => return (Level::Info, "start hook returned 0".to_owned()),
-        HookEnd::Exited(status) => (Level::Warning, format!("returned {status}")),
-        HookEnd::Killed(signal) => {
-            (Level::Warning, format!("was killed by {}", signal_name(i32::from(signal))))
+        HookEnd::Ended(ExitStatus::Code(0)) => {
+            return (Level::Info, "start hook returned 0".to_owned());
         }
+        HookEnd::Ended(ended) => (Level::Warning, hook_result(ended)),
         HookEnd::Overdue => (Level::Error, format!("killed after {} s", hook::LIMIT.as_secs())),
         HookEnd::Refused(errno) => {
             let error = std::io::Error::from_raw_os_error(errno);
@@ -157,10 +156,12 @@ pub(super) fn start_hook(end: HookEnd) -> (Level, String) {
 }
 
 /// How a stop hook has ended, in words.
-pub(super) fn hook_result(ended: Ended) -> String {
+pub(super) fn hook_result(ended: ExitStatus) -> String {
     match ended {
-        Ended::Exited(status) => format!("returned {status}"),
-        Ended::Killed { signal, .. } => format!("was killed by {}", signal_name(signal.raw())),
+        ExitStatus::Code(status) => format!("returned {status}"),
+        ExitStatus::Signal(signal) | ExitStatus::CoreDump(signal) => {
+            format!("was killed by {}", signal_name(signal))
+        }
     }
 }
 
@@ -252,17 +253,6 @@ impl fmt::Display for Time {
             60..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
             3600..86_400 => write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60),
             _ => write!(f, "{} d {} h", seconds / 86_400, seconds / 3600 % 24),
-        }
-    }
-}
-
-struct HowEnded(Exit);
-
-impl fmt::Display for HowEnded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Exit::Code(code) => write!(f, "exit {code}"),
-            Exit::Signal(number) => f.write_str(&signal_name(number)),
         }
     }
 }

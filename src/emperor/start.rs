@@ -89,7 +89,7 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     };
     let emperor = Command::Function(Box::new(move || govern(&config, &process)));
     match init::keep(&duties, emperor, Some(KeeperOptions { relay, log })) {
-        Ok(ended) => ended.code(),
+        Ok(ended) => ended.shell_code(),
         Err(error) => complain(&format!("cannot start under a keeper: {error}")),
     }
 }

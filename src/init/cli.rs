@@ -47,7 +47,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     match super::run(&options, Command::Program(command)) {
-        Ok(ended) => ended.code(),
+        Ok(ended) => ended.shell_code(),
         Err(error) => {
             super::say(&format!("liege init: cannot start the command: {error}"));
             OWN_FAILURE

@@ -19,6 +19,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
+use crate::types::exit_status::ExitStatus;
 use crate::types::run_settings::{Choice, Fields, RunSettings};
 
 pub use files::{DeclaredFiles, FileMark};
@@ -169,10 +170,8 @@ pub enum FromStage {
 /// How a start hook has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookEnd {
-    /// By itself, with this status.
-    Exited(u8),
-    /// By this signal.
-    Killed(u8),
+    /// By itself, or by a signal.
+    Ended(ExitStatus),
     /// Not in time: it was killed.
     Overdue,
     /// It could not be run, for this reason.
@@ -200,8 +199,9 @@ pub const fn failed_packet(step: u8, errno: i32) -> [u8; 7] {
 /// Builds the packet `Hook` without memory from the heap: for the child between fork and exec.
 pub const fn hook_packet(end: HookEnd) -> [u8; 7] {
     let (kind, number) = match end {
-        HookEnd::Exited(status) => (0, status as i32),
-        HookEnd::Killed(signal) => (1, signal as i32),
+        HookEnd::Ended(ExitStatus::Code(status)) => (0, status),
+        HookEnd::Ended(ExitStatus::Signal(signal)) => (1, signal),
+        HookEnd::Ended(ExitStatus::CoreDump(signal)) => (4, signal),
         HookEnd::Overdue => (2, 0),
         HookEnd::Refused(errno) => (3, errno),
     };
@@ -302,12 +302,15 @@ impl FromStage {
 
 fn decode_hook(fields: &mut PacketReader<'_>) -> Result<HookEnd, Malformed> {
     let (kind, number) = (fields.byte()?, fields.errno()?);
-    let small = u8::try_from(number).map_err(|_| Malformed("a status above 255"));
+    if kind != 3 && number > 255 {
+        return Err(Malformed("a status above 255"));
+    }
     Ok(match kind {
-        0 => HookEnd::Exited(small?),
-        1 => HookEnd::Killed(small?),
+        0 => HookEnd::Ended(ExitStatus::Code(number)),
+        1 => HookEnd::Ended(ExitStatus::Signal(number)),
         2 => HookEnd::Overdue,
         3 => HookEnd::Refused(number),
+        4 => HookEnd::Ended(ExitStatus::CoreDump(number)),
         _ => return Err(Malformed("unknown end of a hook")),
     })
 }
@@ -616,8 +619,9 @@ mod tests {
 
     fn hook_end() -> impl Strategy<Value = HookEnd> {
         prop_oneof![
-            any::<u8>().prop_map(HookEnd::Exited),
-            any::<u8>().prop_map(HookEnd::Killed),
+            (0i32..256).prop_map(|status| HookEnd::Ended(ExitStatus::Code(status))),
+            (0i32..256).prop_map(|signal| HookEnd::Ended(ExitStatus::Signal(signal))),
+            (0i32..256).prop_map(|signal| HookEnd::Ended(ExitStatus::CoreDump(signal))),
             Just(HookEnd::Overdue),
             (0i32..4096).prop_map(HookEnd::Refused),
         ]

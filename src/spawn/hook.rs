@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::proto::emperor::DIRECTORY_VARIABLE;
 use crate::proto::status::HookEnd;
-use crate::sys::process::{self, CStringArray, Ended, Pid, Reap};
+use crate::sys::process::{self, CStringArray, Pid, Reap};
 use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
 use crate::sys::{fd, limits, pidfd, prctl};
 
@@ -126,10 +126,8 @@ impl Hook {
 fn wait(child: Pid, until: Instant) -> io::Result<Option<HookEnd>> {
     let handle = pidfd::open(child)?;
     loop {
-        match pidfd::wait(handle.as_fd(), Reap::Take)? {
-            Some(Ended::Exited(status)) => return Ok(Some(HookEnd::Exited(status))),
-            Some(Ended::Killed { signal, .. }) => return Ok(Some(HookEnd::Killed(signal.get()))),
-            None => {}
+        if let Some(ended) = pidfd::wait(handle.as_fd(), Reap::Take)? {
+            return Ok(Some(HookEnd::Ended(ended)));
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::announced::Announced;
 use super::context::StepContext;
 use super::run_state::{Deadlines, RunState, Timeout};
-use super::{
-    Channel, Effect, Exit, Fingerprint, LifeId, Order, Role, Rules, VassalId, VassalMessage,
-};
+use super::{Channel, Effect, Fingerprint, LifeId, Order, Role, Rules, VassalId, VassalMessage};
+use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 use crate::types::run_settings::RunSettings;
 
@@ -229,13 +228,13 @@ impl Life {
     }
 
     /// It has ended by itself instead of reloading: its successor is a new fork.
-    pub fn ended_for_reload(&self, exit: Exit) -> bool {
+    pub fn ended_for_reload(&self, exit: ExitStatus) -> bool {
         let is_reloading = match &self.phase {
             LifePhase::Running(run) => run.is_reloading,
             LifePhase::Cursed { ran, .. } => ran.is_some_and(|ran| ran.was_reloading),
             LifePhase::Starting { .. } => false,
         };
-        self.is_adopted && is_reloading && matches!(exit, Exit::Code(_))
+        self.is_adopted && is_reloading && matches!(exit, ExitStatus::Code(_))
     }
 
     /// Its program runs, and was not told to stop.
@@ -514,10 +513,10 @@ impl Life {
     }
 
     /// Whether this end is what it was told, or a good one by itself.
-    pub fn ended_well(&self, exit: Exit) -> bool {
+    pub fn ended_well(&self, exit: ExitStatus) -> bool {
         match exit {
-            Exit::Code(code) => code == 0,
-            Exit::Signal(signal) => {
+            ExitStatus::Code(code) => code == 0,
+            ExitStatus::Signal(signal) | ExitStatus::CoreDump(signal) => {
                 let told = Some(signal);
                 matches!(self.phase, LifePhase::Cursed { ran: Some(ran), .. } if ran.stop_signal == told)
             }

@@ -3,7 +3,6 @@
 //! Three levels: a [`life`] is one process, a [`vassal`] is one file, the [`realm`] is all of them with
 //! what they share. The event table is `EVENTS.md`, and in code `rows`: one function a row, one arm a column.
 
-use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ pub mod vassal;
 
 pub use reload::ReloadWay;
 
+use crate::types::exit_status::ExitStatus;
 use crate::types::run_settings::{RunSettings, StopTo};
 
 #[cfg(test)]
@@ -153,24 +153,6 @@ pub enum OnDemand {
     Fault(Rc<str>),
 }
 
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// By itself, with this status.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exit {code}"),
-            Self::Signal(number) => write!(f, "signal {number}"),
-        }
-    }
-}
-
 /// What a running vassal says, by a byte or by its notify socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VassalMessage {
@@ -228,7 +210,7 @@ pub enum LifeEvent {
     /// It is about to end, and has left in the background what was to be the program: the reason to show.
     Daemonized(String),
     /// It has ended and is reaped.
-    Exited(Exit),
+    Exited(ExitStatus),
 }
 
 /// What happens in the world.
@@ -460,7 +442,7 @@ pub enum Note {
     /// It has ended, as it was told to.
     Stopped {
         /// How it ended.
-        exit: Exit,
+        exit: ExitStatus,
         /// From fork to end.
         lived: Duration,
         /// Why it was told so.
@@ -469,7 +451,7 @@ pub enum Note {
     /// It has ended by itself.
     Died {
         /// How it ended.
-        exit: Exit,
+        exit: ExitStatus,
         /// From fork to end.
         lived: Duration,
         /// It was loyal.
@@ -486,7 +468,7 @@ pub enum Note {
     /// It has ended for good, as its restart setting says.
     Finished {
         /// How it ended.
-        exit: Exit,
+        exit: ExitStatus,
     },
     /// No heartbeat in time.
     Silent,

@@ -21,11 +21,12 @@
 
 use std::time::Duration;
 
+use super::Note;
 use super::context::{RealmRequest, StepContext};
 use super::life::Life;
 use super::start_queue::Queue;
 use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
-use super::{Exit, Note};
+use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 use crate::types::run_settings::Restart;
 
@@ -41,7 +42,7 @@ impl Vassal {
     pub(super) fn judge_exit(
         &mut self,
         life: &Life,
-        exit: Exit,
+        exit: ExitStatus,
         ctx: &mut StepContext<'_>,
     ) -> AfterStop {
         let lived = life.age(ctx.now);
@@ -53,7 +54,7 @@ impl Vassal {
             self.note(Note::Stopped { exit, lived, why: "for a restart" }, ctx);
             return AfterStop::Start(Queue::Budget);
         }
-        if self.listener.is_some() && exit == Exit::Code(0) && life.failure().is_none() {
+        if self.listener.is_some() && exit == ExitStatus::Code(0) && life.failure().is_none() {
             self.note(Note::Stopped { exit, lived, why: "because it is idle" }, ctx);
             return AfterStop::Start(Queue::Budget);
         }
@@ -94,12 +95,12 @@ impl Vassal {
     pub(super) fn schedule_restart(
         &self,
         life: &Life,
-        exit: Option<Exit>,
+        exit: Option<ExitStatus>,
         penalty: Duration,
         now: Moment,
     ) -> AfterStop {
         let queue = queue_after(life, now);
-        let killed = life.is_loyal() && exit == Some(Exit::Signal(SIGKILL));
+        let killed = life.is_loyal() && exit == Some(ExitStatus::Signal(SIGKILL));
         let pace = if self.listener.is_some() || killed {
             now
         } else {
@@ -134,7 +135,7 @@ impl Vassal {
     pub(super) fn stopped(
         &mut self,
         life: &Life,
-        exit: Exit,
+        exit: ExitStatus,
         why: &'static str,
         ctx: &mut StepContext<'_>,
     ) {
@@ -145,7 +146,7 @@ impl Vassal {
         self.note(Note::Stopped { exit, lived: life.age(ctx.now), why }, ctx);
     }
 
-    fn remember(&mut self, life: &Life, exit: Exit) {
+    fn remember(&mut self, life: &Life, exit: ExitStatus) {
         self.history.last_exit = Some(exit);
         self.history.reloads = self.history.reloads.saturating_add(life.reloads);
     }
@@ -153,9 +154,9 @@ impl Vassal {
 
 /// A program may have failed because it wanted to bind what it was given: it was given sockets, and has failed
 /// before it took requests. What its administrator has to know then, or nothing.
-fn hint(life: &Life, exit: Exit) -> String {
+fn hint(life: &Life, exit: ExitStatus) -> String {
     let places = &life.settings.places;
-    if places.is_empty() || life.is_accepting() || !matches!(exit, Exit::Code(1..)) {
+    if places.is_empty() || life.is_accepting() || !matches!(exit, ExitStatus::Code(1..)) {
         return String::new();
     }
     format!(

@@ -9,7 +9,8 @@ use super::context::{RealmRequest, StepContext};
 use super::life::{Birth, Life};
 use super::penalty::Penalty;
 use super::start_queue::{Queue, Ticket};
-use super::{Effect, Exit, File, Key, LifeId, Note, OnDemand, Role, Rules, VassalId};
+use super::{Effect, File, Key, LifeId, Note, OnDemand, Role, Rules, VassalId};
+use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 
 /// Where a vassal is.
@@ -123,7 +124,7 @@ pub enum HoldReason {
     /// Its last life has ended at once.
     RestartInterval,
     /// It has ended, and is not to come back before its file changes.
-    Finished(Exit),
+    Finished(ExitStatus),
     /// A fault in liege has lost what was known of it.
     InternalError,
 }
@@ -194,7 +195,7 @@ pub struct History {
     /// Start of the last life.
     pub last_run: Option<Moment>,
     /// How the last life ended.
-    pub last_exit: Option<Exit>,
+    pub last_exit: Option<ExitStatus>,
     /// What went wrong last; cleared by the next program that runs.
     pub last_error: Option<String>,
 }

@@ -10,8 +10,9 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::fd;
-use super::process::{self, Children, Ended, Pid, Reap};
+use super::process::{self, Children, Pid, Reap};
 use super::signal::{self, Signal, SignalMask};
+use crate::types::exit_status::ExitStatus;
 
 /// How long [`clear`] goes on although no process ends.
 const CLEAR_IDLE_LIMIT: Duration = Duration::from_secs(1);
@@ -133,7 +134,7 @@ pub enum Reaped {
 
 /// Reaps children that have ended, at most 256, and shows each: other things want to be done between
 /// two rounds.
-pub fn reap_some(mut each: impl FnMut(Pid, Ended)) -> Reaped {
+pub fn reap_some(mut each: impl FnMut(Pid, ExitStatus)) -> Reaped {
     for round in 0..256 {
         match process::wait_any(Reap::Take) {
             Ok(Children::None) => return Reaped::All,

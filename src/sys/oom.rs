@@ -54,7 +54,8 @@ pub fn become_precious() -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::{self, Ended};
+    use crate::sys::process::{self};
+    use crate::types::exit_status::ExitStatus;
 
     #[test]
     fn a_child_gets_back_what_the_precious_parent_was_given() {
@@ -69,7 +70,7 @@ mod tests {
             })
             .unwrap();
             let ended = std::iter::repeat_with(|| process::reap(child).unwrap()).flatten().next();
-            assert_eq!(ended, Some(Ended::Exited(0)), "given {given}");
+            assert_eq!(ended, Some(ExitStatus::Code(0)), "given {given}");
         }
     }
 }

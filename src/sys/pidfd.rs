@@ -4,9 +4,10 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::process::{self, Ended, Pid, Reap};
+use super::process::{self, Pid, Reap};
 use super::signal::Signal;
 use super::{check, check_long};
+use crate::types::exit_status::ExitStatus;
 
 /// What the kernel tells of a process by its pidfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ fn send_number(process: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
 ///
 /// # Errors
 /// `ECHILD` if it is not our child (not yet, or not any more).
-pub fn wait(child: BorrowedFd<'_>, reap: Reap) -> io::Result<Option<Ended>> {
+pub fn wait(child: BorrowedFd<'_>, reap: Reap) -> io::Result<Option<ExitStatus>> {
     let id = libc::id_t::try_from(child.as_raw_fd()).map_err(io::Error::other)?;
     Ok(process::waitid(libc::P_PIDFD, id, reap)?.map(|(_, ended)| ended))
 }
@@ -196,7 +197,7 @@ mod tests {
                 break ended;
             }
         };
-        assert_eq!(peeked, Ended::Killed { signal: Signal::KILL, core: false });
+        assert_eq!(peeked, ExitStatus::Signal(libc::SIGKILL));
         assert!(has_exited(handle.as_fd()));
         assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), Some(peeked));
         let refused = wait(handle.as_fd(), Reap::Take).unwrap_err();

@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::signal::{Queued, Signal};
+use crate::types::exit_status::ExitStatus;
 use nix::fcntl;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{self, AccessFlags};
@@ -51,40 +52,6 @@ impl std::fmt::Display for Pid {
     }
 }
 
-/// How a process has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It exited with this status.
-    Exited(u8),
-    /// A signal ended it.
-    Killed {
-        /// Which one.
-        signal: Signal,
-        /// It left a core dump.
-        core: bool,
-    },
-}
-
-impl Ended {
-    /// The exit status that a shell would show: 128 + signal for one that was killed.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Exited(code) => code,
-            Self::Killed { signal, .. } => signal.get().saturating_add(128),
-        }
-    }
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exited(code) => write!(f, "exit {code}"),
-            Self::Killed { signal, core: false } => write!(f, "{signal}"),
-            Self::Killed { signal, core: true } => write!(f, "{signal}, core dumped"),
-        }
-    }
-}
-
 /// Whether a look at an ended child leaves it a zombie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reap {
@@ -102,7 +69,7 @@ pub enum Children {
     /// There are some, and none of them has ended.
     Running,
     /// This one has ended.
-    Ended(Pid, Ended),
+    Ended(Pid, ExitStatus),
 }
 
 /// Ends this process at once: no destructors, no `atexit`, nothing flushed twice.
@@ -309,7 +276,7 @@ pub fn wait_any(reap: Reap) -> io::Result<Children> {
 ///
 /// # Errors
 /// `ECHILD` if it is no child of ours.
-pub fn reap(child: Pid) -> io::Result<Option<Ended>> {
+pub fn reap(child: Pid) -> io::Result<Option<ExitStatus>> {
     let id = libc::id_t::try_from(child.get()).map_err(io::Error::other)?;
     Ok(waitid(libc::P_PID, id, Reap::Take)?.map(|(_, ended)| ended))
 }
@@ -342,17 +309,16 @@ pub(super) fn waitid(
     kind: libc::idtype_t,
     id: libc::id_t,
     reap: Reap,
-) -> io::Result<Option<(Pid, Ended)>> {
+) -> io::Result<Option<(Pid, ExitStatus)>> {
     let peek = if reap == Reap::Peek { libc::WNOWAIT } else { 0 };
     let info = waitid_raw(kind, id, libc::WEXITED | libc::WNOHANG | peek)?;
     let (Some(pid), status) = parse_siginfo(&info) else { return Ok(None) };
-    let killed = |core| Signal::new(status).map(|signal| Ended::Killed { signal, core });
     let ended = match info.si_code {
-        libc::CLD_KILLED => killed(false),
-        libc::CLD_DUMPED => killed(true),
-        _ => None,
+        libc::CLD_KILLED => ExitStatus::Signal(status),
+        libc::CLD_DUMPED => ExitStatus::CoreDump(status),
+        _ => ExitStatus::Code(status & 0xff),
     };
-    Ok(Some((pid, ended.unwrap_or(Ended::Exited(status.to_le_bytes()[0])))))
+    Ok(Some((pid, ended)))
 }
 
 /// What waitid(2) has told; `None` if there was nothing to tell.
@@ -476,8 +442,8 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        assert_eq!(peeked, Ended::Killed { signal: Signal::KILL, core: false });
-        assert_eq!(peeked.code(), 137);
+        assert_eq!(peeked, ExitStatus::Signal(libc::SIGKILL));
+        assert_eq!(peeked.shell_code(), 137);
         assert!(kill_child(child, Signal::TERM).is_ok(), "a zombie is still ours");
         assert_eq!(waitid(libc::P_PID, id, Reap::Take).unwrap().map(|it| it.1), Some(peeked));
         let refused = kill_child(child, Signal::TERM).unwrap_err();
@@ -495,6 +461,6 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        assert_eq!(ended, Ended::Exited(70));
+        assert_eq!(ended, ExitStatus::Code(70));
     }
 }

@@ -260,6 +260,6 @@ mod tests {
         let handle = crate::sys::pidfd::open(child.unwrap()).unwrap();
         crate::sys::fd::wait_readable([handle.as_fd()], None).unwrap();
         let ended = crate::sys::pidfd::wait(handle.as_fd(), crate::sys::process::Reap::Take);
-        assert_eq!(ended.unwrap(), Some(crate::sys::process::Ended::Exited(0)));
+        assert_eq!(ended.unwrap(), Some(crate::types::exit_status::ExitStatus::Code(0)));
     }
 }

@@ -6,6 +6,7 @@ pub mod address;
 pub mod address_file;
 pub mod advice;
 pub mod environment;
+pub mod exit_status;
 pub mod moment;
 pub mod names;
 pub mod quote;

@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::process::parent_id;
 
 use liege::init::{Command, InitOptions, OrphanPolicy, SignalForwarding, SignalTarget, run};
-use liege::sys::process::{self, Ended, Reap};
+use liege::sys::process::{self, Reap};
 use liege::sys::signal::{self, Signal, SignalMask};
 use liege::sys::{fd, pidfd};
+use liege::types::exit_status::ExitStatus;
 
 use crate::support::*;
 
@@ -32,7 +33,7 @@ struct Keeper {
 impl Keeper {
     fn start(options: InitOptions, emperor: impl FnOnce() -> u8 + 'static) -> Self {
         let keeper = process::fork(move || {
-            run(&options, Command::Function(Box::new(emperor))).map_or(200, Ended::code)
+            run(&options, Command::Function(Box::new(emperor))).map_or(200, ExitStatus::shell_code)
         })
         .unwrap();
         Self { handle: pidfd::open(keeper).unwrap(), pid: keeper.get() }
@@ -42,8 +43,8 @@ impl Keeper {
     fn end(&self) -> u8 {
         let ended =
             until("the keeper's end", || pidfd::wait(self.handle.as_fd(), Reap::Take).unwrap());
-        let Ended::Exited(code) = ended else { panic!("{ended}") };
-        code
+        let ExitStatus::Code(code) = ended else { panic!("{ended}") };
+        u8::try_from(code).unwrap()
     }
 }
 

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use liege::types::exit_status::ExitStatus;
 use liege::types::moment::Moment;
 
-use liege::state::{Channel, Exit, LifeEvent, LifeId, Order, Role, VassalId, VassalMessage};
+use liege::state::{Channel, LifeEvent, LifeId, Order, Role, VassalId, VassalMessage};
 use liege::types::run_settings::RunSettings;
 
 use crate::program::{Course, Manners, Program, Stage, Voice};
@@ -22,7 +23,7 @@ pub struct Process {
     /// Its program runs: the stage is over.
     pub execd: bool,
     /// It has ended; its status waits to be read.
-    pub exit: Option<Exit>,
+    pub exit: Option<ExitStatus>,
     status: VecDeque<LifeEvent>,
     pipe: VecDeque<LifeEvent>,
     status_open: bool,
@@ -58,7 +59,7 @@ enum Act {
     Say(VassalMessage, Channel),
     Beat(u32),
     ClosePipe,
-    Exit(Exit),
+    Exit(ExitStatus),
     /// The base answers.
     Answer,
     /// The process that it has named becomes a child of the emperor.
@@ -176,7 +177,7 @@ impl Kernel {
             // Born and dead before anybody has looked.
             (true, 5) => {
                 self.plan(soon, life, Act::Adopt);
-                self.plan(soon, life, Act::Exit(Exit::Code(1)));
+                self.plan(soon, life, Act::Exit(ExitStatus::Code(1)));
             }
             // A process that is not ours.
             (true, 6) => self.plan(late, life, Act::Answer),
@@ -265,7 +266,7 @@ impl Kernel {
             ]);
             self.plan(now, life, Act::Say(word, Channel::Pipe));
         }
-        let after = if role == Role::Check { Act::Exit(Exit::Code(0)) } else { Act::Exec };
+        let after = if role == Role::Check { Act::Exit(ExitStatus::Code(0)) } else { Act::Exec };
         match stage {
             Stage::Good | Stage::Slow => {
                 let at = if stage == Stage::Slow { slow } else { soon };
@@ -276,7 +277,7 @@ impl Kernel {
             }
             Stage::Refuses => {
                 self.plan(soon, life, Act::Refuse);
-                self.plan(later, life, Act::Exit(Exit::Code(1)));
+                self.plan(later, life, Act::Exit(ExitStatus::Code(1)));
             }
             Stage::RefusesAndHangs => self.plan(soon, life, Act::Refuse),
             Stage::ExecFails => {
@@ -286,10 +287,15 @@ impl Kernel {
                 if role == Role::Vassal {
                     self.plan(soon, life, Act::Refuse);
                 }
-                self.plan(later, life, Act::Exit(Exit::Code(i32::from(role == Role::Vassal))));
+                self.plan(
+                    later,
+                    life,
+                    Act::Exit(ExitStatus::Code(i32::from(role == Role::Vassal))),
+                );
             }
             Stage::DiesWithoutVerdict => {
-                let exit = *rng.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(11)]);
+                let exit =
+                    *rng.pick(&[ExitStatus::Code(0), ExitStatus::Code(1), ExitStatus::Signal(11)]);
                 self.plan(soon, life, Act::Exit(exit));
             }
             Stage::HangsAfterVerdict if staged => self.plan(soon, life, Act::Verdict),
@@ -336,12 +342,12 @@ impl Kernel {
             Course::GoesIdle => self.plan(later, life, idle),
             Course::GoesIdleAndEnds => {
                 self.plan(later, life, idle);
-                self.plan(later, life, Act::Exit(Exit::Code(0)));
+                self.plan(later, life, Act::Exit(ExitStatus::Code(0)));
             }
             Course::ClosesPipe => self.plan(later, life, Act::ClosePipe),
             Course::ClosesPipeAndEnds => {
                 self.plan(later, life, Act::ClosePipe);
-                self.plan(later + rng.millis(3000), life, Act::Exit(Exit::Code(1)));
+                self.plan(later + rng.millis(3000), life, Act::Exit(ExitStatus::Code(1)));
             }
         }
     }
@@ -359,11 +365,11 @@ impl Kernel {
             return;
         }
         match order {
-            Order::Stop | Order::StopGracefully => self.stop(now, life, Exit::Code(0), rng),
+            Order::Stop | Order::StopGracefully => self.stop(now, life, ExitStatus::Code(0), rng),
             Order::Reload if process.program.manners == Manners::Deaf => {}
             // As a process that was forked from a loaded application may do.
             Order::Reload if process.adopted && rng.percent(40) => {
-                self.plan(now + rng.millis(500), life, Act::Exit(Exit::Code(0)));
+                self.plan(now + rng.millis(500), life, Act::Exit(ExitStatus::Code(0)));
             }
             Order::Reload => {
                 let Some(file) = file else { return };
@@ -372,7 +378,7 @@ impl Kernel {
                 process.program.course = file.course;
                 process.program.manners = file.manners;
                 if bad {
-                    self.plan(now + rng.millis(500), life, Act::Exit(Exit::Code(1)));
+                    self.plan(now + rng.millis(500), life, Act::Exit(ExitStatus::Code(1)));
                 } else {
                     self.begin(now, life, rng);
                 }
@@ -385,12 +391,12 @@ impl Kernel {
         let settings = &process.program.settings;
         let stops = [Some(15), Some(settings.stop_signal()), settings.graceful_signal];
         if stops.contains(&u8::try_from(signal).ok()) {
-            let exit = *rng.pick(&[Exit::Signal(signal), Exit::Code(0)]);
+            let exit = *rng.pick(&[ExitStatus::Signal(signal), ExitStatus::Code(0)]);
             self.stop(now, life, exit, rng);
         }
     }
 
-    fn stop(&mut self, now: Moment, life: LifeId, exit: Exit, rng: &mut Rng) {
+    fn stop(&mut self, now: Moment, life: LifeId, exit: ExitStatus, rng: &mut Rng) {
         let Some(process) = self.processes.get(&life) else { return };
         match process.program.manners {
             Manners::Obedient => self.plan(now + rng.millis(200), life, Act::Exit(exit)),
@@ -402,7 +408,7 @@ impl Kernel {
     pub fn kill(&mut self, now: Moment, life: LifeId, rng: &mut Rng) {
         // Some sit in a system call that does not end before its device answers.
         let stuck = if rng.percent(2) { rng.millis(40_000) } else { rng.millis(20) };
-        self.plan(now + stuck, life, Act::Exit(Exit::Signal(9)));
+        self.plan(now + stuck, life, Act::Exit(ExitStatus::Signal(9)));
     }
 
     /// Lives whose status socket, pipe or end waits to be read.
@@ -429,7 +435,11 @@ impl Kernel {
         }
         let exit = process.exit?;
         // Some leave what was to be the program in the background.
-        if exit == Exit::Code(0) && process.execd && life.0.is_multiple_of(5) && !process.unmasked {
+        if exit == ExitStatus::Code(0)
+            && process.execd
+            && life.0.is_multiple_of(5)
+            && !process.unmasked
+        {
             process.unmasked = true;
             return Some(LifeEvent::Daemonized("in the background".to_owned()));
         }

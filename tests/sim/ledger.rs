@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use liege::types::exit_status::ExitStatus;
 use liege::types::moment::Moment;
 
 use liege::state::life::{Life, LifePhase};
@@ -10,7 +11,7 @@ use liege::state::realm::Realm;
 use liege::state::stale::Stale;
 use liege::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use liege::state::{
-    Effect, Event, Exit, Key, LifeEvent, LifeId, Note, OnDemand, Order, Role, Rules, VassalId,
+    Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Role, Rules, VassalId,
     VassalMessage,
 };
 
@@ -734,7 +735,7 @@ fn check_note(world: &mut World, before: &Before, id: VassalId, note: &Note) {
     }
     assert_eq!((*wait, *attempt), (expected, book.deaths), "the penalty of {id:?}");
     // Whatever it has earned, its successor keeps the pace, unless somebody else has killed it.
-    let killed = *loyal && *exit == Exit::Signal(9);
+    let killed = *loyal && *exit == ExitStatus::Signal(9);
     let pace = if killed { Duration::ZERO } else { Duration::from_millis(100) };
     let pace = world.now - *lived + pace;
     book.penalty_ends = Some(pace.max(world.now + expected));

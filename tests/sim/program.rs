@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use liege::state::{Exit, Fingerprint, LifeEvent, OnDemand};
+use liege::state::{Fingerprint, LifeEvent, OnDemand};
+use liege::types::exit_status::ExitStatus;
 use liege::types::run_settings::{Restart, RunSettings, StopTo};
 
 use crate::rng::Rng;
@@ -56,8 +57,8 @@ pub enum Course {
     Serves,
     Beats,
     BeatsThenHangs,
-    Ends(Exit),
-    EndsAtOnce(Exit),
+    Ends(ExitStatus),
+    EndsAtOnce(ExitStatus),
     GoesIdle,
     GoesIdleAndEnds,
     ClosesPipe,
@@ -135,7 +136,7 @@ impl Program {
             Voice::Notify,
             Voice::BrokenPromise,
         ]);
-        let exit = *rng.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(11)]);
+        let exit = *rng.pick(&[ExitStatus::Code(0), ExitStatus::Code(1), ExitStatus::Signal(11)]);
         let course = *rng.pick(&[
             Course::Serves,
             Course::Serves,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use liege::types::exit_status::ExitStatus;
 use liege::types::moment::Moment;
 
 use liege::state::realm::Realm;
@@ -347,7 +348,7 @@ impl World {
             3 => LifeEvent::StartFailed("late".to_owned()),
             4 => LifeEvent::StatusClosed,
             5 => LifeEvent::PipeClosed,
-            _ => LifeEvent::Exited(liege::state::Exit::Code(0)),
+            _ => LifeEvent::Exited(ExitStatus::Code(0)),
         };
         self.changes_nothing(Event::Life(life, event));
     }

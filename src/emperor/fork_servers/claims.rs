@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::super::context::Context;
-use super::super::lives::{ConfigPipe, Process, exit};
+use super::super::lives::{ConfigPipe, Process};
 use super::orphans::OrphanScan;
 use super::{ForkServers, KnownProcesses, OpenTalk, TalkError, TalkState};
 use crate::state::{LifeEvent, LifeId};
 use crate::sys::pidfd;
-use crate::sys::process::{self, Ended, Pid, Reap};
+use crate::sys::process::{self, Pid, Reap};
 use crate::sys::signal::Signal;
+use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 
 /// Exited children that are remembered while a talk is open.
@@ -38,7 +39,7 @@ pub(super) struct ExitedChild {
     uid: u32,
     /// When it was born, in ticks since boot: its number may be another's by now.
     born_at: u64,
-    ended: Ended,
+    ended: ExitStatus,
 }
 
 impl ForkServers {
@@ -78,7 +79,7 @@ impl ForkServers {
         if !is_there && let Some(child) = self.take_exited(life, number) {
             self.close(life);
             context.raise_for(life, LifeEvent::Adopted(number));
-            return context.raise_for(life, LifeEvent::Exited(exit(child.ended)));
+            return context.raise_for(life, LifeEvent::Exited(child.ended));
         }
         match opened {
             Ok((pid, pidfd)) => {

@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::super::context::Context;
 use super::{Dying, Lives};
 use crate::state::realm::Realm;
-use crate::state::{Exit, LifeEvent, LifeId};
+use crate::state::{LifeEvent, LifeId};
 use crate::sys::descendants;
 use crate::sys::mark::{self, ProcessMark, ProcessMarks};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
+use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 
 /// How long the end of a life waits for what was killed; who hangs in the kernel holds up nobody.
@@ -190,7 +191,7 @@ impl Lives {
         now: Moment,
     ) -> bool {
         let Leaving { session, spared, soon } = leaving;
-        let soon = soon && event == LifeEvent::Exited(Exit::Code(0));
+        let soon = soon && event == LifeEvent::Exited(ExitStatus::Code(0));
         let end = Some(End { event, by: now + LEFTOVER_TIMEOUT, soon });
         let ended = EndedLife { session: Some(session), end, spared };
         self.leftovers.ended.insert(life, ended);

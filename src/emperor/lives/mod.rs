@@ -19,10 +19,11 @@ use std::rc::Rc;
 use crate::log::Level;
 use crate::spawn::plan::Template;
 use crate::state::realm::Realm;
-use crate::state::{Exit, LifeEvent, LifeId, VassalId};
+use crate::state::{LifeEvent, LifeId, VassalId};
 use crate::sys::pidfd;
-use crate::sys::process::{self as kernel, Ended, Pid, Reap};
+use crate::sys::process::{self as kernel, Pid, Reap};
 use crate::sys::signal::Signal;
+use crate::types::exit_status::ExitStatus;
 
 use super::context::Context;
 use super::runtime_dir::RuntimeDir;
@@ -170,14 +171,14 @@ impl Lives {
     pub fn take_exit(&mut self, life: LifeId, context: &mut Context) -> Option<LifeEvent> {
         let ended = match pidfd::wait(self.get(life)?.pidfd.as_fd(), Reap::Take) {
             Ok(Some(ended)) => ended,
-            Ok(None) | Err(_) => Ended::Exited(255),
+            Ok(None) | Err(_) => ExitStatus::Code(255),
         };
         let process = self.processes.remove(&life)?;
         self.by_pid.remove(&process.pid);
         self.runtime_dir.forget(process.pid);
         let event = match process.has_truncated_verdict {
             true => LifeEvent::SpawnFailed("no descriptor is left for its listeners".to_owned()),
-            false => LifeEvent::Exited(exit(ended)),
+            false => LifeEvent::Exited(ended),
         };
         for fd in [process.status, process.pipe, process.notify, Some(process.pidfd)] {
             context.close(fd);
@@ -197,13 +198,5 @@ impl Dying {
     /// else's.
     pub fn kill_group(self) {
         let _ = kernel::kill_group(self.pid, Signal::KILL);
-    }
-}
-
-/// How a process has ended, in the words of the state.
-pub(super) fn exit(ended: Ended) -> Exit {
-    match ended {
-        Ended::Exited(code) => Exit::Code(i32::from(code)),
-        Ended::Killed { signal, .. } => Exit::Signal(signal.raw()),
     }
 }

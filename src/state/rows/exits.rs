@@ -5,10 +5,11 @@ use crate::state::context::StepContext;
 use crate::state::life::{Life, StartResult};
 use crate::state::start_queue::Queue;
 use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases, running};
-use crate::state::{Effect, Exit, LifeId, Note, Role};
+use crate::state::{Effect, LifeId, Note, Role};
+use crate::types::exit_status::ExitStatus;
 
 impl Vassal {
-    pub fn exited(&mut self, id: LifeId, exit: Exit, ctx: &mut StepContext<'_>) {
+    pub fn exited(&mut self, id: LifeId, exit: ExitStatus, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due } if current.is_fallback() => {
                 self.fallback_ended(&current, due, exit, ctx)
@@ -69,7 +70,7 @@ impl Vassal {
     fn next_ended(
         &mut self,
         mut current: Box<Life>,
-        (next, exit): (&Life, Exit),
+        (next, exit): (&Life, ExitStatus),
         again: bool,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
@@ -138,10 +139,11 @@ impl Vassal {
         &mut self,
         new: &Life,
         mut old: Box<Life>,
-        exit: Exit,
+        exit: ExitStatus,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
-        let is_idle = self.listener.is_some() && exit == Exit::Code(0) && new.failure().is_none();
+        let is_idle =
+            self.listener.is_some() && exit == ExitStatus::Code(0) && new.failure().is_none();
         let mut due = match self.judge_exit(new, exit, ctx) {
             AfterStop::Start(queue) if !is_idle => self.place_in(queue, ctx),
             AfterStop::Hold(hold)
@@ -180,7 +182,7 @@ impl Vassal {
         &mut self,
         old: &Life,
         due: Option<Box<Hold>>,
-        exit: Exit,
+        exit: ExitStatus,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
         self.stopped(old, exit, "because it was replaced", ctx);
@@ -196,7 +198,7 @@ impl Vassal {
         &mut self,
         life: &Life,
         then: AfterStop,
-        exit: Exit,
+        exit: ExitStatus,
         ctx: &mut StepContext<'_>,
     ) -> AfterStop {
         match then {

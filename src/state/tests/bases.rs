@@ -1,6 +1,7 @@
 //! Lives that are asked from a base.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 const BASE: &str = "base.ini";
 
@@ -145,7 +146,7 @@ fn an_on_demand_vassal_keeps_its_clients_while_its_base_is_away() {
     scene.connect();
     scene.adopts(2);
     scene.is("running 2", &["unwatch", "ask 2"]);
-    scene.exits(2, Exit::Code(0));
+    scene.exits(2, ExitStatus::Code(0));
     scene.is("listening", &["watch"]);
 }
 
@@ -177,7 +178,7 @@ fn a_vassal_that_waits_says_so_once_whatever_its_base_says_at_each_try() {
     assert_eq!(held(&mut scene, 1), 1);
     scene.adopts(5);
     scene.wait(2000);
-    scene.exits(5, Exit::Code(1));
+    scene.exits(5, ExitStatus::Code(1));
     scene.wait(1000);
     assert_eq!(held(&mut scene, 6), 1, "it has run in the meantime");
 }
@@ -276,9 +277,9 @@ fn what_is_born_when_the_mercy_is_over_is_killed_at_once() {
 fn what_has_died_before_its_answer_was_read_is_born_and_dead() {
     let mut scene = asking();
     scene.adopts(1);
-    scene.exits(1, Exit::Code(3));
+    scene.exits(1, ExitStatus::Code(3));
     assert_eq!(scene.deaths(), 1);
-    assert_eq!(scene.blog().unwrap().history.last_exit, Some(Exit::Code(3)));
+    assert_eq!(scene.blog().unwrap().history.last_exit, Some(ExitStatus::Code(3)));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -313,7 +314,7 @@ fn an_adopted_speaker_is_told_to_reload() {
     scene.change();
     scene.is("running 1", &["tell 1 Reload"]);
     scene.says(1, VassalMessage::Ready);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     assert_eq!(scene.deaths(), 1, "it had reloaded, so this is another matter");
 }
 
@@ -322,18 +323,18 @@ fn one_that_exits_instead_of_reloading_is_a_new_fork() {
     let mut scene = speaking();
     scene.change();
     scene.done.clear();
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("starting 2", &["ask 2"]);
     assert_eq!(scene.deaths(), 0);
     let mut scene = speaking();
     scene.change();
     scene.done.clear();
     scene.closes_pipe(1);
-    scene.exits(1, Exit::Code(17));
+    scene.exits(1, ExitStatus::Code(17));
     scene.is("starting 2", &["ask 2"]);
     let mut scene = speaking();
     scene.change();
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     assert_eq!(scene.deaths(), 1);
 }
 
@@ -373,7 +374,7 @@ fn a_base_that_nobody_can_reach_is_stopped_and_started() {
     let mut scene = base_that_runs();
     scene.life(1, LifeEvent::Unreachable);
     assert_eq!(scene.done, ["tell 1 Stop", "signal 1 15"]);
-    scene.exits(1, Exit::Signal(15));
+    scene.exits(1, ExitStatus::Signal(15));
     assert_eq!(scene.phase_of(BASE), "starting 2");
 }
 

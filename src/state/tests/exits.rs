@@ -1,6 +1,7 @@
 //! Rows of one life: verdict, status, spawn, exit.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 // verdict `exec`, status EOF
 
@@ -42,7 +43,7 @@ fn a_failed_start_keeps_its_reason_and_is_one_death() {
     scene.fails(1);
     scene.status_closes(1);
     scene.is("starting 1", &[]);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("held: penalty 1000", &[]);
     assert_eq!((scene.error(), scene.deaths()), (Some("line 3: no such option"), 1));
 }
@@ -54,7 +55,7 @@ fn an_exec_that_fails_after_the_verdict_is_one_death() {
     scene.fails(1);
     scene.status_closes(1);
     scene.is("starting 1", &[]);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -62,7 +63,7 @@ fn an_exec_that_fails_after_the_verdict_is_one_death() {
 fn a_stage_that_ends_without_a_verdict_has_failed() {
     let mut scene = Scene::starting();
     scene.status_closes(1);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("held: penalty 1000", &[]);
     assert_eq!(scene.error(), Some("the stage has ended without a verdict"));
 }
@@ -72,7 +73,7 @@ fn a_failed_start_of_an_on_demand_vassal_is_a_death_even_with_status_0() {
     let mut scene = Scene::listening();
     scene.connect();
     scene.fails(1);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("held: penalty 1000", &["unwatch", "spawn 1"]);
 }
 
@@ -81,7 +82,7 @@ fn a_program_that_runs_clears_the_last_error() {
     let mut scene = Scene::held();
     scene.change();
     scene.fails(2);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.wait(1000);
     scene.runs(3, custody());
     assert_eq!((scene.phase().as_str(), scene.error()), ("running 3", None));
@@ -137,7 +138,7 @@ fn an_on_demand_vassal_that_cannot_fork_keeps_its_connection_waiting() {
 #[test]
 fn an_exit_in_a_start_is_a_death() {
     let mut scene = Scene::starting();
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -145,15 +146,15 @@ fn an_exit_in_a_start_is_a_death() {
 fn an_exit_is_a_death_whatever_the_status() {
     let mut scene = Scene::running();
     scene.wait(1500);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("held: penalty 1000", &[]);
-    assert_eq!(scene.blog().unwrap().history.last_exit, Some(Exit::Code(0)));
+    assert_eq!(scene.blog().unwrap().history.last_exit, Some(ExitStatus::Code(0)));
 }
 
 #[test]
 fn an_on_demand_vassal_that_exits_with_0_waits_again() {
     let mut scene = Scene::woken();
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("listening", &["watch"]);
     assert_eq!(scene.deaths(), 0);
 }
@@ -166,7 +167,7 @@ fn a_death_is_the_last_error_until_a_program_runs_again() {
             scene.says(1, VassalMessage::Ready);
         }
         scene.wait(2000);
-        scene.exits(1, Exit::Code(3));
+        scene.exits(1, ExitStatus::Code(3));
         let error = scene.error().unwrap_or_default();
         assert!(error.starts_with("its program has ended (exit 3) before it was loyal"), "{error}");
         scene.wait(1000);
@@ -181,16 +182,16 @@ fn a_program_that_fails_with_sockets_of_ours_is_told_where_they_are() {
         "liege holds :8000 (a.ini:2) and passes it as descriptor 3; let the program use that";
     let places = ":8000 (a.ini:2) and passes it as descriptor 3";
     let given = || RunSettings { places: places.into(), ..custody() };
-    let error_of = |settings: RunSettings, exit: Exit| {
+    let error_of = |settings: RunSettings, exit: ExitStatus| {
         let mut scene = Scene::starting();
         scene.runs(1, settings);
         scene.wait(500);
         scene.exits(1, exit);
         scene.error().unwrap_or_default().to_owned()
     };
-    assert!(error_of(given(), Exit::Code(1)).contains(hint));
+    assert!(error_of(given(), ExitStatus::Code(1)).contains(hint));
     assert!(!error_of(given(), KILLED).contains(hint));
-    assert!(!error_of(RunSettings::default(), Exit::Code(1)).contains(hint));
+    assert!(!error_of(RunSettings::default(), ExitStatus::Code(1)).contains(hint));
 }
 
 #[test]
@@ -207,16 +208,18 @@ fn a_loyal_life_comes_back_at_once() {
     let mut scene = Scene::running();
     scene.says(1, VassalMessage::Loyal);
     scene.wait(100);
-    scene.exits(1, Exit::Signal(9));
+    scene.exits(1, ExitStatus::Signal(9));
     scene.is("starting 2", &["spawn 2"]);
 }
 
 #[test]
 fn what_is_not_to_come_back_is_held_until_its_file_changes() {
     use crate::types::run_settings::Restart::{Never, OnFailure};
-    for (restart, exit) in
-        [(Never, Exit::Code(1)), (Never, Exit::Code(0)), (OnFailure, Exit::Code(0))]
-    {
+    for (restart, exit) in [
+        (Never, ExitStatus::Code(1)),
+        (Never, ExitStatus::Code(0)),
+        (OnFailure, ExitStatus::Code(0)),
+    ] {
         let mut scene = Scene::running_with(RunSettings { restart, ..custody() });
         scene.exits(1, exit);
         scene.wait(1_000_000);
@@ -231,7 +234,7 @@ fn what_comes_back_on_failure_comes_back_on_failure() {
     let restart = crate::types::run_settings::Restart::OnFailure;
     let mut scene = Scene::running_with(RunSettings { restart, ..custody() });
     scene.wait(1500);
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -243,7 +246,7 @@ fn a_start_that_fails_is_tried_again_whatever_the_restart_setting() {
         RunSettings { restart: crate::types::run_settings::Restart::Never, ..custody() },
     );
     scene.fails(1);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -280,7 +283,7 @@ fn renamed() -> Scene {
     scene.find_as(BLOG, OnDemand::No, true);
     scene.life(2, LifeEvent::AddressTaken("bind: in use".to_owned(), Some(VassalId(1))));
     scene.done.clear();
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene
 }
 
@@ -292,7 +295,7 @@ fn who_wants_the_address_of_another_waits_without_penalty_and_is_tried_now_and_t
     scene.wait(50);
     scene.is("starting 3", &["spawn 3"]);
     scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), Some(VassalId(1))));
-    scene.exits(3, Exit::Code(1));
+    scene.exits(3, ExitStatus::Code(1));
     scene.is("held: taken 100", &[]);
     let held = |note: &&Note| matches!(note, Note::Held { .. });
     assert_eq!(scene.notes.iter().filter(held).count(), 1, "said once");
@@ -328,7 +331,7 @@ fn a_replacement_that_wants_the_address_of_another_is_due_when_that_is_gone() {
     scene.runs(2, custody());
     scene.change();
     scene.life(3, LifeEvent::AddressTaken("bind: in use".to_owned(), Some(VassalId(1))));
-    scene.exits(3, Exit::Code(1));
+    scene.exits(3, ExitStatus::Code(1));
     scene.done.clear();
     scene.is("running 2, due: taken 50", &[]);
     scene.send(Event::Lost(key(OTHER_NAME)));

@@ -1,6 +1,7 @@
 //! Rows of the file: found, changed, lost, found again; SIGHUP, SIGURG and ragnarok with them.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 // found (new)
 
@@ -128,7 +129,7 @@ fn a_change_while_stopping_starts_afterwards() {
     scene.is("stopping 1, then judge", &[]);
     scene.change_to(OnDemand::No);
     scene.is("stopping 1, then begin", &["unbind"]);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("starting 2", &["spawn 2"]);
     assert_eq!(scene.deaths(), 0);
 }
@@ -157,7 +158,7 @@ fn an_unreadable_address_never_stops_what_runs() {
         scene.send(Event::ReloadAll);
         scene.is("running 1", &[]);
         assert!(scene.error().unwrap().contains("permission denied"));
-        scene.exits(1, Exit::Code(1));
+        scene.exits(1, ExitStatus::Code(1));
         scene.wait(5000);
         scene.is("held: address", &[]);
     }
@@ -215,7 +216,7 @@ fn a_lost_file_stops_both_lives_while_one_retires() {
     scene.lose();
     scene.is("stopping 2 and 1, then gone", &["tell 2 Stop"]);
     scene.exits(1, TERMINATED);
-    scene.exits(2, Exit::Code(0));
+    scene.exits(2, ExitStatus::Code(0));
     scene.is("gone", &["forget"]);
 }
 
@@ -227,7 +228,7 @@ fn a_file_lost_while_stopping_goes_afterwards() {
     scene.is("stopping 1, then begin", &["tell 1 Stop"]);
     scene.lose();
     scene.is("stopping 1, then gone", &[]);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("gone", &["forget"]);
 }
 
@@ -294,7 +295,7 @@ fn forgetting_the_blacklist_ends_a_penalty() {
 fn forgetting_the_blacklist_ends_a_penalty_that_has_not_begun() {
     let mut scene = Scene::checking();
     scene.wait(2000);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("stopping 2, then penalty 1000", &["kill 2"]);
     scene.send(Event::ForgetBlacklist);
     scene.exits(2, KILLED);

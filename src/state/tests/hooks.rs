@@ -1,6 +1,7 @@
 //! Stop hooks: a command for each life that has ended.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 fn rules() -> Rules {
     Rules { stop_hook: true, ..Rules::default() }
@@ -24,7 +25,7 @@ fn hook_ends(scene: &mut Scene) {
 fn the_next_life_waits_for_the_stop_hook_of_the_last_one() {
     let mut scene = running();
     scene.wait(100);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("held: stop hook", &["hook"]);
     scene.wait(60_000);
     scene.is("held: stop hook", &[]);
@@ -47,7 +48,7 @@ fn a_file_that_comes_back_waits_for_the_stop_hook_of_its_last_life_too() {
 #[test]
 fn a_change_does_not_start_it_before_its_stop_hook_is_over() {
     let mut scene = running();
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.change();
     scene.is("held: stop hook", &["hook"]);
     hook_ends(&mut scene);
@@ -61,7 +62,7 @@ fn an_on_demand_vassal_waits_at_once_and_starts_when_the_stop_hook_is_over() {
     scene.connect();
     scene.runs(1, RunSettings::default());
     scene.wait(1000);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is(
         "listening",
         &["bind /run/blog.sock", "watch", "unwatch", "spawn 1", "custody 1", "hook", "watch"],
@@ -87,7 +88,7 @@ fn a_replacement_is_not_held_back_and_both_lives_have_their_hook() {
     scene.is("running 2", &["hook"]);
     scene.says(2, VassalMessage::Loyal);
     scene.wait(100);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("held: stop hook", &["hook"]);
     hook_ends(&mut scene);
     scene.is("held: stop hook", &[]);
@@ -103,7 +104,7 @@ fn a_check_of_the_file_and_a_fork_that_failed_have_no_hook() {
     scene.change();
     scene.is("replacing 1 by 2", &["spawn 1", "custody 1", "check 2"]);
     scene.fails(2);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("running 1", &[]);
     let mut scene = Scene::new(rules());
     scene.forks = false;

@@ -1,6 +1,7 @@
 //! Rows of the on-demand address, of connections and of holds that end.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 #[test]
 fn an_address_that_cannot_be_bound_is_tried_again_with_longer_pauses() {
@@ -55,7 +56,7 @@ fn a_lost_listener_is_bound_anew_after_a_pause_that_grows_until_somebody_connect
     }
     scene.connect();
     scene.runs(1, RunSettings::default());
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.done.clear();
     scene.send(lost());
     scene.is("held: address 50", &["unwatch", "unbind"]);
@@ -79,14 +80,14 @@ fn who_runs_on_a_listener_where_nobody_comes_any_more_is_replaced_on_the_new_one
     scene.is("replacing 1 by 2", &["spawn 2"]);
     scene.send(renewed());
     scene.is("replacing 1 by 2, again", &["kill 2"]);
-    scene.exits(2, Exit::Signal(9));
+    scene.exits(2, ExitStatus::Signal(9));
     scene.is("replacing 1 by 3", &["check 3"]);
     let mut scene = Scene::starting();
     scene.send(renewed());
     scene.is("stopping 1, then begin", &["kill 1"]);
     let mut scene = Scene::draining();
     scene.send(renewed());
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("replacing 2 by 3", &["check 3"]);
 }
 
@@ -115,7 +116,7 @@ fn a_served_penalty_ends_in_a_start() {
 fn a_served_penalty_of_an_on_demand_vassal_ends_in_waiting() {
     let mut scene = Scene::woken();
     scene.wait(2000);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("held: penalty 1000", &[]);
     scene.wait(1000);
     scene.is("listening", &["watch"]);
@@ -151,7 +152,7 @@ fn a_connection_waits_in_the_backlog_in_every_other_phase() {
 fn a_program_that_ends_without_taking_its_connection_is_not_started_at_once_again() {
     let mut scene = Scene::woken();
     scene.wait(30);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("listening", &["watch"]);
     scene.connect();
     scene.is("held: pace 70", &["unwatch"]);
@@ -165,7 +166,7 @@ fn a_program_that_ends_without_taking_its_connection_is_not_started_at_once_agai
 fn a_crash_touches_no_listener() {
     let mut scene = Scene::woken();
     scene.wait(1500);
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     scene.wait(1000);
     scene.connect();
     scene.is("starting 2", &["watch", "unwatch", "spawn 2"]);

@@ -1,6 +1,7 @@
 //! Rows of what a vassal says, and of its emperor pipe.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 #[test]
 fn ready_accepting_and_loyal_are_flags_of_what_runs() {
@@ -51,7 +52,7 @@ fn loyalty_forgets_the_penalty() {
     scene.says(2, VassalMessage::Loyal);
     assert_eq!(scene.deaths(), 0);
     let mut scene = Scene::handover();
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     assert_eq!(scene.deaths(), 1);
     scene.says(2, VassalMessage::Loyal);
     assert_eq!(scene.deaths(), 0);
@@ -113,7 +114,7 @@ fn an_on_demand_vassal_that_goes_idle_is_stopped_and_waits() {
     let mut scene = Scene::woken();
     scene.says(1, VassalMessage::GoIdle);
     scene.is("stopping 1, then begin", &["tell 1 Stop"]);
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     scene.is("listening", &["watch"]);
     assert_eq!(scene.deaths(), 0);
 }
@@ -123,7 +124,7 @@ fn another_vassal_that_goes_idle_is_stopped_and_started() {
     let mut scene = Scene::running();
     scene.wait(1500);
     scene.says(1, VassalMessage::GoIdle);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("starting 2", &["tell 1 Stop", "spawn 2"]);
     assert_eq!(scene.deaths(), 0);
 }
@@ -133,18 +134,18 @@ fn a_vassal_that_goes_idle_at_once_is_slowed_by_the_throttle() {
     let mut scene = Scene::running();
     for life in 1..4 {
         scene.says(life, VassalMessage::GoIdle);
-        scene.exits(life, Exit::Code(0));
+        scene.exits(life, ExitStatus::Code(0));
         scene.wait(3000);
         scene.runs(life + 1, custody());
     }
     let mut scene = Scene::running();
     scene.wait(100);
     scene.says(1, VassalMessage::GoIdle);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.runs(2, custody());
     scene.wait(100);
     scene.says(2, VassalMessage::GoIdle);
-    scene.exits(2, Exit::Code(0));
+    scene.exits(2, ExitStatus::Code(0));
     assert_eq!(scene.phase(), "held: throttle");
     scene.wait(900);
     assert_eq!(scene.phase(), "starting 3");
@@ -157,7 +158,7 @@ fn a_loyal_vassal_that_goes_idle_at_once_is_not_started_again_at_once() {
     scene.wait(10);
     scene.says(1, VassalMessage::GoIdle);
     scene.wait(20);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("held: pace 70", &["tell 1 Stop"]);
     scene.wait(70);
     scene.is("starting 2", &["spawn 2"]);
@@ -184,7 +185,7 @@ fn a_loyal_speaker_that_closes_its_pipe_and_exits_is_back_at_once() {
     scene.says(1, VassalMessage::Loyal);
     scene.wait(100);
     scene.closes_pipe(1);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("starting 2", &["spawn 2"]);
 }
 
@@ -193,7 +194,7 @@ fn an_on_demand_speaker_that_closes_its_pipe_and_exits_with_0_waits_again() {
     let mut scene = Scene::woken();
     scene.says(1, VassalMessage::Ready);
     scene.closes_pipe(1);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("listening", &["watch"]);
 }
 

@@ -10,9 +10,10 @@ use super::realm::Realm;
 use super::stale::Stale;
 use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use super::{
-    Channel, Effect, Event, Exit, File, Fingerprint, Key, LifeEvent, LifeId, Note, OnDemand, Role,
-    Rules, SourceId, VassalId, VassalMessage, WaitNotice,
+    Channel, Effect, Event, File, Fingerprint, Key, LifeEvent, LifeId, Note, OnDemand, Role, Rules,
+    SourceId, VassalId, VassalMessage, WaitNotice,
 };
+use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 use crate::types::run_settings::{Restart, RunSettings, StopTo};
 
@@ -33,8 +34,8 @@ const BLOG: &str = "blog.ini";
 const SAME: u64 = 7;
 const OTHER: u64 = 8;
 const SOCKET: &str = "/run/blog.sock";
-const KILLED: Exit = Exit::Signal(9);
-const TERMINATED: Exit = Exit::Signal(15);
+const KILLED: ExitStatus = ExitStatus::Signal(9);
+const TERMINATED: ExitStatus = ExitStatus::Signal(15);
 
 /// Every phase that the table has a column for.
 const PHASES: [&str; 7] =
@@ -112,7 +113,7 @@ impl Scene {
     fn held() -> Self {
         let mut scene = Self::running();
         scene.wait(2000);
-        scene.exits(1, Exit::Code(1));
+        scene.exits(1, ExitStatus::Code(1));
         scene.is("held: penalty 1000", &[]);
         scene
     }
@@ -326,7 +327,7 @@ impl Scene {
     fn checks_with(&mut self, life: u64, settings: RunSettings, fingerprint: u64) {
         self.life(life, LifeEvent::Verdict(settings, Fingerprint(fingerprint)));
         self.status_closes(life);
-        self.exits(life, Exit::Code(0));
+        self.exits(life, ExitStatus::Code(0));
     }
 
     fn status_closes(&mut self, life: u64) {
@@ -354,7 +355,7 @@ impl Scene {
         self.life(life, LifeEvent::PipeClosed);
     }
 
-    fn exits(&mut self, life: u64, exit: Exit) {
+    fn exits(&mut self, life: u64, exit: ExitStatus) {
         self.life(life, LifeEvent::Exited(exit));
     }
 

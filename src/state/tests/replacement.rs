@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::state::ReloadWay;
+use crate::types::exit_status::ExitStatus;
 
 // How a reload is done.
 
@@ -43,7 +44,7 @@ fn a_speaker_without_listeners_whose_file_starts_something_else_is_stopped_and_s
     scene.change();
     scene.checks(2, OTHER);
     scene.is("stopping 1, then begin", &["check 2", "tell 1 Stop"]);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("starting 3", &["spawn 3"]);
     assert_eq!(scene.deaths(), 0);
 }
@@ -124,7 +125,7 @@ fn a_faulty_file_leaves_a_speaker_alone_and_is_shown() {
     scene.change();
     scene.fails(2);
     scene.status_closes(2);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("running 1", &["check 2"]);
     assert_eq!(scene.stale(), Some(Stale::Refused("line 3: no such option")));
     scene.change();
@@ -139,7 +140,7 @@ fn a_replacement_that_fails_leaves_what_runs_stale_if_it_would_have_been_another
         let mut scene = Scene::replacing();
         scene.life(2, LifeEvent::Verdict(custody(), Fingerprint(print)));
         scene.status_closes(2);
-        scene.exits(2, Exit::Code(3));
+        scene.exits(2, ExitStatus::Code(3));
         scene.is("running 1", &[]);
         assert_eq!(scene.stale().is_some(), stale, "{:?}", scene.stale());
     }
@@ -185,7 +186,7 @@ fn a_vassal_without_listeners_is_checked_then_stopped_and_started() {
     scene.verdict(2, custody());
     scene.status_closes(2);
     scene.is("replacing 1 by 2", &[]);
-    scene.exits(2, Exit::Code(0));
+    scene.exits(2, ExitStatus::Code(0));
     scene.is("stopping 1, then begin", &["tell 1 Stop", "signal 1 15"]);
     assert_eq!(scene.notes.last(), Some(&Note::Stopping { why: "for a restart" }));
     scene.exits(1, TERMINATED);
@@ -199,7 +200,7 @@ fn a_bad_file_never_stops_what_runs() {
         scene.fails(2);
         scene.status_closes(2);
         scene.is("replacing 1 by 2", &[]);
-        scene.exits(2, Exit::Code(1));
+        scene.exits(2, ExitStatus::Code(1));
         scene.is("running 1", &[]);
         assert_eq!((scene.error(), scene.deaths()), (Some("line 3: no such option"), 0));
         scene.wait(1_000_000);
@@ -214,7 +215,7 @@ fn a_check_that_ends_without_a_verdict_stops_nothing() {
         if closes {
             scene.status_closes(2);
         }
-        scene.exits(2, Exit::Code(0));
+        scene.exits(2, ExitStatus::Code(0));
         scene.is("running 1", &[]);
         assert!(scene.error().is_some());
     }
@@ -386,7 +387,7 @@ fn a_next_that_says_one_word_and_no_more_is_killed_in_time() {
 #[test]
 fn a_next_that_dies_is_dropped_and_its_error_shown() {
     let mut scene = Scene::handover();
-    scene.exits(2, Exit::Code(3));
+    scene.exits(2, ExitStatus::Code(3));
     scene.is("running 1", &[]);
     assert!(scene.error().unwrap().contains("exit 3"));
     assert_eq!(scene.deaths(), 0);
@@ -410,11 +411,11 @@ fn a_next_that_closes_its_pipe_is_cursed_and_current_goes_on() {
 #[test]
 fn when_current_dies_next_becomes_current_and_the_penalty_is_noted() {
     let mut scene = Scene::handover();
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     scene.is("running 2", &["custody 2"]);
     assert_eq!(scene.deaths(), 1);
     let mut scene = Scene::replacing();
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     scene.is("starting 2", &[]);
     scene.runs(2, custody());
     scene.is("running 2", &["custody 2"]);
@@ -425,7 +426,7 @@ fn when_current_dies_next_becomes_current_and_the_penalty_is_noted() {
 fn a_speaker_that_replaces_nobody_any_more_need_not_accept() {
     let mut scene = Scene::handover();
     scene.says(2, VassalMessage::Ready);
-    scene.exits(1, Exit::Signal(11));
+    scene.exits(1, ExitStatus::Signal(11));
     scene.wait(1_000_000);
     scene.is("running 2", &["custody 2"]);
 }
@@ -434,7 +435,7 @@ fn a_speaker_that_replaces_nobody_any_more_need_not_accept() {
 fn when_current_dies_during_a_check_it_is_a_death() {
     let mut scene = Scene::checking();
     scene.wait(2000);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("stopping 2, then penalty 1000", &["kill 2"]);
     scene.exits(2, KILLED);
     scene.is("held: penalty 1000", &[]);
@@ -444,7 +445,7 @@ fn when_current_dies_during_a_check_it_is_a_death() {
 fn when_current_dies_while_next_is_killed_for_a_newer_file_it_starts_afterwards() {
     let mut scene = Scene::replacing();
     scene.change();
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("stopping 2, then begin", &["kill 2"]);
     scene.exits(2, KILLED);
     scene.is("starting 3", &["spawn 3"]);
@@ -466,7 +467,7 @@ fn a_current_that_closes_its_pipe_while_it_is_replaced_is_cursed() {
     scene.closes_pipe(1);
     scene.is("replacing 1 by 2", &[]);
     scene.runs(2, custody());
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("running 2", &["custody 2"]);
     assert_eq!(scene.deaths(), 1);
 }
@@ -477,10 +478,10 @@ fn a_cursed_current_whose_next_fails_is_judged() {
     scene.says(1, VassalMessage::Ready);
     scene.closes_pipe(1);
     scene.fails(2);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("stopping 1, then judge", &[]);
     scene.wait(2000);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -503,7 +504,7 @@ fn a_silent_current_is_killed_and_next_goes_on() {
 #[test]
 fn old_is_gone_and_current_runs() {
     let mut scene = Scene::draining();
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("running 2", &[]);
     assert_eq!(scene.deaths(), 0);
 }
@@ -523,7 +524,7 @@ fn a_deaf_old_life_is_killed_again_and_again() {
 fn when_current_dies_old_serves_on_and_the_next_is_started_beside_it() {
     let mut scene = Scene::draining();
     scene.wait(2000);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("running 1, due: penalty 1000", &[]);
     assert!(scene.error().unwrap().contains("exit 1"), "{:?}", scene.error());
     assert!(scene.notes.iter().any(|note| matches!(note, Note::FallBack { pid: 1 })));
@@ -547,7 +548,7 @@ fn old_that_serves_on_is_not_what_its_file_says() {
     scene.says(2, VassalMessage::Accepting);
     scene.is("draining 1 for 2", &["custody 2", "tell 1 Stop", "signal 1 15"]);
     assert_eq!(scene.stale(), None);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     assert!(matches!(scene.stale(), Some(Stale::Refused(why)) if why.contains("exit 1")));
 }
 
@@ -555,7 +556,7 @@ fn old_that_serves_on_is_not_what_its_file_says() {
 fn old_is_not_killed_as_long_as_nobody_takes_its_place() {
     let mut scene = Scene::draining();
     for life in 2..8 {
-        scene.exits(life, Exit::Code(1));
+        scene.exits(life, ExitStatus::Code(1));
         assert!(scene.phase().starts_with("running 1, due: "), "{}", scene.phase());
         scene.wait(8000);
         scene.is(&format!("replacing 1 by {}", life + 1), &[&format!("spawn {}", life + 1)]);
@@ -567,7 +568,7 @@ fn old_is_not_killed_as_long_as_nobody_takes_its_place() {
 fn when_old_has_left_before_there_is_another_the_penalty_is_served() {
     let mut scene = Scene::draining();
     scene.wait(2000);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.wait(400);
     scene.exits(1, TERMINATED);
     scene.is("held: penalty 600", &[]);
@@ -580,7 +581,7 @@ fn when_old_has_left_before_there_is_another_the_penalty_is_served() {
 fn when_old_leaves_beside_its_next_successor_that_goes_on() {
     let mut scene = Scene::draining();
     scene.wait(2000);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.wait(1000);
     scene.exits(1, TERMINATED);
     scene.is("starting 3", &["spawn 3"]);
@@ -592,7 +593,7 @@ fn a_change_or_forgiveness_brings_the_successor_of_a_dead_one_at_once() {
     for change in [true, false] {
         let mut scene = Scene::draining();
         scene.wait(2000);
-        scene.exits(2, Exit::Code(1));
+        scene.exits(2, ExitStatus::Code(1));
         if change {
             scene.change()
         } else {
@@ -602,7 +603,7 @@ fn a_change_or_forgiveness_brings_the_successor_of_a_dead_one_at_once() {
     }
     let mut scene = Scene::draining();
     scene.wait(2000);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.send(Event::ReloadAll);
     scene.is("running 1, due: penalty 1000", &[]);
 }
@@ -611,10 +612,10 @@ fn a_change_or_forgiveness_brings_the_successor_of_a_dead_one_at_once() {
 fn a_faulty_file_does_not_end_the_old_one_that_serves_on() {
     let mut scene = Scene::draining();
     scene.wait(2000);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.change();
     scene.fails(3);
-    scene.exits(3, Exit::Code(1));
+    scene.exits(3, ExitStatus::Code(1));
     scene.is("running 1, due: penalty 1000", &["spawn 3"]);
     scene.change_to(fault());
     scene.wait(1_000_000);
@@ -627,7 +628,7 @@ fn a_faulty_file_does_not_end_the_old_one_that_serves_on() {
 fn a_removed_file_ends_also_one_that_was_to_take_its_time() {
     let mut scene = Scene::draining();
     scene.wait(2000);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.wait(900);
     scene.lose();
     scene.is("stopping 1, then gone", &[]);
@@ -652,7 +653,7 @@ fn a_current_that_closes_its_pipe_while_old_retires_is_judged_by_its_own_end() {
     scene.exits(1, TERMINATED);
     scene.is("stopping 2, then judge", &[]);
     assert_eq!(scene.deaths(), 0);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -661,7 +662,7 @@ fn a_failed_current_that_ends_before_old_is_judged_at_its_end() {
     let mut scene = Scene::draining();
     scene.wait(2000);
     scene.closes_pipe(2);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("running 1, due: penalty 1000", &[]);
 }
 
@@ -681,7 +682,7 @@ fn a_silent_current_is_told_to_reload_while_old_retires() {
 fn words_of_current_are_heard_while_old_retires() {
     let mut scene = Scene::draining();
     scene.exits(1, TERMINATED);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     assert_eq!(scene.deaths(), 1);
     let mut scene = Scene::draining();
     scene.says(2, VassalMessage::Loyal);
@@ -705,14 +706,14 @@ fn an_address_that_a_stranger_has_is_tried_again_while_what_runs_goes_on() {
     for mut scene in [Scene::checking(), Scene::replacing()] {
         let taken = || LifeEvent::AddressTaken("bind: in use".to_owned(), None);
         scene.life(2, taken());
-        scene.exits(2, Exit::Code(1));
+        scene.exits(2, ExitStatus::Code(1));
         scene.is("running 1, due: address 50", &[]);
         assert_eq!(scene.stale(), Some(Stale::Refused("bind: in use")));
         let said = scene.notes.len();
         scene.wait(50);
         scene.done.clear();
         scene.life(3, taken());
-        scene.exits(3, Exit::Code(1));
+        scene.exits(3, ExitStatus::Code(1));
         scene.is("running 1, due: address 100", &[]);
         assert_eq!((scene.deaths(), scene.notes.len()), (0, said), "{:?}", scene.notes);
         scene.change();
@@ -720,7 +721,7 @@ fn an_address_that_a_stranger_has_is_tried_again_while_what_runs_goes_on() {
     }
     let mut scene = Scene::starting();
     scene.life(1, LifeEvent::AddressTaken("bind: in use".to_owned(), None));
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     scene.is("held: penalty 1000", &[]);
 }
 
@@ -734,7 +735,7 @@ fn a_replacement_that_is_begun_anew_is_told_once() {
     scene.notes.clear();
     scene.send(Event::ListenersRenewed(VassalId(1)));
     scene.change();
-    scene.exits(2, Exit::Signal(9));
+    scene.exits(2, ExitStatus::Signal(9));
     scene.done.clear();
     scene.is("replacing 1 by 3", &[]);
     assert_eq!(told(&scene), [Note::Reloading { by: ReloadWay::Renewed }]);

@@ -1,6 +1,7 @@
 //! The rules that vassals share: blacklist, throttle, start budget.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 /// Finds so many always-on vassals, `v1.ini` and on; gives when each was forked, in milliseconds.
 fn starts(rules: Rules, count: u64, boot: bool) -> Vec<u64> {
@@ -35,7 +36,7 @@ fn each_death_adds_a_step_to_the_penalty_up_to_the_maximum() {
         let life = u64::try_from(life).unwrap() + 1;
         scene.runs(life, custody());
         scene.wait(2000);
-        scene.exits(life, Exit::Code(1));
+        scene.exits(life, ExitStatus::Code(1));
         assert_eq!(scene.phase(), format!("held: penalty {penalty}"));
         scene.wait(penalty);
         assert_eq!(scene.phase(), format!("starting {}", life + 1));
@@ -48,7 +49,7 @@ fn without_a_blacklist_a_death_waits_for_nothing() {
     scene.find(OnDemand::No);
     scene.runs(1, custody());
     scene.wait(1500);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     assert_eq!(scene.phase(), "starting 2");
 }
 
@@ -66,7 +67,7 @@ fn no_life_that_ends_by_itself_is_followed_by_another_within_100_ms_of_its_start
                 scene.says(life, VassalMessage::Loyal);
             }
             scene.wait(1);
-            scene.exits(life, Exit::Code(0));
+            scene.exits(life, ExitStatus::Code(0));
             scene.wait(98);
             assert!(scene.phase().starts_with("held: "), "{}", scene.phase());
             scene.wait(1);
@@ -80,7 +81,7 @@ fn a_loyal_life_that_somebody_kills_comes_back_at_once_however_short_it_was() {
     for life in 1..=3 {
         scene.says(life, VassalMessage::Loyal);
         scene.wait(1);
-        scene.exits(life, Exit::Signal(9));
+        scene.exits(life, ExitStatus::Signal(9));
         assert_eq!(scene.phase(), format!("starting {}", life + 1));
         scene.runs(life + 1, custody());
     }
@@ -90,7 +91,7 @@ fn a_loyal_life_that_somebody_kills_comes_back_at_once_however_short_it_was() {
 fn a_changed_file_starts_at_once_however_short_its_last_life_was() {
     let mut scene = Scene::running();
     scene.says(1, VassalMessage::Loyal);
-    scene.exits(1, Exit::Code(0));
+    scene.exits(1, ExitStatus::Code(0));
     scene.is("held: pace 100", &[]);
     scene.change();
     scene.is("starting 2", &["spawn 2"]);
@@ -174,7 +175,7 @@ fn the_respawn_of_a_short_life_waits_in_the_throttle_after_its_penalty() {
         if loyal {
             scene.says(1, VassalMessage::Loyal);
         }
-        scene.exits(1, Exit::Code(1));
+        scene.exits(1, ExitStatus::Code(1));
         assert_eq!(scene.phase(), then);
     }
 }
@@ -193,7 +194,7 @@ fn no_more_lives_start_at_once_than_the_budget_allows() {
     assert_eq!(scene.done.last().unwrap(), "spawn 3");
     scene.fails(1);
     assert_eq!(scene.done.last().unwrap(), "spawn 4");
-    scene.exits(3, Exit::Code(1));
+    scene.exits(3, ExitStatus::Code(1));
     assert_eq!(scene.done.last().unwrap(), "spawn 5");
 }
 

@@ -1,6 +1,7 @@
 //! Rows of deadlines: start, readiness, heartbeat, kill; and the mercy of ragnarok.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 // start deadline
 
@@ -96,7 +97,7 @@ fn a_silent_program_that_speaks_no_protocol_is_replaced() {
     scene.wait(30_000);
     scene.is("replacing 1 by 2", &["spawn 2"]);
     scene.fails(2);
-    scene.exits(2, Exit::Code(1));
+    scene.exits(2, ExitStatus::Code(1));
     scene.is("running 1", &[]);
     scene.wait(30_000);
     scene.is("stopping 1, then judge", &["kill 1"]);

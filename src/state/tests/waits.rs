@@ -1,6 +1,7 @@
 //! What is said of those who wait, and when they are shown to start.
 
 use super::*;
+use crate::types::exit_status::ExitStatus;
 
 impl Scene {
     fn copied(rules: Rules, count: u64) -> Self {
@@ -124,7 +125,7 @@ fn the_counts_are_those_of_a_walk_through_all() {
 fn a_start_that_fails_again_and_again_does_not_change_the_counts() {
     let mut scene = Scene::starting();
     scene.fails(1);
-    scene.exits(1, Exit::Code(1));
+    scene.exits(1, ExitStatus::Code(1));
     let counts = scene.realm.counts();
     assert_eq!((counts.running, counts.failing), (0, 1));
     scene.wait(1000);

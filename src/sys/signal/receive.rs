@@ -242,6 +242,6 @@ mod tests {
         let handle = pidfd::open(child).unwrap();
         fd::wait_readable([handle.as_fd()], None).unwrap();
         let ended = pidfd::wait(handle.as_fd(), process::Reap::Take).unwrap();
-        assert_eq!(ended, Some(process::Ended::Exited(0)));
+        assert_eq!(ended, Some(crate::types::exit_status::ExitStatus::Code(0)));
     }
 }

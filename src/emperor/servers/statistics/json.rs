@@ -184,7 +184,8 @@ impl Formatter for Layout {
 mod tests {
     use super::super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
     use super::{OutsideText, to_text};
-    use crate::state::Exit;
+    use crate::types::exit_status::ExitStatus;
+
     use proptest::prelude::{any, prop_assert_eq, proptest};
     use serde_json::{Value, json};
 
@@ -331,7 +332,7 @@ mod tests {
             attrs: vec![pair(b"v"), pair(b"w")],
             state: "listening",
             next_start_ms: Some(250),
-            last_exit: Some(Exit::Signal(9)),
+            last_exit: Some(ExitStatus::Signal(9)),
             last_error: Some("exec: /bin/none: No such file".to_owned()),
             base: Some(text(b"base.ini")),
             memory: Some(4096),
@@ -399,7 +400,7 @@ mod tests {
         let vassal = &value["vassals"][1];
         assert_eq!(vassal["state"], "listening");
         assert_eq!(vassal["next_start_ms"], 250);
-        assert_eq!(vassal["last_exit"], "signal 9");
+        assert_eq!(vassal["last_exit"], "SIGKILL");
         assert_eq!(vassal["last_error"], "exec: /bin/none: No such file");
         assert_eq!(vassal["base"], "base.ini");
         assert_eq!(vassal["memory"], 4096);

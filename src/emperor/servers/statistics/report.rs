@@ -6,9 +6,8 @@
 
 use serde::Serialize;
 
-use crate::state::Exit;
-
 use super::json::{self, OutsideText};
+use crate::types::exit_status::ExitStatus;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -121,7 +120,7 @@ pub struct VassalReport {
     pub next_start_ms: Option<u64>,
     /// How its last life ended.
     #[serde(serialize_with = "json::shown")]
-    pub last_exit: Option<Exit>,
+    pub last_exit: Option<ExitStatus>,
     /// What went wrong last, with step and place; gone when it runs again.
     pub last_error: Option<String>,
     /// What runs may not be what its file says.
