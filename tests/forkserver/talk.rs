@@ -165,7 +165,7 @@ fn who_has_died_before_its_answer_is_read_was_born_and_is_dead() {
     adopted(&emperor, "one.ini");
     let stats = emperor.stats();
     assert_eq!(stats.vassal("one.ini").number("deaths"), 1);
-    assert!(stats.vassal("one.ini").0["last_exit"].to_string().contains("SIGKILL"));
+    assert!(stats.vassal("one.ini").0["last_exit"].to_string().contains("exit 9"));
 }
 
 #[test]
@@ -185,10 +185,11 @@ fn descriptors_that_come_with_an_answer_are_closed() {
     let emperor = with_base("do=good,rights").vassal("one.ini", &text(CLINGING)).start();
     let first = adopted(&emperor, "one.ini");
     let count = || proc::descriptors(emperor.emperor_pid()).len();
+    // A client of the statistics that has just gone may be counted here, hence no equality below.
     let before = count();
     proc::kill(first, libc::SIGKILL);
     emperor.running_anew("one.ini", first);
-    emperor.wait_until("there are as many as before", || count() == before);
+    emperor.wait_until("there are no more than before", || count() <= before);
 }
 
 // What happens to the vassal while a talk is open.
