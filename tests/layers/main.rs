@@ -1,7 +1,8 @@
-//! The rules of the house, kept: the direction of imports, the places of `unsafe`, names, sizes and documents, as `src/lib.rs` and `CONTRIBUTING.md` draw them.
+//! The rules of the house, kept: the direction of imports, the places of `unsafe`, names, sizes and documents, as `src/README.md` and `CONTRIBUTING.md` draw them.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod circles;
+mod documents;
 mod events;
 mod names;
 mod sizes;
@@ -9,41 +10,21 @@ mod sizes;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which modules of this crate a module may name. What is not listed here may name none.
-const MAY_USE: &[(&str, &[&str])] = &[
-    // Words that everybody may speak.
-    ("types", &[]),
-    ("state", &[]),
-    ("proto", &[]),
-    ("sys", &[]),
-    ("opts", &[]),
-    ("log", &["sys"]),
-    ("reactor", &["sys"]),
-    ("config", &["opts"]),
-    ("monitor", &["sys", "log"]),
-    ("spawn", &["proto", "sys", "log"]),
-    // It is another process: it never sees the state or the loop. Of `spawn` it names the steps only.
-    ("stage", &["config", "opts", "proto", "sys", "log", "spawn::step"]),
-    // The smallest part: it must outlive everything.
-    ("init", &["sys", "log"]),
-    // Of the stage it names only how one becomes another user, as it may have to do that itself.
-    (
-        "emperor",
-        &[
-            "state",
-            "proto",
-            "monitor",
-            "spawn",
-            "reactor",
-            "log",
-            "sys",
-            "config",
-            "init",
-            "stage::privileges",
-            "stage::environment",
-        ],
-    ),
-];
+/// Each module of this crate with those that it may name besides `types`: the table of the rooms.
+fn rooms() -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(source_dir().join("README.md")).unwrap();
+    let table = text.split("\n| room |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<_> = rows
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let names = cells[2].split(',').map(|name| name.trim().to_owned());
+            (cells[0].trim_matches('`').to_owned(), names.filter(|name| !name.is_empty()).collect())
+        })
+        .collect();
+    assert!(rows.len() > 10, "the table of the rooms was not found");
+    rows
+}
 
 /// What a pure module must not ask the world for; time comes in as an argument.
 const IMPURE: &[&str] = &["fs", "net", "env", "process", "thread", "os::fd", "time::SystemTime"];
@@ -139,25 +120,26 @@ fn two_components(text: &str) -> String {
     }
 }
 
-fn allowed(list: &[&str], path: &str) -> bool {
-    let covers = |entry: &&str| path == *entry || path.starts_with(&format!("{entry}::"));
-    list.iter().any(covers)
+fn allowed(list: &[impl AsRef<str>], path: &str) -> bool {
+    let covers = |entry: &str| path == entry || path.starts_with(&format!("{entry}::"));
+    list.iter().any(|entry| covers(entry.as_ref()))
 }
 
 #[test]
 fn imports_go_one_way() {
     let mut faults = Vec::new();
+    let rooms = rooms();
     for path in sources() {
         let (name, module) = (short(&path), module(&path));
         if name == "main.rs" || name == "lib.rs" {
             continue;
         }
-        let Some((_, list)) = MAY_USE.iter().find(|(known, _)| *known == module) else {
+        let Some((_, list)) = rooms.iter().find(|(known, _)| *known == module) else {
             faults.push(format!("{name}: the module {module} is not in the table"));
             continue;
         };
         for used in paths_after("crate::", &code(&path)) {
-            let own = used == module || allowed(&[&module, "types"], &used);
+            let own = used == module || allowed(&[module.as_str(), "types"], &used);
             // A macro of the crate has no module in its path.
             if !own && !allowed(list, &used) {
                 faults.push(format!("{name}: crate::{used}"));
