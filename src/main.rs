@@ -13,7 +13,7 @@ use liege::{init, proto, stage};
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The stage comes first: it is started once for each start of a vassal.
-    if std::env::var_os(proto::status::FD_VARIABLE).is_some() {
+    if std::env::var_os(proto::status::STATUS_FD_VARIABLE).is_some() {
         return vassal(arguments, None);
     }
     let (mode, rest) = match arguments.split_first() {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 /// Governs; without sources of vassals it is one itself, under another emperor or alone.
 fn work(call: Invocation) -> ExitCode {
     // A vassal's file may come by a pipe, which is read once.
-    if std::env::var_os(proto::emperor::FD_VARIABLE).is_some() {
+    if std::env::var_os(proto::emperor::PIPE_FD_VARIABLE).is_some() {
         return vassal(call.args, None);
     }
     match configuration(&call) {

@@ -351,7 +351,7 @@ fn commands_have_a_limit_of_time_all_together() {
     let text = "a = @(exec://echo 1)\nb = @(exec://sleep 1000)\ninclude = exec://sleep 1000\n";
     let place = Place::new().ini(text);
     let mut call = place.call(&["a.ini"]);
-    call.patience = Duration::from_secs(1);
+    call.commands_timeout = Duration::from_secs(1);
     let start = Instant::now();
     let faults = config::load(&call).unwrap_err().to_string();
     for told in [

@@ -15,14 +15,14 @@ use super::setting::{Fault, Origin, Setting};
 use super::{arithmetic, file};
 
 /// Deepest nesting of what stands for what.
-const MAX_DEPTH: usize = 64;
+const MAX_EXPANSION_DEPTH: usize = 64;
 
 /// Most marks in one text that stay as they are, because nothing has their name.
 const MAX_KEPT: usize = 1000;
 /// Most variables and resources that are put in.
 const MAX_PUT_IN: usize = 10_000;
 
-const TOO_LONG: &str = "the configuration becomes longer than 1 MiB when it is expanded";
+const EXPANSION_TOO_LONG: &str = "the configuration becomes longer than 1 MiB when it is expanded";
 
 /// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
 type Failed = String;
@@ -64,7 +64,7 @@ impl ConfigReader<'_> {
             }
             total += value.len();
             if total > MAX_TEXT {
-                self.fault(origin, key, TOO_LONG);
+                self.fault(origin, key, EXPANSION_TOO_LONG);
                 return Err(Stop);
             }
         }
@@ -126,13 +126,13 @@ impl ConfigReader<'_> {
                 (None, None) => return Ok(None),
             };
             self.one_more()?;
-            if depth >= MAX_DEPTH {
+            if depth >= MAX_EXPANSION_DEPTH {
                 return Err(format!("$({name}) leads back to itself"));
             }
             // Nested defaults are copied once for each level.
             self.put_text += value.len();
             if self.put_text > 4 * MAX_TEXT {
-                return Err(TOO_LONG.to_owned());
+                return Err(EXPANSION_TOO_LONG.to_owned());
             }
             self.variables(&value, depth + 1).map(Some)
         })
@@ -145,7 +145,7 @@ impl ConfigReader<'_> {
             let is_hidden = self.hidden || depth > 0;
             let name_shown =
                 if is_hidden { NOT_SHOWN.to_owned() } else { format!("@({})", cut(name)) };
-            if depth >= MAX_DEPTH {
+            if depth >= MAX_EXPANSION_DEPTH {
                 return Err(format!("{name_shown} leads back to itself"));
             }
             let content = self.resource(name).map_err(|message| {
@@ -270,8 +270,9 @@ impl Placeholders<'_> {
             let path = self.path(place);
             return Err(format!("a placeholder leads back to itself: {path}").into());
         }
-        if self.chain.len() >= MAX_DEPTH {
-            let message = format!("placeholders stand for placeholders more than {MAX_DEPTH} deep");
+        if self.chain.len() >= MAX_EXPANSION_DEPTH {
+            let message =
+                format!("placeholders stand for placeholders more than {MAX_EXPANSION_DEPTH} deep");
             return Err(message.into());
         }
         self.chain.push(place);
@@ -280,7 +281,7 @@ impl Placeholders<'_> {
         self.chain.pop();
         self.total += text.len();
         if self.total > MAX_TEXT {
-            return Err(TOO_LONG.to_owned().into());
+            return Err(EXPANSION_TOO_LONG.to_owned().into());
         }
         let text: Rc<str> = text.into();
         self.set(place, Expanded::Done(Rc::clone(&text)));

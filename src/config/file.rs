@@ -145,14 +145,14 @@ impl FileName {
     }
 }
 
-/// Reads what a name means; a command may take as long as `patience` says.
+/// Reads what a name means; a command may take as long as `timeout` says.
 ///
 /// # Errors
 /// FilePlace is wrong, and the way out.
 pub(super) fn read(
     call: &Invocation,
     name: &FileName,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Content, String> {
     match &name.what {
         FilePlace::Path(path) => match &call.opened {
@@ -164,7 +164,7 @@ pub(super) fn read(
             .and_then(|file| bounded(file, "the input"))
             .map(|bytes| Content { bytes, id: None }),
         FilePlace::Command(command) => {
-            output(call, command, patience).map(|bytes| Content { bytes, id: None })
+            output(call, command, timeout).map(|bytes| Content { bytes, id: None })
         }
         FilePlace::Pushed => pushed(call).map(|bytes| Content { bytes, id: None }),
     }
@@ -286,7 +286,7 @@ fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
 }
 
 /// FilePlace a shell command prints.
-fn output(call: &Invocation, command: &str, patience: Duration) -> Result<Vec<u8>, String> {
+fn output(call: &Invocation, command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
     if !call.commands {
         return Err(
             "is a command in the file of another user, and is not run here; do this as that \
@@ -300,19 +300,19 @@ fn output(call: &Invocation, command: &str, patience: Duration) -> Result<Vec<u8
     let told = call.env.iter().filter(|(name, _)| !environment::is_line(name));
     shell.env_clear().envs(told.map(|(name, value)| (name, value)));
     let (text, status) =
-        (call.run)(&mut shell, MAX_BYTES, patience).map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => too_slow(call.patience),
+        (call.run)(&mut shell, MAX_BYTES, timeout).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => too_slow(call.commands_timeout),
             io::ErrorKind::FileTooLarge => too_long("the output"),
             _ => format!("/bin/sh: {error}"),
         })?;
     if status.success() { Ok(text) } else { Err(format!("the command failed ({status})")) }
 }
 
-fn too_slow(patience: Duration) -> String {
+fn too_slow(timeout: Duration) -> String {
     format!(
         "the commands of this configuration take longer than {} s in all (the limit); have them run before, \
          and read a file",
-        patience.as_secs_f32()
+        timeout.as_secs_f32()
     )
 }
 

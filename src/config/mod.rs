@@ -66,7 +66,7 @@ pub struct Invocation {
     /// Where each thing said by `args` was really written, as far as it is not the command line itself.
     pub written_at: Vec<Origin>,
     /// How long the commands that the configuration names may take, all of them together.
-    pub patience: Duration,
+    pub commands_timeout: Duration,
     /// Runs such a command.
     pub run: Run,
     /// Turns a descriptor number of `fd://N` or the config pipe into a file to read from.
@@ -78,7 +78,7 @@ pub struct Invocation {
 pub type Run = fn(&mut Command, usize, Duration) -> io::Result<(Vec<u8>, ExitStatus)>;
 
 /// Less than a stage has for its whole start, so that the fault is told by the one who knows the command.
-const PATIENCE: Duration = Duration::from_secs(8);
+const COMMANDS_TIMEOUT: Duration = Duration::from_secs(8);
 
 impl Invocation {
     /// An invocation by user 0 at the epoch, without an opened file, that opens descriptors by way of
@@ -96,7 +96,7 @@ impl Invocation {
             commands: true,
             shown: PathBuf::new(),
             written_at: Vec::new(),
-            patience: PATIENCE,
+            commands_timeout: COMMANDS_TIMEOUT,
             run: |_, _, _| Err(io::ErrorKind::Unsupported.into()),
             descriptor: |number| File::open(format!("/proc/self/fd/{number}")),
         }
@@ -113,7 +113,7 @@ impl Invocation {
             commands: self.commands,
             shown: self.shown.clone(),
             written_at: self.written_at.clone(),
-            patience: self.patience,
+            commands_timeout: self.commands_timeout,
             run: self.run,
             descriptor: self.descriptor,
             ..Self::new(self.args.clone(), env, self.cwd.clone())

@@ -11,7 +11,7 @@ use crate::types::quote::quoted;
 const MAX_LOOKED_AT: usize = 50_000;
 
 /// As in the shell: no wildcard stands for a slash, or for a dot at the beginning.
-const OPTIONS: MatchOptions = MatchOptions {
+const GLOB_OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: true,
@@ -77,7 +77,7 @@ impl GlobWalk<'_> {
             for entry in entries.map_while(Result::ok) {
                 let name = entry.file_name();
                 self.look(dir.len() + name.len())?;
-                if !part.matches_with(&name.to_string_lossy(), OPTIONS) {
+                if !part.matches_with(&name.to_string_lossy(), GLOB_OPTIONS) {
                     continue;
                 }
                 let Some(name) = name.to_str() else {

@@ -23,7 +23,7 @@ use super::setting::{Fault, Origin, Setting, show};
 use super::{Invocation, values};
 
 /// Deepest nesting of files that name files.
-const MAX_DEPTH: usize = 64;
+const MAX_FILE_DEPTH: usize = 64;
 /// Longest list.
 const MAX_SETTINGS: usize = 10_000;
 /// Longest list, in bytes of names and texts.

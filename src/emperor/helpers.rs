@@ -151,7 +151,7 @@ impl Helpers {
         let directory = context.sources.start(key.source).ok_or(io::ErrorKind::NotFound)?;
         let name = CString::new(&*key.name)?;
         let pid = push::spawn(pipe, &directory, &name)?;
-        self.watch_helper(pid, Task::SendConfig(life), push::LIMIT, context)
+        self.watch_helper(pid, Task::SendConfig(life), push::CONFIG_PUSH_TIMEOUT, context)
     }
 
     /// Sees, from a process of its own, whether a process of this life waits for connections on one of these

@@ -89,7 +89,7 @@ impl Parent {
 /// # Errors
 /// The variable is there, but names no open socket.
 fn pipe(process: &ProcessContext) -> Result<Option<OwnedFd>, String> {
-    let name = emperor::FD_VARIABLE;
+    let name = emperor::PIPE_FD_VARIABLE;
     let Some(text) = process.variable(name) else { return Ok(None) };
     let number = text.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 2);
     let pipe = number.and_then(|number| fd::inherited(number).ok());
@@ -101,7 +101,7 @@ fn pipe(process: &ProcessContext) -> Result<Option<OwnedFd>, String> {
 
 /// What tells the vassals of an emperor that is a vassal how deep they are.
 pub(super) fn depth(process: &ProcessContext) -> Option<String> {
-    process.variable(emperor::FD_VARIABLE)?;
+    process.variable(emperor::PIPE_FD_VARIABLE)?;
     let above = process.variable(emperor::DEPTH_VARIABLE);
     let above = above.and_then(|text| text.to_str()?.parse().ok());
     Some(format!("{}={}", emperor::DEPTH_VARIABLE, above.unwrap_or(0_usize).saturating_add(1)))

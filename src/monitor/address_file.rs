@@ -1,7 +1,7 @@
 //! The file beside a vassal file that holds its on-demand address.
 //!
 //! It is the only file whose content a monitor reads, and it may be hostile: no byte of it may show in
-//! an error, nothing that is not a regular file is read, and never more than [`LONGEST`].
+//! an error, nothing that is not a regular file is read, and never more than [`MAX_ADDRESS_FILE`].
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::change::OnDemandAddress;
 use crate::sys::creds;
 use crate::sys::dir::{self, FileKind, Links, Stat};
-use crate::types::address_file::{LONGEST, address_in};
+use crate::types::address_file::{MAX_ADDRESS_FILE, address_in};
 
 const NOT_A_FILE: &str = "is not a regular file; write the address into one";
 
@@ -50,7 +50,7 @@ pub(super) fn read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OnDema
         );
     }
     let mut bytes = Vec::new();
-    (&mut file).take(LONGEST).read_to_end(&mut bytes)?;
+    (&mut file).take(MAX_ADDRESS_FILE).read_to_end(&mut bytes)?;
     match address_in(&bytes) {
         Err(why) => fault(name, why),
         Ok("") => {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Arg, Class, Directive, Opt, OptionKind, table};
 
-const COMMANDS: [(&str, &str); 3] = [
+const COMPLETED_COMMANDS: [(&str, &str); 3] = [
     ("check", "check vassal files"),
     ("config", "show what a vassal file resolves to"),
     ("init", "run one command as a container's init does"),
@@ -12,7 +12,7 @@ const COMMANDS: [(&str, &str); 3] = [
 
 /// What belongs on a command line of people: not the lines of vassal files.
 fn rows() -> impl Iterator<Item = &'static Opt> {
-    table::OPTIONS.iter().filter(|opt| match opt.class {
+    table::SUPPORTED_OPTIONS.iter().filter(|opt| match opt.class {
         Class::Directive(
             Directive::NotYet | Directive::Open(_) | Directive::Else | Directive::Close,
         ) => false,
@@ -68,7 +68,7 @@ complete -o filenames -F _liege liege
         files.join("|"),
         others.join("|"),
         words.join(" "),
-        COMMANDS.map(|command| command.0).join(" "),
+        COMPLETED_COMMANDS.map(|command| command.0).join(" "),
     )
 }
 
@@ -91,7 +91,7 @@ pub fn zsh() -> String {
         let value = if opt.arg == Arg::Optional { format!(":{value}") } else { value };
         let _ = writeln!(text, "    '{star}--{}{equal}[{help}]{value}' \\", opt.name);
     }
-    let commands = COMMANDS.map(|(name, help)| format!("{name}\\:\"{help}\"")).join(" ");
+    let commands = COMPLETED_COMMANDS.map(|(name, help)| format!("{name}\\:\"{help}\"")).join(" ");
     let commands = commands.replace('\'', "'\\''");
     let _ = writeln!(text, "    '1:command:(({commands}))' \\\n    '*:file:_files'");
     text
@@ -103,7 +103,7 @@ pub fn fish() -> String {
     let mut text =
         String::from("# Completion of liege for fish. Made from the table of options.\n");
     let quoted = |help: &str| help.replace('\'', "\\'");
-    for (name, help) in COMMANDS {
+    for (name, help) in COMPLETED_COMMANDS {
         let _ = writeln!(
             text,
             "complete -c liege -n __fish_use_subcommand -a {name} -d '{}'",

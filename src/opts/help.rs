@@ -65,7 +65,8 @@ pub fn all() -> String {
 }
 
 fn section(text: &mut String, section: Section) {
-    let rows = table::OPTIONS.iter().filter(|opt| opt.section == section && opt.is_obeyed());
+    let rows =
+        table::SUPPORTED_OPTIONS.iter().filter(|opt| opt.section == section && opt.is_obeyed());
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
         return;

@@ -6,9 +6,10 @@ use super::uwsgi_only::{
 use super::{Arg, Class, Opt, OptionKind, Section, table, unsupported};
 
 /// Every name and alias of the described rows, sorted while compiling: nothing is built at start.
-static INDEX: [(&str, u16); NAMES] = sorted_index();
+static INDEX: [(&str, u16); NAME_COUNT] = sorted_index();
 
-const NAMES: usize = count_names(table::OPTIONS) + count_names(unsupported::OPTIONS);
+const NAME_COUNT: usize =
+    count_names(table::SUPPORTED_OPTIONS) + count_names(unsupported::UNSUPPORTED_OPTIONS);
 
 #[allow(clippy::indexing_slicing)] // in the compiler: cannot fail later
 const fn count_names(rows: &[Opt]) -> usize {
@@ -21,18 +22,23 @@ const fn count_names(rows: &[Opt]) -> usize {
     count
 }
 
-const fn sorted_index() -> [(&'static str, u16); NAMES] {
-    let mut index = [("", 0); NAMES];
-    let mut used = insert_rows(&mut index, 0, table::OPTIONS, 0);
-    used = insert_rows(&mut index, used, unsupported::OPTIONS, table::OPTIONS.len());
-    assert!(used == NAMES);
+const fn sorted_index() -> [(&'static str, u16); NAME_COUNT] {
+    let mut index = [("", 0); NAME_COUNT];
+    let mut used = insert_rows(&mut index, 0, table::SUPPORTED_OPTIONS, 0);
+    used = insert_rows(
+        &mut index,
+        used,
+        unsupported::UNSUPPORTED_OPTIONS,
+        table::SUPPORTED_OPTIONS.len(),
+    );
+    assert!(used == NAME_COUNT);
     index
 }
 
 /// Insertion sort: a few hundred names, once, in the compiler.
 #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation)] // in the compiler: cannot fail later
 const fn insert_rows(
-    index: &mut [(&'static str, u16); NAMES],
+    index: &mut [(&'static str, u16); NAME_COUNT],
     mut used: usize,
     rows: &[Opt],
     first: usize,
@@ -71,14 +77,14 @@ const fn is_before(left: &str, right: &str) -> bool {
 
 fn row(number: u16) -> Option<&'static Opt> {
     let number = usize::from(number);
-    table::OPTIONS
-        .get(number)
-        .or_else(|| unsupported::OPTIONS.get(number.checked_sub(table::OPTIONS.len())?))
+    table::SUPPORTED_OPTIONS.get(number).or_else(|| {
+        unsupported::UNSUPPORTED_OPTIONS.get(number.checked_sub(table::SUPPORTED_OPTIONS.len())?)
+    })
 }
 
 /// Every described row: obeyed ones first.
 pub fn rows() -> impl Iterator<Item = &'static Opt> {
-    table::OPTIONS.iter().chain(unsupported::OPTIONS)
+    table::SUPPORTED_OPTIONS.iter().chain(unsupported::UNSUPPORTED_OPTIONS)
 }
 
 /// The row of exactly this name or alias.
@@ -158,7 +164,7 @@ pub fn prefix(text: &str) -> Result<(&'static str, Opt), Vec<&'static str>> {
 }
 
 /// Longest name of an option, and of a text that may be a slip for one.
-const MAX_NAME: usize = 60;
+const MAX_OPTION_NAME: usize = 60;
 
 /// The name that is most like this one, if any is like it.
 #[must_use]
@@ -181,7 +187,7 @@ pub(super) fn nearest_of(
     text: &str,
 ) -> Option<(usize, &'static str)> {
     // One slip in three letters, three at most; longer texts than any name are no slip.
-    if text.len() > MAX_NAME {
+    if text.len() > MAX_OPTION_NAME {
         return None;
     }
     let wanted: String = text.to_ascii_lowercase().replace('_', "-");
@@ -205,12 +211,13 @@ fn letters_of(text: &str) -> u32 {
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between two texts of at most
-/// [`MAX_NAME`] bytes.
+/// [`MAX_OPTION_NAME`] bytes.
 fn distance(left: &[u8], right: &[u8]) -> usize {
-    let mut rows = [[0_u8; MAX_NAME + 1]; 3];
+    let mut rows = [[0_u8; MAX_OPTION_NAME + 1]; 3];
     let [before, row, next] = &mut rows;
     let (mut before, mut row, mut next) = (before, row, next);
-    let at = |row: &[u8; MAX_NAME + 1], at: usize| row.get(at).copied().unwrap_or(u8::MAX / 2);
+    let at =
+        |row: &[u8; MAX_OPTION_NAME + 1], at: usize| row.get(at).copied().unwrap_or(u8::MAX / 2);
     for (cell, count) in row.iter_mut().zip(0..) {
         *cell = count;
     }
@@ -266,7 +273,7 @@ mod tests {
     #[test]
     fn every_described_option_says_what_it_does_in_one_phrase() {
         let mut letters = HashSet::new();
-        assert!(all_names().all(|name| name.len() <= MAX_NAME));
+        assert!(all_names().all(|name| name.len() <= MAX_OPTION_NAME));
         for opt in rows() {
             assert!(!opt.help.is_empty() && !opt.help.ends_with('.'), "{}", opt.name);
             assert!(opt.help.len() < 110, "{}: {}", opt.name, opt.help.len());
@@ -298,7 +305,7 @@ mod tests {
         assert_eq!(nearest("procesess"), Some("processes"));
         assert_eq!(nearest("my-domain-name"), None);
         assert_eq!(nearest("x"), None);
-        assert_eq!(nearest(&"x".repeat(MAX_NAME)), None);
+        assert_eq!(nearest(&"x".repeat(MAX_OPTION_NAME)), None);
         assert_eq!(nearest(&"x".repeat(1000)), None);
     }
 

@@ -41,7 +41,7 @@ fn part(name: &str) -> Option<String> {
             let shared = |opt: &Opt| matches!(opt.class, Class::Both(..));
             sections(Section::is_vassals) + &list("Vassal: as for the emperor", shared)
         }
-        "later" => names(unsupported::OPTIONS.iter().map(|opt| opt.name)),
+        "later" => names(unsupported::UNSUPPORTED_OPTIONS.iter().map(|opt| opt.name)),
         "refused" => names(uwsgi_only::REFUSED.iter().map(|entry| entry.0)),
         _ => return None,
     })
@@ -50,7 +50,7 @@ fn part(name: &str) -> Option<String> {
 /// The rows that are wanted and obeyed, under a heading; nothing if there are none.
 fn list(title: &str, is_wanted: impl Fn(&Opt) -> bool) -> String {
     let mut items = String::new();
-    for opt in table::OPTIONS {
+    for opt in table::SUPPORTED_OPTIONS {
         if is_wanted(opt) && opt.is_obeyed() {
             let _ = writeln!(items, "{}\n{}", item(opt), sentence(opt));
         }
@@ -124,7 +124,7 @@ mod tests {
     fn the_manual_describes_every_option_that_is_obeyed() {
         let all =
             ["mode", "language", "emperor", "vassal"].map(|name| part(name).unwrap()).concat();
-        for opt in table::OPTIONS {
+        for opt in table::SUPPORTED_OPTIONS {
             let is_there = all.contains(&format!(" Fl Fl {}\n", opt.name))
                 || all.contains(&format!(" Fl Fl {} ", opt.name));
             assert_eq!(is_there, opt.is_obeyed(), "{}", opt.name);

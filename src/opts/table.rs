@@ -67,7 +67,7 @@ const LEVELS: &[&str] = &["error", "warning", "notice", "info", "debug"];
 
 /// The rows.
 #[rustfmt::skip] // a table: one row, one to three lines
-pub static OPTIONS: &[Opt] = &[
+pub static SUPPORTED_OPTIONS: &[Opt] = &[
     // Instead of running.
     mode("help", D::Help, "print the usual options").also(&["usage"]).short('h'),
     mode("help-all", D::HelpAll, "print every option that is obeyed"),

@@ -10,7 +10,7 @@ use super::{Opt, Section};
 
 /// The rows.
 #[rustfmt::skip] // a table: one row, one line
-pub static OPTIONS: &[Opt] = &[
+pub static UNSUPPORTED_OPTIONS: &[Opt] = &[
     unsupported("emperor-magic-exec", Flag, Fault, Section::Sources).help("take the output of executable files as vassal configuration"),
     unsupported("imperial-monitor-list", Flag, Warning, Section::Sources).also(&["imperial-monitors-list"]).help("print the kinds of sources"),
     unsupported("emperor-collect-attribute", Word, Fault, Section::Sources).also(&["emperor-collect-attr"]).meta("NAME").many().help("read this key of section [emperor] as an attribute of the vassal"),

@@ -1,9 +1,9 @@
 //! The Emperor protocol: single bytes on a stream socket pair, both ways.
 //!
-//! A vassal finds its end of the pair in the environment variable [`FD_VARIABLE`].
+//! A vassal finds its end of the pair in the environment variable [`PIPE_FD_VARIABLE`].
 
 /// Names the descriptor of the emperor pipe in a vassal's environment.
-pub const FD_VARIABLE: &str = "UWSGI_EMPEROR_FD";
+pub const PIPE_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD";
 
 /// Names the descriptor of the config pipe in a vassal's environment.
 pub const CONFIG_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD_CONFIG";
@@ -15,7 +15,7 @@ pub const DIRECTORY_VARIABLE: &str = "UWSGI_VASSALS_DIR";
 pub const DEPTH_VARIABLE: &str = "LIEGE_EMPERORS";
 
 /// Most emperors one below another: a file that governs its own directory would never end.
-pub const MAX_DEPTH: usize = 8;
+pub const MAX_EMPEROR_DEPTH: usize = 8;
 
 /// The scheme of a vassal file that travels by the config pipe.
 pub const CONFIG_SCHEME: &str = "emperor://";

@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use super::uwsgi::{self, HEADER, TooLong, UwsgiHeader};
+use super::uwsgi::{self, HEADER_LENGTH, TooLong, UwsgiHeader};
 
 /// The modifier of both packets.
 pub const MODIFIER: u8 = 35;
@@ -94,7 +94,7 @@ impl ForkTalk {
     /// # Errors
     /// As soon as no further byte could make it a good answer.
     pub fn hear(&mut self, bytes: &[u8]) -> Result<Option<i32>, ForkError> {
-        let room = (HEADER + usize::from(MAX_ANSWER)).saturating_sub(self.answer.len());
+        let room = (HEADER_LENGTH + usize::from(MAX_ANSWER)).saturating_sub(self.answer.len());
         self.answer.extend(bytes.iter().take(room));
         let first = self.answer.first().copied().unwrap_or(MODIFIER);
         if first != MODIFIER {
@@ -227,7 +227,7 @@ mod tests {
             for piece in pieces.iter().cycle().take(400) {
                 let _ = talk.hear(piece);
             }
-            prop_assert!(talk.answer.len() <= HEADER + usize::from(MAX_ANSWER));
+            prop_assert!(talk.answer.len() <= HEADER_LENGTH + usize::from(MAX_ANSWER));
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::types::run_settings::{Choice, Fields, RunSettings};
 pub use files::{DeclaredFiles, FileMark};
 
 /// Names the descriptor of the status socket in the stage's environment.
-pub const FD_VARIABLE: &str = "LIEGE_STATUS_FD";
+pub const STATUS_FD_VARIABLE: &str = "LIEGE_STATUS_FD";
 
 /// Most listening sockets that one vassal can leave in custody.
 pub const MAX_LISTENERS: usize = 16;
@@ -49,9 +49,9 @@ pub const MAX_VACUUM: usize = MAX_LISTENERS + 1;
 pub const MAX_TOUCH: usize = 12;
 
 /// Longest path of such a file.
-pub const MAX_PATH: usize = 512;
+pub const MAX_FILE_PATH: usize = 512;
 
-const MAX_NAME: usize = 4096;
+const MAX_VASSAL_NAME: usize = 4096;
 /// Longest text about the places of sockets.
 pub const MAX_PLACES: usize = 256;
 
@@ -62,12 +62,12 @@ const MAX_MESSAGE: usize = 2048;
 const MAX_LINE: usize = 480;
 
 const VERSION: u8 = 1;
-const CUSTODY: u8 = b'C';
-const EXEC: u8 = b'X';
-const ERROR: u8 = b'E';
-const FAILED: u8 = b'F';
-const HOOK: u8 = b'H';
-const FILES: u8 = b'V';
+const KIND_CUSTODY: u8 = b'C';
+const KIND_EXEC: u8 = b'X';
+const KIND_ERROR: u8 = b'E';
+const KIND_FAILED: u8 = b'F';
+const KIND_HOOK: u8 = b'H';
+const KIND_FILES: u8 = b'V';
 const NO_DURATION: u64 = u64::MAX;
 
 /// What the emperor wants from a stage.
@@ -193,7 +193,7 @@ impl std::error::Error for Malformed {}
 /// Builds the packet `Failed` without memory from the heap: for the child between fork and exec.
 pub const fn failed_packet(step: u8, errno: i32) -> [u8; 7] {
     let [a, b, c, d] = errno.to_le_bytes();
-    [VERSION, FAILED, step, a, b, c, d]
+    [VERSION, KIND_FAILED, step, a, b, c, d]
 }
 
 /// Builds the packet `Hook` without memory from the heap: for the child between fork and exec.
@@ -206,15 +206,16 @@ pub const fn hook_packet(end: HookEnd) -> [u8; 7] {
         HookEnd::Refused(errno) => (3, errno),
     };
     let [a, b, c, d] = number.to_le_bytes();
-    [VERSION, HOOK, kind, a, b, c, d]
+    [VERSION, KIND_HOOK, kind, a, b, c, d]
 }
 
 impl Custody {
     /// The packet; a name longer than any path is cut.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = PacketWriter::new(CUSTODY);
-        let short =
-            |text: &OsString| text.as_bytes().iter().copied().take(MAX_NAME).collect::<Vec<_>>();
+        let mut out = PacketWriter::new(KIND_CUSTODY);
+        let short = |text: &OsString| {
+            text.as_bytes().iter().copied().take(MAX_VASSAL_NAME).collect::<Vec<_>>()
+        };
         out.bytes(&short(&self.name));
         out.byte(u8::from(self.purpose == Purpose::Check));
         out.byte(u8::from(self.on_demand));
@@ -231,7 +232,7 @@ impl Custody {
     /// Anything that [`Custody::encode`] does not write.
     pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
         let mut fields = PacketReader(packet);
-        if fields.header()? != CUSTODY {
+        if fields.header()? != KIND_CUSTODY {
             return Err(Malformed("custody expected"));
         }
         let name = fields.name()?;
@@ -258,7 +259,7 @@ impl FromStage {
         match self {
             Self::Verdict(Verdict::Exec(verdict)) => encode_exec(verdict),
             Self::Verdict(Verdict::Error(fault)) => {
-                let mut out = PacketWriter::new(ERROR);
+                let mut out = PacketWriter::new(KIND_ERROR);
                 out.text(&fault.step, MAX_STEP);
                 out.text(&fault.origin, MAX_ORIGIN);
                 out.text(&fault.message, MAX_MESSAGE);
@@ -282,17 +283,17 @@ impl FromStage {
         }
         let mut fields = PacketReader(packet);
         let message = match fields.header()? {
-            EXEC => Self::Verdict(Verdict::Exec(decode_exec(&mut fields)?)),
-            ERROR => Self::Verdict(Verdict::Error(StageFault {
+            KIND_EXEC => Self::Verdict(Verdict::Exec(decode_exec(&mut fields)?)),
+            KIND_ERROR => Self::Verdict(Verdict::Error(StageFault {
                 step: fields.text(MAX_STEP)?,
                 origin: fields.text(MAX_ORIGIN)?,
                 message: fields.text(MAX_MESSAGE)?,
                 more: fields.lines()?,
                 taken: fields.text(MAX_ORIGIN)?,
             })),
-            HOOK => Self::Hook(decode_hook(&mut fields)?),
-            FILES => FromStage::Files(files::decode(&mut fields)?),
-            FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
+            KIND_HOOK => Self::Hook(decode_hook(&mut fields)?),
+            KIND_FILES => FromStage::Files(files::decode(&mut fields)?),
+            KIND_FAILED => Self::Failed { step: fields.byte()?, errno: fields.errno()? },
             _ => return Err(Malformed("unknown kind")),
         };
         fields.end()?;
@@ -316,7 +317,7 @@ fn decode_hook(fields: &mut PacketReader<'_>) -> Result<HookEnd, Malformed> {
 }
 
 fn encode_exec(verdict: &ExecVerdict) -> Vec<u8> {
-    let mut out = PacketWriter::new(EXEC);
+    let mut out = PacketWriter::new(KIND_EXEC);
     let Ok(()) = verdict.run.clone().visit(&mut out);
     out.byte(u8::from(verdict.notify_socket));
     out.long(verdict.fingerprint);
@@ -519,7 +520,7 @@ impl<'a> PacketReader<'a> {
 
     fn name(&mut self) -> Result<OsString, Malformed> {
         let name = self.bytes()?;
-        if name.len() > MAX_NAME {
+        if name.len() > MAX_VASSAL_NAME {
             return Err(Malformed("name too long"));
         }
         Ok(OsString::from_vec(name.to_vec()))
@@ -533,7 +534,7 @@ impl<'a> PacketReader<'a> {
     /// Absolute, and without NUL.
     fn path(&mut self) -> Result<OsString, Malformed> {
         let path = self.bytes()?;
-        if path.len() > MAX_PATH || path.first() != Some(&b'/') || path.contains(&0) {
+        if path.len() > MAX_FILE_PATH || path.first() != Some(&b'/') || path.contains(&0) {
             return Err(Malformed("no path"));
         }
         Ok(OsString::from_vec(path.to_vec()))
@@ -675,7 +676,7 @@ mod tests {
 
         #[test]
         fn no_bytes_can_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0usize..5) {
-            let mut packet = vec![VERSION, [CUSTODY, EXEC, ERROR, FAILED, HOOK][kind]];
+            let mut packet = vec![VERSION, [KIND_CUSTODY, KIND_EXEC, KIND_ERROR, KIND_FAILED, KIND_HOOK][kind]];
             packet.extend(bytes);
             let _ = Custody::decode(&packet);
             if let Ok(FromStage::Verdict(Verdict::Exec(verdict))) = FromStage::decode(&packet) {
@@ -720,7 +721,7 @@ mod tests {
     #[test]
     fn files_are_few_short_and_absolute() {
         let mark = |path: &str| FileMark { path: path.into(), dev: 1, ino: u64::MAX, modified: 5 };
-        let long = format!("/{}", "x".repeat(MAX_PATH - 1));
+        let long = format!("/{}", "x".repeat(MAX_FILE_PATH - 1));
         let full = DeclaredFiles {
             vacuum: vec![mark(&long); MAX_VACUUM],
             touch: vec![OsString::from(&long); MAX_TOUCH],
@@ -738,7 +739,7 @@ mod tests {
                 "{read:?}"
             );
         }
-        let many = [VERSION, FILES, 0, u8::try_from(MAX_TOUCH).unwrap() + 1];
+        let many = [VERSION, KIND_FILES, 0, u8::try_from(MAX_TOUCH).unwrap() + 1];
         assert_eq!(FromStage::decode(&many), Err(Malformed("too many files")));
     }
 

@@ -24,17 +24,17 @@ pub struct UwsgiHeader {
 }
 
 /// How many bytes a header has.
-pub const HEADER: usize = 4;
+pub const HEADER_LENGTH: usize = 4;
 
 impl UwsgiHeader {
     /// The bytes on the wire.
-    pub const fn encode(self) -> [u8; HEADER] {
+    pub const fn encode(self) -> [u8; HEADER_LENGTH] {
         let [low, high] = self.size.to_le_bytes();
         [self.modifier1, low, high, self.modifier2]
     }
 
     /// Reads a header; every four bytes are one.
-    pub const fn decode([modifier1, low, high, modifier2]: [u8; HEADER]) -> Self {
+    pub const fn decode([modifier1, low, high, modifier2]: [u8; HEADER_LENGTH]) -> Self {
         Self { modifier1, size: u16::from_le_bytes([low, high]), modifier2 }
     }
 }

@@ -154,13 +154,13 @@ impl Template {
         };
         let mut own = vec![
             CString::new(named).map_err(invalid)?,
-            variable(emperor::FD_VARIABLE, start.pipe)?,
+            variable(emperor::PIPE_FD_VARIABLE, start.pipe)?,
         ];
         if let Some([_, theirs]) = start.config {
             own.push(variable(emperor::CONFIG_FD_VARIABLE, theirs)?);
         }
         if self.stage {
-            own.push(variable(status::FD_VARIABLE, start.status)?);
+            own.push(variable(status::STATUS_FD_VARIABLE, start.status)?);
         }
         let mut own_pointers = own.iter().map(|text| text.as_ptr());
         let name = own_pointers.next();

@@ -9,15 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::proto::emperor::{MAX_CONFIG, config_header};
+use crate::proto::uwsgi::HEADER_LENGTH;
 use crate::sys::dir::{self, FileKind};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, SignalMask, set_mask};
 use crate::sys::{fd, prctl, socket};
 
 /// A push that takes longer than this is given up.
-pub const LIMIT: Duration = Duration::from_secs(5);
-
-const HEADER: usize = 4;
+pub const CONFIG_PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Forks a child that sends the file `name` of `directory`; its exit status is the errno of a failure.
 ///
@@ -51,8 +50,8 @@ pub(super) fn push(to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
         return errno(libc::EINVAL);
     }
     // One byte more than may be, to see whether there is more.
-    let mut packet = [0; HEADER + MAX_CONFIG + 1];
-    let mut used = HEADER;
+    let mut packet = [0; HEADER_LENGTH + MAX_CONFIG + 1];
+    let mut used = HEADER_LENGTH;
     loop {
         let room = packet.get_mut(used..).unwrap_or_default();
         match fd::read(file.as_fd(), room)? {
@@ -60,8 +59,8 @@ pub(super) fn push(to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
             count => used += count,
         }
     }
-    let Ok(length) = u16::try_from(used - HEADER) else { return errno(libc::EFBIG) };
-    if let Some(header) = packet.first_chunk_mut::<HEADER>() {
+    let Ok(length) = u16::try_from(used - HEADER_LENGTH) else { return errno(libc::EFBIG) };
+    if let Some(header) = packet.first_chunk_mut::<HEADER_LENGTH>() {
         *header = config_header(length);
     }
     let packet = packet.get(..used).unwrap_or_default();
@@ -106,8 +105,8 @@ mod tests {
         let _quiet = crate::sys::test_fork_lock::none();
         let longest = vec![b'x'; MAX_CONFIG];
         let good = sent(&longest);
-        assert_eq!((good.result, good.received.len()), (Ok(()), HEADER + MAX_CONFIG));
-        assert_eq!(good.received[..HEADER], [115, 255, 255, 0]);
+        assert_eq!((good.result, good.received.len()), (Ok(()), HEADER_LENGTH + MAX_CONFIG));
+        assert_eq!(good.received[..HEADER_LENGTH], [115, 255, 255, 0]);
         for more in [1, 1_000_000] {
             let bad = sent(&[longest.as_slice(), &vec![b'x'; more]].concat());
             assert_eq!((bad.result, bad.received.len()), (Err(libc::EFBIG), 0));

@@ -21,8 +21,8 @@ pub type Variable = (OsString, OsString);
 
 /// What speaks of another process than the program: of this stage, or of the service that liege itself is.
 const NEVER_INHERITED: &[&str] = &[
-    crate::proto::status::FD_VARIABLE,
-    emperor::FD_VARIABLE,
+    crate::proto::status::STATUS_FD_VARIABLE,
+    emperor::PIPE_FD_VARIABLE,
     emperor::CONFIG_FD_VARIABLE,
     emperor::DEPTH_VARIABLE,
     "UWSGI_RELOADS",
@@ -90,7 +90,7 @@ pub fn build(
     }
     let mut set = |name: &str, value: String| put(&mut env, name.as_ref(), value.into());
     if let Some(number) = told.emperor {
-        set(emperor::FD_VARIABLE, number.to_string());
+        set(emperor::PIPE_FD_VARIABLE, number.to_string());
     }
     if !told.sockets.is_empty() {
         let names: Vec<_> = told.sockets.iter().map(|socket| socket.name.as_str()).collect();

@@ -59,7 +59,8 @@ impl Line {
     /// # Errors
     /// The variable is there, but names no open descriptor.
     pub fn open(env: &[Variable]) -> Result<Self, Failure> {
-        let Some((_, text)) = env.iter().find(|(name, _)| name == status::FD_VARIABLE) else {
+        let Some((_, text)) = env.iter().find(|(name, _)| name == status::STATUS_FD_VARIABLE)
+        else {
             return Ok(Self::stderr());
         };
         let number: Option<RawFd> = text.to_str().and_then(|text| text.parse().ok());
@@ -68,7 +69,7 @@ impl Line {
         let socket = number.and_then(|number| fd::take_inherited(number).ok());
         let socket = socket.ok_or_else(|| {
             let text = text.display();
-            let message = format!("{}={text} names no open descriptor", status::FD_VARIABLE);
+            let message = format!("{}={text} names no open descriptor", status::STATUS_FD_VARIABLE);
             Failure::new(Step::Custody, message)
         })?;
         Ok(Self { status: Some(socket), name: OsString::new(), runtime: OsString::new() })

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Located, VassalConfig};
-use crate::proto::status::{DeclaredFiles, FileMark, MAX_PATH, MAX_TOUCH};
+use crate::proto::status::{DeclaredFiles, FileMark, MAX_FILE_PATH, MAX_TOUCH};
 use crate::spawn::step::Step;
 use crate::sys::socket::Address;
 
@@ -25,12 +25,12 @@ pub fn check(config: &VassalConfig, cwd: &Path, warnings: &mut Vec<String>) -> R
         );
         return Err(Failure::at(Step::Read, place, message));
     }
-    let too_long = |path: &Path| cwd.join(path).as_os_str().as_bytes().len() > MAX_PATH;
+    let too_long = |path: &Path| cwd.join(path).as_os_str().as_bytes().len() > MAX_FILE_PATH;
     let long = |place: &&Located<String>| too_long(Path::new(&place.value));
     let vacuumed = config.pidfile.iter().filter(|_| config.vacuum);
     if let Some(place) = config.touch_reload.iter().chain(vacuumed).find(long) {
         let message =
-            format!("the whole path is longer than {MAX_PATH} bytes: choose a shorter one");
+            format!("the whole path is longer than {MAX_FILE_PATH} bytes: choose a shorter one");
         return Err(Failure::at(Step::Read, place, message));
     }
     for place in config.touch_reload.iter().filter(|place| is_lost(place, cwd)) {

@@ -129,7 +129,7 @@ fn begin(args: Vec<OsString>, env: Vec<Variable>) -> Result<Start, Failure> {
         let message = format!("cannot close inherited descriptors at exec: {error}");
         Failure::new(Step::Fds, message)
     })?;
-    let pipe = env.iter().find(|(name, _)| name == emperor::FD_VARIABLE);
+    let pipe = env.iter().find(|(name, _)| name == emperor::PIPE_FD_VARIABLE);
     let pipe = pipe.and_then(|(_, text)| text.to_str()?.parse().ok());
     // One that is not open is as good as none: the program must not take another file for it.
     let emperor = pipe.and_then(|number: RawFd| fd::inherited(number).ok());
@@ -188,8 +188,8 @@ fn govern(
     }
     let above = start.env.iter().find(|(name, _)| name == emperor::DEPTH_VARIABLE);
     let above = above.and_then(|(_, text)| text.to_str()?.parse().ok()).unwrap_or(0_usize);
-    if above >= emperor::MAX_DEPTH {
-        let most = emperor::MAX_DEPTH;
+    if above >= emperor::MAX_EMPEROR_DEPTH {
+        let most = emperor::MAX_EMPEROR_DEPTH;
         let message = format!("{most} emperors one below another: does one govern its own file?");
         return Err(Failure::new(Step::Read, message));
     }

@@ -1,15 +1,15 @@
 //! The file beside a vassal file that holds its on-demand address.
 
 /// An address is shorter than this.
-pub const LONGEST: u64 = 4096;
+pub const MAX_ADDRESS_FILE: u64 = 4096;
 
-/// The address in the first [`LONGEST`] bytes of a file: the text up to the first byte below 32, without blanks
+/// The address in the first [`MAX_ADDRESS_FILE`] bytes of a file: the text up to the first byte below 32, without blanks
 /// around it, lines of comment above it, or a comment behind it.
 ///
 /// # Errors
 /// Why there is none; no byte of the file is repeated, as it may be a link to something secret.
 pub fn address_in(bytes: &[u8]) -> Result<&str, &'static str> {
-    let is_whole = (bytes.len() as u64) < LONGEST;
+    let is_whole = (bytes.len() as u64) < MAX_ADDRESS_FILE;
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut lines = bytes.split(|byte| *byte < 32);
     let is_comment = |line: &[u8]| matches!(line.trim_ascii_start(), [b'#' | b';', ..]);

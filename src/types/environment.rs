@@ -20,8 +20,8 @@ const OUR_FAMILIES: [&[u8]; 5] =
 /// Tells a stage of the socket for its verdict.
 pub const STATUS: &str = "LIEGE_STATUS_FD";
 const LINES: [&str; 3] = [STATUS, "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
-const FOR_VASSALS: &[u8] = b"UWSGI_VASSAL_";
-const OPTIONS: &[u8] = b"UWSGI_";
+const VASSAL_PREFIX: &[u8] = b"UWSGI_VASSAL_";
+const OPTION_PREFIX: &[u8] = b"UWSGI_";
 
 /// One variable.
 pub type Variable = (OsString, OsString);
@@ -32,10 +32,10 @@ pub fn for_vassals(variables: impl IntoIterator<Item = Variable>) -> Vec<Variabl
     let mut kept: Vec<(Variable, bool)> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for (name, value) in variables {
-        let renamed = name.as_bytes().strip_prefix(FOR_VASSALS).filter(|rest| !rest.is_empty());
+        let renamed = name.as_bytes().strip_prefix(VASSAL_PREFIX).filter(|rest| !rest.is_empty());
         let for_vassals = renamed.is_some();
         let name = match renamed {
-            Some(rest) => OsString::from_vec([OPTIONS, rest].concat()),
+            Some(rest) => OsString::from_vec([OPTION_PREFIX, rest].concat()),
             None if is_ours(&name) => continue,
             None => name,
         };
@@ -56,7 +56,7 @@ pub fn for_vassals(variables: impl IntoIterator<Item = Variable>) -> Vec<Variabl
 
 /// Whether a variable of the emperor is one of its vassals' as well, under the same name.
 pub fn is_inherited(name: &OsStr) -> bool {
-    !is_ours(name) && !name.as_bytes().starts_with(FOR_VASSALS)
+    !is_ours(name) && !name.as_bytes().starts_with(VASSAL_PREFIX)
 }
 
 /// Whether a variable tells the number of a descriptor that is a line between an emperor and its vassal:

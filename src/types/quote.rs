@@ -10,7 +10,7 @@ use std::path::Path;
 pub const MAX_QUOTED: usize = 64;
 
 /// Longest path that the kernel takes.
-const MAX_PATH: usize = 4096;
+const MAX_QUOTED_PATH: usize = 4096;
 
 /// In the place of a text that is not repeated.
 pub const NOT_SHOWN: &str = "[not shown: put in by $( ) or @( )]";
@@ -34,7 +34,7 @@ pub fn cut(text: &str) -> String {
 #[must_use]
 pub fn path(path: &Path) -> String {
     let text = path.to_string_lossy();
-    if text.len() > MAX_PATH { cut(&text) } else { text.into_owned() }
+    if text.len() > MAX_QUOTED_PATH { cut(&text) } else { text.into_owned() }
 }
 
 /// What is wrong with a text, and what was expected.

@@ -10,7 +10,7 @@ const RTMIN: u8 = 34;
 
 /// Those that have names.
 #[rustfmt::skip] // a table
-const NAMES: [(&str, u8); 35] = [
+const SIGNAL_NAMES: [(&str, u8); 35] = [
     ("SIGHUP", 1), ("SIGINT", 2), ("SIGQUIT", 3), ("SIGILL", 4), ("SIGTRAP", 5), ("SIGABRT", 6), ("SIGIOT", 6), ("SIGBUS", 7),
     ("SIGFPE", 8), ("SIGKILL", 9), ("SIGUSR1", 10), ("SIGSEGV", 11), ("SIGUSR2", 12), ("SIGPIPE", 13), ("SIGALRM", 14),
     ("SIGTERM", 15), ("SIGSTKFLT", 16), ("SIGCHLD", 17), ("SIGCLD", 17), ("SIGCONT", 18), ("SIGSTOP", 19), ("SIGTSTP", 20),
@@ -40,13 +40,13 @@ pub fn number(text: &str) -> Option<u8> {
     if let Some(rest) = name.strip_prefix("RTMAX") {
         return LAST.checked_sub(offset(rest, '-')?).filter(is_real_time);
     }
-    NAMES.iter().find(|entry| entry.0.strip_prefix("SIG") == Some(name)).map(|entry| entry.1)
+    SIGNAL_NAMES.iter().find(|entry| entry.0.strip_prefix("SIG") == Some(name)).map(|entry| entry.1)
 }
 
 /// The usual name of a signal, such as `SIGTERM`; `None` for those that have only numbers.
 #[must_use]
 pub fn name(number: u8) -> Option<&'static str> {
-    NAMES.iter().find(|entry| entry.1 == number).map(|entry| entry.0)
+    SIGNAL_NAMES.iter().find(|entry| entry.1 == number).map(|entry| entry.0)
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ impl Setup {
         self.fds.clear();
         let mut passed = std::mem::take(&mut self.extra);
         if self.status {
-            passed.push((status::FD_VARIABLE.into(), theirs));
+            passed.push((status::STATUS_FD_VARIABLE.into(), theirs));
         }
         if self.pipe {
             passed.push(("UWSGI_EMPEROR_FD".into(), their_pipe));

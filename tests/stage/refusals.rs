@@ -231,7 +231,7 @@ fn custody_that_makes_no_sense_is_refused() {
     assert!(fault.message.contains("0 descriptors came, 2 were announced"), "{fault:?}");
     // A status socket that is none, or is not there.
     for number in ["77", "1", "x", ""] {
-        let mut setup = stage(&[SLEEP]).foreign().env(status::FD_VARIABLE, number);
+        let mut setup = stage(&[SLEEP]).foreign().env(status::STATUS_FD_VARIABLE, number);
         setup.command.stderr(Stdio::piped());
         let mut stage = setup.start();
         assert_eq!(stage.wait().code(), Some(1), "{number}");

@@ -82,7 +82,7 @@ impl Around {
             now: call.now,
             opened: None,
             commands: is_trusted(call, file),
-            patience: call.patience,
+            commands_timeout: call.commands_timeout,
             run: call.run,
             descriptor: call.descriptor,
         }

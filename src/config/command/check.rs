@@ -14,7 +14,7 @@ use crate::config;
 use crate::config::address;
 use crate::opts::{self, OptionKind};
 use crate::types::address::Address;
-use crate::types::address_file::{LONGEST, address_in};
+use crate::types::address_file::{MAX_ADDRESS_FILE, address_in};
 use crate::types::advice;
 use crate::types::source_spec::SourceSpec;
 
@@ -112,7 +112,7 @@ fn regular_file(path: &Path, uid: u32) -> Option<Vec<u8>> {
         return None;
     }
     let mut text = Vec::new();
-    fs::File::open(path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
+    fs::File::open(path).ok()?.take(MAX_ADDRESS_FILE).read_to_end(&mut text).ok()?;
     Some(text)
 }
 

@@ -12,7 +12,7 @@ use super::super::magic::{FileNames, Magic, Odd};
 use super::super::setting::{Origin, TextSource};
 use super::super::text::Parsed;
 use super::super::{ini, json, xml, yaml};
-use super::{ConfigReader, FileRequest, MAX_DEPTH, MAX_READ, Stop};
+use super::{ConfigReader, FileRequest, MAX_FILE_DEPTH, MAX_READ, Stop};
 use crate::types::quote::{self, NOT_SHOWN};
 
 impl ConfigReader<'_> {
@@ -111,7 +111,8 @@ impl ConfigReader<'_> {
     /// Reads it; the time that commands take is counted over all of them.
     fn content(&mut self, name: &FileName) -> Result<Content, String> {
         let began = Instant::now();
-        let content = file::read(self.call, name, self.call.patience.saturating_sub(self.waited));
+        let content =
+            file::read(self.call, name, self.call.commands_timeout.saturating_sub(self.waited));
         if let FilePlace::Command(_) = name.what {
             self.waited += began.elapsed();
         }
@@ -152,8 +153,8 @@ impl ConfigReader<'_> {
             let Some(up) = &file.named_at else { break };
             here = up;
         }
-        if path.len() > MAX_DEPTH {
-            self.fault(at, key, format!("files name files more than {MAX_DEPTH} deep"));
+        if path.len() > MAX_FILE_DEPTH {
+            self.fault(at, key, format!("files name files more than {MAX_FILE_DEPTH} deep"));
             return Err(Stop);
         }
         Ok(())

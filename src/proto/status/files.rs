@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{FILES, MAX_PATH, MAX_TOUCH, MAX_VACUUM, Malformed, PacketReader, PacketWriter};
+use super::{
+    KIND_FILES, MAX_FILE_PATH, MAX_TOUCH, MAX_VACUUM, Malformed, PacketReader, PacketWriter,
+};
 
 /// DeclaredFiles that the emperor minds as long as the vassal is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,8 +39,8 @@ impl FileMark {
 
 /// A path that is too long is left out, as half of it would be another file's.
 pub(super) fn encode(files: &DeclaredFiles) -> Vec<u8> {
-    let mut out = PacketWriter::new(FILES);
-    let fits = |path: &OsString| path.len() <= MAX_PATH;
+    let mut out = PacketWriter::new(KIND_FILES);
+    let fits = |path: &OsString| path.len() <= MAX_FILE_PATH;
     let vacuum: Vec<&FileMark> =
         files.vacuum.iter().filter(|mark| fits(&mark.path)).take(MAX_VACUUM).collect();
     let touch: Vec<&OsString> =
