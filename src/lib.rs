@@ -1,4 +1,6 @@
 #![doc = include_str!("README.md")]
+// The documentation is for those who work on liege: it names what is private too.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod config;
 pub mod emperor;

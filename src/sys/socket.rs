@@ -45,7 +45,7 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 pub enum Connecting {
     /// Connected.
     Done(OwnedFd),
-    /// The socket turns writable when it is decided; then ask [`pending_error`].
+    /// The socket turns writable when it is made or has failed; which of the two the next send tells.
     Pending(OwnedFd),
 }
 
