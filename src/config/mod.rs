@@ -7,7 +7,6 @@
 mod accounts;
 pub mod address;
 mod arithmetic;
-mod block;
 mod check;
 pub mod command;
 pub mod emperor;

@@ -4,6 +4,7 @@
 //! fault of one line does not end the reading, so that all faults are told; one that would make the
 //! rest meaningless, or the reading endless, does.
 
+mod block;
 mod nested;
 
 use std::collections::HashSet;
@@ -16,11 +17,12 @@ use crate::opts::key::{Directive, Format};
 use crate::opts::{self, Class};
 use crate::types::quote::cut;
 
-use super::block::Open;
 use super::file::{self, FileName, FilePlace};
 use super::magic::{FileNames, Magic};
 use super::setting::{Fault, Origin, Setting, show};
 use super::{Invocation, values};
+
+use block::Open;
 
 /// Deepest nesting of files that name files.
 const MAX_FILE_DEPTH: usize = 64;

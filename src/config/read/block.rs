@@ -7,11 +7,10 @@ use std::rc::Rc;
 use crate::opts::key::{Block, Test};
 use crate::types::quote::quoted;
 
-use super::file;
-use super::magic::hostname;
-use super::pattern;
-use super::read::ConfigReader;
-use super::setting::Origin;
+use super::super::magic::hostname;
+use super::super::setting::Origin;
+use super::super::{file, pattern};
+use super::ConfigReader;
 
 /// Most repetitions of a line.
 const MAX_WORDS: usize = 10_000;
