@@ -1,13 +1,13 @@
 //! Arithmetic in placeholders: `%(a + b * 2)`, words from left to right, without precedence.
 
-use super::read::MAX_TEXT;
+use super::limits::MAX_TEXT;
 use crate::types::quote::quoted;
 
 /// Works out words separated by blanks. To uWSGI a word that means nothing is empty or 0.
 ///
 /// # Errors
-/// FilePlace `named` gives; a word that is neither name nor number; a text that is no number; a number that
-/// is too large.
+/// Those of `named`; a word that is neither a name nor a number; a text that is not a number; a number that is too
+/// large.
 pub(super) fn evaluate<E: From<String>>(
     text: &str,
     mut named: impl FnMut(&str) -> Result<Option<String>, E>,

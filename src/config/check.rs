@@ -212,7 +212,7 @@ impl Check {
     pub(super) fn parts(self, resolved: &Resolved) -> (Faults, Vec<Fault>) {
         let Self { mut faults, mut warnings, .. } = self;
         // What concerns the whole is said at the vassal's own file.
-        let own = resolved.own.as_ref().unwrap_or(&Origin::CommandLine);
+        let own = resolved.main_file.as_ref().unwrap_or(&Origin::CommandLine);
         for said in faults.iter_mut().chain(&mut warnings) {
             if said.origin == Origin::CommandLine && said.key.is_empty() {
                 said.origin = own.clone();

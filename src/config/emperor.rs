@@ -238,7 +238,7 @@ impl EmperorConfig {
         resolved: &Resolved,
         (cwd, shown): (&Path, &Path),
     ) -> Result<(), Faults> {
-        let Some(Origin::File { file, .. }) = &resolved.own else { return Ok(()) };
+        let Some(Origin::File { file, .. }) = &resolved.main_file else { return Ok(()) };
         let path = cwd.join(file.path.strip_prefix(shown).unwrap_or(&file.path));
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         let extra = self.extra_extensions.iter().map(String::as_str);

@@ -1,6 +1,6 @@
 //! Expansion: `$(ENV)`, then `@(resource)`, then `%(placeholder)`, each once over the whole list.
 //!
-//! FilePlace a pass has put in is looked at again in the same pass only.
+//! The text that replaces something is expanded again in the same pass only.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -10,7 +10,8 @@ use crate::opts::{self, Class};
 
 use crate::types::quote::{NOT_SHOWN, cut, quoted};
 
-use super::read::{ConfigReader, Entry, MAX_TEXT, Stop};
+use super::limits::{Counted, EXPANSION_TOO_LONG, MAX_TEXT};
+use super::read::{ConfigReader, Entry, Stop};
 use super::setting::{Fault, Origin, Setting};
 use super::{arithmetic, file};
 
@@ -19,10 +20,6 @@ const MAX_EXPANSION_DEPTH: usize = 64;
 
 /// Most marks in one text that stay as they are, because nothing has their name.
 const MAX_KEPT: usize = 1000;
-/// Most variables and resources that are put in.
-const MAX_PUT_IN: usize = 10_000;
-
-const EXPANSION_TOO_LONG: &str = "the configuration becomes longer than 1 MiB when it is expanded";
 
 /// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
 type Failed = String;
@@ -60,7 +57,7 @@ impl ConfigReader<'_> {
                     Err(message) => self.faults.push(Fault::new(origin, key, message)),
                 }
                 self.hidden = false;
-                self.perhaps_commands(key, origin);
+                self.warn_of_commands(key, origin);
             }
             total += value.len();
             if total > MAX_TEXT {
@@ -71,20 +68,10 @@ impl ConfigReader<'_> {
         Ok(())
     }
 
-    /// Counts what is put in: things that stand for two others, and these for two more, are few to write
-    /// and endless to read.
-    fn one_more(&mut self) -> Result<(), Failed> {
-        self.put_in += 1;
-        if self.put_in > MAX_PUT_IN {
-            return Err(format!("more than {MAX_PUT_IN} variables and resources are put in"));
-        }
-        Ok(())
-    }
-
     /// Warns of what a shell would have read in another way.
-    fn perhaps_commands(&mut self, key: &str, origin: &Origin) {
+    fn warn_of_commands(&mut self, key: &str, origin: &Origin) {
         let is_command = opts::find(key).is_some_and(|opt| opt.meta == "COMMAND");
-        for inside in std::mem::take(&mut self.perhaps_commands).iter().filter(|_| is_command) {
+        for inside in std::mem::take(&mut self.possible_commands).iter().filter(|_| is_command) {
             let (name, default) = inside.split_once('-').unwrap_or((inside, ""));
             let message = format!(
                 "$({}) is read as the variable {} with the default {}; for the output of a command write it in \
@@ -119,28 +106,24 @@ impl ConfigReader<'_> {
                     // Variables are written in capitals, and commands hardly ever.
                     if depth == 0 && !is_if_empty && name.contains(|c: char| c.is_ascii_lowercase())
                     {
-                        self.perhaps_commands.push(inside.to_owned());
+                        self.possible_commands.push(inside.to_owned());
                     }
                     text.to_owned()
                 }
                 (None, None) => return Ok(None),
             };
-            self.one_more()?;
+            self.limits.charge(Counted::Replaced, 1)?;
             if depth >= MAX_EXPANSION_DEPTH {
                 return Err(format!("$({name}) leads back to itself"));
             }
-            // Nested defaults are copied once for each level.
-            self.put_text += value.len();
-            if self.put_text > 4 * MAX_TEXT {
-                return Err(EXPANSION_TOO_LONG.to_owned());
-            }
+            self.limits.charge(Counted::ReplacedText, value.len())?;
             self.variables(&value, depth + 1).map(Some)
         })
     }
 
     fn resources(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
         marks(text, "@(", |name| {
-            self.one_more()?;
+            self.limits.charge(Counted::Replaced, 1)?;
             // A name that has been put in itself is not repeated, nor a reason that may name it.
             let is_hidden = self.hidden || depth > 0;
             let name_shown =
@@ -179,13 +162,13 @@ impl ConfigReader<'_> {
             if is_raw(&entry.setting.key, entry.literal) || !entry.setting.value.contains("%(") {
                 continue;
             }
-            let result = pass.text_of(place, &mut self.used);
+            let result = pass.text_of(place, &mut self.used_names);
             let Some(entry) = pass.list.get(place) else { break };
             match result {
                 Ok(_) => {}
                 Err(NoText::Reported) => pass.chain.clear(),
                 Err(NoText::Failed(message)) => {
-                    // FilePlace is said of a sum names its parts.
+                    // What is said of a sum names its parts.
                     let is_hidden = |place: &usize| pass.hidden.get(*place) == Some(&true);
                     let message = if pass.chain.iter().any(is_hidden) {
                         format!("{NOT_SHOWN} is part of a placeholder that stands for nothing")
@@ -243,7 +226,7 @@ struct Placeholders<'l> {
     places: HashMap<String, usize>,
     /// Length of the longest name.
     longest: usize,
-    /// FilePlace each place's text became.
+    /// What the text of each place is expanded to.
     text: Vec<Expanded>,
     /// Whether each place's text has something in it that no message repeats.
     hidden: Vec<bool>,

@@ -24,7 +24,7 @@ const CONFIG_MODIFIER: u8 = 115;
 /// The name of a configuration, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileName {
-    /// FilePlace to read.
+    /// What is to be read.
     pub(super) what: FilePlace,
     /// As given, without the section.
     pub(super) given: OsString,
@@ -32,7 +32,7 @@ pub(super) struct FileName {
     pub(super) section: Option<String>,
 }
 
-/// FilePlace a name means.
+/// What a name means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FilePlace {
     /// A file; absolute path.
@@ -41,11 +41,11 @@ pub(super) enum FilePlace {
     Descriptor(i32),
     /// The output of a shell command.
     Command(String),
-    /// FilePlace the emperor pushes.
+    /// What the emperor pushes.
     Pushed,
 }
 
-/// FilePlace was read.
+/// What was read.
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     /// Device and inode, of a file.
@@ -55,7 +55,7 @@ pub(super) struct Content {
 /// Takes a name apart. `last` is the file that was opened last, for names that are only `:section`.
 ///
 /// # Errors
-/// A scheme that is not read here, or a descriptor that is no number.
+/// A scheme that is not read here, or a descriptor that is not a number.
 pub(super) fn name(
     call: &Invocation,
     text: &OsStr,
@@ -148,7 +148,7 @@ impl FileName {
 /// Reads what a name means; a command may take as long as `timeout` says.
 ///
 /// # Errors
-/// FilePlace is wrong, and the way out.
+/// What is wrong, and the way out.
 pub(super) fn read(
     call: &Invocation,
     name: &FileName,
@@ -238,8 +238,8 @@ fn descriptor(call: &Invocation, number: i32) -> Result<File, String> {
     (call.descriptor)(number).map_err(|error| format!("descriptor {number}: {error}"))
 }
 
-/// FilePlace is said between emperor and vassal is no configuration, and whoever reads it takes it from the other; a
-/// second descriptor of such a line is one as well.
+/// Refuses a descriptor of the emperor's: what emperor and vassal tell each other is not configuration, and reading it
+/// would take it from the one that it is meant for. A second descriptor of such a socket is refused as well.
 fn unclaimed(call: &Invocation, number: i32) -> Result<(), String> {
     let is_same = |other: i32| {
         let file = |number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
@@ -285,7 +285,7 @@ fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// FilePlace a shell command prints.
+/// What a shell command prints.
 fn output(call: &Invocation, command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
     if !call.commands {
         return Err(
@@ -355,7 +355,7 @@ pub(super) fn placeholder(text: &str) -> Option<String> {
     rest.get(..end).filter(|mark| *mark != "%(_)").map(cut)
 }
 
-/// FilePlace is said behind a name that leads nowhere, if it holds something that looks like a placeholder.
+/// A hint for a name that cannot be read, if it holds something that looks like a placeholder.
 pub(super) fn raw_hint(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     match placeholder(&name) {

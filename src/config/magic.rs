@@ -83,7 +83,7 @@ fn is_like_url(first: u8, second: u8) -> bool {
     }
 }
 
-/// FilePlace a text became.
+/// A text without variables.
 pub(super) struct Replaced<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
     /// Each with its line.
@@ -94,7 +94,7 @@ pub(super) struct Replaced<'a> {
 pub(super) struct Magic<'a> {
     pub(super) call: &'a Invocation,
     /// The file that is read.
-    pub(super) now: Option<&'a FileNames>,
+    pub(super) current: Option<&'a FileNames>,
     /// The first file that is not a template, for the upper-case names.
     pub(super) first: Option<&'a FileNames>,
 }
@@ -171,7 +171,7 @@ impl Magic<'_> {
             matches!(letter, b'o' | b'p' | b's' | b'd' | b'c' | b'n' | b'e' | b'x' | b'i' | b'j')
         };
         if letter.is_ascii_digit() || of_file(letter) {
-            return Some(self.now.map_or(Cow::Borrowed(b""), |names| self.of(names, letter)));
+            return Some(self.current.map_or(Cow::Borrowed(b""), |names| self.of(names, letter)));
         }
         let lower = letter.to_ascii_lowercase();
         if letter.is_ascii_uppercase() && of_file(lower) {

@@ -14,6 +14,7 @@ mod expand;
 mod file;
 mod ini;
 mod json;
+mod limits;
 mod magic;
 mod pattern;
 mod read;
@@ -176,14 +177,14 @@ pub mod fuzz {
 /// The one ordered list, read and expanded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    /// Every setting in the order in which it takes effect, steering ones included.
+    /// Every setting in the order in which it takes effect, directives included.
     pub settings: Vec<Setting>,
     /// What is odd but no fault.
     pub warnings: Vec<Fault>,
     /// What the command line asks for.
     pub mode: Mode,
     /// The first file that is not a template, as a whole: the place of what no line says.
-    pub own: Option<Origin>,
+    pub main_file: Option<Origin>,
 }
 
 impl Resolved {
@@ -267,15 +268,15 @@ fn read(call: &Invocation) -> ReadResult {
         .environment()
         .and_then(|()| reader.command_line(said))
         .and_then(|()| {
-            reader.environment_magic();
+            reader.replace_magic_in_environment();
             reader.expand()
         })
         .and_then(|()| reader.inherit())
         .is_ok();
-    reader.unknown();
+    reader.judge_unknown_names();
     let settings = reader.list.into_iter().map(|entry| entry.setting).collect();
-    let own = reader.own.map(|(origin, _)| origin);
-    let resolved = Resolved { settings, warnings: reader.warnings, mode, own };
+    let main_file = reader.main_file.map(|(origin, _)| origin);
+    let resolved = Resolved { settings, warnings: reader.warnings, mode, main_file };
     ReadResult { resolved, faults: Faults(reader.faults), is_whole }
 }
 

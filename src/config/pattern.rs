@@ -5,10 +5,8 @@ use std::path::Path;
 
 use glob::{MatchOptions, Pattern};
 
+use super::limits::{Counted, Limits};
 use crate::types::quote::quoted;
-
-/// Most names that are looked at for all patterns of a configuration; long ones count more.
-const MAX_LOOKED_AT: usize = 50_000;
 
 /// As in the shell: no wildcard stands for a slash, or for a dot at the beginning.
 const GLOB_OPTIONS: MatchOptions = MatchOptions {
@@ -17,17 +15,13 @@ const GLOB_OPTIONS: MatchOptions = MatchOptions {
     require_literal_leading_dot: true,
 };
 
-/// Finds the names below `cwd`, or from the root, sorted; `looked_at` counts what that costs.
+/// Finds the names below `cwd`, or from the root, sorted; `limits` counts those that are compared.
 ///
 /// # Errors
 /// What is wrong with the pattern, or with a name that it matches.
-pub(super) fn names(
-    cwd: &Path,
-    pattern: &str,
-    looked_at: &mut usize,
-) -> Result<Vec<String>, String> {
+pub(super) fn names(cwd: &Path, pattern: &str, limits: &mut Limits) -> Result<Vec<String>, String> {
     let root = if pattern.starts_with('/') { "/" } else { "" };
-    let mut walk = GlobWalk { cwd, pattern, found: vec![root.to_owned()], looked_at };
+    let mut walk = GlobWalk { cwd, pattern, found: vec![root.to_owned()], limits };
     let mut parts = pattern.split('/').filter(|part| !part.is_empty()).peekable();
     while let Some(part) = parts.next() {
         walk.step(part)?;
@@ -49,7 +43,7 @@ struct GlobWalk<'w> {
     pattern: &'w str,
     /// The names so far, as they are told.
     found: Vec<String>,
-    looked_at: &'w mut usize,
+    limits: &'w mut Limits,
 }
 
 impl GlobWalk<'_> {
@@ -59,7 +53,7 @@ impl GlobWalk<'_> {
         if !part.contains(['*', '?', '[']) {
             for name in before {
                 let name = name + part;
-                self.look(name.len())?;
+                self.count(name.len())?;
                 if fs::symlink_metadata(self.cwd.join(&name)).is_ok() {
                     self.found.push(name);
                 }
@@ -76,7 +70,7 @@ impl GlobWalk<'_> {
             let Ok(entries) = fs::read_dir(self.cwd.join(&dir)) else { continue };
             for entry in entries.map_while(Result::ok) {
                 let name = entry.file_name();
-                self.look(dir.len() + name.len())?;
+                self.count(dir.len() + name.len())?;
                 if !part.matches_with(&name.to_string_lossy(), GLOB_OPTIONS) {
                     continue;
                 }
@@ -89,16 +83,10 @@ impl GlobWalk<'_> {
         Ok(())
     }
 
-    fn look(&mut self, length: usize) -> Result<(), String> {
-        *self.looked_at += 1 + length / 64;
-        if *self.looked_at > MAX_LOOKED_AT {
-            return Err(format!(
-                "'{}': more than {MAX_LOOKED_AT} names are looked at (the limit of one configuration); \
-                 write a narrower pattern",
-                self.pattern
-            ));
-        }
-        Ok(())
+    fn count(&mut self, length: usize) -> Result<(), String> {
+        // A long name takes longer to compare.
+        let charged = self.limits.charge(Counted::GlobNames, 1 + length / 64);
+        charged.map_err(|message| format!("'{}': {message}", self.pattern))
     }
 }
 
@@ -106,8 +94,12 @@ impl GlobWalk<'_> {
 mod tests {
     use super::*;
 
+    fn limits() -> Limits {
+        Limits::new(std::time::Duration::ZERO)
+    }
+
     fn found(cwd: &Path, pattern: &str) -> Vec<String> {
-        names(cwd, pattern, &mut 0).unwrap()
+        names(cwd, pattern, &mut limits()).unwrap()
     }
 
     #[test]
@@ -139,7 +131,7 @@ mod tests {
         let absolute = format!("{}/a/*", dir.path().display());
         assert_eq!(found(Path::new("/"), &absolute).len(), 2);
         assert_eq!(found(dir.path(), "/"), ["/"]);
-        assert!(names(dir.path(), "[", &mut 0).unwrap_err().contains("not a pattern"));
+        assert!(names(dir.path(), "[", &mut limits()).unwrap_err().contains("not a pattern"));
     }
 
     #[test]
@@ -147,7 +139,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(".", dir.path().join("a")).unwrap();
         std::os::unix::fs::symlink(".", dir.path().join("b")).unwrap();
-        let told = names(dir.path(), &"*/".repeat(30), &mut 0).unwrap_err();
+        let told = names(dir.path(), &"*/".repeat(30), &mut limits()).unwrap_err();
         assert!(told.contains("narrower"), "{told}");
     }
 }

@@ -1,40 +1,34 @@
 //! Reading: environment, command line and files to one ordered list.
 //!
-//! Options that directive act at once, in the order in which they are met; everything else is appended. A
-//! fault of one line does not end the reading, so that all faults are told; one that would make the
-//! rest meaningless, or the reading endless, does.
+//! Directives act at once, in the order in which they are met; every other setting is appended. A fault of one
+//! line does not end the reading, so that all faults are told; a fault that would make the rest meaningless, or
+//! the reading endless, does.
 
 mod block;
+mod directives;
 mod nested;
+mod unknown;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use crate::opts::cli::CliArgument;
 use crate::opts::key::{Directive, Format};
 use crate::opts::{self, Class};
-use crate::types::quote::cut;
 
-use super::file::{self, FileName, FilePlace};
+use super::Invocation;
+use super::file::FileName;
+use super::limits::{Counted, Limits};
 use super::magic::{FileNames, Magic};
-use super::setting::{Fault, Origin, Setting, show};
-use super::{Invocation, values};
+use super::setting::{Fault, Origin, Setting};
 
-use block::Open;
+use block::OpenBlock;
+use directives::file_request;
+use unknown::{MAX_UNKNOWN, did_you_mean};
 
 /// Deepest nesting of files that name files.
 const MAX_FILE_DEPTH: usize = 64;
-/// Longest list.
-const MAX_SETTINGS: usize = 10_000;
-/// Longest list, in bytes of names and texts.
-pub(super) const MAX_TEXT: usize = 1 << 20;
-/// Most bytes that all files and resources together may have: a block can name one file thousands of times.
-const MAX_READ: usize = 8 << 20;
-
-/// Most names that are told to be unknown.
-const MAX_UNKNOWN: usize = 20;
 
 /// Ends the reading; the fault has been noted.
 pub(super) struct Stop;
@@ -45,8 +39,8 @@ pub(super) struct Entry {
     pub(super) setting: Setting,
     /// Never expanded.
     pub(super) literal: bool,
-    /// Made by `set`: known not to be a slip of the pen.
-    pub(super) made: bool,
+    /// Its name was written in `set`, and so is no misspelt option.
+    pub(super) from_set: bool,
 }
 
 /// Which file is wanted, and how it is to be taken.
@@ -55,17 +49,17 @@ struct FileRequest<'a> {
     name: &'a OsStr,
     format: Option<Format>,
     /// Not a template but what is configured: without it nothing that follows means what it should.
-    own: bool,
+    is_main_file: bool,
     /// Named by an option that is for such files: the upper-case magic variables speak of the first one
     /// that no other file has named.
-    typed: bool,
+    by_typed_option: bool,
     /// An unknown ending is INI.
     any_ending: bool,
 }
 
 impl<'a> FileRequest<'a> {
     const fn template(name: &'a OsStr) -> Self {
-        Self { name, format: None, own: false, typed: false, any_ending: false }
+        Self { name, format: None, is_main_file: false, by_typed_option: false, any_ending: false }
     }
 }
 
@@ -76,31 +70,22 @@ pub(super) struct ConfigReader<'a> {
     pub(super) warnings: Vec<Fault>,
     pub(super) faults: Vec<Fault>,
     /// Names that some `%( )` or `if-opt` has asked for.
-    pub(super) used: HashSet<String>,
-    pub(super) block: Option<Open>,
+    pub(super) used_names: HashSet<String>,
+    block: Option<OpenBlock>,
     /// The first file that a typed option has named.
-    first: Option<FileNames>,
+    first_typed_file: Option<FileNames>,
     /// The first file that is not a template, and its names.
-    pub(super) own: Option<(Origin, FileNames)>,
-    now: Option<FileNames>,
-    last: Option<FileName>,
+    pub(super) main_file: Option<(Origin, FileNames)>,
+    current_file: Option<FileNames>,
+    last_opened: Option<FileName>,
     strict: bool,
+    /// What is read now is never expanded.
     literal: bool,
     /// The line that is taken holds a word of a loop over a file, or the value of a variable.
     pub(super) hidden: bool,
-    /// FilePlace was taken for a variable with a default, and looks like a command of the shell.
-    pub(super) perhaps_commands: Vec<String>,
-    text: usize,
-    /// How many variables and resources were put in.
-    pub(super) put_in: usize,
-    /// How many bytes of variables were put in.
-    pub(super) put_text: usize,
-    /// How many bytes were read.
-    read: usize,
-    /// How long commands have taken.
-    waited: Duration,
-    /// How many names `for-glob` has looked at.
-    pub(super) looked_at: usize,
+    /// What was taken for a variable with a default, and looks like a command of the shell.
+    pub(super) possible_commands: Vec<String>,
+    pub(super) limits: Limits,
 }
 
 impl<'a> ConfigReader<'a> {
@@ -110,27 +95,35 @@ impl<'a> ConfigReader<'a> {
             list: Vec::with_capacity(64),
             warnings: Vec::new(),
             faults: Vec::new(),
-            used: HashSet::new(),
+            used_names: HashSet::new(),
             block: None,
-            first: None,
-            own: None,
-            now: None,
-            last: None,
+            first_typed_file: None,
+            main_file: None,
+            current_file: None,
+            last_opened: None,
             strict: false,
             literal: false,
             hidden: false,
-            perhaps_commands: Vec::new(),
-            text: 0,
-            put_in: 0,
-            put_text: 0,
-            read: 0,
-            waited: Duration::ZERO,
-            looked_at: 0,
+            possible_commands: Vec::new(),
+            limits: Limits::new(call.commands_timeout),
         }
     }
 
     pub(super) fn fault(&mut self, origin: &Origin, key: &str, message: impl Into<String>) {
         self.faults.push(Fault::new(origin, key, message));
+    }
+
+    /// Ends the reading where a limit is exceeded.
+    fn end_if_exceeded(
+        &mut self,
+        charged: Result<(), String>,
+        at: &Origin,
+        key: &str,
+    ) -> Result<(), Stop> {
+        charged.map_err(|message| {
+            self.fault(at, key, message);
+            Stop
+        })
     }
 
     pub(super) fn warn(&mut self, origin: &Origin, key: &str, message: impl Into<String>) {
@@ -161,7 +154,7 @@ impl<'a> ConfigReader<'a> {
     pub(super) fn command_line(&mut self, said: Vec<CliArgument>) -> Result<(), Stop> {
         let origin = Origin::CommandLine;
         let mut files = Vec::new();
-        // FilePlace cannot be understood is told even if the reading has to end.
+        // What cannot be understood is told even if the reading has to end.
         for one in &said {
             if let CliArgument::Bad(name, reason) = one {
                 self.fault(&origin, name, reason.as_str());
@@ -179,10 +172,10 @@ impl<'a> ConfigReader<'a> {
             }
         }
         for name in files.iter().filter(|name| !name.as_bytes().starts_with(b"[")) {
-            let wanted = FileRequest { own: true, ..FileRequest::template(name) };
-            self.file(&wanted, &origin, "")?;
+            let request = FileRequest { is_main_file: true, ..FileRequest::template(name) };
+            self.file(&request, &origin, "")?;
         }
-        self.closed(&origin);
+        self.expect_no_open_block(&origin);
         Ok(())
     }
 
@@ -198,10 +191,10 @@ impl<'a> ConfigReader<'a> {
             return self.add(name, text, origin);
         }
         if let Class::Directive(directive) = opt.class
-            && let Some(wanted) = wanted(directive, value)
+            && let Some(request) = file_request(directive, value)
         {
             self.push(name, value.to_string_lossy().into_owned(), origin, false)?;
-            return self.file(&wanted, origin, name);
+            return self.file(&request, origin, name);
         }
         self.fault(origin, name, "is not UTF-8");
         Ok(())
@@ -210,7 +203,7 @@ impl<'a> ConfigReader<'a> {
     /// Takes one line: inside a block it is tested or repeated.
     pub(super) fn add(&mut self, key: &str, value: &str, origin: &Origin) -> Result<(), Stop> {
         let class = opts::find(key).map(|opt| opt.class);
-        let block = match (&self.block, class) {
+        let repetition = match (&self.block, class) {
             (None, _) => return self.line(key, value, origin, class),
             (_, Some(Class::Directive(Directive::Close))) => {
                 self.block = None;
@@ -228,18 +221,18 @@ impl<'a> ConfigReader<'a> {
                 self.fault(origin, key, message);
                 return Ok(());
             }
-            (Some(_), _) => self.words(),
+            (Some(_), _) => self.repetition(),
         };
         let has_word = value.contains("%(_)");
-        for word in block.words.iter() {
+        for word in repetition.words.iter() {
             match word {
                 Some(word) if has_word => {
                     let value = value.replace("%(_)", word);
                     // An empty line of a file is not a setting.
-                    if block.is_loop && value.trim().is_empty() {
+                    if repetition.is_loop && value.trim().is_empty() {
                         continue;
                     }
-                    self.hidden = block.is_hidden;
+                    self.hidden = repetition.is_hidden;
                     let taken = self.line(key, &value, origin, class);
                     self.hidden = false;
                     taken?;
@@ -250,7 +243,7 @@ impl<'a> ConfigReader<'a> {
         Ok(())
     }
 
-    /// Appends one line, and obeys it if it steers.
+    /// Appends one line, and obeys it if it is a directive.
     fn line(
         &mut self,
         key: &str,
@@ -259,7 +252,7 @@ impl<'a> ConfigReader<'a> {
         class: Option<Class>,
     ) -> Result<(), Stop> {
         if class.is_none() && self.strict && matches!(origin, Origin::File { .. }) {
-            // As many as anybody reads; see `unknown`.
+            // As many as anybody reads.
             let hint =
                 if self.faults.len() < MAX_UNKNOWN { did_you_mean(key) } else { String::new() };
             self.fault(origin, key, format!("unknown option, and strict is set{hint}"));
@@ -271,148 +264,26 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
-    fn push(&mut self, key: &str, value: String, origin: &Origin, made: bool) -> Result<(), Stop> {
-        self.text += key.len() + value.len();
-        if self.list.len() >= MAX_SETTINGS || self.text > MAX_TEXT {
-            let message = format!(
-                "more than {MAX_SETTINGS} settings or 1 MiB of text (the limit of one configuration)"
-            );
-            self.fault(origin, key, message);
-            return Err(Stop);
-        }
+    fn push(
+        &mut self,
+        key: &str,
+        value: String,
+        origin: &Origin,
+        from_set: bool,
+    ) -> Result<(), Stop> {
+        let text = key.len() + value.len();
+        let limits = &mut self.limits;
+        let charged = limits.charge(Counted::Settings, 1);
+        let charged = charged.and_then(|()| limits.charge(Counted::Text, text));
+        self.end_if_exceeded(charged, origin, key)?;
         let (key, origin, hidden) = (key.to_owned(), origin.clone(), self.hidden);
         let setting = Setting { key, value, origin, hidden };
-        self.list.push(Entry { setting, literal: self.literal, made });
+        self.list.push(Entry { setting, literal: self.literal, from_set });
         Ok(())
     }
 
-    fn directive(
-        &mut self,
-        directive: Directive,
-        key: &str,
-        value: &str,
-        at: &Origin,
-    ) -> Result<(), Stop> {
-        match directive {
-            Directive::Read(_) | Directive::Include | Directive::Config => {
-                if matches!(directive, Directive::Read(Format::Json | Format::Xml)) {
-                    self.cut_section();
-                }
-                match wanted(directive, value.as_ref()) {
-                    Some(wanted) => self.file(&wanted, at, key),
-                    None => Ok(()),
-                }
-            }
-            Directive::Set => self.set(key, value, at, false),
-            Directive::SetPlaceholder => self.set(key, value, at, true),
-            Directive::Strict => {
-                self.strict = values::flag(value);
-                Ok(())
-            }
-            Directive::Exit => self.exit(key, value, at),
-            Directive::Open(block) => {
-                self.open_block(block, key, value, at);
-                Ok(())
-            }
-            Directive::Else => {
-                if !self.block.as_mut().is_some_and(Open::turn) {
-                    self.fault(at, key, "stands in no block that an if- has opened");
-                }
-                Ok(())
-            }
-            Directive::Close => {
-                self.warn(at, key, "closes no block");
-                Ok(())
-            }
-            Directive::NotYet => {
-                let help = opts::find(key).map_or("", |opt| opt.help);
-                let (why, instead) = help.split_once("; ").unwrap_or((help, "remove it"));
-                let refusal = opts::Refusal {
-                    what: opts::refusal::NOT_SUPPORTED,
-                    why: &sentence(why),
-                    instead: &sentence(instead),
-                };
-                self.fault(at, key, refusal.to_string());
-                Ok(())
-            }
-            Directive::ShowConfig
-            | Directive::ShowConfigJson
-            | Directive::Get
-            | Directive::Check
-            | Directive::Version
-            | Directive::Help
-            | Directive::HelpAll
-            | Directive::Man => {
-                self.warn(at, key, "has an effect on the command line only");
-                Ok(())
-            }
-            // Later: inherit when all is expanded, print when the configuration is obeyed.
-            Directive::Inherit | Directive::Print => Ok(()),
-        }
-    }
-
-    /// uWSGI shows the names of JSON and XML files without their section, and only those.
-    fn cut_section(&mut self) {
-        let Some(entry) = self.list.last_mut() else { return };
-        let value = &mut entry.setting.value;
-        let name = file::name(self.call, OsStr::new(value.as_str()), self.last.as_ref());
-        if let Ok(FileName { what: FilePlace::Path(_), section: Some(section), .. }) = name {
-            value.truncate(value.len().saturating_sub(section.len() + 1));
-        }
-    }
-
-    fn set(&mut self, key: &str, text: &str, at: &Origin, placeholder: bool) -> Result<(), Stop> {
-        let Some((name, value)) = text.split_once('=') else {
-            let shown = show(text, self.hidden);
-            self.fault(at, key, format!("{shown} has no '=' (expected NAME=TEXT)"));
-            return Ok(());
-        };
-        if name.is_empty() {
-            let shown = show(text, self.hidden);
-            self.fault(at, key, format!("{shown} has no name before '=' (expected NAME=TEXT)"));
-            return Ok(());
-        }
-        let class = opts::find(name).map(|opt| opt.class);
-        if placeholder && class.is_some() {
-            let message = format!("'{name}' is an option, not a placeholder; write set instead");
-            self.fault(at, key, message);
-            return Ok(());
-        }
-        self.push(name, value.to_owned(), at, true)?;
-        if let Some(entry) = self.list.last_mut() {
-            entry.literal |= placeholder;
-        }
-        match class {
-            Some(Class::Directive(Directive::Open(_) | Directive::Else | Directive::Close)) => {
-                self.fault(at, key, format!("'{name}' cannot be made by set; write it as a line"));
-                Ok(())
-            }
-            Some(Class::Directive(directive)) => self.directive(directive, name, value, at),
-            _ => Ok(()),
-        }
-    }
-
-    fn exit(&mut self, key: &str, value: &str, at: &Origin) -> Result<(), Stop> {
-        let status = match value.trim() {
-            "" | "true" => Ok(1),
-            text => text.parse::<u8>(),
-        };
-        let mut fault = match status {
-            Ok(status) => {
-                Fault::new(at, key, format!("the configuration ends here, status {status}"))
-            }
-            Err(_) => {
-                let shown = show(value, self.hidden);
-                Fault::new(at, key, format!("{shown} is not a status (expected 0 to 255)"))
-            }
-        };
-        fault.status = status.unwrap_or(1);
-        self.faults.insert(0, fault);
-        Err(Stop)
-    }
-
     /// A block must end where it began.
-    fn closed(&mut self, at: &Origin) {
+    fn expect_no_open_block(&mut self, at: &Origin) {
         if let Some(open) = self.block.take() {
             let message = format!("this block is not closed before the end of {}", end_of(at));
             self.fault(&open.origin, &open.key, message);
@@ -420,9 +291,9 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Magic variables in values from the environment are those of the vassal's file.
-    pub(super) fn environment_magic(&mut self) {
-        let Some((_, own)) = self.own.clone() else { return };
-        let magic = Magic { call: self.call, now: Some(&own), first: Some(&own) };
+    pub(super) fn replace_magic_in_environment(&mut self) {
+        let Some((_, names)) = self.main_file.clone() else { return };
+        let magic = Magic { call: self.call, current: Some(&names), first: Some(&names) };
         for entry in &mut self.list {
             let Origin::Environment(_) = entry.setting.origin else { continue };
             let text = &mut entry.setting.value;
@@ -440,49 +311,6 @@ impl<'a> ConfigReader<'a> {
                     self.faults.push(Fault::new(origin, key, message));
                 }
             }
-        }
-    }
-
-    /// Names that are no option, and that nothing has asked for, are slips of the pen more often than not.
-    /// Where the program would run with more rights than meant, or the author has another supervisor in
-    /// mind, that is a fault; else a warning.
-    pub(super) fn unknown(&mut self) {
-        let mut seen = HashSet::new();
-        let mut warned = 0;
-        let mut refused = 0;
-        let mut security = None;
-        for Entry { setting: Setting { key, origin, .. }, literal, made } in &self.list {
-            let is_placeholder = *made && *literal;
-            if is_placeholder || self.used.contains(key) {
-                continue;
-            }
-            // Looking for the nearest option costs far more than reading the line.
-            if opts::find(key).is_some() || refused >= MAX_UNKNOWN || !seen.insert((key, *made)) {
-                continue;
-            }
-            let security = security.get_or_insert_with(opts::security::Names::collect);
-            // Many variables begin like ours and are meant for other programs.
-            if let Origin::Environment(_) = origin {
-                if let Some(meant) = security.slip(key).filter(|_| warned < MAX_UNKNOWN) {
-                    let message =
-                        format!("is not an option; it resembles {meant}, a security setting");
-                    self.warnings.push(Fault::new(origin, "", message));
-                    warned += 1;
-                }
-                continue;
-            }
-            if let Some(message) = misunderstood(key, *made, security) {
-                self.faults.push(Fault::new(origin, key, message));
-                refused += 1;
-                continue;
-            }
-            let is_file = matches!(origin, Origin::File { .. });
-            if *made || !is_file || warned >= MAX_UNKNOWN {
-                continue;
-            }
-            warned += 1;
-            let message = format!("unknown option \"{}\"{}", cut(key), did_you_mean(key));
-            self.warnings.push(Fault::new(origin, "", message));
         }
     }
 
@@ -504,46 +332,6 @@ impl<'a> ConfigReader<'a> {
         }
         Ok(())
     }
-}
-
-fn wanted(directive: Directive, name: &OsStr) -> Option<FileRequest<'_>> {
-    let template = FileRequest::template(name);
-    let typed = FileRequest { own: true, typed: true, ..template };
-    match directive {
-        Directive::Read(format) => Some(FileRequest { format: Some(format), ..typed }),
-        Directive::Config => Some(FileRequest { any_ending: true, ..typed }),
-        Directive::Include => Some(template),
-        _ => None,
-    }
-}
-
-/// Why a name that is no option must not be passed over; none: it may.
-fn misunderstood(key: &str, made: bool, security: &opts::security::Names) -> Option<String> {
-    // FilePlace `set` makes may have any name; a misspelt security setting is one all the same.
-    let word = if made { None } else { opts::neighbours::ours(key) };
-    let (why, ours) = match word {
-        Some(ours) => ("Other supervisors have one of this name".to_owned(), ours),
-        None => {
-            let meant = security.slip(key)?;
-            (format!("It resembles {meant}, {}", opts::security::without(meant)), meant)
-        }
-    };
-    let instead = format!(
-        "Write {ours} instead, or for a placeholder that no %( ) uses: set-ph = {}=TEXT",
-        cut(key)
-    );
-    let refusal = opts::Refusal { what: opts::refusal::NO_OPTION, why: &why, instead: &instead };
-    Some(refusal.to_string())
-}
-
-fn did_you_mean(key: &str) -> String {
-    opts::nearest(key).map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default()
-}
-
-/// With a capital letter.
-fn sentence(phrase: &str) -> String {
-    let mut letters = phrase.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn end_of(at: &Origin) -> String {

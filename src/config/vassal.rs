@@ -286,7 +286,7 @@ impl VassalConfig {
 
     /// What only the whole can tell.
     fn whole(&mut self, resolved: &Resolved, check: &mut Check) {
-        if resolved.settings.is_empty() && resolved.own.is_none() {
+        if resolved.settings.is_empty() && resolved.main_file.is_none() {
             check.fault_of_all(
                 "nothing to do: say --emperor DIR, or name a file; liege --help tells more",
             );

@@ -18,35 +18,35 @@ const MAX_WORDS: usize = 10_000;
 type Words = Rc<[Option<String>]>;
 
 /// How often a line of the block is taken, and how.
-pub(super) struct Taken {
+pub(super) struct Repetition {
     /// Once for each, with this text of `%(_)` if it has one.
     pub(super) words: Words,
-    /// It is taken for each of several things, not because a test is true.
+    /// It is taken for each of several words, not because a test is true.
     pub(super) is_loop: bool,
     /// The words come out of a file or the environment: no message repeats them.
     pub(super) is_hidden: bool,
 }
 
 /// An open block.
-pub(super) struct Open {
+pub(super) struct OpenBlock {
     pub(super) key: String,
     pub(super) origin: Origin,
     /// Once for each element, with the text of `%(_)`; `None`: it has none and stays as it is.
     words: Words,
-    /// FilePlace an if-opt asks, and whether it is turned round: each line of the block may change the answer.
-    again: Option<(String, bool)>,
-    /// A test that may still meet its `else`; holds what the lines after it get.
-    other: Option<Words>,
+    /// What an if-opt asks, and whether it is negated: each line of the block may change the answer.
+    asked_again: Option<(String, bool)>,
+    /// The words for the lines behind `else`, of a test that has not met it yet.
+    else_words: Option<Words>,
     is_loop: bool,
     is_hidden: bool,
 }
 
-impl Open {
+impl OpenBlock {
     /// The other half of a test; false if there is none.
-    pub(super) fn turn(&mut self) -> bool {
-        let Some(other) = self.other.take() else { return false };
-        self.words = other;
-        self.again = None;
+    pub(super) fn switch_to_else(&mut self) -> bool {
+        let Some(words) = self.else_words.take() else { return false };
+        self.words = words;
+        self.asked_again = None;
         true
     }
 }
@@ -62,9 +62,9 @@ impl ConfigReader<'_> {
         let words = match block {
             Block::For => Ok(each(value.split(' ').filter(|w| !w.is_empty()).map(str::to_owned))),
             Block::ForTimes => times(value),
-            Block::ForGlob => self.names(value),
+            Block::ForGlob => self.matching_names(value),
             Block::ForReadline => self.lines_of(value),
-            Block::If(test, not) => Ok(self.tested(test, not, value.trim())),
+            Block::If(test, not) => Ok(self.words_of_test(test, not, value.trim())),
         };
         let words: Words = match words {
             Ok(words) if words.len() <= MAX_WORDS => words.into(),
@@ -77,45 +77,46 @@ impl ConfigReader<'_> {
                 Rc::default()
             }
         };
-        let other: Option<Words> = matches!(block, Block::If(..))
+        let else_words: Option<Words> = matches!(block, Block::If(..))
             .then(|| if words.is_empty() { [None].into() } else { Rc::default() });
-        let again = match block {
+        let asked_again = match block {
             Block::If(Test::Opt, not) => Some((value.trim().to_owned(), not)),
             _ => None,
         };
         let is_hidden = matches!(block, Block::ForReadline | Block::If(Test::Env, _));
         let is_loop = !matches!(block, Block::If(..));
         let (key, origin) = (key.to_owned(), at.clone());
-        self.block = Some(Open { key, origin, words, again, other, is_loop, is_hidden });
+        self.block =
+            Some(OpenBlock { key, origin, words, asked_again, else_words, is_loop, is_hidden });
     }
 
     /// How often the next line of the block is taken, and with which words.
-    pub(super) fn words(&mut self) -> Taken {
+    pub(super) fn repetition(&mut self) -> Repetition {
         let Some(block) = &self.block else {
-            return Taken { words: Rc::default(), is_loop: false, is_hidden: false };
+            return Repetition { words: Rc::default(), is_loop: false, is_hidden: false };
         };
         let (is_loop, is_hidden) = (block.is_loop, block.is_hidden);
-        let words = match block.again.clone() {
+        let words = match block.asked_again.clone() {
             None => Rc::clone(&block.words),
-            Some((text, not)) => self.tested(Test::Opt, not, &text).into(),
+            Some((text, not)) => self.words_of_test(Test::Opt, not, &text).into(),
         };
-        Taken { words, is_loop, is_hidden }
+        Repetition { words, is_loop, is_hidden }
     }
 
-    fn tested(&mut self, test: Test, not: bool, text: &str) -> Vec<Option<String>> {
+    fn words_of_test(&mut self, test: Test, not: bool, text: &str) -> Vec<Option<String>> {
         let (is_true, word) = self.test(test, text);
         if is_true == not { Vec::new() } else { vec![word] }
     }
 
-    /// Whether it is true, and the text that `%(_)` has in the lines of the block or, turned round, of
-    /// its opposite. Where a value is tested that is not there, there is none.
+    /// Whether a test is true, and the text that `%(_)` has in the lines of its block, or of the block of its
+    /// negation; none where a value is tested that is not there.
     fn test(&mut self, test: Test, text: &str) -> (bool, Option<String>) {
         let path = || self.call.cwd.join(text);
-        let (name, wanted) = split(text);
+        let (name, wanted) = name_and_value(text);
         let value = match test {
             Test::Env => self.call.variable(name).map(|value| value.to_string_lossy().into_owned()),
             Test::Opt => {
-                self.used.insert(name.to_owned());
+                self.used_names.insert(name.to_owned());
                 let found = self.list.iter().find(|entry| entry.setting.key == name);
                 found.map(|entry| entry.setting.value.clone())
             }
@@ -131,8 +132,8 @@ impl ConfigReader<'_> {
         (value.as_ref().is_some_and(is_equal), value)
     }
 
-    fn names(&mut self, pattern: &str) -> Result<Vec<Option<String>>, String> {
-        let names = pattern::names(&self.call.cwd, pattern, &mut self.looked_at)?;
+    fn matching_names(&mut self, pattern: &str) -> Result<Vec<Option<String>>, String> {
+        let names = pattern::names(&self.call.cwd, pattern, &mut self.limits)?;
         // As the shell does: a pattern that nothing matches stands for itself.
         let names = if names.is_empty() { vec![pattern.to_owned()] } else { names };
         Ok(each(names.into_iter()))
@@ -158,7 +159,7 @@ fn times(text: &str) -> Result<Vec<Option<String>>, String> {
     Ok(each((1..=count.min(MAX_WORDS + 1)).map(|number| number.to_string())))
 }
 
-fn split(text: &str) -> (&str, Option<&str>) {
+fn name_and_value(text: &str) -> (&str, Option<&str>) {
     text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)))
 }
 

@@ -8,42 +8,43 @@ use crate::opts;
 use crate::opts::key::Format;
 
 use super::super::file::{self, Content, FileName, FilePlace};
+use super::super::limits::Counted;
 use super::super::magic::{FileNames, Magic, Odd};
 use super::super::setting::{Origin, TextSource};
 use super::super::text::Parsed;
 use super::super::{ini, json, xml, yaml};
-use super::{ConfigReader, FileRequest, MAX_FILE_DEPTH, MAX_READ, Stop};
+use super::{ConfigReader, FileRequest, MAX_FILE_DEPTH, Stop};
 use crate::types::quote::{self, NOT_SHOWN};
 
 impl ConfigReader<'_> {
     /// Reads a file, and takes its lines at this place.
     pub(super) fn file(
         &mut self,
-        wanted: &FileRequest<'_>,
+        request: &FileRequest<'_>,
         at: &Origin,
         key: &str,
     ) -> Result<(), Stop> {
-        let name = match file::name(self.call, wanted.name, self.last.as_ref()) {
+        let name = match file::name(self.call, request.name, self.last_opened.as_ref()) {
             Ok(name) => name,
-            Err(message) => return self.unread(at, key, wanted, message),
+            Err(message) => return self.cannot_read(at, key, request, message),
         };
-        let format = match wanted.format.or_else(|| name.format()) {
+        let format = match request.format.or_else(|| name.format()) {
             Some(format) => format,
-            None if wanted.any_ending || !matches!(name.what, FilePlace::Path(_)) => Format::Ini,
+            None if request.any_ending || !matches!(name.what, FilePlace::Path(_)) => Format::Ini,
             None => {
                 let message = "unable to load configuration from it: its ending is not known (expected \
                                .ini .json .js .yml .yaml .xml; --config reads any as INI)";
-                return self.unread(at, key, wanted, message.to_owned());
+                return self.cannot_read(at, key, request, message.to_owned());
             }
         };
         let content = match self.content(&name) {
             Ok(content) => content,
             Err(message) => {
-                return self.unread(
+                return self.cannot_read(
                     at,
                     key,
-                    wanted,
-                    message + &file::raw_hint(wanted.name.as_bytes()),
+                    request,
+                    message + &file::raw_hint(request.name.as_bytes()),
                 );
             }
         };
@@ -52,90 +53,73 @@ impl ConfigReader<'_> {
             named_at: Some(at.clone()),
             identity: identity(&name, content.id),
         };
-        self.chain(&source, at, key)?;
-        if let Err(message) = self.count_read(content.bytes.len()) {
-            self.fault(at, key, message);
-            return Err(Stop);
-        }
-        let names = FileNames::new(&name, self.now.as_ref());
+        self.check_nesting(&source, at, key)?;
+        let charged = self.limits.charge(Counted::Read, content.bytes.len());
+        self.end_if_exceeded(charged, at, key)?;
+        let names = FileNames::new(&name, self.current_file.as_ref());
         let is_named_inside = matches!(at, Origin::File { .. });
-        if wanted.typed && !is_named_inside && self.first.is_none() {
-            self.first = Some(names.clone());
+        if request.by_typed_option && !is_named_inside && self.first_typed_file.is_none() {
+            self.first_typed_file = Some(names.clone());
         }
         let parsed = self.parse(&content.bytes, &name, format, &names);
-        self.last = Some(name);
+        self.last_opened = Some(name);
         let source = Arc::new(source);
-        if wanted.own && !is_named_inside && self.own.is_none() {
+        if request.is_main_file && !is_named_inside && self.main_file.is_none() {
             let origin = Origin::File { file: Arc::clone(&source), line: 0 };
-            self.own = Some((origin, names.clone()));
+            self.main_file = Some((origin, names.clone()));
         }
-        self.now = Some(names);
-        self.lines(parsed, &source)
+        self.current_file = Some(names);
+        self.add_parsed(parsed, &source)
     }
 
-    fn unread(
+    fn cannot_read(
         &mut self,
         at: &Origin,
         key: &str,
-        wanted: &FileRequest<'_>,
+        request: &FileRequest<'_>,
         message: String,
     ) -> Result<(), Stop> {
-        let message = message + &file::raw_hint(wanted.name.as_bytes());
+        let message = message + &file::raw_hint(request.name.as_bytes());
         if self.hidden {
-            // FilePlace is wrong may repeat the name too.
+            // What is wrong may repeat the name too.
             self.fault(at, key, format!("{NOT_SHOWN}: cannot be read (expected a file)"));
-        } else if wanted.own && *at == Origin::CommandLine {
+        } else if request.is_main_file && *at == Origin::CommandLine {
             // It is the file that is meant, not who has named it. A check of many directories names files
             // that an emperor in each of them would name bare.
-            let path = self.call.shown.join(wanted.name);
+            let path = self.call.shown.join(request.name);
             let file = TextSource { path, named_at: None, identity: String::new() };
             self.fault(&Origin::File { file: Arc::new(file), line: 0 }, "", message);
         } else {
-            self.fault(at, key, format!("{}: {message}", quote::path(wanted.name.as_ref())));
+            self.fault(at, key, format!("{}: {message}", quote::path(request.name.as_ref())));
         }
         // Without a vassal's own file nothing that follows means what it should.
-        if wanted.own { Err(Stop) } else { Ok(()) }
+        if request.is_main_file { Err(Stop) } else { Ok(()) }
     }
 
     /// The content that `@(name)` and `for-readline` stand for, as text.
     pub(in crate::config) fn resource(&mut self, name: &str) -> Result<String, String> {
-        self.count_read(0)?;
+        self.limits.charge(Counted::Read, 0)?;
         let mut bytes = self.content(&file::resource(self.call, name)?)?.bytes;
-        self.count_read(bytes.len())?;
+        self.limits.charge(Counted::Read, bytes.len())?;
         // Without one final line end.
         bytes.pop_if(|last| matches!(last, b'\n' | b'\r'));
         String::from_utf8(bytes)
             .map_err(|_| "is not UTF-8; save the file in that encoding".to_owned())
     }
 
-    /// Reads it; the time that commands take is counted over all of them.
+    /// Reads what a name means; the time that commands take is counted over all of them.
     fn content(&mut self, name: &FileName) -> Result<Content, String> {
         let began = Instant::now();
-        let content =
-            file::read(self.call, name, self.call.commands_timeout.saturating_sub(self.waited));
+        let content = file::read(self.call, name, self.limits.command_time);
         if let FilePlace::Command(_) = name.what {
-            self.waited += began.elapsed();
+            let left = self.limits.command_time.saturating_sub(began.elapsed());
+            self.limits.command_time = left;
         }
         content
     }
 
-    fn count_read(&mut self, bytes: usize) -> Result<(), String> {
-        self.read += bytes;
-        if self.read > MAX_READ {
-            return Err(
-                "more than 8 MiB are read in all (the limit of one configuration)".to_owned()
-            );
-        }
-        Ok(())
-    }
-
     /// A file that is being read must not be read again inside itself, nor may files nest for ever.
-    pub(super) fn chain(
-        &mut self,
-        source: &TextSource,
-        at: &Origin,
-        key: &str,
-    ) -> Result<(), Stop> {
+    fn check_nesting(&mut self, source: &TextSource, at: &Origin, key: &str) -> Result<(), Stop> {
         let mut path = vec![source.path.display().to_string()];
         let mut here = at;
         while let Origin::File { file, line } = here {
@@ -167,8 +151,8 @@ impl ConfigReader<'_> {
         format: Format,
         names: &FileNames,
     ) -> (Parsed, Vec<(u32, Odd)>) {
-        let first = self.first.as_ref();
-        let magic = Magic { call: self.call, now: Some(names), first };
+        let first = self.first_typed_file.as_ref();
+        let magic = Magic { call: self.call, current: Some(names), first };
         let replaced = match magic.replace(bytes) {
             Ok(replaced) => replaced,
             Err((line, message)) => return (Parsed::fault(line, "", message), Vec::new()),
@@ -177,7 +161,8 @@ impl ConfigReader<'_> {
         (parsed, replaced.odd)
     }
 
-    fn lines(
+    /// Takes the lines of a file.
+    fn add_parsed(
         &mut self,
         (parsed, odd): (Parsed, Vec<(u32, Odd)>),
         file: &Arc<TextSource>,
@@ -216,7 +201,7 @@ impl ConfigReader<'_> {
             // The line that closes the block may be among those that could not be read.
             self.block = None;
         }
-        self.closed(&at(0));
+        self.expect_no_open_block(&at(0));
         (self.block, self.hidden) = outside;
         Ok(())
     }
