@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use liege::config::{self, Invocation, Resolved};
@@ -440,6 +441,15 @@ fn exit_and_print_are_obeyed() {
     }
 }
 
+/// Stays open, so that no other file can get its number.
+static OPEN: OnceLock<[File; 2]> = OnceLock::new();
+
+fn holding(text: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text).unwrap();
+    file
+}
+
 #[test]
 fn text_comes_from_commands_descriptors_and_the_emperor_too() {
     let place = Place::new();
@@ -459,16 +469,12 @@ fn text_comes_from_commands_descriptors_and_the_emperor_too() {
     call.env = vec![("UWSGI_EMPEROR_FD_CONFIG".into(), "4".into())];
     call.descriptor = |number| {
         let text = b"[uwsgi]\na = 1\n";
-        let mut file = tempfile::tempfile()?;
-        if number == 4 {
-            file.write_all(&[115, u8::try_from(text.len()).unwrap(), 0, 0])?;
-            file.write_all(text)?;
-            file.write_all(b"behind")?;
-        } else {
-            file.write_all(b"[uwsgi]\nb = %o\n")?;
-        }
-        file.rewind()?;
-        Ok(file)
+        let length = u8::try_from(text.len()).unwrap();
+        let line = [&[115, length, 0, 0], text.as_slice(), b"behind"].concat();
+        let [line, file] = OPEN.get_or_init(|| [holding(&line), holding(b"[uwsgi]\nb = %o\n")]);
+        let mut asked = if number == 4 { line } else { file }.try_clone()?;
+        asked.rewind()?;
+        Ok(asked)
     };
     let resolved = config::load(&call).unwrap();
     assert_eq!((resolved.first("a"), resolved.first("b")), (Some("1"), Some("fd://5")));

@@ -1,6 +1,6 @@
 //! The statistics: whoever connects gets one JSON object at once, and the end of the stream.
 //!
-//! Clients share a snapshot for up to [`SNAPSHOT_LIFETIME`], so that a storm of them costs little.
+//! Clients share a snapshot for a moment, so that a storm of them costs little.
 
 mod json;
 mod report;
@@ -8,12 +8,16 @@ mod view;
 
 use std::time::Duration;
 
+use crate::sys::clock;
 use crate::types::moment::Moment;
 
 use super::service::{Access, Answer, Bytes, Service};
 
-/// How long a snapshot is good while nothing happens.
+/// How long a snapshot is good while nothing happens, at least.
 const SNAPSHOT_LIFETIME: Duration = Duration::from_millis(20);
+
+/// The same, as a multiple of the time that it took to make: on a slow machine too a storm costs a part of a processor.
+const LIFETIME_PER_COST: u32 = 4;
 
 /// How long it is good though something has happened, for each byte: about ten times what it has cost.
 const LIFETIME_PER_BYTE: Duration = Duration::from_nanos(15);
@@ -39,6 +43,8 @@ pub(super) struct Statistics {
 #[derive(Debug)]
 struct Snapshot {
     made: Moment,
+    /// How long that took.
+    cost: Duration,
     /// That of the context when it was made.
     version: u64,
     answer: Bytes,
@@ -61,13 +67,15 @@ impl Service for Statistics {
         if let Some(snapshot) = self.snapshot.as_ref().filter(|it| it.is_fresh(version, now)) {
             return Answer::Last(Bytes::clone(&snapshot.answer));
         }
+        let begin = clock::now();
         let report = view::report(access);
         let mut text = json::to_text(&report, report.vassals.len());
         if self.form == Form::Http {
             text = with_http_header(text);
         }
         let answer = Bytes::new(text);
-        self.snapshot = Some(Snapshot { made: now, version, answer: Bytes::clone(&answer) });
+        let cost = clock::now().saturating_duration_since(begin);
+        self.snapshot = Some(Snapshot { made: now, cost, version, answer: Bytes::clone(&answer) });
         Answer::Last(answer)
     }
 }
@@ -78,7 +86,7 @@ impl Snapshot {
     fn is_fresh(&self, version: u64, now: Moment) -> bool {
         let bytes = u32::try_from(self.answer.len()).unwrap_or(u32::MAX);
         let lifetime = match self.version == version {
-            true => SNAPSHOT_LIFETIME,
+            true => SNAPSHOT_LIFETIME.max(self.cost.saturating_mul(LIFETIME_PER_COST)),
             false => SNAPSHOT_LIFETIME.min(LIFETIME_PER_BYTE.saturating_mul(bytes)),
         };
         now.saturating_duration_since(self.made) < lifetime
@@ -102,7 +110,9 @@ mod tests {
     #[test]
     fn a_snapshot_is_good_for_a_moment_and_shorter_when_something_has_happened() {
         let now = Moment::from_nanos(1_000_000_000);
-        let of = |bytes: usize| Snapshot { made: now, version: 7, answer: vec![0; bytes].into() };
+        let cost = Duration::from_millis(1);
+        let of =
+            |bytes: usize| Snapshot { made: now, cost, version: 7, answer: vec![0; bytes].into() };
         let just_before = now + SNAPSHOT_LIFETIME - Duration::from_nanos(1);
         let small = of(1000);
         assert!(small.is_fresh(7, just_before) && !small.is_fresh(7, now + SNAPSHOT_LIFETIME));
@@ -113,5 +123,8 @@ mod tests {
         assert!(!large.is_fresh(9, now + Duration::from_millis(9)));
         let huge = of(60_000_000);
         assert!(huge.is_fresh(10, just_before) && !huge.is_fresh(10, now + SNAPSHOT_LIFETIME));
+        let costly = Snapshot { cost: Duration::from_millis(50), ..of(600_000) };
+        assert!(costly.is_fresh(7, now + Duration::from_millis(199)));
+        assert!(!costly.is_fresh(7, now + Duration::from_millis(200)));
     }
 }
