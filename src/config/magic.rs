@@ -73,6 +73,17 @@ pub(super) enum Odd {
     LikeUrl(char, char),
 }
 
+impl Odd {
+    /// What is odd about two characters after a percent sign, of which the first is a variable or not.
+    fn of(first: u8, second: u8, is_variable: bool) -> Option<Self> {
+        if is_variable {
+            let like = Self::LikeUrl(char::from(first), char::from(second));
+            return is_like_url(first, second).then_some(like);
+        }
+        (!matches!(first, b'%' | b'(')).then(|| Self::Meaningless(char::from(first)))
+    }
+}
+
 /// Whether two characters after a percent sign are a byte of a URL rather than a variable and a text:
 /// names such as `%dapp` are usual, and their letters are not followed by digits.
 fn is_like_url(first: u8, second: u8) -> bool {
@@ -118,39 +129,27 @@ impl Magic<'_> {
         while let Some((before, after)) = rest.split_at_checked(at) {
             out.extend_from_slice(before);
             let letter = after.get(1).copied().unwrap_or(b'\n');
-            match values.entry(letter).or_insert_with(|| self.value(letter)) {
+            let value = values.entry(letter).or_insert_with(|| self.value(letter));
+            let length = match value {
+                Some(value) if is_unprintable(letter, value) => {
+                    return Err((line(after), unprintable(letter)));
+                }
                 Some(value) => {
-                    // ESC, and nothing else that is not printed, is asked for by name.
-                    if letter != b'[' && value.iter().any(u8::is_ascii_control) {
-                        let (line, letter) = (line(after), char::from(letter));
-                        return Err((
-                            line,
-                            format!(
-                                "%{letter} stands for a name with a control character; rename the file"
-                            ),
-                        ));
-                    }
                     out.extend_from_slice(value);
-                    let second = after.get(2).copied().unwrap_or_default();
-                    if is_like_url(letter, second) && odd.len() < MAX_ODD {
-                        let like = Odd::LikeUrl(char::from(letter), char::from(second));
-                        odd.push((line(after), like));
-                    }
-                    rest = after.get(2..).unwrap_or_default();
+                    2
                 }
                 None => {
-                    if letter == b'%' {
-                        out.push(b'%');
-                        rest = after.get(2..).unwrap_or_default();
-                    } else {
-                        if letter != b'(' && odd.len() < MAX_ODD {
-                            odd.push((line(after), Odd::Meaningless(char::from(letter))));
-                        }
-                        out.push(b'%');
-                        rest = after.get(1..).unwrap_or_default();
-                    }
+                    out.push(b'%');
+                    if letter == b'%' { 2 } else { 1 }
                 }
+            };
+            let second = after.get(2).copied().unwrap_or_default();
+            if let Some(doubt) =
+                Odd::of(letter, second, value.is_some()).filter(|_| odd.len() < MAX_ODD)
+            {
+                odd.push((line(after), doubt));
             }
+            rest = after.get(length..).unwrap_or_default();
             if out.len() > super::file::MAX_BYTES {
                 return Err((
                     0,
@@ -222,6 +221,16 @@ impl Magic<'_> {
             }
         }
     }
+}
+
+/// Whether a value has a character that is not printed; ESC is the one that a variable asks for by name.
+fn is_unprintable(letter: u8, value: &[u8]) -> bool {
+    letter != b'[' && value.iter().any(u8::is_ascii_control)
+}
+
+fn unprintable(letter: u8) -> String {
+    let letter = char::from(letter);
+    format!("%{letter} stands for a name with a control character; rename the file")
 }
 
 fn parts(dir: &[u8]) -> impl Iterator<Item = &[u8]> {

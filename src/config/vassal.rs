@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::opts::key::RunOption;
 use crate::opts::{Opt, Refusal, VassalOption as V};
 use crate::types::run_settings::{Choice, RunSettings};
 
@@ -172,8 +173,6 @@ impl VassalConfig {
     pub(super) fn set(&mut self, key: V, setting: &Setting, check: &mut Check) {
         let flag = || values::flag(&setting.value);
         let text = || located(setting, setting.value.clone());
-        let seconds = || values::seconds(&setting.value).ok();
-        let run = &mut self.run;
         match key {
             V::PrivilegedPath
             | V::PrivilegedCommand
@@ -228,35 +227,38 @@ impl VassalConfig {
             V::Procname => check.warn(setting, "has no effect: the program keeps its own title"),
             V::Processes => self.processes = Some(number(setting)),
             V::Threads => self.threads = Some(number(setting)),
-            V::Heartbeat => run.heartbeat = seconds().filter(|time| !time.is_zero()),
-            V::StopSignal => run.stop_signal = signal(setting),
-            V::ReloadSignal => run.reload_signal = signal(setting),
-            V::GracefulSignal => run.graceful_signal = signal(setting),
-            V::StopTo => run.stop_to = choice(setting),
-            V::Restart => run.restart = choice(setting),
-            V::Notify => {
+            V::Run(option) => self.set_run(option, setting),
+        }
+    }
+
+    /// The same for a setting that the emperor obeys.
+    fn set_run(&mut self, option: RunOption, setting: &Setting) {
+        let seconds = || values::seconds(&setting.value).ok();
+        let run = &mut self.run;
+        match option {
+            RunOption::StopSignal => run.stop_signal = signal(setting),
+            RunOption::GracefulSignal => run.graceful_signal = signal(setting),
+            RunOption::ReloadSignal => run.reload_signal = signal(setting),
+            RunOption::StopTo => run.stop_to = choice(setting),
+            RunOption::Restart => run.restart = choice(setting),
+            RunOption::Notify => {
                 self.notify = notify(&setting.value);
                 run.notify = self.notify == Notify::Demanded;
             }
-            V::LoyalAfter => run.loyal_after = seconds(),
-            V::ReadyAfter => run.ready_after = seconds(),
-            V::StartTimeout => run.start_timeout = seconds(),
+            RunOption::Heartbeat => run.heartbeat = seconds().filter(|time| !time.is_zero()),
+            RunOption::LoyalAfter => run.loyal_after = seconds(),
+            RunOption::ReadyAfter => run.ready_after = seconds(),
+            RunOption::StartTimeout => run.start_timeout = seconds(),
         }
     }
 
     /// Remembers an option that nobody but the emperor obeys.
     fn note_for_emperor(&mut self, key: V, setting: &Setting) {
         let is_for_emperor = match key {
-            V::StopSignal
-            | V::ReloadSignal
-            | V::GracefulSignal
-            | V::StopTo
-            | V::Restart
-            | V::LoyalAfter
-            | V::ReadyAfter
-            | V::StartTimeout
-            | V::TouchReload => true,
-            V::Notify => self.run.notify,
+            // The program is told of it, whoever has started it.
+            V::Run(RunOption::Heartbeat) => false,
+            V::Run(RunOption::Notify) => self.run.notify,
+            V::Run(_) | V::TouchReload => true,
             V::Vacuum => self.vacuum,
             _ => false,
         };

@@ -136,13 +136,20 @@ pub enum VassalOption {
     MaxFd,
     Processes,
     Threads,
-    Heartbeat,
+    Run(RunOption),
+}
+
+/// Written in vassal files and obeyed by the emperor: what fills `RunSettings`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is the option of that name; `table` describes them
+pub enum RunOption {
     StopSignal,
-    ReloadSignal,
     GracefulSignal,
+    ReloadSignal,
     StopTo,
     Restart,
     Notify,
+    Heartbeat,
     LoyalAfter,
     ReadyAfter,
     StartTimeout,

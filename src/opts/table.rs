@@ -2,7 +2,9 @@
 
 use super::key::Block::{For, ForGlob, ForReadline, ForTimes, If};
 use super::key::Format::{Ini, Json, Xml, Yaml};
-use super::key::{Directive as D, EmperorOption as E, Served, Test, VassalOption as V};
+use super::key::{
+    Directive as D, EmperorOption as E, RunOption as R, Served, Test, VassalOption as V,
+};
 use super::{Class, Missing, Opt, OptionKind, Section};
 use crate::types::run_settings::{Choice, Restart, StopTo};
 
@@ -144,8 +146,8 @@ pub static SUPPORTED_OPTIONS: &[Opt] = &[
     emperor("emperor-force-config-pipe", E::ForceConfigPipe, OptionKind::Flag, Section::Start).help("send the text of vassal files by the configuration pipe"),
     emperor("emperor-max-starting", E::MaxStarting, OptionKind::Number, Section::Start).help("most vassals that start at the same time; default 2 for each processor, at least 8"),
     emperor("stage-timeout", E::StageTimeout, OptionKind::Seconds, Section::Start).default("10").help("longest time to read a vassal file and prepare its program"),
-    Opt::new("start-timeout", OptionKind::Seconds, Class::Both(V::StartTimeout, E::StartTimeout), Section::Start).default("90").help("longest time from exec to readiness, where the program announces it"),
-    Opt::new("ready-after", OptionKind::Seconds, Class::Both(V::ReadyAfter, E::ReadyAfter), Section::Start).default("10").help("a program of which nothing else is known counts as ready this long after exec"),
+    Opt::new("start-timeout", OptionKind::Seconds, Class::Both(V::Run(R::StartTimeout), E::StartTimeout), Section::Start).default("90").help("longest time from exec to readiness, where the program announces it"),
+    Opt::new("ready-after", OptionKind::Seconds, Class::Both(V::Run(R::ReadyAfter), E::ReadyAfter), Section::Start).default("10").help("a program of which nothing else is known counts as ready this long after exec"),
 
     // Life, penalty and end.
     emperor("emperor-throttle", E::Throttle, OptionKind::Millis, Section::Life).default("1000").help("wait added for each death before loyalty, and for starts that come too fast"),
@@ -153,7 +155,7 @@ pub static SUPPORTED_OPTIONS: &[Opt] = &[
     emperor("emperor-throttle-burst", E::ThrottleBurst, OptionKind::Number, Section::Life).default("1").help("starts per second that never wait"),
     emperor("emperor-no-blacklist", E::NoBlacklist, OptionKind::Flag, Section::Life).help("deaths are not punished"),
     emperor("emperor-loyal-after", E::LoyalAfter, OptionKind::Seconds, Section::Life).default("10").help("a program that does not say so is loyal when it has lived this long"),
-    vassal("loyal-after", V::LoyalAfter, OptionKind::Seconds, Section::Program).help("alive for this long it is loyal, unless it says so itself; default emperor-loyal-after"),
+    vassal("loyal-after", V::Run(R::LoyalAfter), OptionKind::Seconds, Section::Program).help("alive for this long it is loyal, unless it says so itself; default emperor-loyal-after"),
     emperor("emperor-required-heartbeat", E::RequiredHeartbeat, OptionKind::Seconds, Section::Life).default("30").help("longest silence of a vassal after its first heartbeat"),
     emperor("emperor-curse-tolerance", E::CurseTolerance, OptionKind::Seconds, Section::Life).default("30").help("time from the request to stop to SIGKILL"),
     emperor("emperor-graceful-shutdown", E::GracefulShutdown, OptionKind::Flag, Section::Life).help("vassals are asked to stop gracefully"),
@@ -186,13 +188,13 @@ pub static SUPPORTED_OPTIONS: &[Opt] = &[
     vassal("binsh", V::Binsh, OptionKind::Word, Section::Program).meta("PROGRAM").many().help("a shell to use instead of /bin/sh; the first that can be executed"),
     vassal("processes", V::Processes, OptionKind::Number, Section::Program).also(&["workers"]).short('p').help("told to the program as WEB_CONCURRENCY and LIEGE_PROCESSES"),
     vassal("threads", V::Threads, OptionKind::Number, Section::Program).help("told to the program as LIEGE_THREADS"),
-    vassal("stop-signal", V::StopSignal, OptionKind::Signal, Section::Program).default("TERM").help("signal that asks the program to stop"),
-    vassal("graceful-signal", V::GracefulSignal, OptionKind::Signal, Section::Program).help("signal for a graceful stop; default stop-signal"),
-    vassal("reload-signal", V::ReloadSignal, OptionKind::Signal, Section::Program).help("signal that makes the program reload; without it the program is replaced"),
-    vassal("stop-to", V::StopTo, OptionKind::Choice(StopTo::WORDS), Section::Program).meta("main|group").help("who gets them: the main process or its group; default main, group where a shell stays"),
-    vassal("restart", V::Restart, OptionKind::Choice(Restart::WORDS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
-    vassal("notify", V::Notify, OptionKind::AutoFlag, Section::Program).default("auto").help("the program must announce its readiness on a notify socket (auto: it may)"),
-    vassal("heartbeat", V::Heartbeat, OptionKind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify = true"),
+    vassal("stop-signal", V::Run(R::StopSignal), OptionKind::Signal, Section::Program).default("TERM").help("signal that asks the program to stop"),
+    vassal("graceful-signal", V::Run(R::GracefulSignal), OptionKind::Signal, Section::Program).help("signal for a graceful stop; default stop-signal"),
+    vassal("reload-signal", V::Run(R::ReloadSignal), OptionKind::Signal, Section::Program).help("signal that makes the program reload; without it the program is replaced"),
+    vassal("stop-to", V::Run(R::StopTo), OptionKind::Choice(StopTo::WORDS), Section::Program).meta("main|group").help("who gets them: the main process or its group; default main, group where a shell stays"),
+    vassal("restart", V::Run(R::Restart), OptionKind::Choice(Restart::WORDS), Section::Program).meta("always|on-failure|never").default("always").help("when a program that has ended is started again"),
+    vassal("notify", V::Run(R::Notify), OptionKind::AutoFlag, Section::Program).default("auto").help("the program must announce its readiness on a notify socket (auto: it may)"),
+    vassal("heartbeat", V::Run(R::Heartbeat), OptionKind::Seconds, Section::Program).help("the program promises a sign of life in this time; needs notify = true"),
 
     // Vassal: sockets.
     socket("socket", BIND).also(&["uwsgi-socket"]).short('s'),
