@@ -2,7 +2,6 @@
 //!
 //! Nothing here prints: an [`QueryOutput`] says what goes where, and the status.
 
-mod around;
 mod check;
 mod words;
 
@@ -16,9 +15,8 @@ use serde_json::{Value, json};
 use crate::opts::{self, help, roff};
 
 use super::setting::{Fault, Faults, Origin, Setting};
+use super::vassal_command_line::VassalCommandLine;
 use super::{EmperorConfig, Invocation, Mode, ReadResult, Resolved, VassalConfig, read};
-
-use around::Around;
 
 pub use check::check;
 pub use words::word;
@@ -183,7 +181,7 @@ pub fn config(args: &[OsString], call: &Invocation) -> QueryOutput {
     let [name] = names.as_slice() else {
         return QueryOutput::usage("config: usage: liege config FILE [--json]");
     };
-    shown(Around::default().read(call, name), |resolved| {
+    shown(VassalCommandLine::default().read(call, name), |resolved| {
         if json { with_places(&resolved.settings) } else { listed(&resolved.settings) }
     })
 }

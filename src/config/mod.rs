@@ -23,6 +23,7 @@ mod source;
 mod text;
 pub mod values;
 pub mod vassal;
+pub mod vassal_command_line;
 mod xml;
 mod yaml;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
+use crate::config::vassal_command_line::{OptionPair, VassalCommandLine};
 use crate::log::Log;
 use crate::reactor::Reactor;
 use crate::spawn::environment;
@@ -230,24 +231,12 @@ fn template(
     let (programs, overrides) = programs(config, process);
     let mut template = Template::new(programs, environment, limit);
     template.overrides = overrides;
-    let options = |name: &'static str, values: &[Located<String>]| {
-        values
-            .iter()
-            .flat_map(|place| [text(name), text(&place.value)])
-            .flatten()
-            .collect::<Vec<CString>>()
+    let command_line = VassalCommandLine::of(config);
+    let texts = |pairs: &[OptionPair]| -> Vec<CString> {
+        pairs.iter().flat_map(|pair| &pair.value).filter_map(|word| text(word)).collect()
     };
-    template.before = [
-        options("--inherit", &config.vassals_inherit_before),
-        options("--include", &config.vassals_include_before),
-        options("--set", &config.vassals_set),
-    ]
-    .concat();
-    template.after = [
-        options("--inherit", &config.vassals_inherit),
-        options("--include", &config.vassals_include),
-    ]
-    .concat();
+    template.before = texts(&command_line.before);
+    template.after = texts(&command_line.after);
     template.extra_extensions = config.extra_extensions.clone();
     template.stage = starts_stage(config);
     template.oom_score = process.oom_score;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::types::names::ENDINGS;
+use crate::types::names::endings;
 
 /// A vassal file's name is shorter than this.
 const VASSAL_NAME_LIMIT: usize = 255;
@@ -48,7 +48,7 @@ impl NameRules {
     /// The ordinary endings and `extra` ones; `address_ending` is what follows a vassal's name in the name
     /// of the file that holds its on-demand address.
     pub(super) fn new(extra: &[OsString], address_ending: Option<OsString>) -> Self {
-        let endings = ENDINGS.iter().map(OsString::from).chain(extra.iter().cloned());
+        let endings = endings().map(OsString::from).chain(extra.iter().cloned());
         Self {
             endings: endings.filter(|ending| !ending.is_empty()).collect(),
             address_ending: address_ending.filter(|address_ending| !address_ending.is_empty()),

@@ -11,6 +11,7 @@ use crate::sys::mark::ProcessMark;
 use crate::sys::oom;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Disposition, Signal, disposition};
+use crate::types::names;
 
 use super::child;
 use super::hook::Hook;
@@ -119,15 +120,7 @@ impl Template {
 
     /// The option that names a vassal file of this name.
     fn option(&self, name: &[u8]) -> &'static CStr {
-        let ends = |ending: &str| name.ends_with(ending.as_bytes());
-        match () {
-            () if self.extra_extensions.iter().any(|extra| ends(extra)) => c"--config",
-            () if ends(".ini") => c"--ini",
-            () if ends(".xml") => c"--xml",
-            () if ends(".yml") || ends(".yaml") => c"--yaml",
-            () if ends(".js") || ends(".json") => c"--json",
-            () => c"--inherit",
-        }
+        names::option(name, &self.extra_extensions).unwrap_or(c"--inherit")
     }
 
     /// The arguments of a vassal for a program that runs already; `file` is what it is told as the name of

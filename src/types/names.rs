@@ -1,13 +1,37 @@
-//! Which files of a directory are vassals, by their names.
+//! Which files of a directory are vassals, and by which option a command line names them.
+
+use std::ffi::CStr;
+
+/// The endings of vassal files, with the option that names such a file to liege, or to uWSGI.
+const ENDINGS: [(&str, &CStr); 6] = [
+    (".ini", c"--ini"),
+    (".xml", c"--xml"),
+    (".yml", c"--yaml"),
+    (".yaml", c"--yaml"),
+    (".js", c"--json"),
+    (".json", c"--json"),
+];
 
 /// The endings of vassal files; each tells the format.
-pub const ENDINGS: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".js", ".json"];
+pub fn endings() -> impl Iterator<Item = &'static str> {
+    ENDINGS.iter().map(|entry| entry.0)
+}
+
+/// The option that names a file of this name; `extra`: further endings. `None`: the name ends in none of them.
+#[must_use]
+pub fn option(name: &[u8], extra: &[String]) -> Option<&'static CStr> {
+    if extra.iter().any(|ending| name.ends_with(ending.as_bytes())) {
+        return Some(c"--config");
+    }
+    let found = ENDINGS.iter().find(|entry| name.ends_with(entry.0.as_bytes()));
+    found.map(|entry| entry.1)
+}
 
 /// Whether a file of this name is a vassal, where it is a regular file; `extra`: further endings. Hidden names
 /// are none: tools write under such names what is not complete.
 pub fn is_vassal<'a>(name: &[u8], extra: impl IntoIterator<Item = &'a str>) -> bool {
-    let mut endings = ENDINGS.into_iter().chain(extra);
-    !name.starts_with(b".") && endings.any(|ending| name.ends_with(ending.as_bytes()))
+    let is_end = |ending: &str| name.ends_with(ending.as_bytes());
+    !name.starts_with(b".") && (endings().any(is_end) || extra.into_iter().any(is_end))
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ use crate::types::source_spec::SourceSpec;
 
 use super::super::setting::{Fault, Faults, Located, Origin, Setting, TextSource};
 use super::super::source::vassal_files;
+use super::super::vassal_command_line::VassalCommandLine;
 use super::super::{EmperorConfig, Invocation, ReadResult, Resolved, read, values, vassal};
-use super::around::Around;
 use super::{QueryOutput, World, lines, place};
 
 /// `liege check FILE… [--json]`: reads each as a start would, and tells all that is wrong. A directory
@@ -34,13 +34,14 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
     if names.is_empty() {
         return QueryOutput::usage("check: usage: liege check FILE... [--json]");
     }
-    let around = Around::default();
+    let command_line = VassalCommandLine::default();
     let mut reports = Vec::new();
     for name in names {
         if call.cwd.join(name).is_dir() {
             match vassal_files(&SourceSpec::Dir(name.to_owned()), &call.cwd, &[]) {
-                Ok(files) => reports
-                    .extend(files.iter().map(|file| in_directory(call, file, (&around, world)))),
+                Ok(files) => reports.extend(
+                    files.iter().map(|file| in_directory(call, file, (&command_line, world))),
+                ),
                 Err(error) => {
                     let message = unreadable(&call.cwd.join(name).display().to_string(), &error);
                     let fault = Fault::new(&Origin::CommandLine, "", message);
@@ -49,14 +50,14 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
             }
             continue;
         }
-        let reading = around.read(call, name);
+        let reading = command_line.read(call, name);
         if reading.resolved.is_emperors() {
             // Where an emperor is started decides what its relative names mean: here, as for the vassals
             // of a file, its own directory.
-            let call = around.invocation(call, name);
+            let call = command_line.invocation(call, name);
             reports.extend(one_emperor(&call, name, (reading, world)));
         } else {
-            reports.push(one_vassal(name, &reading, (&around.invocation(call, name), world)));
+            reports.push(one_vassal(name, &reading, (&command_line.invocation(call, name), world)));
         }
     }
     told(reports, json)
@@ -215,10 +216,10 @@ fn one_vassal(
 fn in_directory(
     call: &Invocation,
     file: &Path,
-    (around, world): (&Around, &mut dyn World),
+    (command_line, world): (&VassalCommandLine, &mut dyn World),
 ) -> CheckReport {
-    let reading = around.read(call, file);
-    let call = around.invocation(call, file);
+    let reading = command_line.read(call, file);
+    let call = command_line.invocation(call, file);
     if reading.resolved.is_emperors() {
         of_emperor(file, &reading, (&call, world))
     } else {
@@ -227,8 +228,12 @@ fn in_directory(
 }
 
 /// A file that another program reads by its own rules: what is odd for liege need not be wrong for that one.
-fn of_another_program(call: &Invocation, file: &Path, around: &Around) -> CheckReport {
-    let reading = around.read(call, file);
+fn of_another_program(
+    call: &Invocation,
+    file: &Path,
+    command_line: &VassalCommandLine,
+) -> CheckReport {
+    let reading = command_line.read(call, file);
     let mut warnings = reading.faults.0;
     warnings.extend(reading.resolved.warnings);
     CheckReport::new(file, Vec::new(), warnings)
@@ -329,7 +334,7 @@ fn no_account(what: &str, name: &str, why: &str) -> String {
 /// Checks every vassal of an emperor's directories.
 fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> Vec<CheckReport> {
     let mut reports = Vec::new();
-    let around = Around::of(config);
+    let command_line = VassalCommandLine::of(config);
     // Its relative names count from the directory that it enters.
     let mut call = call.of(call.uid, call.gid, call.env.clone());
     call.cwd.extend(config.own.chdir.as_ref().map(|chdir| &chdir.value));
@@ -338,9 +343,9 @@ fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> 
             Ok(files) => {
                 for file in files {
                     let mut report = if config.starts_others() {
-                        of_another_program(&call, &file, &around)
+                        of_another_program(&call, &file, &command_line)
                     } else {
-                        in_directory(&call, &file, (&around, world))
+                        in_directory(&call, &file, (&command_line, world))
                     };
                     if let Some(ending) = &config.on_demand_extension {
                         report.add_address_file(&call, &file, ending);

@@ -1,29 +1,36 @@
-//! A vassal's file as an emperor has it read: with templates, environment and directory of its own.
+//! The command line by which an emperor has a vassal's file read: options around the name of the file. The start
+//! takes it for all vassals; a check reads each file by it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::types::environment;
+use crate::types::{environment, names};
 
-use super::super::setting::{Located, Origin};
-use super::super::{EmperorConfig, Invocation, ReadResult, read};
+use super::setting::{Located, Origin};
+use super::{EmperorConfig, Invocation, ReadResult, read};
 
-/// What an emperor puts around the name of a vassal on its command line: pairs of option and value.
-#[derive(Default)]
-pub(super) struct Around {
-    before: Vec<Located<[OsString; 2]>>,
-    after: Vec<Located<[OsString; 2]>>,
+/// An option and its value.
+pub type OptionPair = Located<[String; 2]>;
+
+/// What an emperor puts around the name of a vassal's file.
+#[derive(Debug, Default)]
+pub struct VassalCommandLine {
+    /// Before it.
+    pub before: Vec<OptionPair>,
+    /// Behind it.
+    pub after: Vec<OptionPair>,
+    extra_extensions: Vec<String>,
 }
 
-impl Around {
-    pub(super) fn of(config: &EmperorConfig) -> Self {
-        let pairs = |option: &str, values: &[Located<String>]| -> Vec<_> {
-            values
-                .iter()
-                .map(|place| place.with([option.into(), place.value.as_str().into()]))
-                .collect()
+impl VassalCommandLine {
+    /// The one of this emperor.
+    #[must_use]
+    pub fn of(config: &EmperorConfig) -> Self {
+        let pairs = |option: &str, values: &[Located<String>]| -> Vec<OptionPair> {
+            values.iter().map(|text| text.with([option.to_owned(), text.value.clone()])).collect()
         };
         Self {
             before: [
@@ -37,6 +44,7 @@ impl Around {
                 pairs("--include", &config.vassals_include),
             ]
             .concat(),
+            extra_extensions: config.extra_extensions.clone(),
         }
     }
 
@@ -56,24 +64,17 @@ impl Around {
     pub(super) fn invocation(&self, call: &Invocation, file: &Path) -> Invocation {
         let dir = file.parent().unwrap_or_else(|| Path::new(""));
         let name = file.file_name().unwrap_or(file.as_os_str());
-        let option = match file.extension().and_then(OsStr::to_str) {
-            Some("json" | "js") => "--json",
-            Some("yaml" | "yml") => "--yaml",
-            Some("xml") => "--xml",
-            Some("ini") => "--ini",
-            _ => "--config",
+        let option = names::option(name.as_bytes(), &self.extra_extensions).unwrap_or(c"--config");
+        let option = OsStr::from_bytes(option.to_bytes()).to_owned();
+        let texts = |pairs: &[OptionPair]| -> Vec<OsString> {
+            pairs.iter().flat_map(|pair| &pair.value).map(OsString::from).collect()
         };
-        let itself = Located {
-            value: [OsString::from(option), OsString::from(name)],
-            key: String::new(),
-            origin: Origin::CommandLine,
-            hidden: false,
-        };
-        let all = || self.before.iter().chain([&itself]).chain(&self.after);
+        // A template that is missing is the fault of the line that names it to all vassals.
+        let places = |pairs: &[OptionPair]| pairs.iter().map(|pair| pair.origin.apart()).collect();
         Invocation {
-            args: all().flat_map(|said| said.value.iter().cloned()).collect(),
-            // A template that is missing is the fault of the line that names it to all vassals.
-            written_at: all().map(|said| said.origin.apart()).collect(),
+            args: [texts(&self.before), vec![option, name.to_owned()], texts(&self.after)].concat(),
+            written_at: [places(&self.before), vec![Origin::CommandLine], places(&self.after)]
+                .concat(),
             env: environment::for_vassals(call.env.iter().cloned()),
             cwd: call.cwd.join(dir),
             shown: dir.to_owned(),
