@@ -556,6 +556,7 @@ impl<'a> PacketReader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::run_settings::StopTo;
     use proptest::prelude::*;
 
     /// Fills each field of the settings by chance: shrinks to the seed 0.
@@ -745,23 +746,33 @@ mod tests {
 
     #[test]
     fn a_lying_stage_cannot_exceed_the_limits() {
-        let argv0 = "x".to_owned();
-        let good = ExecVerdict { argv0, ..ExecVerdict::default() };
-        let good = FromStage::Verdict(Verdict::Exec(good)).encode();
+        let encode = |change: fn(&mut RunSettings)| {
+            let mut verdict = ExecVerdict { argv0: "x".to_owned(), ..ExecVerdict::default() };
+            change(&mut verdict.run);
+            FromStage::Verdict(Verdict::Exec(verdict)).encode()
+        };
+        let good = encode(|_| {});
+        // Where a field begins in the packet.
+        let place = |change| {
+            good.iter().zip(encode(change)).position(|(good, other)| *good != other).unwrap()
+        };
         let read = |packet: &[u8]| match FromStage::decode(packet) {
             Ok(FromStage::Verdict(Verdict::Exec(verdict))) => Ok(verdict),
             Ok(other) => panic!("{other:?}"),
             Err(malformed) => Err(malformed.0),
         };
-        for (at, byte, error) in
-            [(2, 65, "not a signal"), (5, 3, "an unknown choice"), (40, 17, "too many sockets")]
-        {
+        for (at, byte, error) in [
+            (place(|run| run.stop_signal = Some(1)), 65, "not a signal"),
+            (place(|run| run.stop_to = StopTo::Main), 3, "an unknown choice"),
+            (place(|run| run.listeners = 1), 17, "too many sockets"),
+        ] {
             let mut packet = good.clone();
             packet[at] = byte;
             assert_eq!(read(&packet), Err(error));
         }
         let mut packet = good.clone();
-        packet[8..16].copy_from_slice(&(u64::MAX - 1).to_le_bytes()); // heartbeat
+        let at = place(|run| run.heartbeat = Some(Duration::ZERO));
+        packet[at..at + 8].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
         assert_eq!(read(&packet).unwrap().run.heartbeat, Some(MAX_DURATION));
         let x = good.iter().rposition(|byte| *byte == b'x').unwrap();
         packet[x] = 0xff;
