@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::log::Level;
 use crate::state::vassal::Vassal;
-use crate::state::{Effect, Event, Key, LifeEvent, LifeId, Note, Role, VassalId, WaitNotice};
+use crate::state::{Effect, Event, Key, LifeEvent, LifeId, Note, VassalId, WaitNotice};
 use crate::sys::dir;
 use crate::sys::process::Pid;
+use crate::types::purpose::Purpose;
 
 use super::context::Request;
 use super::fork_servers::{ForkRequest, KnownProcesses};
@@ -27,7 +28,7 @@ impl Emperor {
                 self.listeners.watch(vassal, &self.realm, &mut self.context);
             }
             Effect::Unwatch(vassal) => self.listeners.unwatch(vassal, &mut self.context),
-            Effect::Spawn(vassal, life, role) => self.spawn(vassal, life, role),
+            Effect::Spawn(vassal, life, purpose) => self.spawn(vassal, life, purpose),
             Effect::Ask(vassal, life) => self.ask(vassal, life),
             Effect::EndTalk(life, why) => self.end_talk(life, why),
             Effect::ProbeAccepting(vassal, life) => self.probe_accepting(vassal, life),
@@ -150,21 +151,21 @@ impl Emperor {
     }
 
     /// Forks a life; answers with an event.
-    fn spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) {
-        let answer = match self.try_spawn(vassal, life, role) {
+    fn spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) {
+        let answer = match self.try_spawn(vassal, life, purpose) {
             Ok(pid) => LifeEvent::Spawned(pid.get()),
             Err(error) => LifeEvent::SpawnFailed(format!("cannot make a process: {error}")),
         };
         self.context.raise_for(life, answer);
     }
 
-    fn try_spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> io::Result<Pid> {
+    fn try_spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) -> io::Result<Pid> {
         let has_room =
             || self.listeners.on_demand(vassal).is_some() || self.lives.has_process(vassal);
         self.descriptors.room_to_start(self.lives.count(), has_room)?;
         let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
         let sockets = self.listeners.get(vassal);
-        self.lives.spawn(NewLife { life, role, record, sockets }, &mut self.context)
+        self.lives.spawn(NewLife { life, purpose, record, sockets }, &mut self.context)
     }
 
     pub(super) fn forget(&mut self, vassal: VassalId) {

@@ -20,6 +20,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use crate::types::exit_status::ExitStatus;
+use crate::types::purpose::Purpose;
 use crate::types::run_settings::{Choice, Fields, RunSettings};
 
 pub use files::{DeclaredFiles, FileMark};
@@ -69,16 +70,6 @@ const KIND_FAILED: u8 = b'F';
 const KIND_HOOK: u8 = b'H';
 const KIND_FILES: u8 = b'V';
 const NO_DURATION: u64 = u64::MAX;
-
-/// What the emperor wants from a stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Purpose {
-    /// Start the program.
-    #[default]
-    Start,
-    /// Read, try all that a start does, leave nothing behind, and give the verdict, then exit 0.
-    Check,
-}
 
 /// The first packet, from the emperor: sent before the stage is exec'd, so the stage never waits for it.
 ///

@@ -10,11 +10,12 @@ use std::time::Duration;
 use crate::log::escaped;
 use crate::proto::notify;
 use crate::proto::status::{
-    self, Custody, DeclaredFiles, ExecVerdict, FromStage, MAX_PACKET, Purpose, Verdict,
+    self, Custody, DeclaredFiles, ExecVerdict, FromStage, MAX_PACKET, Verdict,
 };
 use crate::spawn::step::Step;
 use crate::sys::mark::ProcessMark;
 use crate::sys::{fd, scm};
+use crate::types::purpose::Purpose;
 
 use super::environment::Variable;
 use super::failure::Failure;

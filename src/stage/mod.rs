@@ -31,12 +31,13 @@ use crate::config::vassal::Notify;
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
 use crate::opts::Refusal;
 use crate::proto::emperor;
-use crate::proto::status::{ExecVerdict, Purpose};
+use crate::proto::status::ExecVerdict;
 use crate::spawn::step::Step;
 use crate::sys::creds::{self, Accounts, Identity};
 use crate::sys::signal::{Signal, SignalMask};
 use crate::sys::socket::{self, Address, SocketOwner};
 use crate::sys::{command, fd, prctl, signal};
+use crate::types::purpose::Purpose;
 use crate::types::quote::cut;
 
 use environment::{Told, Variable};

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::announced::Announced;
 use super::context::StepContext;
 use super::run_state::{Deadlines, RunState, Timeout};
-use super::{Channel, Effect, Fingerprint, LifeId, Order, Role, Rules, VassalId, VassalMessage};
+use super::{Channel, Effect, Fingerprint, LifeId, Order, Rules, VassalId, VassalMessage};
 use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
+use crate::types::purpose::Purpose;
 use crate::types::run_settings::RunSettings;
 
 /// A stop that takes longer than this is logged.
@@ -98,7 +99,7 @@ pub struct Life {
     /// Its number.
     pub id: LifeId,
     /// The part it plays.
-    pub role: Role,
+    pub purpose: Purpose,
     /// Its process id, to be shown only.
     pub pid: Option<i32>,
     /// Where it is.
@@ -131,7 +132,7 @@ pub struct Life {
 
 impl Life {
     /// A life that is about to be forked, or asked for.
-    pub fn new(id: LifeId, role: Role, birth: Birth, ctx: &StepContext<'_>) -> Self {
+    pub fn new(id: LifeId, purpose: Purpose, birth: Birth, ctx: &StepContext<'_>) -> Self {
         let (limit, start) = match birth {
             Birth::Stage => (ctx.rules.stage_timeout, StartResult::Undecided),
             Birth::Direct => (ctx.rules.stage_timeout, StartResult::Prepared),
@@ -139,7 +140,7 @@ impl Life {
         };
         Self {
             id,
-            role,
+            purpose,
             pid: None,
             phase: LifePhase::Starting { deadline: ctx.now + limit, birth },
             created: ctx.now,

@@ -26,6 +26,7 @@ pub mod vassal;
 pub use reload::ReloadWay;
 
 use crate::types::exit_status::ExitStatus;
+use crate::types::purpose::Purpose;
 use crate::types::run_settings::{RunSettings, StopTo};
 
 #[cfg(test)]
@@ -279,15 +280,6 @@ pub enum Order {
     StopGracefully,
 }
 
-/// Which part a new process is to play.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The vassal itself.
-    Vassal,
-    /// A stage that reads the file, gives its verdict and ends.
-    Check,
-}
-
 /// What the shell must do, in this order. Each one that can fail answers with an event when it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -300,7 +292,7 @@ pub enum Effect {
     /// Poll it no more.
     Unwatch(VassalId),
     /// Fork; answered by `Spawned` or `SpawnFailed`.
-    Spawn(VassalId, LifeId, Role),
+    Spawn(VassalId, LifeId, Purpose),
     /// Ask the fork server; answered at once by `BaseNotReady` or `SpawnFailed`, or later by one of
     /// these, or by `Answered` and `Adopted`.
     Ask(VassalId, LifeId),

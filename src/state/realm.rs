@@ -9,8 +9,9 @@ use super::deadline_queue::DeadlineQueue;
 use super::life::Life;
 use super::start_queue::{Queue, StartQueue};
 use super::vassal::Vassal;
-use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Role, Rules, VassalId};
+use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Rules, VassalId};
 use crate::types::moment::Moment;
+use crate::types::purpose::Purpose;
 
 mod wait_notices;
 
@@ -319,7 +320,7 @@ impl Realm {
     fn stop_hook(&mut self, id: VassalId, life: LifeId, outbox: &mut Outbox<'_>) {
         let Some(vassal) = self.vassals.get(&id).filter(|_| self.rules.stop_hook) else { return };
         let mut lives = [vassal.current(), vassal.other()].into_iter().flatten();
-        if lives.any(|one| one.id == life && one.role == Role::Vassal) {
+        if lives.any(|one| one.id == life && one.purpose == Purpose::Start) {
             let key = vassal.key.clone();
             *self.hooks.entry(key.clone()).or_default() += 1;
             outbox.out.push(Effect::StopHook(id, key));

@@ -5,7 +5,8 @@ use super::context::StepContext;
 use super::life::Life;
 use super::start_queue::Queue;
 use super::vassal::{AfterStop, Hold, Phase, Vassal, running};
-use super::{Effect, Note, OnDemand, Order, Role};
+use super::{Effect, Note, OnDemand, Order};
+use crate::types::purpose::Purpose;
 
 /// How a reload is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Vassal {
     /// Told by byte, by signal, or replaced; a stage reads the file first, where one can.
     pub(super) fn reload(&mut self, mut current: Box<Life>, ctx: &mut StepContext<'_>) -> Phase {
         if current.is_fallback() && !self.has_bad_address() {
-            return self.start_next(current, Role::Vassal, ctx);
+            return self.start_next(current, Purpose::Start, ctx);
         }
         let in_place = current.reloads_in_place();
         // No stage of ours reads for it: the program itself does, or its base has.
@@ -52,12 +53,12 @@ impl Vassal {
         if current.is_adopted || unchecked {
             return self.stop(current, None, AfterStop::Start(Queue::Budget), ctx);
         }
-        let role = if has_custody && !in_place { Role::Vassal } else { Role::Check };
+        let purpose = if has_custody && !in_place { Purpose::Start } else { Purpose::Check };
         if !in_place {
             let by = if has_custody { ReloadWay::Replacement } else { ReloadWay::Restart };
             self.log_replacement(&mut current, by, ctx);
         }
-        self.start_next(current, role, ctx)
+        self.start_next(current, purpose, ctx)
     }
 
     /// [`Vassal::reload`] for a reason that is a new one, even if what `due` waits for is still missing.
@@ -87,10 +88,10 @@ impl Vassal {
     pub(super) fn start_next(
         &mut self,
         current: Box<Life>,
-        role: Role,
+        purpose: Purpose,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
-        let due = Hold { role, ..self.place_in(Queue::Budget, ctx) };
+        let due = Hold { purpose, ..self.place_in(Queue::Budget, ctx) };
         Phase::Running { current, due: Some(Box::new(due)) }
     }
 
@@ -122,7 +123,7 @@ impl Vassal {
         }
         if self.has_custody(&current) {
             self.log_replacement(&mut current, ReloadWay::Checked, ctx);
-            return self.start_next(current, Role::Vassal, ctx);
+            return self.start_next(current, Purpose::Start, ctx);
         }
         if in_place {
             self.log_replacement(&mut current, ReloadWay::Anew, ctx);

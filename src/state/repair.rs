@@ -16,8 +16,9 @@ use super::life::{Birth, Life};
 use super::realm::{Counts, Realm};
 use super::start_queue::Queue;
 use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
-use super::{Effect, Key, LifeId, Note, Role, VassalId};
+use super::{Effect, Key, LifeId, Note, VassalId};
 use crate::types::moment::Moment;
+use crate::types::purpose::Purpose;
 
 /// First and longest pause before a vassal is started again for which liege has failed.
 const INTERNAL_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
@@ -76,7 +77,7 @@ impl Vassal {
     fn life_to_end(&self, id: LifeId, ctx: &mut StepContext<'_>) -> Life {
         ctx.out.push(Effect::Kill(id));
         let birth = Birth::by_rules(ctx.rules, self.is_base);
-        let mut life = Life::new(id, Role::Vassal, birth, ctx);
+        let mut life = Life::new(id, Purpose::Start, birth, ctx);
         life.curse(ctx);
         life
     }

@@ -9,9 +9,10 @@ use super::context::{RealmRequest, StepContext};
 use super::life::{Birth, Life};
 use super::penalty::Penalty;
 use super::start_queue::{Queue, Ticket};
-use super::{Effect, File, Key, LifeId, Note, OnDemand, Role, Rules, VassalId};
+use super::{Effect, File, Key, LifeId, Note, OnDemand, Rules, VassalId};
 use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
+use crate::types::purpose::Purpose;
 
 /// Where a vassal is.
 #[derive(Debug)]
@@ -80,12 +81,12 @@ pub struct Hold {
     pub(super) ticket: Option<Ticket>,
     pub(super) queue: Queue,
     /// The part that the process is to play which it waits for.
-    pub(super) role: Role,
+    pub(super) purpose: Purpose,
 }
 
 impl Hold {
     pub(super) fn new(reason: HoldReason) -> Self {
-        Self { reason, until: None, ticket: None, queue: Queue::Budget, role: Role::Vassal }
+        Self { reason, until: None, ticket: None, queue: Queue::Budget, purpose: Purpose::Start }
     }
 
     pub(super) fn until(reason: HoldReason, until: Moment) -> Self {
@@ -380,17 +381,17 @@ impl Vassal {
         ticket
     }
 
-    pub(super) fn spawn(&mut self, role: Role, ctx: &mut StepContext<'_>) -> Box<Life> {
+    pub(super) fn spawn(&mut self, purpose: Purpose, ctx: &mut StepContext<'_>) -> Box<Life> {
         *ctx.last_life += 1;
         let id = LifeId(*ctx.last_life);
         let birth = Birth::by_rules(ctx.rules, self.is_base);
-        let mut life = Life::new(id, role, birth, ctx);
+        let mut life = Life::new(id, purpose, birth, ctx);
         let effect = match birth {
-            Birth::Stage | Birth::Direct => Effect::Spawn(self.id, id, role),
+            Birth::Stage | Birth::Direct => Effect::Spawn(self.id, id, purpose),
             Birth::Asked { .. } => Effect::Ask(self.id, id),
         };
         life.revision = self.revision;
-        if role == Role::Vassal {
+        if purpose == Purpose::Start {
             self.history.starts = self.history.starts.saturating_add(1);
             self.history.first_run.get_or_insert(ctx.now);
             self.history.last_run = Some(ctx.now);

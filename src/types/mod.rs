@@ -9,6 +9,7 @@ pub mod environment;
 pub mod exit_status;
 pub mod moment;
 pub mod names;
+pub mod purpose;
 pub mod quote;
 pub mod run_settings;
 pub mod signal;

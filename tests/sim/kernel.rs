@@ -9,7 +9,8 @@ use std::time::Duration;
 use liege::types::exit_status::ExitStatus;
 use liege::types::moment::Moment;
 
-use liege::state::{Channel, LifeEvent, LifeId, Order, Role, VassalId, VassalMessage};
+use liege::state::{Channel, LifeEvent, LifeId, Order, VassalId, VassalMessage};
+use liege::types::purpose::Purpose;
 use liege::types::run_settings::RunSettings;
 
 use crate::program::{Course, Manners, Program, Stage, Voice};
@@ -238,7 +239,7 @@ impl Kernel {
 
     /// A new process, from fork to verdict; `staged`: the stage is what is exec'd first.
     pub fn fork(&mut self, now: Moment, life: LifeId, birth: Birth, rng: &mut Rng) {
-        let Birth { vassal, role, program, staged } = birth;
+        let Birth { vassal, purpose, program, staged } = birth;
         let stage = program.stage;
         let soon = now + rng.millis(30);
         let slow = now + Duration::from_millis(1500) + rng.millis(6000);
@@ -266,7 +267,8 @@ impl Kernel {
             ]);
             self.plan(now, life, Act::Say(word, Channel::Pipe));
         }
-        let after = if role == Role::Check { Act::Exit(ExitStatus::Code(0)) } else { Act::Exec };
+        let after =
+            if purpose == Purpose::Check { Act::Exit(ExitStatus::Code(0)) } else { Act::Exec };
         match stage {
             Stage::Good | Stage::Slow => {
                 let at = if stage == Stage::Slow { slow } else { soon };
@@ -284,13 +286,13 @@ impl Kernel {
                 if staged {
                     self.plan(soon, life, Act::Verdict);
                 }
-                if role == Role::Vassal {
+                if purpose == Purpose::Start {
                     self.plan(soon, life, Act::Refuse);
                 }
                 self.plan(
                     later,
                     life,
-                    Act::Exit(ExitStatus::Code(i32::from(role == Role::Vassal))),
+                    Act::Exit(ExitStatus::Code(i32::from(purpose == Purpose::Start))),
                 );
             }
             Stage::DiesWithoutVerdict => {
@@ -490,7 +492,7 @@ pub fn pid_of(life: LifeId) -> i32 {
 /// What a new process is made from.
 pub struct Birth {
     pub vassal: VassalId,
-    pub role: Role,
+    pub purpose: Purpose,
     pub program: Program,
     pub staged: bool,
 }

@@ -11,9 +11,9 @@ use liege::state::realm::Realm;
 use liege::state::stale::Stale;
 use liege::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use liege::state::{
-    Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Role, Rules, VassalId,
-    VassalMessage,
+    Effect, Event, Key, LifeEvent, LifeId, Note, OnDemand, Order, Rules, VassalId, VassalMessage,
 };
+use liege::types::purpose::Purpose;
 
 use crate::world::World;
 
@@ -177,13 +177,13 @@ impl Ledger {
             Effect::Unbind(id) => check_unbind(world, *id),
             Effect::Watch(id) => check_watch(world, *id, true),
             Effect::Unwatch(id) => check_watch(world, *id, false),
-            Effect::Spawn(id, life, role) => {
-                check_spawn(world, before, event, (*id, *life, *role));
+            Effect::Spawn(id, life, purpose) => {
+                check_spawn(world, before, event, (*id, *life, *purpose));
             }
             Effect::Ask(id, life) => {
                 let asked = world.realm.vassal(*id).is_some_and(|vassal| is_asked(vassal, world));
                 assert!(asked, "{id:?} is asked from a base");
-                check_spawn(world, before, event, (*id, *life, Role::Vassal));
+                check_spawn(world, before, event, (*id, *life, Purpose::Start));
                 let until = world.now + world.ledger.rules.adoption_timeout;
                 world.ledger.talks.insert(*life, until);
             }
@@ -616,7 +616,7 @@ fn check_spawn(
     world: &mut World,
     before: &Before,
     event: &Event,
-    (id, life, role): (VassalId, LifeId, Role),
+    (id, life, purpose): (VassalId, LifeId, Purpose),
 ) {
     check_hold(world, before, event, id);
     let now = world.now;
@@ -637,7 +637,7 @@ fn check_spawn(
         _ => panic!("{id:?} starts, and is {:?}", kind(&vassal.phase)),
     };
     assert_eq!(lives, most, "{id:?} has {lives} lives before its start");
-    assert!(role == Role::Vassal || most == 1, "{id:?} checks its file without a life");
+    assert!(purpose == Purpose::Start || most == 1, "{id:?} checks its file without a life");
     let seen = before.0.get(&id);
     let ledger = &mut world.ledger;
     let waited = seen.is_some_and(|seen| matches!(seen.kind, Kind::Held));

@@ -8,8 +8,9 @@ use liege::types::moment::Moment;
 
 use liege::state::realm::Realm;
 use liege::state::{
-    Effect, Event, File, Key, LifeEvent, LifeId, OnDemand, Role, Rules, SourceId, VassalId,
+    Effect, Event, File, Key, LifeEvent, LifeId, OnDemand, Rules, SourceId, VassalId,
 };
+use liege::types::purpose::Purpose;
 
 use crate::kernel::{Birth, Kernel, pid_of};
 use crate::ledger::{Before, Ledger};
@@ -423,7 +424,7 @@ impl World {
                 }
             }
             Effect::Unwatch(id) => self.watch(*id, false),
-            Effect::Spawn(id, life, role) => return Some(self.spawn(*id, *life, *role)),
+            Effect::Spawn(id, life, purpose) => return Some(self.spawn(*id, *life, *purpose)),
             Effect::Ask(id, life) => return self.ask(*id, *life),
             Effect::EndTalk(life, why) => {
                 self.kernel.end_talk(*life);
@@ -478,14 +479,14 @@ impl World {
         }
     }
 
-    fn spawn(&mut self, vassal: VassalId, life: LifeId, role: Role) -> Event {
+    fn spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) -> Event {
         let file = self.file_of(vassal);
         let Some(file) = file.filter(|_| !(self.kernel.fork_fails && self.rng.percent(80))) else {
             self.bury(life);
             return Event::Life(life, LifeEvent::SpawnFailed("EAGAIN".to_owned()));
         };
         let staged = self.ledger.rules.stage;
-        let birth = Birth { vassal, role, program: file.program, staged };
+        let birth = Birth { vassal, purpose, program: file.program, staged };
         self.kernel.fork(self.now, life, birth, &mut self.rng);
         Ledger::reads(self, vassal);
         Event::Life(life, LifeEvent::Spawned(pid_of(life)))
@@ -495,7 +496,7 @@ impl World {
         Ledger::reads(self, vassal);
         let answer = match self.file_of(vassal) {
             Some(Content { program, .. }) => {
-                let birth = Birth { vassal, role: Role::Vassal, program, staged: false };
+                let birth = Birth { vassal, purpose: Purpose::Start, program, staged: false };
                 self.kernel.ask(self.now, life, birth, &mut self.rng)
             }
             None => Some(LifeEvent::SpawnFailed("no file".to_owned())),

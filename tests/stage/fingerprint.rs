@@ -2,7 +2,7 @@
 //! would make.
 
 use super::*;
-use liege::proto::status::Purpose;
+use liege::types::purpose::Purpose;
 
 const BASE: [&str; 7] = [
     "unprivileged-binary-patch-arg = sleep 600",

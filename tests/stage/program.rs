@@ -1,7 +1,7 @@
 //! What the program finds: arguments, environment, descriptors, signals, identity, files.
 
 use super::*;
-use liege::proto::status::Purpose;
+use liege::types::purpose::Purpose;
 use liege::types::run_settings::Restart;
 
 #[test]

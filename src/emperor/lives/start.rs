@@ -5,15 +5,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use crate::proto::status::{Custody, Purpose};
+use crate::proto::status::Custody;
 use crate::reactor::{Delivery, Interest};
 use crate::spawn::plan::Start;
+use crate::state::LifeId;
 use crate::state::vassal::Vassal;
-use crate::state::{LifeId, Role};
 use crate::sys::mark::ProcessMark;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::{pidfd, scm, socket};
+use crate::types::purpose::Purpose;
 
 use super::super::context::Context;
 use super::super::listeners::VassalSockets;
@@ -24,7 +25,7 @@ use super::{ConfigPipe, Lives, Process};
 #[derive(Clone, Copy)]
 pub(in crate::emperor) struct NewLife<'a> {
     pub life: LifeId,
-    pub role: Role,
+    pub purpose: Purpose,
     /// Its vassal.
     pub record: &'a Vassal,
     /// The listeners of its vassal, if there are some.
@@ -56,7 +57,7 @@ impl Lives {
             status: its_status.as_fd(),
             config: config.as_ref().map(|(ours, theirs)| [ours.as_fd(), theirs.as_fd()]),
             null: self.null.as_fd(),
-            runs: new.role == Role::Vassal,
+            runs: new.purpose == Purpose::Start,
             mark: self.mark(new.life),
         };
         let pid = self.template.plan(&start)?.spawn()?;
@@ -74,7 +75,7 @@ impl Lives {
         new: NewLife<'_>,
         context: &Context,
     ) -> io::Result<()> {
-        let NewLife { life, role, record, sockets } = new;
+        let NewLife { life, purpose, record, sockets } = new;
         let directory = context.sources.directory(record.key.source).unwrap_or_default();
         let on_demand = sockets.and_then(|sockets| sockets.listener.as_ref());
         let kept = sockets.map_or(&[][..], |sockets| &sockets.custody);
@@ -85,7 +86,7 @@ impl Lives {
         let running = before.and_then(|current| self.mark(current.id));
         let custody = Custody {
             name: OsString::from_vec(context.sources.full_name(&record.key)),
-            purpose: if role == Role::Check { Purpose::Check } else { Purpose::Start },
+            purpose,
             on_demand: on_demand.is_some(),
             in_use: before.is_some(),
             listeners: u8::try_from(kept.len()).unwrap_or(0),

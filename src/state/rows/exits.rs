@@ -5,8 +5,9 @@ use crate::state::context::StepContext;
 use crate::state::life::{Life, StartResult};
 use crate::state::start_queue::Queue;
 use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases, running};
-use crate::state::{Effect, LifeId, Note, Role};
+use crate::state::{Effect, LifeId, Note};
 use crate::types::exit_status::ExitStatus;
+use crate::types::purpose::Purpose;
 
 impl Vassal {
     pub fn exited(&mut self, id: LifeId, exit: ExitStatus, ctx: &mut StepContext<'_>) {
@@ -76,12 +77,12 @@ impl Vassal {
     ) -> Phase {
         if current.is_fallback() && again {
             self.stopped(next, exit, "because its file has changed", ctx);
-            return self.start_next(current, Role::Vassal, ctx);
+            return self.start_next(current, Purpose::Start, ctx);
         }
         if current.is_fallback() {
             return self.fall_back(next, current, exit, ctx);
         }
-        let checked = next.role == Role::Check && next.start == StartResult::Prepared;
+        let checked = next.purpose == Purpose::Check && next.start == StartResult::Prepared;
         if current.is_cursed() {
             let fresh = again || checked;
             let then = if fresh { AfterStop::Start(Queue::Budget) } else { AfterStop::JudgeExit };
@@ -117,7 +118,7 @@ impl Vassal {
         then: AfterStop,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
-        if next.is_cursed() || next.role == Role::Check {
+        if next.is_cursed() || next.purpose == Purpose::Check {
             if !next.is_cursed() {
                 next.kill(ctx);
             }
@@ -164,7 +165,7 @@ impl Vassal {
                 return Phase::Stopping { life: old, other: None, then };
             }
         };
-        due.role = Role::Vassal;
+        due.purpose = Purpose::Start;
         if self.history.last_error.is_none() {
             let why = format!("its new program has ended ({exit}) soon after it had taken over");
             self.history.last_error = Some(why);

@@ -8,7 +8,8 @@ use crate::state::reload::ReloadWay;
 use crate::state::restart::MIN_RESTART_INTERVAL;
 use crate::state::start_queue::Queue;
 use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases};
-use crate::state::{Effect, Fingerprint, Note, Role};
+use crate::state::{Effect, Fingerprint, Note};
+use crate::types::purpose::Purpose;
 
 /// First and longest pause between two tries to bind.
 const BIND_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
@@ -80,7 +81,7 @@ impl Vassal {
             }
             Phase::Running { mut current, due: _ } if self.has_custody(&current) => {
                 self.log_replacement(&mut current, ReloadWay::Renewed, ctx);
-                self.start_next(current, Role::Vassal, ctx)
+                self.start_next(current, Purpose::Start, ctx)
             }
             Phase::Replacing { mut current, mut next, again: _ } => {
                 current.fingerprint = Fingerprint::default();

@@ -11,7 +11,8 @@ use crate::state::life::{Life, StartResult};
 use crate::state::run_state::{FIRST_PROBE, IDLE_PROBE};
 use crate::state::start_queue::{Queue, Ticket};
 use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases};
-use crate::state::{Effect, Fingerprint, LifeId, Note, Role, VassalId};
+use crate::state::{Effect, Fingerprint, LifeId, Note, VassalId};
+use crate::types::purpose::Purpose;
 use crate::types::run_settings::RunSettings;
 
 /// First and longest pause before a start for which the kernel has refused something is tried again.
@@ -25,13 +26,13 @@ impl Vassal {
         }
         let (phase, born) = match std::mem::take(&mut self.phase) {
             Phase::Held(_) => {
-                let life = self.spawn(Role::Vassal, ctx);
+                let life = self.spawn(Purpose::Start, ctx);
                 let id = life.id;
                 (Phase::Starting(life), Some(id))
             }
             Phase::Running { current, due } => {
-                let role = due.map_or(Role::Check, |due| due.role);
-                let next = self.spawn(role, ctx);
+                let purpose = due.map_or(Purpose::Check, |due| due.purpose);
+                let next = self.spawn(purpose, ctx);
                 let id = next.id;
                 (Phase::Replacing { current, next, again: false }, Some(id))
             }
@@ -178,7 +179,7 @@ impl Vassal {
             let why = "the stage has ended without a verdict".to_owned();
             return self.start_failed(id, why, ctx);
         }
-        if life.role == Role::Check {
+        if life.purpose == Purpose::Check {
             return;
         }
         life.run(ctx);
@@ -221,7 +222,7 @@ impl Vassal {
 
     /// A life has not come to a process, which is not a death: its vassal is held.
     pub(super) fn spawn_aborted(&mut self, id: LifeId, hold: Hold, ctx: &mut StepContext<'_>) {
-        if self.life_mut(id).is_some_and(|life| life.role == Role::Vassal) {
+        if self.life_mut(id).is_some_and(|life| life.purpose == Purpose::Start) {
             self.history.starts = self.history.starts.saturating_sub(1);
         }
         self.phase = match std::mem::take(&mut self.phase) {

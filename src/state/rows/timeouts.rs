@@ -3,7 +3,8 @@
 use crate::state::context::StepContext;
 use crate::state::life::StartResult;
 use crate::state::vassal::{AfterStop, Phase, Vassal, phases};
-use crate::state::{Effect, LifeId, Note, Role};
+use crate::state::{Effect, LifeId, Note};
+use crate::types::purpose::Purpose;
 
 impl Vassal {
     pub fn hold_ends(&mut self, ctx: &mut StepContext<'_>) {
@@ -93,7 +94,7 @@ impl Vassal {
     pub fn heartbeat_missed(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         self.note(Note::Silent, ctx);
         // A check of the file is no second life that could go on alone.
-        if matches!(&self.phase, Phase::Replacing { next, .. } if next.role == Role::Vassal) {
+        if matches!(&self.phase, Phase::Replacing { next, .. } if next.purpose == Purpose::Start) {
             return self.kill_for_timeout(id, "no heartbeat", ctx);
         }
         if let Some(life) = self.life_mut(id) {

@@ -10,11 +10,12 @@ use super::realm::Realm;
 use super::stale::Stale;
 use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
 use super::{
-    Channel, Effect, Event, File, Fingerprint, Key, LifeEvent, LifeId, Note, OnDemand, Role, Rules,
+    Channel, Effect, Event, File, Fingerprint, Key, LifeEvent, LifeId, Note, OnDemand, Rules,
     SourceId, VassalId, VassalMessage, WaitNotice,
 };
 use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
+use crate::types::purpose::Purpose;
 use crate::types::run_settings::{Restart, RunSettings, StopTo};
 
 mod bases;
@@ -212,12 +213,12 @@ impl Scene {
                 format!("bind {address}"),
                 Some(Event::ListenerRefused(id, "address in use".to_owned())),
             ),
-            Effect::Spawn(_, life, role) => {
+            Effect::Spawn(_, life, purpose) => {
                 let answer = match self.forks {
                     true => LifeEvent::Spawned(i32::try_from(life.0).unwrap()),
                     false => LifeEvent::SpawnFailed("EAGAIN".to_owned()),
                 };
-                let verb = if role == Role::Check { "check" } else { "spawn" };
+                let verb = if purpose == Purpose::Check { "check" } else { "spawn" };
                 (format!("{verb} {}", life.0), Some(Event::Life(life, answer)))
             }
             Effect::Ask(_, life) => {
