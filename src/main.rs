@@ -23,20 +23,20 @@ fn main() -> ExitCode {
     let mut world = stage::inspect::System::default();
     match mode {
         Some("init") => ExitCode::from(init::main(rest.iter().cloned())),
-        Some("check") => say(&command::check(rest, &invocation(Vec::new()), &mut world)),
-        Some("config") => say(&command::config(rest, &invocation(Vec::new()))),
+        Some("check") => print(&command::check(rest, &invocation(Vec::new()), &mut world)),
+        Some("config") => print(&command::config(rest, &invocation(Vec::new()))),
         _ => {
             let call = invocation(arguments);
-            match command::word(&call).or_else(|| command::instead(&call, &mut world)) {
-                Some(output) => say(&output),
-                None => work(call),
+            match command::answer_command(&call).or_else(|| command::run_query(&call, &mut world)) {
+                Some(output) => print(&output),
+                None => govern(call),
             }
         }
     }
 }
 
 /// Governs; without sources of vassals it is one itself, under another emperor or alone.
-fn work(call: Invocation) -> ExitCode {
+fn govern(call: Invocation) -> ExitCode {
     // A vassal's file may come by a pipe, which is read once.
     if std::env::var_os(proto::emperor::PIPE_FD_VARIABLE).is_some() {
         return vassal(call.args, None);
@@ -44,7 +44,7 @@ fn work(call: Invocation) -> ExitCode {
     match configuration(&call) {
         Ok(StartMode::Emperor(config)) => ExitCode::from(start(*config, call.env)),
         Ok(StartMode::Vassal(known)) => vassal(call.args, Some(*known)),
-        Err(faults) => say(&command::refused(&faults)),
+        Err(faults) => print(&command::refusal(&faults)),
     }
 }
 
@@ -57,7 +57,7 @@ fn vassal(arguments: Vec<OsString>, known: Option<Resolved>) -> ExitCode {
 }
 
 /// Prints what a command has to say; a reader that has gone away is no fault.
-fn say(output: &QueryOutput) -> ExitCode {
+fn print(output: &QueryOutput) -> ExitCode {
     let _ = std::io::stdout().write_all(output.out.as_bytes());
     let _ = std::io::stderr().write_all(output.err.as_bytes());
     ExitCode::from(output.status)

@@ -267,7 +267,8 @@ fn what_concerns_the_process_of_the_emperor_is_obeyed_or_said_to_be_ignored() {
     let args: Vec<&str> = ["--emperor", "/x"].into_iter().chain(own.split(' ')).collect();
     let config = emperor(&args).unwrap();
     assert_eq!(config.warnings, []);
-    let (own, text) = (config.own, |place: Option<config::Located<String>>| place.unwrap().value);
+    let (own, text) =
+        (config.own_process, |place: Option<config::Located<String>>| place.unwrap().value);
     assert_eq!(
         (text(own.uid), text(own.gid), text(own.chdir)),
         ("5".into(), "audio".into(), "/srv".into())

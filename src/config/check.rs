@@ -6,7 +6,7 @@ use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::{Resolved, values};
 
 /// Most names in the one warning about ignored options.
-const MAX_IGNORED: usize = 40;
+const MAX_IGNORED_NAMES: usize = 40;
 
 /// Whose configuration is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,22 +23,23 @@ pub(super) struct Check {
 }
 
 /// Faults of single texts: what is wrong whoever reads them.
-pub(super) fn texts(resolved: &Resolved) -> Vec<Fault> {
+pub(super) fn check_texts(resolved: &Resolved) -> Vec<Fault> {
     let mut faults = Vec::new();
     for setting in &resolved.settings {
         let Some(opt) = opts::find(&setting.key) else { continue };
-        faults.extend(text(setting, &opt));
+        faults.extend(check_text(setting, &opt));
     }
     faults
 }
 
-fn text(setting: &Setting, opt: &Opt) -> Option<Fault> {
+fn check_text(setting: &Setting, opt: &Opt) -> Option<Fault> {
     if matches!(opt.class, Class::Directive(_)) {
         return None;
     }
     let bad = values::check(opt.kind, &setting.value).err()?;
-    let hint = doubtful(setting, opt).map(|doubt| format!("; {}", doubt.hint)).unwrap_or_default();
-    let message = format!("{}{hint}", bad.told(setting.hidden));
+    let hint =
+        doubt_about(setting, opt).map(|doubt| format!("; {}", doubt.hint)).unwrap_or_default();
+    let message = format!("{}{hint}", bad.message(setting.hidden));
     Some(Fault::new(&setting.origin, &setting.key, message))
 }
 
@@ -51,7 +52,7 @@ struct Doubt {
 }
 
 /// A comment behind a value, and quotes around it: both are parts of the text here.
-fn doubtful(setting: &Setting, opt: &Opt) -> Option<Doubt> {
+fn doubt_about(setting: &Setting, opt: &Opt) -> Option<Doubt> {
     // A shell knows comments and quotes; and who writes on a command line has met a shell already.
     let is_command = opt.meta == "COMMAND";
     if is_command || !matches!(setting.origin, Origin::File { .. }) {
@@ -87,13 +88,13 @@ impl Check {
         let mut ignored = Vec::new();
         for setting in &resolved.settings {
             let Some(opt) = opts::find(&setting.key) else { continue };
-            if let Some(fault) = text(setting, &opt) {
+            if let Some(fault) = check_text(setting, &opt) {
                 self.faults.push(fault);
                 continue;
             }
             match opt.class {
                 Class::Vassal(_) | Class::Emperor(_) | Class::Both(..) => {
-                    let doubt = doubtful(setting, &opt);
+                    let doubt = doubt_about(setting, &opt);
                     let is_auto = opt.kind == OptionKind::AutoFlag && setting.value == values::AUTO;
                     let is_flag = matches!(opt.kind, OptionKind::Flag | OptionKind::AutoFlag);
                     if is_flag && !is_auto && !values::is_usual_flag(&setting.value) {
@@ -144,7 +145,7 @@ impl Check {
                 "It means: {}, and a start without it would not be what was asked for",
                 opt.help
             ),
-            instead: opts::refusal::instead(opt),
+            instead: opts::refusal::alternative(opt),
         };
         match missing {
             Missing::Fault => self.refuse(setting, &fault),
@@ -162,8 +163,8 @@ impl Check {
         let mut names: Vec<&str> = settings.iter().map(|setting| setting.key.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        let more = if names.len() > MAX_IGNORED { " …" } else { "" };
-        names.truncate(MAX_IGNORED);
+        let more = if names.len() > MAX_IGNORED_NAMES { " …" } else { "" };
+        names.truncate(MAX_IGNORED_NAMES);
         let message = format!(
             "ignored, because only uWSGI's own application server knows what to do with it: {}{more}",
             names.join(", ")
@@ -193,12 +194,12 @@ impl Check {
     }
 
     /// A fault of the configuration as a whole.
-    pub(super) fn fault_of_all(&mut self, message: &str) {
+    pub(super) fn fault_of_whole(&mut self, message: &str) {
         self.faults.push(Fault::new(&Origin::CommandLine, "", message));
     }
 
     /// A warning about the configuration as a whole.
-    pub(super) fn warn_of_all(&mut self, message: &str) {
+    pub(super) fn warn_of_whole(&mut self, message: &str) {
         self.warnings.push(Fault::new(&Origin::CommandLine, "", message));
     }
 

@@ -19,7 +19,7 @@ use super::vassal_command_line::VassalCommandLine;
 use super::{EmperorConfig, Invocation, Mode, ReadResult, Resolved, VassalConfig, read};
 
 pub use check::check;
-pub use words::word;
+pub use words::answer_command;
 
 /// Most faults that a start tells.
 const MAX_AT_START: usize = 20;
@@ -87,7 +87,7 @@ pub struct Findings {
 
 /// Does what the command line asks for instead of the program's work; `None`: it asks for the work.
 #[must_use]
-pub fn instead(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput> {
+pub fn run_query(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput> {
     // Most starts ask for nothing of this kind, and must not pay for it.
     let asks = |mode: &Mode| !matches!(mode, Mode::Run);
     let mode = super::mode(&opts::cli::read(&call.args));
@@ -108,9 +108,9 @@ pub fn instead(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput> 
 
 /// What a start says that the configuration does not allow.
 #[must_use]
-pub fn refused(faults: &Faults) -> QueryOutput {
+pub fn refusal(faults: &Faults) -> QueryOutput {
     let (said, rest) = faults.0.split_at(faults.0.len().min(MAX_AT_START));
-    let mut err = lines(said, "");
+    let mut err = fault_lines(said, "");
     if !rest.is_empty() {
         let _ = writeln!(err, "liege: {} more faults; liege check tells all", rest.len());
     }
@@ -129,33 +129,37 @@ fn manual(template: &Path) -> QueryOutput {
 }
 
 fn show(reading: ReadResult, mode: &Mode) -> QueryOutput {
-    shown(reading, |resolved| match mode {
+    list_output(reading, |resolved| match mode {
         Mode::Get(name) => resolved.first(name).map(|text| format!("{text}\n")).unwrap_or_default(),
         Mode::ShowConfigJson => {
             let pairs = resolved.settings.iter().map(|s| json!([s.key, s.value])).collect();
             format!("{}\n", Value::Array(pairs))
         }
-        _ => listed(&resolved.settings),
+        _ => list_text(&resolved.settings),
     })
 }
 
 /// The list in some form, or its faults.
-fn shown(reading: ReadResult, form: impl Fn(&Resolved) -> String) -> QueryOutput {
-    let ReadResult { resolved, mut faults, is_whole } = reading;
-    if is_whole {
+fn list_output(reading: ReadResult, form: impl Fn(&Resolved) -> String) -> QueryOutput {
+    let ReadResult { resolved, mut faults, is_complete } = reading;
+    if is_complete {
         faults.0.extend(resolved.text_faults().0);
     }
     if !faults.0.is_empty() {
         return QueryOutput {
-            err: lines(&faults.0, ""),
+            err: fault_lines(&faults.0, ""),
             status: faults.status(),
             ..QueryOutput::default()
         };
     }
-    QueryOutput { out: form(&resolved), err: lines(&resolved.warnings, "warning: "), status: 0 }
+    QueryOutput {
+        out: form(&resolved),
+        err: fault_lines(&resolved.warnings, "warning: "),
+        status: 0,
+    }
 }
 
-fn listed(settings: &[Setting]) -> String {
+fn list_text(settings: &[Setting]) -> String {
     let mut out = String::from("[uwsgi]\n");
     for Setting { key, value, .. } in settings {
         let blank = if value.is_empty() { "" } else { " " };
@@ -165,7 +169,7 @@ fn listed(settings: &[Setting]) -> String {
     out
 }
 
-fn lines(faults: &[Fault], what: &str) -> String {
+fn fault_lines(faults: &[Fault], what: &str) -> String {
     faults.iter().fold(String::new(), |mut text, fault| {
         let _ = writeln!(text, "liege: {what}{fault}");
         text
@@ -175,20 +179,20 @@ fn lines(faults: &[Fault], what: &str) -> String {
 /// `liege config FILE [--json]`: the list that a vassal's file becomes.
 #[must_use]
 pub fn config(args: &[OsString], call: &Invocation) -> QueryOutput {
-    let Ok((names, json)) = names(args) else {
+    let Ok((names, json)) = file_names(args) else {
         return QueryOutput::usage("config: usage: liege config FILE [--json]");
     };
     let [name] = names.as_slice() else {
         return QueryOutput::usage("config: usage: liege config FILE [--json]");
     };
-    shown(VassalCommandLine::default().read(call, name), |resolved| {
-        if json { with_places(&resolved.settings) } else { listed(&resolved.settings) }
+    list_output(VassalCommandLine::default().read(call, name), |resolved| {
+        if json { list_json(&resolved.settings) } else { list_text(&resolved.settings) }
     })
 }
 
-fn with_places(settings: &[Setting]) -> String {
+fn list_json(settings: &[Setting]) -> String {
     let all = settings.iter().map(|s| {
-        let mut place = place(&s.origin);
+        let mut place = place_json(&s.origin);
         place.insert("name".to_owned(), s.key.as_str().into());
         place.insert("value".to_owned(), s.value.as_str().into());
         Value::Object(place)
@@ -196,7 +200,7 @@ fn with_places(settings: &[Setting]) -> String {
     format!("{}\n", Value::Array(all.collect()))
 }
 
-fn names(args: &[OsString]) -> Result<(Vec<&Path>, bool), ()> {
+fn file_names(args: &[OsString]) -> Result<(Vec<&Path>, bool), ()> {
     let mut json = false;
     let mut names = Vec::new();
     let mut options = true;
@@ -211,7 +215,7 @@ fn names(args: &[OsString]) -> Result<(Vec<&Path>, bool), ()> {
     Ok((names, json))
 }
 
-fn place(origin: &Origin) -> serde_json::Map<String, Value> {
+fn place_json(origin: &Origin) -> serde_json::Map<String, Value> {
     let mut map = serde_json::Map::new();
     match origin {
         Origin::File { file, line } => {

@@ -84,7 +84,7 @@ pub struct EmperorConfig {
     pub log_level: String,
     /// What it obeys as a vassal would: `uid`, `gid`, `add-gid`, `no-initgroups`, `cap`, `umask`, `chdir`,
     /// `max-fd`; and `env` and `unenv`, for the environment of all vassals.
-    pub own: VassalConfig,
+    pub own_process: VassalConfig,
     /// Title of its process.
     pub procname: Option<String>,
     /// File for the pid.
@@ -150,7 +150,7 @@ impl Default for EmperorConfig {
             stats_http: false,
             keeper: KeeperMode::Auto,
             log_level: "info".to_owned(),
-            own: VassalConfig::default(),
+            own_process: VassalConfig::default(),
             procname: None,
             pidfile: None,
             logto: None,
@@ -178,39 +178,39 @@ impl Default for EmperorConfig {
 /// All faults: texts that are wrong for their option, options that are refused or not supported, nothing
 /// to govern.
 pub fn check(resolved: &Resolved) -> Result<EmperorConfig, Faults> {
-    let (mut config, check) = settled(resolved);
+    let (mut config, check) = build(resolved);
     config.warnings = check.finish(resolved)?;
     Ok(config)
 }
 
 /// All faults and all warnings.
 pub(super) fn judge(resolved: &Resolved) -> (Faults, Vec<Fault>) {
-    settled(resolved).1.parts(resolved)
+    build(resolved).1.parts(resolved)
 }
 
 /// What the settings that are right say, whatever the others: enough to look at the vassals.
-pub(super) fn as_far_as_right(resolved: &Resolved) -> EmperorConfig {
-    settled(resolved).0
+pub(super) fn without_faulty_settings(resolved: &Resolved) -> EmperorConfig {
+    build(resolved).0
 }
 
-fn settled(resolved: &Resolved) -> (EmperorConfig, Check) {
+fn build(resolved: &Resolved) -> (EmperorConfig, Check) {
     let mut config = EmperorConfig::default();
     let mut check = Check::new(ConfigRole::Emperor);
     for (setting, opt) in check.settings(resolved) {
         if let Some(key) = opt.emperor_key() {
             config.set(key, setting, &mut check);
         } else {
-            config.elsewhere(&opt, setting, &mut check);
+            config.set_vassal_option(&opt, setting, &mut check);
         }
     }
-    config.whole(&mut check);
+    config.check_together(&mut check);
     if config.emperors.is_empty() {
-        check.fault_of_all("nothing to govern: say --emperor DIR");
+        check.fault_of_whole("nothing to govern: say --emperor DIR");
     }
-    let inherited = inherited(resolved);
+    let inherited = options_inherited_by_vassals(resolved);
     if !inherited.is_empty() {
         let names = inherited.join(", ");
-        check.warn_of_all(&format!(
+        check.warn_of_whole(&format!(
             "these variables of the environment are options of every vassal too: {names}; to set one for \
              vassals only, call it UWSGI_VASSAL_…"
         ));
@@ -247,7 +247,8 @@ impl EmperorConfig {
         }
         let real = |path: &Path| std::fs::canonicalize(path).ok();
         let above = real(above);
-        let base = self.own.chdir.as_ref().map_or(cwd.to_owned(), |chdir| cwd.join(&chdir.value));
+        let base =
+            self.own_process.chdir.as_ref().map_or(cwd.to_owned(), |chdir| cwd.join(&chdir.value));
         let is_own = |source: &&Located<SourceSpec>| {
             above.is_some() && real(&base.join(source.value.directory())) == above
         };
@@ -263,7 +264,7 @@ impl EmperorConfig {
 }
 
 /// Options from the environment that vassals inherit with it.
-fn inherited(resolved: &Resolved) -> Vec<&str> {
+fn options_inherited_by_vassals(resolved: &Resolved) -> Vec<&str> {
     let names = resolved.settings.iter().filter_map(|setting| match &setting.origin {
         Origin::Environment(name) => Some(name.as_str()),
         Origin::CommandLine | Origin::File { .. } => None,
@@ -273,12 +274,12 @@ fn inherited(resolved: &Resolved) -> Vec<&str> {
 
 impl EmperorConfig {
     /// An option of vassals, which may concern the emperor's own process as well.
-    fn elsewhere(&mut self, opt: &Opt, setting: &Setting, check: &mut Check) {
+    fn set_vassal_option(&mut self, opt: &Opt, setting: &Setting, check: &mut Check) {
         let Some(key) = opt.vassal_key() else { return };
         match (opt.section, key) {
             (Section::Identity, _)
             | (_, V::Umask | V::Chdir | V::MaxFd | V::Cap | V::Env | V::Unenv) => {
-                self.own.set(key, setting, check);
+                self.own_process.set(key, setting, check);
             }
             (_, V::Daemonize) => {
                 check.warn(setting, "the emperor stays in the foreground: taken as logto");
@@ -326,13 +327,13 @@ impl EmperorConfig {
     }
 
     /// What only the whole can tell.
-    fn whole(&self, check: &mut Check) {
-        if let (Some(uid), None) = (&self.own.uid, &self.own.gid)
+    fn check_together(&self, check: &mut Check) {
+        if let (Some(uid), None) = (&self.own_process.uid, &self.own_process.gid)
             && !matches!(uid.value.as_str(), "0" | "root")
         {
             check.warn_at(uid, "is set without gid: the user's own groups are used");
         }
-        if let (Some(cap), None) = (&self.own.cap, &self.own.uid) {
+        if let (Some(cap), None) = (&self.own_process.cap, &self.own_process.uid) {
             check.warn_at(cap, "has no effect without uid: the capabilities stay what they are");
         }
     }

@@ -19,7 +19,7 @@ use super::{arithmetic, file};
 const MAX_EXPANSION_DEPTH: usize = 64;
 
 /// Most marks in one text that stay as they are, because nothing has their name.
-const MAX_KEPT: usize = 1000;
+const MAX_MARKS_KEPT: usize = 1000;
 
 /// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
 type Failed = String;
@@ -135,7 +135,7 @@ impl ConfigReader<'_> {
                 if is_hidden {
                     return format!("{name_shown} in @( ) leads to nothing that can be read");
                 }
-                format!("{name_shown}: {message}{}", file::raw_hint(name.as_bytes()))
+                format!("{name_shown}: {message}{}", file::hint_for_name(name.as_bytes()))
             })?;
             if content.contains('\0') {
                 return Err(format!("{name_shown}: contains a zero byte"));
@@ -333,10 +333,11 @@ fn marks<E: From<Failed>>(
             }
             _ => {
                 kept += 1;
-                if kept > MAX_KEPT {
-                    return Err(
-                        format!("more than {MAX_KEPT} times '{mark}' without a value").into()
-                    );
+                if kept > MAX_MARKS_KEPT {
+                    return Err(format!(
+                        "more than {MAX_MARKS_KEPT} times '{mark}' without a value"
+                    )
+                    .into());
                 }
                 out.push_str(mark);
                 rest = after;

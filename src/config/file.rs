@@ -56,14 +56,14 @@ pub(super) struct Content {
 ///
 /// # Errors
 /// A scheme that is not read here, or a descriptor that is not a number.
-pub(super) fn name(
+pub(super) fn parse_name(
     call: &Invocation,
     text: &OsStr,
     last: Option<&FileName>,
 ) -> Result<FileName, String> {
     let bytes = text.as_bytes();
     if let Some((scheme, rest)) = scheme(bytes) {
-        return schemed(text, scheme, rest);
+        return with_scheme(text, scheme, rest);
     }
     if bytes == b"-" {
         return Ok(FileName {
@@ -98,7 +98,7 @@ fn scheme(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, bytes.get(at + 3..)?))
 }
 
-fn schemed(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<FileName, String> {
+fn with_scheme(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<FileName, String> {
     let rest_text = String::from_utf8_lossy(rest).into_owned();
     let what = match scheme {
         b"exec" => FilePlace::Command(rest_text),
@@ -159,14 +159,14 @@ pub(super) fn read(
             Some((given, file)) if *given == name.given => read_file(file),
             _ => read_file(&open(path)?),
         },
-        FilePlace::Descriptor(number) => unclaimed(call, *number)
-            .and_then(|()| descriptor(call, *number))
-            .and_then(|file| bounded(file, "the input"))
+        FilePlace::Descriptor(number) => refuse_protocol_descriptor(call, *number)
+            .and_then(|()| open_descriptor(call, *number))
+            .and_then(|file| read_bounded(file, "the input"))
             .map(|bytes| Content { bytes, id: None }),
         FilePlace::Command(command) => {
-            output(call, command, timeout).map(|bytes| Content { bytes, id: None })
+            command_output(call, command, timeout).map(|bytes| Content { bytes, id: None })
         }
-        FilePlace::Pushed => pushed(call).map(|bytes| Content { bytes, id: None }),
+        FilePlace::Pushed => read_config_pipe(call).map(|bytes| Content { bytes, id: None }),
     }
 }
 
@@ -226,7 +226,7 @@ fn too_long(what: &str) -> String {
     )
 }
 
-fn bounded(from: impl Read, what: &str) -> Result<Vec<u8>, String> {
+fn read_bounded(from: impl Read, what: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
@@ -234,13 +234,13 @@ fn bounded(from: impl Read, what: &str) -> Result<Vec<u8>, String> {
     if bytes.len() > MAX_BYTES { Err(too_long(what)) } else { Ok(bytes) }
 }
 
-fn descriptor(call: &Invocation, number: i32) -> Result<File, String> {
+fn open_descriptor(call: &Invocation, number: i32) -> Result<File, String> {
     (call.descriptor)(number).map_err(|error| format!("descriptor {number}: {error}"))
 }
 
 /// Refuses a descriptor of the emperor's: what emperor and vassal tell each other is not configuration, and reading it
 /// would take it from the one that it is meant for. A second descriptor of such a socket is refused as well.
-fn unclaimed(call: &Invocation, number: i32) -> Result<(), String> {
+fn refuse_protocol_descriptor(call: &Invocation, number: i32) -> Result<(), String> {
     let is_same = |other: i32| {
         let file = |number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
         let is_pair = |path: &PathBuf| !path.is_absolute();
@@ -248,7 +248,10 @@ fn unclaimed(call: &Invocation, number: i32) -> Result<(), String> {
     };
     let is_number =
         |text: &OsString| text.to_str().and_then(|text| text.parse().ok()).is_some_and(is_same);
-    let line = call.env.iter().find(|(name, value)| environment::is_line(name) && is_number(value));
+    let line = call
+        .env
+        .iter()
+        .find(|(name, value)| environment::names_protocol_descriptor(name) && is_number(value));
     if let Some((name, _)) = line {
         return Err(format!(
             "descriptor {number} is the line between this vassal and its emperor ({}), not a file; name another \
@@ -267,12 +270,12 @@ fn unclaimed(call: &Invocation, number: i32) -> Result<(), String> {
 }
 
 /// The text that the emperor pushes: a header of four bytes, then as many as it says.
-fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
+fn read_config_pipe(call: &Invocation) -> Result<Vec<u8>, String> {
     let number = call
         .variable("UWSGI_EMPEROR_FD_CONFIG")
         .and_then(|text| text.to_str()?.parse().ok())
         .ok_or("no emperor has given this process a configuration pipe")?;
-    let mut pipe = descriptor(call, number)?;
+    let mut pipe = open_descriptor(call, number)?;
     let broken = |error: io::Error| format!("the configuration pipe: {error}");
     let mut header = [0; 4];
     pipe.read_exact(&mut header).map_err(broken)?;
@@ -286,7 +289,7 @@ fn pushed(call: &Invocation) -> Result<Vec<u8>, String> {
 }
 
 /// What a shell command prints.
-fn output(call: &Invocation, command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
+fn command_output(call: &Invocation, command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
     if !call.commands {
         return Err(
             "is a command in the file of another user, and is not run here; do this as that \
@@ -297,7 +300,7 @@ fn output(call: &Invocation, command: &str, timeout: Duration) -> Result<Vec<u8>
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).current_dir(&call.cwd).stdin(Stdio::null());
     // It does not get those descriptors, and must not take others for them.
-    let told = call.env.iter().filter(|(name, _)| !environment::is_line(name));
+    let told = call.env.iter().filter(|(name, _)| !environment::names_protocol_descriptor(name));
     shell.env_clear().envs(told.map(|(name, value)| (name, value)));
     let (text, status) =
         (call.run)(&mut shell, MAX_BYTES, timeout).map_err(|error| match error.kind() {
@@ -320,9 +323,9 @@ fn too_slow(timeout: Duration) -> String {
 ///
 /// # Errors
 /// As [`name`].
-pub(super) fn resource(call: &Invocation, text: &str) -> Result<FileName, String> {
+pub(super) fn parse_resource_name(call: &Invocation, text: &str) -> Result<FileName, String> {
     match scheme(text.as_bytes()) {
-        Some((scheme, rest)) => schemed(OsStr::new(text), scheme, rest),
+        Some((scheme, rest)) => with_scheme(OsStr::new(text), scheme, rest),
         None => Ok(FileName {
             what: FilePlace::Path(call.cwd.join(text)),
             given: text.into(),
@@ -356,7 +359,7 @@ pub(super) fn placeholder(text: &str) -> Option<String> {
 }
 
 /// A hint for a name that cannot be read, if it holds something that looks like a placeholder.
-pub(super) fn raw_hint(name: &[u8]) -> String {
+pub(super) fn hint_for_name(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     match placeholder(&name) {
         Some(mark) => format!("; {mark} is not replaced in the name of what is read"),

@@ -7,7 +7,7 @@
 
 use ini::{Ini, ParseOption};
 
-use super::text::{MAX_BAD, MAX_PAIRS, NO_NAME, Parsed, ParsedPair, SyntaxFault};
+use super::text::{MAX_PAIRS, MAX_SYNTAX_FAULTS, NO_NAME, Parsed, ParsedPair, SyntaxFault};
 
 /// Introduces a hidden character. It cannot be typed by accident, and is itself hidden where it occurs.
 const HIDE: char = '\u{1a}';
@@ -79,7 +79,7 @@ impl Pass<'_> {
         match line.first() {
             None | Some(b';' | b'#') => {}
             // The rest would not be told or taken.
-            _ if self.lines.len() >= MAX_PAIRS || self.bad.len() >= MAX_BAD => {}
+            _ if self.lines.len() >= MAX_PAIRS || self.bad.len() >= MAX_SYNTAX_FAULTS => {}
             Some(b'[') => self.header(number, line),
             Some(_) if self.inside => self.pair(number, line),
             Some(_) => {}

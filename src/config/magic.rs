@@ -13,7 +13,7 @@ use super::text::Lines;
 use super::{Invocation, accounts};
 
 /// Most warnings about one file.
-const MAX_ODD: usize = 100;
+const MAX_PERCENT_WARNINGS: usize = 100;
 
 /// The names that the variables of one file stand for; looked up when one of them is used.
 #[derive(Clone, Debug)]
@@ -66,14 +66,14 @@ impl FileNames {
 
 /// A `%` that may not be meant as what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Odd {
+pub(super) enum DoubtfulPercent {
     /// It has no meaning: the character after it.
     Meaningless(char),
     /// A magic variable, and a character behind it, that look like a byte of a URL.
     LikeUrl(char, char),
 }
 
-impl Odd {
+impl DoubtfulPercent {
     /// What is odd about two characters after a percent sign, of which the first is a variable or not.
     fn of(first: u8, second: u8, is_variable: bool) -> Option<Self> {
         if is_variable {
@@ -98,7 +98,7 @@ fn is_like_url(first: u8, second: u8) -> bool {
 pub(super) struct Replaced<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
     /// Each with its line.
-    pub(super) odd: Vec<(u32, Odd)>,
+    pub(super) odd: Vec<(u32, DoubtfulPercent)>,
 }
 
 /// The variables of one file, in one process.
@@ -144,8 +144,8 @@ impl Magic<'_> {
                 }
             };
             let second = after.get(2).copied().unwrap_or_default();
-            if let Some(doubt) =
-                Odd::of(letter, second, value.is_some()).filter(|_| odd.len() < MAX_ODD)
+            if let Some(doubt) = DoubtfulPercent::of(letter, second, value.is_some())
+                .filter(|_| odd.len() < MAX_PERCENT_WARNINGS)
             {
                 odd.push((line(after), doubt));
             }

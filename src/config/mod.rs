@@ -200,7 +200,7 @@ impl Resolved {
     /// Faults of single texts: wrong for their option, whoever reads it.
     #[must_use]
     pub fn text_faults(&self) -> Faults {
-        Faults(check::texts(self))
+        Faults(check::check_texts(self))
     }
 
     /// Whether this configuration is an emperor's: it names a source of vassals.
@@ -241,14 +241,14 @@ struct ReadResult {
     resolved: Resolved,
     faults: Faults,
     /// The list is complete and expanded, so that its texts can be judged whatever the faults.
-    is_whole: bool,
+    is_complete: bool,
 }
 
 impl ReadResult {
     /// The faults of the reading, and those that a check of its list finds.
     fn faults_with<T>(&self, check: fn(&Resolved) -> Result<T, Faults>) -> Faults {
         let mut faults = self.faults.clone();
-        if self.is_whole
+        if self.is_complete
             && let Err(more) = check(&self.resolved)
         {
             faults.add(more);
@@ -262,10 +262,10 @@ fn read(call: &Invocation) -> ReadResult {
     let mode = mode(&said);
     if matches!(mode, Mode::Version | Mode::Help | Mode::HelpAll | Mode::Man(_)) {
         let resolved = Resolved { mode, ..Resolved::default() };
-        return ReadResult { resolved, faults: Faults::default(), is_whole: true };
+        return ReadResult { resolved, faults: Faults::default(), is_complete: true };
     }
     let mut reader = read::ConfigReader::new(call);
-    let is_whole = reader
+    let is_complete = reader
         .environment()
         .and_then(|()| reader.command_line(said))
         .and_then(|()| {
@@ -278,7 +278,7 @@ fn read(call: &Invocation) -> ReadResult {
     let settings = reader.list.into_iter().map(|entry| entry.setting).collect();
     let main_file = reader.main_file.map(|(origin, _)| origin);
     let resolved = Resolved { settings, warnings: reader.warnings, mode, main_file };
-    ReadResult { resolved, faults: Faults(reader.faults), is_whole }
+    ReadResult { resolved, faults: Faults(reader.faults), is_complete }
 }
 
 /// The last word on what the program is to do.

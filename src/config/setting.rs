@@ -69,7 +69,7 @@ impl TextSource {
 impl Origin {
     /// The same place, as the command line of another program knows it: that file is none of those that
     /// are being read.
-    pub(super) fn apart(&self) -> Self {
+    pub(super) fn detached(&self) -> Self {
         let Self::File { file, line } = self else { return self.clone() };
         let file = TextSource { identity: String::new(), ..TextSource::clone(file) };
         Self::File { file: Arc::new(file), line: *line }
@@ -220,12 +220,12 @@ impl Faults {
     /// Adds what a check has found about a list whose reading had these faults: what the whole lacks may
     /// stand in a line that could not be read, and is not told then.
     pub(super) fn add(&mut self, more: Self) {
-        let more = self.what_stands(more.0);
+        let more = self.still_certain(more.0);
         self.0.extend(more);
     }
 
     /// Of what was found out about that list, what is true whatever its faults.
-    pub(super) fn what_stands(&self, mut found: Vec<Fault>) -> Vec<Fault> {
+    pub(super) fn still_certain(&self, mut found: Vec<Fault>) -> Vec<Fault> {
         if !self.0.is_empty() {
             let of_a_line = |origin: &Origin| matches!(origin, Origin::File { line: 1.., .. });
             found.retain(|fault| !fault.key.is_empty() || of_a_line(&fault.origin));

@@ -3,7 +3,7 @@
 /// One more than a list may hold: enough for the reader to say so.
 pub(super) const MAX_PAIRS: usize = 10_001;
 /// Most faults of one file that are told.
-pub(super) const MAX_BAD: usize = 1000;
+pub(super) const MAX_SYNTAX_FAULTS: usize = 1000;
 
 /// What is wrong with a text that belongs to no name.
 pub(super) const NO_NAME: &str = "has no name before its text (expected NAME and VALUE)";
@@ -47,7 +47,7 @@ impl Parsed {
 
     /// Adds a fault, unless there are more than anybody reads.
     pub(super) fn fault_at(&mut self, bad: SyntaxFault) {
-        if self.bad.len() < MAX_BAD {
+        if self.bad.len() < MAX_SYNTAX_FAULTS {
             self.bad.push(bad);
         }
     }

@@ -135,17 +135,17 @@ pub struct VassalConfig {
 /// All faults: texts that are wrong for their option, options that are refused or not supported, no
 /// program to run.
 pub fn check(resolved: &Resolved) -> Result<VassalConfig, Faults> {
-    let (mut config, check) = settled(resolved);
+    let (mut config, check) = build(resolved);
     config.warnings = check.finish(resolved)?;
     Ok(config)
 }
 
 /// All faults and all warnings.
 pub(super) fn judge(resolved: &Resolved) -> (Faults, Vec<Fault>) {
-    settled(resolved).1.parts(resolved)
+    build(resolved).1.parts(resolved)
 }
 
-fn settled(resolved: &Resolved) -> (VassalConfig, Check) {
+fn build(resolved: &Resolved) -> (VassalConfig, Check) {
     let mut config = VassalConfig { listen: 100, ..VassalConfig::default() };
     let mut check = Check::new(ConfigRole::Vassal);
     for (setting, opt) in check.settings(resolved) {
@@ -153,15 +153,15 @@ fn settled(resolved: &Resolved) -> (VassalConfig, Check) {
             config.set(key, setting, &mut check);
             config.note_for_emperor(key, setting);
         } else {
-            elsewhere(&opt, setting, &mut check);
+            warn_of_emperor_option(&opt, setting, &mut check);
         }
     }
-    config.whole(resolved, &mut check);
+    config.check_together(resolved, &mut check);
     (config, check)
 }
 
 /// An option of the emperor.
-fn elsewhere(opt: &Opt, setting: &Setting, check: &mut Check) {
+fn warn_of_emperor_option(opt: &Opt, setting: &Setting, check: &mut Check) {
     // A file that names sources is no such vassal, but an emperor's: it is not read here.
     if opt.emperor_key().is_some() {
         check.warn(setting, "is an option of the emperor and has no effect in a vassal");
@@ -177,7 +177,7 @@ impl VassalConfig {
             V::PrivilegedPath
             | V::PrivilegedCommand
             | V::UnprivilegedPath
-            | V::UnprivilegedCommand => self.set_patch(key, setting, check),
+            | V::UnprivilegedCommand => self.set_program(key, setting, check),
             V::Binsh => self.binsh.push(setting.value.clone()),
             V::Socket | V::SharedSocket => {
                 if key == V::SharedSocket {
@@ -193,7 +193,7 @@ impl VassalConfig {
             V::SkipZero => self.skip_zero = flag(),
             V::AbstractSocket => self.abstract_socket = flag(),
             V::Chdir => self.chdir = Some(text()),
-            V::Env => self.env.extend(change(setting)),
+            V::Env => self.env.extend(env_change(setting)),
             V::Unenv => {
                 self.env.push(located(setting, EnvChange::Unset(setting.value.clone())));
             }
@@ -269,7 +269,7 @@ impl VassalConfig {
     }
 
     /// One program; the same option may come twice (a template and the file), two different ones may not.
-    fn set_patch(&mut self, key: V, setting: &Setting, check: &mut Check) {
+    fn set_program(&mut self, key: V, setting: &Setting, check: &mut Check) {
         let privileged = matches!(key, V::PrivilegedPath | V::PrivilegedCommand);
         let run = if matches!(key, V::PrivilegedPath | V::UnprivilegedPath) {
             ProgramSpec::Path(setting.value.clone())
@@ -287,9 +287,9 @@ impl VassalConfig {
     }
 
     /// What only the whole can tell.
-    fn whole(&mut self, resolved: &Resolved, check: &mut Check) {
+    fn check_together(&mut self, resolved: &Resolved, check: &mut Check) {
         if resolved.settings.is_empty() && resolved.main_file.is_none() {
-            check.fault_of_all(
+            check.fault_of_whole(
                 "nothing to do: say --emperor DIR, or name a file; liege --help tells more",
             );
         } else if self.patch.is_none() {
@@ -299,7 +299,7 @@ impl VassalConfig {
             };
             let slip = resolved.warnings.iter().find(is_slip);
             let slip = slip.map(|told| format!(" ({told})")).unwrap_or_default();
-            check.fault_of_all(&format!(
+            check.fault_of_whole(&format!(
                 "nothing to run: write command = PROGRAM ARGUMENTS, the command line of the program{slip}"
             ));
         }
@@ -313,7 +313,7 @@ impl VassalConfig {
             check.warn_at(uid, "is set without gid: the user's own groups are used");
         }
         if self.run.heartbeat.is_some() && !self.run.notify {
-            check.warn_of_all(
+            check.warn_of_whole(
                 "heartbeat without notify = true: that the program is alive is all that can be known",
             );
         }
@@ -354,7 +354,7 @@ fn owner(text: &str) -> (String, Option<String>) {
     }
 }
 
-fn change(setting: &Setting) -> Option<Located<EnvChange>> {
+fn env_change(setting: &Setting) -> Option<Located<EnvChange>> {
     let change = match values::variable(&setting.value).ok()? {
         (name, Some(text)) => EnvChange::Set(name.to_owned(), text.to_owned()),
         (name, None) => EnvChange::Unset(name.to_owned()),

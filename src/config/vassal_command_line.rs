@@ -70,7 +70,8 @@ impl VassalCommandLine {
             pairs.iter().flat_map(|pair| &pair.value).map(OsString::from).collect()
         };
         // A template that is missing is the fault of the line that names it to all vassals.
-        let places = |pairs: &[OptionPair]| pairs.iter().map(|pair| pair.origin.apart()).collect();
+        let places =
+            |pairs: &[OptionPair]| pairs.iter().map(|pair| pair.origin.detached()).collect();
         Invocation {
             args: [texts(&self.before), vec![option, name.to_owned()], texts(&self.after)].concat(),
             written_at: [places(&self.before), vec![Origin::CommandLine], places(&self.after)]

@@ -163,7 +163,7 @@ impl Listeners {
     ) -> Result<(), String> {
         let parsed = address::of_file(address)?;
         let directory = directory(vassal, realm, sources).ok_or("its source is gone")?;
-        let place = parsed.within(&directory);
+        let place = parsed.relative_to(&directory);
         let options = ListenOptions {
             backlog: self.backlog,
             mode: Some(self.mode),

@@ -21,14 +21,14 @@ use super::setup_error::{SetupError, cannot};
 
 /// Sets the file creation mask, before the first file is made.
 pub(super) fn set_mask(config: &EmperorConfig) {
-    if let Some(mask) = config.own.umask {
+    if let Some(mask) = config.own_process.umask {
         process::set_umask(mask);
     }
 }
 
 /// Sets the limit of descriptors, which vassals inherit.
 pub(super) fn set_limits(config: &EmperorConfig) -> Result<(), SetupError> {
-    let Some(limit) = &config.own.max_fd else { return Ok(()) };
+    let Some(limit) = &config.own_process.max_fd else { return Ok(()) };
     limits::set_descriptors(limit.value.into()).map_err(|error| {
         let doing = format!("set the limit of descriptors to {} ({limit})", limit.value);
         cannot(doing)(error).advised(|_| {
@@ -41,13 +41,13 @@ pub(super) fn set_limits(config: &EmperorConfig) -> Result<(), SetupError> {
 /// Looks up who the emperor is to be, and whether it can be that.
 pub(super) fn wanted(config: &EmperorConfig, log: &mut Log) -> Result<Wanted, SetupError> {
     let mut warnings = Vec::new();
-    let found = privileges::wanted(&config.own, &mut Accounts::default(), &mut warnings);
+    let found = privileges::wanted(&config.own_process, &mut Accounts::default(), &mut warnings);
     let found = found.and_then(|wanted| {
         if creds::effective_uid() == 0 {
             return Ok(wanted);
         }
         let now = Identity::current().unwrap_or_default();
-        privileges::already(&config.own, &wanted, &now).map(|()| Wanted::default())
+        privileges::already(&config.own_process, &wanted, &now).map(|()| Wanted::default())
     });
     for warning in warnings {
         log.warning(format_args!("{warning}"));
@@ -70,7 +70,7 @@ pub(super) fn give_log(log: BorrowedFd<'_>, wanted: &Wanted) -> std::io::Result<
 
 /// Becomes that user, for good.
 pub(super) fn become_user(config: &EmperorConfig, wanted: &Wanted) -> Result<(), SetupError> {
-    privileges::become_wanted(&config.own, wanted)
+    privileges::become_wanted(&config.own_process, wanted)
         .map_err(|failure| SetupError::said(failure.to_string()))?;
     if wanted.uid.is_some() {
         // Or the files of our children in /proc would be root's until their exec.
@@ -85,7 +85,7 @@ pub(super) fn become_user(config: &EmperorConfig, wanted: &Wanted) -> Result<(),
 /// It is not there.
 pub(super) fn directory(config: &EmperorConfig) -> Result<PathBuf, SetupError> {
     let here = std::env::current_dir().unwrap_or_default();
-    let Some(chdir) = &config.own.chdir else { return Ok(here) };
+    let Some(chdir) = &config.own_process.chdir else { return Ok(here) };
     let path = here.join(&chdir.value);
     std::fs::metadata(&path).map_err(|error| not_entered(chdir, error))?;
     Ok(path)
@@ -93,7 +93,7 @@ pub(super) fn directory(config: &EmperorConfig) -> Result<PathBuf, SetupError> {
 
 /// Enters that directory.
 pub(super) fn enter(config: &EmperorConfig) -> Result<(), SetupError> {
-    let Some(chdir) = &config.own.chdir else { return Ok(()) };
+    let Some(chdir) = &config.own_process.chdir else { return Ok(()) };
     std::env::set_current_dir(&chdir.value).map_err(|error| not_entered(chdir, error))
 }
 

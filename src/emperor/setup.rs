@@ -187,7 +187,7 @@ fn rules(config: &EmperorConfig) -> Rules {
 fn fork_server(config: &EmperorConfig) -> Result<Option<Address>, SetupError> {
     let Some(setting) = &config.use_fork_server else { return Ok(None) };
     let here = std::env::current_dir().unwrap_or_default();
-    let address = setting.value.address().map(|address| address.within(&here));
+    let address = setting.value.address().map(|address| address.relative_to(&here));
     let unix = address.filter(|address| !matches!(address, Address::Tcp(_)));
     let unix = unix.ok_or_else(|| {
         let doing = format!("use the fork server at {} ({setting})", setting.show(&setting.value));
@@ -225,7 +225,8 @@ fn template(
     limit: DescriptorLimit,
 ) -> Template {
     let text = |text: &str| CString::new(text).ok();
-    let variables = program::below_emperor(process.environment.clone(), &config.own.env, wanted);
+    let variables =
+        program::below_emperor(process.environment.clone(), &config.own_process.env, wanted);
     let mut environment = environment::for_vassals(variables);
     environment.extend(parent::depth(process).and_then(|depth| CString::new(depth).ok()));
     let (programs, overrides) = programs(config, process);

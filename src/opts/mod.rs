@@ -9,7 +9,7 @@ pub mod complete;
 pub mod help;
 pub mod key;
 pub mod lookup;
-pub mod neighbours;
+pub mod other_supervisors;
 pub mod refusal;
 pub mod roff;
 pub mod security;

@@ -31,7 +31,7 @@ pub const NOT_SUPPORTED: &str = "is not supported by this version of liege";
 
 /// The way out for an option that is known and not obeyed yet.
 #[must_use]
-pub fn instead(opt: &Opt) -> &'static str {
+pub fn alternative(opt: &Opt) -> &'static str {
     let prefix = |prefixes: &[&str]| prefixes.iter().any(|prefix| opt.name.starts_with(prefix));
     match opt.name {
         "chroot" | "pivot-root" | "namespace" => {
@@ -106,7 +106,7 @@ mod tests {
                 assert!(refusal.what.starts_with(|letter: char| letter.is_lowercase()), "{name}");
                 assert!(is_sentence(refusal.why) && is_sentence(refusal.instead), "{name}");
             }
-            assert!(is_sentence(instead(&opt)), "{name}");
+            assert!(is_sentence(alternative(&opt)), "{name}");
         }
     }
 }

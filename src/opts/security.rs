@@ -5,7 +5,7 @@ use super::lookup;
 use super::{Opt, Section};
 
 /// Those that stand in no section of identity or confinement.
-const ELSEWHERE: [&str; 8] = [
+const IN_OTHER_SECTIONS: [&str; 8] = [
     "chmod-socket",
     "chown-socket",
     "umask",
@@ -20,13 +20,13 @@ const ELSEWHERE: [&str; 8] = [
 #[must_use]
 pub fn is_security(opt: &Opt) -> bool {
     matches!(opt.section, Section::Identity | Section::Confinement)
-        || ELSEWHERE.contains(&opt.name)
+        || IN_OTHER_SECTIONS.contains(&opt.name)
         || opt.name.starts_with("jail")
 }
 
 /// What the lack of this setting does, as the end of a sentence about it.
 #[must_use]
-pub fn without(name: &str) -> &'static str {
+pub fn effect_of_lack(name: &str) -> &'static str {
     match lookup::find(name).map_or(name, |opt| opt.name) {
         "chmod-socket" | "chown-socket" => {
             "without which other users than meant could connect to its sockets"
@@ -51,7 +51,7 @@ impl Names {
     /// The one that a name which is no option resembles most, by the rule of [`lookup::nearest`]; none if
     /// something else resembles it more.
     #[must_use]
-    pub fn slip(&self, name: &str) -> Option<&'static str> {
+    pub fn resembled_by(&self, name: &str) -> Option<&'static str> {
         // These are few: most names are known to be no slip of this kind before all are compared.
         let (distance, nearest) = lookup::nearest_of(self.0.iter().copied(), name)?;
         let (any, _) = lookup::nearest_of(lookup::all_names(), name)?;
@@ -104,7 +104,7 @@ mod tests {
             ("chown-socket", "could connect to its sockets"),
             ("umask", "could use its files"),
         ] {
-            assert!(without(name).ends_with(what), "{name}: {}", without(name));
+            assert!(effect_of_lack(name).ends_with(what), "{name}: {}", effect_of_lack(name));
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
             ("domain", None),
             ("", None),
         ] {
-            assert_eq!(names.slip(name), meant, "{name}");
+            assert_eq!(names.resembled_by(name), meant, "{name}");
         }
     }
 }

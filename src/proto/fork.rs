@@ -32,7 +32,7 @@ pub enum ForkError {
     /// The server has ended the talk after so many bytes: it is not ready, or has died.
     Closed(usize),
     /// The answer begins with another modifier: no fork server of uWSGI's kind.
-    Rubbish(u8),
+    WrongModifier(u8),
     /// The answer announces a longer body than any answer has.
     Oversize(u16),
     /// The body of the answer is no dictionary.
@@ -47,7 +47,7 @@ impl fmt::Display for ForkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed(bytes) => write!(f, "it has closed after {bytes} bytes of its answer"),
-            Self::Rubbish(modifier) => {
+            Self::WrongModifier(modifier) => {
                 write!(f, "its answer has the modifier {modifier} instead of {MODIFIER}")
             }
             Self::Oversize(size) => write!(f, "its answer announces {size} bytes"),
@@ -93,12 +93,12 @@ impl ForkTalk {
     ///
     /// # Errors
     /// As soon as no further byte could make it a good answer.
-    pub fn hear(&mut self, bytes: &[u8]) -> Result<Option<i32>, ForkError> {
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<i32>, ForkError> {
         let room = (HEADER_LENGTH + usize::from(MAX_ANSWER)).saturating_sub(self.answer.len());
         self.answer.extend(bytes.iter().take(room));
         let first = self.answer.first().copied().unwrap_or(MODIFIER);
         if first != MODIFIER {
-            return Err(ForkError::Rubbish(first));
+            return Err(ForkError::WrongModifier(first));
         }
         let Some((header, body)) = self.answer.split_first_chunk() else { return Ok(None) };
         let header = UwsgiHeader::decode(*header);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn answer(pairs: &[&[u8]]) -> Result<Option<i32>, ForkError> {
-        talk().hear(&uwsgi::array(MODIFIER, 0, pairs).unwrap())
+        talk().receive(&uwsgi::array(MODIFIER, 0, pairs).unwrap())
     }
 
     #[test]
@@ -156,9 +156,9 @@ mod tests {
         let mut talk = talk();
         let (last, first) = ANSWER.split_last().unwrap();
         for byte in first {
-            assert_eq!(talk.hear(&[*byte]), Ok(None));
+            assert_eq!(talk.receive(&[*byte]), Ok(None));
         }
-        assert_eq!(talk.hear(&[*last]), Ok(Some(3640)));
+        assert_eq!(talk.receive(&[*last]), Ok(Some(3640)));
     }
 
     #[test]
@@ -166,17 +166,17 @@ mod tests {
         assert_eq!(answer(&[b"name", b"x", b"pid", b"7"]), Ok(Some(7)));
         let mut long = ANSWER.to_vec();
         long.resize(100_000, 0);
-        assert_eq!(talk().hear(&long), Ok(Some(3640)));
+        assert_eq!(talk().receive(&long), Ok(Some(3640)));
     }
 
     #[test]
     fn each_bad_answer_has_its_name() {
-        assert_eq!(talk().hear(b"HTTP/1.1 400\r\n"), Err(ForkError::Rubbish(b'H')));
-        assert_eq!(talk().hear(b"\x23\xff\xff\x00"), Err(ForkError::Oversize(65_535)));
-        assert_eq!(talk().hear(b"\x23\x02\x00\x00\xff\xff"), Err(ForkError::Malformed));
+        assert_eq!(talk().receive(b"HTTP/1.1 400\r\n"), Err(ForkError::WrongModifier(b'H')));
+        assert_eq!(talk().receive(b"\x23\xff\xff\x00"), Err(ForkError::Oversize(65_535)));
+        assert_eq!(talk().receive(b"\x23\x02\x00\x00\xff\xff"), Err(ForkError::Malformed));
         assert_eq!(answer(&[b"pid"]), Err(ForkError::Malformed));
         assert_eq!(answer(&[b"pod", b"12"]), Err(ForkError::NoPid));
-        assert_eq!(talk().hear(b"\x23\x00\x00\x00"), Err(ForkError::NoPid));
+        assert_eq!(talk().receive(b"\x23\x00\x00\x00"), Err(ForkError::NoPid));
         for bad in ["-1", "-12", "0", "1", "", "12 ", "+12", "0x12", "4294967297", "9999999999"] {
             assert_eq!(answer(&[b"pid", bad.as_bytes()]), Err(ForkError::BadPid), "{bad}");
         }
@@ -186,7 +186,7 @@ mod tests {
     fn an_end_in_the_middle_says_how_far_it_came() {
         let mut talk = talk();
         assert_eq!(talk.closed(), ForkError::Closed(0));
-        assert_eq!(talk.hear(b"\x23\x0b\x00"), Ok(None));
+        assert_eq!(talk.receive(b"\x23\x0b\x00"), Ok(None));
         assert_eq!(talk.closed(), ForkError::Closed(3));
     }
 
@@ -202,17 +202,17 @@ mod tests {
                 if more.is_empty() {
                     break;
                 }
-                prop_assert_eq!(talk.hear(piece), Ok(None));
+                prop_assert_eq!(talk.receive(piece), Ok(None));
                 rest = more;
             }
-            prop_assert_eq!(talk.hear(rest), Ok(Some(pid)));
+            prop_assert_eq!(talk.receive(rest), Ok(Some(pid)));
         }
 
         #[test]
         fn whatever_a_server_sends_is_met(pieces: Vec<Vec<u8>>) {
             let mut talk = talk();
             for piece in pieces {
-                match talk.hear(&piece) {
+                match talk.receive(&piece) {
                     Ok(None) => {}
                     Ok(Some(pid)) => prop_assert!(pid > 1),
                     Err(_) => break,
@@ -223,9 +223,9 @@ mod tests {
         #[test]
         fn no_answer_is_kept_beyond_its_limit(pieces: Vec<[u8; 32]>) {
             let mut talk = talk();
-            let _ = talk.hear(&[MODIFIER, 0xff, 0x0f, 0]);
+            let _ = talk.receive(&[MODIFIER, 0xff, 0x0f, 0]);
             for piece in pieces.iter().cycle().take(400) {
-                let _ = talk.hear(piece);
+                let _ = talk.receive(piece);
             }
             prop_assert!(talk.answer.len() <= HEADER_LENGTH + usize::from(MAX_ANSWER));
         }

@@ -78,10 +78,10 @@ impl World for System {
         call: &Invocation,
         look: &mut dyn FnMut(&Invocation, &mut dyn World),
     ) {
-        let wanted = privileges::wanted(&config.own, &mut self.accounts, &mut Vec::new());
+        let wanted = privileges::wanted(&config.own_process, &mut self.accounts, &mut Vec::new());
         // Unknown names are told elsewhere.
         let wanted = wanted.unwrap_or_default();
-        let env = environment::below_emperor(call.env.clone(), &config.own.env, &wanted);
+        let env = environment::below_emperor(call.env.clone(), &config.own_process.env, &wanted);
         let now = Identity::current().unwrap_or_default();
         let theirs = Identity {
             uid: wanted.uid.unwrap_or(now.uid),
@@ -177,7 +177,7 @@ impl Look<'_> {
     }
 
     fn emperor(&mut self, config: &EmperorConfig) {
-        if let Some(place) = &config.own.chdir
+        if let Some(place) = &config.own_process.chdir
             && let Err(error) = fs::metadata(self.call.cwd.join(&place.value))
         {
             let told = advice::enter(error.kind());
@@ -187,7 +187,7 @@ impl Look<'_> {
         for place in config.logto.iter().chain(&config.pidfile) {
             self.file(place);
         }
-        let base = config.own.chdir.as_ref().map(|place| self.call.cwd.join(&place.value));
+        let base = config.own_process.chdir.as_ref().map(|place| self.call.cwd.join(&place.value));
         for (_, place) in &config.served {
             self.address(place, base.as_deref(), false);
         }
@@ -242,7 +242,7 @@ impl Look<'_> {
     /// An address that is bound at the start; relative paths count from `base`, or from where the vassal starts.
     fn address(&mut self, place: &Located<SocketSpec>, base: Option<&Path>, is_shared: bool) {
         let Some(address) = place.value.address() else { return };
-        let address = address.within(base.unwrap_or(&self.call.cwd));
+        let address = address.relative_to(base.unwrap_or(&self.call.cwd));
         match &address {
             Address::Path(path) => self.path(place, path),
             Address::Tcp(tcp) => self.port(place, *tcp),
@@ -252,7 +252,7 @@ impl Look<'_> {
             return;
         }
         let listeners = self.system.listeners.get_or_insert_with(listeners::all);
-        let taken = listeners.iter().find(|listener| listener.address.excludes(&address));
+        let taken = listeners.iter().find(|listener| listener.address.conflicts_with(&address));
         let Some(taken) = taken else { return };
         let holders = listeners::holders(taken.inode);
         // Its emperor has it: this is how a running vassal looks.

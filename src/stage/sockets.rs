@@ -367,9 +367,9 @@ impl How<'_> {
                 // Whether the families exclude each other is for the kernel to say.
                 !self.options.reuse_port
                     && one.is_ipv4() == two.is_ipv4()
-                    && other.excludes(address)
+                    && other.conflicts_with(address)
             }
-            (other, _) => other.is_some_and(|other| other.excludes(address)),
+            (other, _) => other.is_some_and(|other| other.conflicts_with(address)),
         })
     }
 }
@@ -452,7 +452,7 @@ impl Trial {
             i32::try_from(holder.pid).ok().and_then(Pid::new).is_some_and(|pid| running.is_of(pid))
         };
         let all = listeners::all();
-        let mut in_the_way = all.iter().filter(|it| it.address.excludes(&wanted));
+        let mut in_the_way = all.iter().filter(|it| it.address.conflicts_with(&wanted));
         let gives = |listener: &ListenerInfo| {
             let holders = listeners::holders(listener.inode);
             !holders.is_empty() && holders.iter().all(is_running)

@@ -19,7 +19,7 @@ pub enum Address {
 impl Address {
     /// The same address, where a relative path counts from `directory`.
     #[must_use]
-    pub fn within(&self, directory: &Path) -> Self {
+    pub fn relative_to(&self, directory: &Path) -> Self {
         match self {
             Self::Path(path) => Self::Path(directory.join(path)),
             other => other.clone(),
@@ -28,7 +28,7 @@ impl Address {
 
     /// Whether only one of two can listen, the one here or the other there.
     #[must_use]
-    pub fn excludes(&self, other: &Self) -> bool {
+    pub fn conflicts_with(&self, other: &Self) -> bool {
         let covers = |one: IpAddr, other: IpAddr| {
             one.is_unspecified() && (one.is_ipv6() || other.is_ipv4()) || one == other
         };

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// What is about the emperor itself, and must not reach a vassal: it would make it an emperor, tell it
 /// to listen on sockets that it does not have, or let it speak to the service manager in our name.
-const OURS: [&[u8]; 7] = [
+const EMPEROR_VARIABLES: [&[u8]; 7] = [
     b"UWSGI_RELOADS",
     b"UWSGI_ORIGINAL_PROC_NAME",
     b"NOTIFY_SOCKET",
@@ -15,11 +15,11 @@ const OURS: [&[u8]; 7] = [
     b"SERVER_STARTER_PORT",
     b"SERVER_STARTER_GENERATION",
 ];
-const OUR_FAMILIES: [&[u8]; 5] =
+const EMPEROR_PREFIXES: [&[u8]; 5] =
     [b"UWSGI_EMPEROR", b"UWSGI_VASSALS_", b"UWSGI_IMPERIAL_", b"LISTEN_", b"LIEGE_"];
 /// Tells a stage of the socket for its verdict.
 pub const STATUS: &str = "LIEGE_STATUS_FD";
-const LINES: [&str; 3] = [STATUS, "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
+const PROTOCOL_VARIABLES: [&str; 3] = [STATUS, "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
 const VASSAL_PREFIX: &[u8] = b"UWSGI_VASSAL_";
 const OPTION_PREFIX: &[u8] = b"UWSGI_";
 
@@ -36,7 +36,7 @@ pub fn for_vassals(variables: impl IntoIterator<Item = Variable>) -> Vec<Variabl
         let for_vassals = renamed.is_some();
         let name = match renamed {
             Some(rest) => OsString::from_vec([OPTION_PREFIX, rest].concat()),
-            None if is_ours(&name) => continue,
+            None if is_emperors(&name) => continue,
             None => name,
         };
         match places.get(&name).and_then(|place: &usize| kept.get_mut(*place)) {
@@ -56,18 +56,19 @@ pub fn for_vassals(variables: impl IntoIterator<Item = Variable>) -> Vec<Variabl
 
 /// Whether a variable of the emperor is one of its vassals' as well, under the same name.
 pub fn is_inherited(name: &OsStr) -> bool {
-    !is_ours(name) && !name.as_bytes().starts_with(VASSAL_PREFIX)
+    !is_emperors(name) && !name.as_bytes().starts_with(VASSAL_PREFIX)
 }
 
 /// Whether a variable tells the number of a descriptor that is a line between an emperor and its vassal:
 /// no command is told it, and no configuration is read from there.
-pub fn is_line(name: &OsStr) -> bool {
-    LINES.iter().any(|line| name == *line)
+pub fn names_protocol_descriptor(name: &OsStr) -> bool {
+    PROTOCOL_VARIABLES.iter().any(|line| name == *line)
 }
 
-fn is_ours(name: &OsStr) -> bool {
+fn is_emperors(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    OURS.contains(&name) || OUR_FAMILIES.iter().any(|family| name.starts_with(family))
+    EMPEROR_VARIABLES.contains(&name)
+        || EMPEROR_PREFIXES.iter().any(|family| name.starts_with(family))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl BadText {
 
     /// The sentence, without the text if that is hidden.
     #[must_use]
-    pub fn told(&self, hidden: bool) -> String {
+    pub fn message(&self, hidden: bool) -> String {
         match &self.text {
             Some(_) if hidden => format!("{NOT_SHOWN} {}", self.what),
             Some(text) => format!("{text} {}", self.what),
@@ -70,7 +70,7 @@ impl BadText {
 
 impl fmt::Display for BadText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.told(false))
+        f.write_str(&self.message(false))
     }
 }
 
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn a_hidden_text_is_not_repeated() {
         let bad = BadText::new("secret", "is not a number");
-        assert_eq!(bad.told(false), "'secret' is not a number");
-        assert_eq!(bad.told(true), format!("{NOT_SHOWN} is not a number"));
-        assert_eq!(BadText::without_text("is empty").told(true), "is empty");
+        assert_eq!(bad.message(false), "'secret' is not a number");
+        assert_eq!(bad.message(true), format!("{NOT_SHOWN} is not a number"));
+        assert_eq!(BadText::without_text("is empty").message(true), "is empty");
     }
 }

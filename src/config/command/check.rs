@@ -22,13 +22,13 @@ use super::super::setting::{Fault, Faults, Located, Origin, Setting, TextSource}
 use super::super::source::vassal_files;
 use super::super::vassal_command_line::VassalCommandLine;
 use super::super::{EmperorConfig, Invocation, ReadResult, Resolved, read, values, vassal};
-use super::{QueryOutput, World, lines, place};
+use super::{QueryOutput, World, fault_lines, place_json};
 
 /// `liege check FILE… [--json]`: reads each as a start would, and tells all that is wrong. A directory
 /// stands for the vassal files in it; a file that names emperors is checked with all their vassals.
 #[must_use]
 pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> QueryOutput {
-    let Ok((names, json)) = super::names(args) else {
+    let Ok((names, json)) = super::file_names(args) else {
         return QueryOutput::usage("check: usage: liege check FILE... [--json]");
     };
     if names.is_empty() {
@@ -40,7 +40,7 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
         if call.cwd.join(name).is_dir() {
             match vassal_files(&SourceSpec::Dir(name.to_owned()), &call.cwd, &[]) {
                 Ok(files) => reports.extend(
-                    files.iter().map(|file| in_directory(call, file, (&command_line, world))),
+                    files.iter().map(|file| check_file(call, file, (&command_line, world))),
                 ),
                 Err(error) => {
                     let message = unreadable(&call.cwd.join(name).display().to_string(), &error);
@@ -55,17 +55,24 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
             // Where an emperor is started decides what its relative names mean: here, as for the vassals
             // of a file, its own directory.
             let call = command_line.invocation(call, name);
-            reports.extend(one_emperor(&call, name, (reading, world)));
+            reports.extend(check_emperor_and_vassals(&call, name, (reading, world)));
         } else {
-            reports.push(one_vassal(name, &reading, (&command_line.invocation(call, name), world)));
+            reports.push(check_vassal(
+                name,
+                &reading,
+                (&command_line.invocation(call, name), world),
+            ));
         }
     }
-    told(reports, json)
+    report_output(reports, json)
 }
 
 /// `--check`: the emperor of this command line, and all vassals that it would start.
 pub(super) fn emperor(call: &Invocation, world: &mut dyn World) -> QueryOutput {
-    told(one_emperor(call, Path::new("command line"), (read(call), world)), false)
+    report_output(
+        check_emperor_and_vassals(call, Path::new("command line"), (read(call), world)),
+        false,
+    )
 }
 
 /// What was found out about one configuration.
@@ -96,7 +103,7 @@ impl CheckReport {
         let origin = Origin::File { file: Arc::new(source), line: 0 };
         match address_in(&text).and_then(address::of_file) {
             Ok(address) => {
-                let value = address.within(&call.cwd.join(file).with_file_name(""));
+                let value = address.relative_to(&call.cwd.join(file).with_file_name(""));
                 self.addresses.push(Located { value, key: String::new(), origin, hidden: false });
             }
             Err(why) => self.faults.push(Fault::new(&origin, "", why)),
@@ -123,7 +130,7 @@ fn find_collisions(reports: &mut [CheckReport]) {
     for report in reports {
         for place in std::mem::take(&mut report.addresses) {
             let same = |(other, name): &&(Located<Address>, PathBuf)| {
-                *name != report.name && other.value.excludes(&place.value)
+                *name != report.name && other.value.conflicts_with(&place.value)
             };
             if let Some((other, name)) = seen.iter().find(same) {
                 let message = format!(
@@ -138,7 +145,7 @@ fn find_collisions(reports: &mut [CheckReport]) {
     }
 }
 
-fn told(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
+fn report_output(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
     find_collisions(&mut reports);
     let reports = &reports;
     let bad = reports.iter().filter(|report| !report.faults.is_empty()).count();
@@ -150,8 +157,8 @@ fn told(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
                 json!({
                     "file": report.name.to_string_lossy(),
                     "good": report.faults.is_empty(),
-                    "faults": report.faults.iter().map(as_value).collect::<Vec<_>>(),
-                    "warnings": report.warnings.iter().map(as_value).collect::<Vec<_>>(),
+                    "faults": report.faults.iter().map(fault_json).collect::<Vec<_>>(),
+                    "warnings": report.warnings.iter().map(fault_json).collect::<Vec<_>>(),
                 })
             })
             .collect();
@@ -165,7 +172,7 @@ fn told(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
     let mut told = HashSet::new();
     let mut err = String::new();
     for report in reports {
-        let all = lines(&report.faults, "") + &lines(&report.warnings, "warning: ");
+        let all = fault_lines(&report.faults, "") + &fault_lines(&report.warnings, "warning: ");
         for line in all.lines().filter(|line| told.insert((*line).to_owned())) {
             err.push_str(line);
             err.push('\n');
@@ -175,20 +182,20 @@ fn told(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
     QueryOutput { out, err, status }
 }
 
-fn as_value(fault: &Fault) -> Value {
-    let mut place = place(&fault.origin);
+fn fault_json(fault: &Fault) -> Value {
+    let mut place = place_json(&fault.origin);
     place.insert("option".to_owned(), fault.key.as_str().into());
     place.insert("message".to_owned(), fault.message.as_str().into());
     Value::Object(place)
 }
 
 /// A vassal, whose start is `call`.
-fn one_vassal(
+fn check_vassal(
     name: &Path,
     reading: &ReadResult,
     (call, world): (&Invocation, &mut dyn World),
 ) -> CheckReport {
-    let mut report = judged(name, reading, vassal::judge);
+    let mut report = report_of_reading(name, reading, vassal::judge);
     let names_no_program = |fault: &&mut Fault| fault.message.starts_with("nothing to run");
     if let Some(fault) = report.faults.iter_mut().find(names_no_program) {
         fault.message.push_str(
@@ -204,7 +211,7 @@ fn one_vassal(
         report.faults.extend(found.faults);
         report.warnings.extend(found.warnings);
         let bound = config.sockets.into_iter().filter_map(|place| {
-            let address = place.value.address()?.within(&call.cwd);
+            let address = place.value.address()?.relative_to(&call.cwd);
             Some(place.with(address))
         });
         report.addresses = bound.filter(|_| !config.reuse_port).collect();
@@ -213,7 +220,7 @@ fn one_vassal(
 }
 
 /// A file among others: of an emperor that is a vassal only itself is checked, because it may be its own.
-fn in_directory(
+fn check_file(
     call: &Invocation,
     file: &Path,
     (command_line, world): (&VassalCommandLine, &mut dyn World),
@@ -221,14 +228,14 @@ fn in_directory(
     let reading = command_line.read(call, file);
     let call = command_line.invocation(call, file);
     if reading.resolved.is_emperors() {
-        of_emperor(file, &reading, (&call, world))
+        check_emperor(file, &reading, (&call, world))
     } else {
-        one_vassal(file, &reading, (&call, world))
+        check_vassal(file, &reading, (&call, world))
     }
 }
 
 /// A file that another program reads by its own rules: what is odd for liege need not be wrong for that one.
-fn of_another_program(
+fn report_on_foreign_file(
     call: &Invocation,
     file: &Path,
     command_line: &VassalCommandLine,
@@ -240,28 +247,28 @@ fn of_another_program(
 }
 
 /// An emperor, and all its vassals as far as its own faults let them be known.
-fn one_emperor(
+fn check_emperor_and_vassals(
     call: &Invocation,
     name: &Path,
     (reading, world): (ReadResult, &mut dyn World),
 ) -> Vec<CheckReport> {
-    let mut reports = vec![of_emperor(name, &reading, (call, world))];
-    if reading.is_whole {
-        let config = config::emperor::as_far_as_right(&reading.resolved);
+    let mut reports = vec![check_emperor(name, &reading, (call, world))];
+    if reading.is_complete {
+        let config = config::emperor::without_faulty_settings(&reading.resolved);
         world.below(&config, call, &mut |call, world| {
-            reports.extend(vassals(call, &config, world));
+            reports.extend(check_vassals(call, &config, world));
         });
     }
     reports
 }
 
 /// An emperor, without its vassals.
-fn of_emperor(
+fn check_emperor(
     name: &Path,
     reading: &ReadResult,
     (call, world): (&Invocation, &mut dyn World),
 ) -> CheckReport {
-    let mut report = judged(name, reading, config::emperor::judge);
+    let mut report = report_of_reading(name, reading, config::emperor::judge);
     report.faults.extend(unknown_accounts(reading, world));
     if report.faults.is_empty()
         && let Ok(config) = config::emperor::check(&reading.resolved)
@@ -275,17 +282,17 @@ fn of_emperor(
     report
 }
 
-fn judged(
+fn report_of_reading(
     name: &Path,
     reading: &ReadResult,
     judge: fn(&Resolved) -> (Faults, Vec<Fault>),
 ) -> CheckReport {
     let mut faults = reading.faults.clone();
-    if !reading.is_whole {
+    if !reading.is_complete {
         return CheckReport::new(name, faults.0, reading.resolved.warnings.clone());
     }
     let (more, warnings) = judge(&reading.resolved);
-    let warnings = faults.what_stands(warnings);
+    let warnings = faults.still_certain(warnings);
     faults.add(more);
     CheckReport::new(name, faults.0, warnings)
 }
@@ -293,7 +300,7 @@ fn judged(
 /// Names of users and groups that nobody has, wherever they stand.
 fn unknown_accounts(reading: &ReadResult, world: &mut dyn World) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if !reading.is_whole {
+    if !reading.is_complete {
         return faults;
     }
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -332,20 +339,24 @@ fn no_account(what: &str, name: &str, why: &str) -> String {
 }
 
 /// Checks every vassal of an emperor's directories.
-fn vassals(call: &Invocation, config: &EmperorConfig, world: &mut dyn World) -> Vec<CheckReport> {
+fn check_vassals(
+    call: &Invocation,
+    config: &EmperorConfig,
+    world: &mut dyn World,
+) -> Vec<CheckReport> {
     let mut reports = Vec::new();
     let command_line = VassalCommandLine::of(config);
     // Its relative names count from the directory that it enters.
     let mut call = call.of(call.uid, call.gid, call.env.clone());
-    call.cwd.extend(config.own.chdir.as_ref().map(|chdir| &chdir.value));
+    call.cwd.extend(config.own_process.chdir.as_ref().map(|chdir| &chdir.value));
     for source in &config.emperors {
         match vassal_files(&source.value, &call.cwd, &config.extra_extensions) {
             Ok(files) => {
                 for file in files {
                     let mut report = if config.starts_others() {
-                        of_another_program(&call, &file, &command_line)
+                        report_on_foreign_file(&call, &file, &command_line)
                     } else {
-                        in_directory(&call, &file, (&command_line, world))
+                        check_file(&call, &file, (&command_line, world))
                     };
                     if let Some(ending) = &config.on_demand_extension {
                         report.add_address_file(&call, &file, ending);

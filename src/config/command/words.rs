@@ -20,7 +20,7 @@ const COMMANDS: [(&str, &str); 5] = [
 /// Answers a first word that is meant as a command; `None`: it is no such word, or a file of this name is
 /// there. `check`, `config` and `init` have been taken before.
 #[must_use]
-pub fn word(call: &Invocation) -> Option<QueryOutput> {
+pub fn answer_command(call: &Invocation) -> Option<QueryOutput> {
     let word = call.args.first().and_then(|word| OsStr::to_str(word))?;
     let is_word = word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
     if !is_word || word.is_empty() || word.starts_with('-') || call.cwd.join(word).exists() {
@@ -29,11 +29,11 @@ pub fn word(call: &Invocation) -> Option<QueryOutput> {
     Some(match word {
         "help" => QueryOutput::good(help::short()),
         "version" => super::version(),
-        _ => unknown(word),
+        _ => unknown_command(word),
     })
 }
 
-fn unknown(word: &str) -> QueryOutput {
+fn unknown_command(word: &str) -> QueryOutput {
     let names = COMMANDS.iter().map(|command| command.0);
     let hint = match word {
         "status" | "stats" | "list" | "ps" | "top" => {

@@ -141,7 +141,7 @@ impl ConfigReader<'_> {
 
     fn lines_of(&mut self, name: &str) -> Result<Vec<Option<String>>, String> {
         let text = self.resource(name).map_err(|message| {
-            format!("{}: {message}{}", quoted(name), file::raw_hint(name.as_bytes()))
+            format!("{}: {message}{}", quoted(name), file::hint_for_name(name.as_bytes()))
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         Ok(each(text.lines().map(str::to_owned)))

@@ -74,7 +74,8 @@ impl ConfigReader<'_> {
     fn cut_section(&mut self) {
         let Some(entry) = self.list.last_mut() else { return };
         let value = &mut entry.setting.value;
-        let name = file::name(self.call, OsStr::new(value.as_str()), self.last_opened.as_ref());
+        let name =
+            file::parse_name(self.call, OsStr::new(value.as_str()), self.last_opened.as_ref());
         if let Ok(FileName { what: FilePlace::Path(_), section: Some(section), .. }) = name {
             value.truncate(value.len().saturating_sub(section.len() + 1));
         }

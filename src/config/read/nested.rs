@@ -9,7 +9,7 @@ use crate::opts::key::Format;
 
 use super::super::file::{self, Content, FileName, FilePlace};
 use super::super::limits::Counted;
-use super::super::magic::{FileNames, Magic, Odd};
+use super::super::magic::{DoubtfulPercent, FileNames, Magic};
 use super::super::setting::{Origin, TextSource};
 use super::super::text::Parsed;
 use super::super::{ini, json, xml, yaml};
@@ -24,7 +24,7 @@ impl ConfigReader<'_> {
         at: &Origin,
         key: &str,
     ) -> Result<(), Stop> {
-        let name = match file::name(self.call, request.name, self.last_opened.as_ref()) {
+        let name = match file::parse_name(self.call, request.name, self.last_opened.as_ref()) {
             Ok(name) => name,
             Err(message) => return self.cannot_read(at, key, request, message),
         };
@@ -44,7 +44,7 @@ impl ConfigReader<'_> {
                     at,
                     key,
                     request,
-                    message + &file::raw_hint(request.name.as_bytes()),
+                    message + &file::hint_for_name(request.name.as_bytes()),
                 );
             }
         };
@@ -79,7 +79,7 @@ impl ConfigReader<'_> {
         request: &FileRequest<'_>,
         message: String,
     ) -> Result<(), Stop> {
-        let message = message + &file::raw_hint(request.name.as_bytes());
+        let message = message + &file::hint_for_name(request.name.as_bytes());
         if self.hidden {
             // What is wrong may repeat the name too.
             self.fault(at, key, format!("{NOT_SHOWN}: cannot be read (expected a file)"));
@@ -99,7 +99,7 @@ impl ConfigReader<'_> {
     /// The content that `@(name)` and `for-readline` stand for, as text.
     pub(in crate::config) fn resource(&mut self, name: &str) -> Result<String, String> {
         self.limits.charge(Counted::Read, 0)?;
-        let mut bytes = self.content(&file::resource(self.call, name)?)?.bytes;
+        let mut bytes = self.content(&file::parse_resource_name(self.call, name)?)?.bytes;
         self.limits.charge(Counted::Read, bytes.len())?;
         // Without one final line end.
         bytes.pop_if(|last| matches!(last, b'\n' | b'\r'));
@@ -150,7 +150,7 @@ impl ConfigReader<'_> {
         name: &FileName,
         format: Format,
         names: &FileNames,
-    ) -> (Parsed, Vec<(u32, Odd)>) {
+    ) -> (Parsed, Vec<(u32, DoubtfulPercent)>) {
         let first = self.first_typed_file.as_ref();
         let magic = Magic { call: self.call, current: Some(names), first };
         let replaced = match magic.replace(bytes) {
@@ -164,7 +164,7 @@ impl ConfigReader<'_> {
     /// Takes the lines of a file.
     fn add_parsed(
         &mut self,
-        (parsed, odd): (Parsed, Vec<(u32, Odd)>),
+        (parsed, odd): (Parsed, Vec<(u32, DoubtfulPercent)>),
         file: &Arc<TextSource>,
     ) -> Result<(), Stop> {
         let at = |line: u32| Origin::File { file: Arc::clone(file), line };
@@ -172,21 +172,21 @@ impl ConfigReader<'_> {
             // In a comment, or a section that is not read, it is nobody's affair.
             let Some(pair) = parsed.pairs.iter().find(|pair| pair.line == line) else { continue };
             match odd {
-                Odd::Meaningless(letter) => {
+                DoubtfulPercent::Meaningless(letter) => {
                     let place = match letter {
                         '\n' | '\r' => "at the end of a line".to_owned(),
                         letter => format!("before '{}'", letter.escape_default()),
                     };
                     self.warn(&at(line), "", format!("% {place} has no meaning, write %%"));
                 }
-                Odd::LikeUrl(one, two) if is_variable(&pair.key) => {
+                DoubtfulPercent::LikeUrl(one, two) if is_variable(&pair.key) => {
                     let message = format!(
                         "%{one}{two} is read as the magic variable %{one} and {two}; for the percent sign of a \
                          URL or password write %%{one}{two}"
                     );
                     self.warn(&at(line), &pair.key, message);
                 }
-                Odd::LikeUrl(..) => {}
+                DoubtfulPercent::LikeUrl(..) => {}
             }
         }
         let is_bad = !parsed.bad.is_empty();

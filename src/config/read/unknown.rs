@@ -33,7 +33,7 @@ impl ConfigReader<'_> {
             let security = security.get_or_insert_with(opts::security::Names::collect);
             // Many variables begin like ours and are meant for other programs.
             if let Origin::Environment(_) = origin {
-                if let Some(meant) = security.slip(key).filter(|_| warned < MAX_UNKNOWN) {
+                if let Some(meant) = security.resembled_by(key).filter(|_| warned < MAX_UNKNOWN) {
                     let message =
                         format!("is not an option; it resembles {meant}, a security setting");
                     self.warnings.push(Fault::new(origin, "", message));
@@ -60,12 +60,12 @@ impl ConfigReader<'_> {
 /// Why a name that is no option must not be passed over; `None`: it may.
 fn refusal(key: &str, from_set: bool, security: &opts::security::Names) -> Option<String> {
     // What `set` appends may have any name; a misspelt security setting is one all the same.
-    let word = if from_set { None } else { opts::neighbours::ours(key) };
+    let word = if from_set { None } else { opts::other_supervisors::our_name(key) };
     let (why, ours) = match word {
         Some(ours) => ("Other supervisors have one of this name".to_owned(), ours),
         None => {
-            let meant = security.slip(key)?;
-            (format!("It resembles {meant}, {}", opts::security::without(meant)), meant)
+            let meant = security.resembled_by(key)?;
+            (format!("It resembles {meant}, {}", opts::security::effect_of_lack(meant)), meant)
         }
     };
     let instead = format!(

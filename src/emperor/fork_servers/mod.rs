@@ -346,7 +346,7 @@ impl ForkServers {
                 scm::discard(chunk.fds);
                 match chunk.length {
                     0 => Err(words.closed()),
-                    length => words.hear(buffer.get(..length).unwrap_or_default()),
+                    length => words.receive(buffer.get(..length).unwrap_or_default()),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return TalkStep::Blocked,

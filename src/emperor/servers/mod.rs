@@ -114,7 +114,7 @@ fn bind(
     (directory, options): (&Path, &ListenOptions),
 ) -> Result<ServerListener, SetupError> {
     let doing = format!("serve {name} at {} ({address})", address.show(&address.value));
-    let place = address.value.address().map(|address| address.within(directory));
+    let place = address.value.address().map(|address| address.relative_to(directory));
     let place =
         place.ok_or_else(|| cannot(doing.clone())(std::io::ErrorKind::InvalidInput.into()))?;
     let wanted = BindPlace { address: place.clone(), options: options.clone() };

@@ -84,7 +84,7 @@ static WORDS: &[(&str, &str)] = &[
 
 /// What to write instead of a word that another supervisor would understand.
 #[must_use]
-pub fn ours(name: &str) -> Option<&'static str> {
+pub fn our_name(name: &str) -> Option<&'static str> {
     // No word is longer than this by much; a name may be anything.
     if name.len() > 40 {
         return None;
@@ -104,16 +104,16 @@ mod tests {
     fn words_of_other_supervisors_are_found_in_every_spelling() {
         assert!(WORDS.is_sorted_by_key(|entry| entry.0));
         for name in ["WorkingDirectory", "working-directory", "working_directory", "cwd"] {
-            assert_eq!(ours(name), Some("chdir"), "{name}");
+            assert_eq!(our_name(name), Some("chdir"), "{name}");
         }
         for name in ["usr", "userid", "user-id", "setuid", "ui", "owner", "run_as_user"] {
-            assert_eq!(ours(name), Some("uid"), "{name}");
+            assert_eq!(our_name(name), Some("uid"), "{name}");
         }
         for name in ["groupid", "group-id", "group_id", "setgid", "GroupName"] {
-            assert_eq!(ours(name), Some("gid"), "{name}");
+            assert_eq!(our_name(name), Some("gid"), "{name}");
         }
-        assert_eq!(ours("project"), None);
-        assert_eq!(ours(&"x".repeat(1000)), None);
+        assert_eq!(our_name("project"), None);
+        assert_eq!(our_name(&"x".repeat(1000)), None);
     }
 
     #[test]
