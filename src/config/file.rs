@@ -260,7 +260,7 @@ fn refuse_protocol_descriptor(call: &Invocation, number: i32) -> Result<(), Stri
         ));
     }
     // Our emperor hands nothing else on than the standard streams.
-    if number > 2 && call.variable(environment::STATUS).is_some() {
+    if number > 2 && call.variable(environment::STATUS_FD_VARIABLE).is_some() {
         return Err(format!(
             "descriptor {number} is liege's own or not open: a vassal gets none from its emperor that is a file; name \
              the file itself"
@@ -272,7 +272,7 @@ fn refuse_protocol_descriptor(call: &Invocation, number: i32) -> Result<(), Stri
 /// The text that the emperor pushes: a header of four bytes, then as many as it says.
 fn read_config_pipe(call: &Invocation) -> Result<Vec<u8>, String> {
     let number = call
-        .variable("UWSGI_EMPEROR_FD_CONFIG")
+        .variable(environment::CONFIG_FD_VARIABLE)
         .and_then(|text| text.to_str()?.parse().ok())
         .ok_or("no emperor has given this process a configuration pipe")?;
     let mut pipe = open_descriptor(call, number)?;

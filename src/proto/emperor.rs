@@ -2,11 +2,7 @@
 //!
 //! A vassal finds its end of the pair in the environment variable [`PIPE_FD_VARIABLE`].
 
-/// Names the descriptor of the emperor pipe in a vassal's environment.
-pub const PIPE_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD";
-
-/// Names the descriptor of the config pipe in a vassal's environment.
-pub const CONFIG_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD_CONFIG";
+pub use crate::types::environment::{CONFIG_FD_VARIABLE, PIPE_FD_VARIABLE};
 
 /// Tells a command of the administrator where the vassal files are.
 pub const DIRECTORY_VARIABLE: &str = "UWSGI_VASSALS_DIR";

@@ -23,10 +23,8 @@ use crate::types::exit_status::ExitStatus;
 use crate::types::purpose::Purpose;
 use crate::types::run_settings::{Choice, Fields, RunSettings};
 
+pub use crate::types::environment::STATUS_FD_VARIABLE;
 pub use files::{DeclaredFiles, FileMark};
-
-/// Names the descriptor of the status socket in the stage's environment.
-pub const STATUS_FD_VARIABLE: &str = "LIEGE_STATUS_FD";
 
 /// Most listening sockets that one vassal can leave in custody.
 pub const MAX_LISTENERS: usize = 16;
