@@ -28,7 +28,7 @@ pub enum SocketSpec {
 }
 
 impl SocketSpec {
-    /// Where it is bound.
+    /// The address where it is bound, if it is to be bound at all.
     #[must_use]
     pub fn address(&self) -> Option<&Address> {
         match self {
@@ -80,8 +80,8 @@ pub fn parse(text: &str) -> Result<SocketSpec, BadText> {
     unix(text).map(|name| SocketSpec::Bind(Address::Path(PathBuf::from(name))))
 }
 
-/// What an address file says that holds none; what it holds is not repeated: it may be a link to a file that nobody
-/// else may read.
+/// The message about an address file without an address. It does not repeat what the file holds, as that may be a
+/// link to a file that only its owner may read.
 pub const NO_PLACE: &str = "its address file holds no address to listen at (expected host:port, :port, [v6]:port, /path, \
      ./path, NAME.sock or @name)";
 
@@ -97,8 +97,8 @@ pub fn of_file(text: &str) -> Result<Address, &'static str> {
     }
 }
 
-/// Whether a text without a colon is the path of a socket, and not a word of some other file, which would become
-/// the name of one.
+/// Whether a text without a colon is meant as the path of a socket. A word of some other kind of file would become
+/// the name of a socket otherwise.
 fn is_meant_as_path(text: &str) -> bool {
     let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
     is_path || (text.contains("sock") && !text.contains(char::is_whitespace))

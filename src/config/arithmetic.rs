@@ -3,7 +3,7 @@
 use super::limits::MAX_TEXT;
 use crate::types::quote::quoted;
 
-/// Works out words separated by blanks. To uWSGI a word that means nothing is empty or 0.
+/// Works out words separated by blanks. uWSGI takes a word without a meaning as empty, or as 0; here it is a fault.
 ///
 /// # Errors
 /// Those of `named`; a word that is neither a name nor a number; a text that is not a number; a number that is too

@@ -1,4 +1,5 @@
-//! What the checks of vassal and emperor have in common: texts by kind, options by class.
+//! What the checks of a vassal's and an emperor's configuration have in common: whether a text is right for the
+//! kind of its option, and what follows from the class of an option.
 
 use crate::opts::{self, Class, Missing, Opt, OptionKind};
 
@@ -22,7 +23,7 @@ pub(super) struct Check {
     warnings: Vec<Fault>,
 }
 
-/// Faults of single texts: what is wrong whoever reads them.
+/// The texts that are wrong for their options, in a vassal and in an emperor.
 pub(super) fn check_texts(resolved: &Resolved) -> Vec<Fault> {
     let mut faults = Vec::new();
     for setting in &resolved.settings {
@@ -53,7 +54,7 @@ struct Doubt {
 
 /// A comment behind a value, and quotes around it: both are parts of the text here.
 fn doubt_about(setting: &Setting, opt: &Opt) -> Option<Doubt> {
-    // A shell knows comments and quotes; and who writes on a command line has met a shell already.
+    // A shell understands comments and quotes, and has already removed them from a command line.
     let is_command = opt.meta == "COMMAND";
     if is_command || !matches!(setting.origin, Origin::File { .. }) {
         return None;
@@ -82,7 +83,7 @@ impl Check {
         Self { role, faults: Vec::new(), warnings: Vec::new() }
     }
 
-    /// The settings that this version obeys, in order; all others are judged here.
+    /// The settings that this version obeys, in order. Settings of every other class are warned of or refused here.
     pub(super) fn settings<'r>(&mut self, resolved: &'r Resolved) -> Vec<(&'r Setting, Opt)> {
         let mut obeyed = Vec::with_capacity(resolved.settings.len());
         let mut ignored = Vec::new();
@@ -212,7 +213,7 @@ impl Check {
     /// The faults, and the warnings, those of the reading first.
     pub(super) fn parts(self, resolved: &Resolved) -> (Faults, Vec<Fault>) {
         let Self { mut faults, mut warnings, .. } = self;
-        // What concerns the whole is said at the vassal's own file.
+        // A fault of the whole configuration is reported at the main file.
         let own = resolved.main_file.as_ref().unwrap_or(&Origin::CommandLine);
         for said in faults.iter_mut().chain(&mut warnings) {
             if said.origin == Origin::CommandLine && said.key.is_empty() {

@@ -1,6 +1,6 @@
 //! What is done with a configuration besides obeying it: `check`, `config`, `--show-config`, `--help`.
 //!
-//! Nothing here prints: an [`QueryOutput`] says what goes where, and the status.
+//! Nothing here prints: a [`QueryOutput`] holds the text for each stream, and the exit status.
 
 mod check;
 mod words;
@@ -21,17 +21,14 @@ use super::{EmperorConfig, Invocation, Mode, ReadResult, Resolved, VassalConfig,
 pub use check::check;
 pub use words::answer_command;
 
-/// Most faults that a start tells.
+/// Most faults that a start reports.
 const MAX_AT_START: usize = 20;
 
 /// What a command prints, and its exit status: 0 good, 1 faults, 2 wrong use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryOutput {
-    /// For standard output.
     pub out: String,
-    /// For standard error.
     pub err: String,
-    /// The exit status.
     pub status: u8,
 }
 
@@ -45,22 +42,22 @@ impl QueryOutput {
     }
 }
 
-/// What a check asks of the system, so that it finds what the start would stumble over. Nothing is changed
-/// by asking.
+/// What a check asks of the system, so that it finds the faults at which a start would fail. The questions change
+/// nothing.
 pub trait World {
-    /// Whether there is a user of this name.
+    /// Looks up the user of this name.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it was not found.
     fn user(&mut self, name: &str) -> Result<(), String>;
 
-    /// Whether there is a group of this name.
+    /// Looks up the group of this name.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it was not found.
     fn group(&mut self, name: &str) -> Result<(), String>;
 
-    /// What the start of a vassal would find, which `call` starts.
+    /// What the start of a vassal by `call` would find.
     fn vassal(&mut self, config: &VassalConfig, call: &Invocation) -> Findings;
 
     /// Looks at the vassals of an emperor as the user that it becomes, as far as this process may; `look` gets
@@ -76,7 +73,7 @@ pub trait World {
     fn emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings;
 }
 
-/// What was found.
+/// What such a start would find.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// The start would fail.
@@ -85,10 +82,11 @@ pub struct Findings {
     pub warnings: Vec<Fault>,
 }
 
-/// Does what the command line asks for instead of the program's work; `None`: it asks for the work.
+/// Answers a command line that asks for something about the program or its configuration. `None`: it asks to run the
+/// program.
 #[must_use]
 pub fn run_query(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput> {
-    // Most starts ask for nothing of this kind, and must not pay for it.
+    // Most command lines ask to run the program: that must not take time here.
     let asks = |mode: &Mode| !matches!(mode, Mode::Run);
     let mode = super::mode(&opts::cli::read(&call.args));
     if !asks(&mode) {
@@ -106,7 +104,7 @@ pub fn run_query(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput
     })
 }
 
-/// What a start says that the configuration does not allow.
+/// The output of a start that is refused because its configuration has faults.
 #[must_use]
 pub fn refusal(faults: &Faults) -> QueryOutput {
     let (said, rest) = faults.0.split_at(faults.0.len().min(MAX_AT_START));
@@ -139,7 +137,7 @@ fn show(reading: ReadResult, mode: &Mode) -> QueryOutput {
     })
 }
 
-/// The list in some form, or its faults.
+/// The list of settings in a form, or the faults.
 fn list_output(reading: ReadResult, form: impl Fn(&Resolved) -> String) -> QueryOutput {
     let ReadResult { resolved, mut faults, is_complete } = reading;
     if is_complete {

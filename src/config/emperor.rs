@@ -18,55 +18,52 @@ use super::{source, values};
 /// Whether the emperor runs under a keeper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeeperMode {
-    /// Unless it is PID 1 or systemd watches over it.
+    /// It does, unless it is PID 1 or a service of systemd.
     #[default]
     Auto,
-    /// Always.
     On,
-    /// Never.
     Off,
 }
 
 /// Everything the command line, files and environment can tell the emperor of this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmperorConfig {
-    /// The sources of vassals.
     pub emperors: Vec<Located<SourceSpec>>,
     /// Time between rescans; 0 = none.
     pub freq: Duration,
-    /// How long vassals outlive a directory that goes away.
+    /// How long the vassals of a directory that vanishes go on running.
     pub dir_grace: Duration,
-    /// The time of a link counts, not of its target.
+    /// The time of change of a symbolic link counts, not that of its target.
     pub nofollow: bool,
     /// Further endings of vassal files.
     pub extra_extensions: Vec<String>,
     /// The program started for vassals; unset: liege itself.
     pub binary_path: Option<Located<String>>,
-    /// Step of the wait before starts.
+    /// The step by which the wait before a start grows.
     pub throttle: Duration,
     /// Longest wait before a start.
     pub max_throttle: Duration,
-    /// Starts per second that are free.
+    /// Starts per second that never wait.
     pub throttle_burst: u32,
     /// Most vassals between fork and verdict; unset: by the number of processors.
     pub max_starting: Option<u32>,
-    /// Deaths are not punished.
+    /// A death before loyalty does not delay the next start.
     pub no_blacklist: bool,
     /// Longest silence after the first heartbeat.
     pub required_heartbeat: Duration,
     /// From the request to stop to SIGKILL.
     pub curse_tolerance: Duration,
-    /// The same for all at the end.
+    /// The same for all vassals when the emperor ends.
     pub reload_mercy: Duration,
-    /// Alive this long = loyal, for programs that do not say so.
+    /// A program that does not say that it is loyal counts as loyal when it has run for this long.
     pub loyal_after: Duration,
     /// From the start of a stage to its verdict.
     pub stage_timeout: Duration,
     /// From exec to readiness, where it is announced.
     pub start_timeout: Duration,
-    /// Alive this long = accepting, where nothing is announced.
+    /// A program that announces nothing counts as accepting when it has run for this long.
     pub ready_after: Duration,
-    /// Stops are asked for by byte 2.
+    /// Vassals are asked to stop gracefully (byte 2).
     pub graceful_shutdown: bool,
     /// Ending of the file that holds a vassal's on-demand address.
     pub on_demand_extension: Option<String>,
@@ -76,16 +73,14 @@ pub struct EmperorConfig {
     pub chmod_socket: Option<u32>,
     /// What is served, and where.
     pub served: Vec<(Served, Located<SocketSpec>)>,
-    /// With an HTTP header first.
+    /// Statistics begin with an HTTP header.
     pub stats_http: bool,
-    /// The keeper.
     pub keeper: KeeperMode,
     /// How much is logged: one of the words of the option.
     pub log_level: String,
-    /// What it obeys as a vassal would: `uid`, `gid`, `add-gid`, `no-initgroups`, `cap`, `umask`, `chdir`,
-    /// `max-fd`; and `env` and `unenv`, for the environment of all vassals.
+    /// The options of vassals that the emperor obeys for its own process: `uid`, `gid`, `add-gid`, `no-initgroups`,
+    /// `cap`, `umask`, `chdir`, `max-fd`; and `env` and `unenv`, for the environment of all vassals.
     pub own_process: VassalConfig,
-    /// Title of its process.
     pub procname: Option<String>,
     /// File for the pid.
     pub pidfile: Option<Located<String>>,
@@ -101,9 +96,9 @@ pub struct EmperorConfig {
     pub vassals_include_before: Vec<Located<String>>,
     /// `--inherit` before each vassal file.
     pub vassals_inherit_before: Vec<Located<String>>,
-    /// The fork server that every vassal is asked from.
+    /// The fork server that is asked to fork every vassal.
     pub use_fork_server: Option<Located<SocketSpec>>,
-    /// Vassals that are started normally all the same.
+    /// Vassals that are started by fork and exec in spite of it: they are fork servers.
     pub fork_bases: Vec<Located<String>>,
     /// Used instead of `binary_path`.
     pub wrapper: Option<Located<String>>,
@@ -115,9 +110,9 @@ pub struct EmperorConfig {
     pub start_hook: Option<Located<String>>,
     /// Command run when a vassal is gone.
     pub stop_hook: Option<Located<String>>,
-    /// Vassal files travel by the config pipe.
+    /// The text of vassal files is sent on the config pipe.
     pub force_config_pipe: bool,
-    /// What is odd but does not stop the start.
+    /// Warnings: they do not prevent the start.
     pub warnings: Vec<Fault>,
 }
 
@@ -188,7 +183,7 @@ pub(super) fn judge(resolved: &Resolved) -> (Faults, Vec<Fault>) {
     build(resolved).1.parts(resolved)
 }
 
-/// What the settings that are right say, whatever the others: enough to look at the vassals.
+/// What the settings without faults say: enough to find the vassals.
 pub(super) fn without_faulty_settings(resolved: &Resolved) -> EmperorConfig {
     build(resolved).0
 }
@@ -219,7 +214,7 @@ fn build(resolved: &Resolved) -> (EmperorConfig, Check) {
 }
 
 impl EmperorConfig {
-    /// Whether another program than liege may be started for vassals, which reads their files itself.
+    /// Whether vassals may be started by another program than liege, which reads their files itself.
     #[must_use]
     pub fn starts_others(&self) -> bool {
         self.binary_path.is_some()
@@ -228,11 +223,12 @@ impl EmperorConfig {
             || !self.wrapper_fallback.is_empty()
     }
 
-    /// Whether a file is a vassal of the very emperor that it describes: in a directory that it names, and
-    /// under a name that is taken. Relative names count from `cwd`; the file's own is told with `shown` in front.
+    /// Refuses an emperor whose file would be one of its own vassals: it is in a directory that it names as a
+    /// source, and its name is that of a vassal. Relative names count from `cwd`; the name of the file has
+    /// `shown` in front.
     ///
     /// # Errors
-    /// The line that says so.
+    /// The fault, at the option that names the directory.
     pub fn refuse_itself(
         &self,
         resolved: &Resolved,
@@ -263,7 +259,7 @@ impl EmperorConfig {
     }
 }
 
-/// Options from the environment that vassals inherit with it.
+/// The options from the environment that vassals inherit with it.
 fn options_inherited_by_vassals(resolved: &Resolved) -> Vec<&str> {
     let names = resolved.settings.iter().filter_map(|setting| match &setting.origin {
         Origin::Environment(name) => Some(name.as_str()),
@@ -273,7 +269,7 @@ fn options_inherited_by_vassals(resolved: &Resolved) -> Vec<&str> {
 }
 
 impl EmperorConfig {
-    /// An option of vassals, which may concern the emperor's own process as well.
+    /// Takes an option of vassals: some of them concern the emperor's own process as well.
     fn set_vassal_option(&mut self, opt: &Opt, setting: &Setting, check: &mut Check) {
         let Some(key) = opt.vassal_key() else { return };
         match (opt.section, key) {
@@ -285,9 +281,9 @@ impl EmperorConfig {
                 check.warn(setting, "the emperor stays in the foreground: taken as logto");
                 self.logto = Some(located(setting, setting.value.clone()));
             }
-            // The log file of the emperor belongs to its user in any case.
+            // The log file of the emperor is given to its user in any case.
             (_, V::LogfileChown) => {}
-            // Each line has its time.
+            // Each line of the log has its time in any case.
             (_, V::LogDate) => {
                 if !matches!(setting.value.as_str(), "" | "true" | "false" | "1") {
                     let message = "each line of the log has its time, in a form of its own: the format is \
@@ -326,7 +322,7 @@ impl EmperorConfig {
         }
     }
 
-    /// What only the whole can tell.
+    /// Checks what several settings say together.
     fn check_together(&self, check: &mut Check) {
         if let (Some(uid), None) = (&self.own_process.uid, &self.own_process.gid)
             && !matches!(uid.value.as_str(), "0" | "root")
@@ -338,7 +334,7 @@ impl EmperorConfig {
         }
     }
 
-    /// Obeys one setting, whose text is right for its kind.
+    /// Takes one setting, whose text has been checked.
     fn set(&mut self, key: E, setting: &Setting, check: &mut Check) {
         let flag = || values::flag(&setting.value);
         let text = || located(setting, setting.value.clone());

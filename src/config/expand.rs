@@ -1,6 +1,6 @@
 //! Expansion: `$(ENV)`, then `@(resource)`, then `%(placeholder)`, each once over the whole list.
 //!
-//! The text that replaces something is expanded again in the same pass only.
+//! What is inserted is expanded again in the same pass, and in no later one.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -15,13 +15,13 @@ use super::read::{ConfigReader, Entry, Stop};
 use super::setting::{Fault, Origin, Setting};
 use super::{arithmetic, file};
 
-/// Deepest nesting of what stands for what.
+/// Deepest nesting of variables, resources or placeholders.
 const MAX_EXPANSION_DEPTH: usize = 64;
 
-/// Most marks in one text that stay as they are, because nothing has their name.
+/// Most marks of one text that are left as they are because they have no value.
 const MAX_MARKS_KEPT: usize = 1000;
 
-/// Why an expansion fails: nested deeper than this, in a circle, too long, or a resource that is missing.
+/// Why an expansion fails: it is nested too deeply, refers to itself, is too long, or a resource is missing.
 type Failed = String;
 
 impl ConfigReader<'_> {
@@ -68,7 +68,7 @@ impl ConfigReader<'_> {
         Ok(())
     }
 
-    /// Warns of what a shell would have read in another way.
+    /// Warns of variables that a shell would have read as commands.
     fn warn_of_commands(&mut self, key: &str, origin: &Origin) {
         let is_command = opts::find(key).is_some_and(|opt| opt.meta == "COMMAND");
         for inside in std::mem::take(&mut self.possible_commands).iter().filter(|_| is_command) {
@@ -94,7 +94,7 @@ impl ConfigReader<'_> {
                 },
                 None => (inside, None),
             };
-            // Whatever else stands in such parentheses is a command of the shell, or its arithmetic.
+            // Anything else in such parentheses is a command for the shell, or arithmetic of the shell.
             if !is_variable(name) {
                 return Ok(None);
             }
@@ -103,7 +103,7 @@ impl ConfigReader<'_> {
                 (Some(value), Some((text, true))) if value.is_empty() => text.to_owned(),
                 (Some(value), _) => value,
                 (None, Some((text, is_if_empty))) => {
-                    // Variables are written in capitals, and commands hardly ever.
+                    // Variables are usually written in capital letters, commands almost never.
                     if depth == 0 && !is_if_empty && name.contains(|c: char| c.is_ascii_lowercase())
                     {
                         self.possible_commands.push(inside.to_owned());
@@ -124,7 +124,7 @@ impl ConfigReader<'_> {
     fn resources(&mut self, text: &str, depth: usize) -> Result<String, Failed> {
         marks(text, "@(", |name| {
             self.limits.charge(Counted::Replaced, 1)?;
-            // A name that has been put in itself is not repeated, nor a reason that may name it.
+            // No message repeats a name that was itself inserted, nor a reason that may contain it.
             let is_hidden = self.hidden || depth > 0;
             let name_shown =
                 if is_hidden { NOT_SHOWN.to_owned() } else { format!("@({})", cut(name)) };
@@ -168,7 +168,7 @@ impl ConfigReader<'_> {
                 Ok(_) => {}
                 Err(NoText::Reported) => pass.chain.clear(),
                 Err(NoText::Failed(message)) => {
-                    // What is said of a sum names its parts.
+                    // A message about arithmetic repeats the texts that are added.
                     let is_hidden = |place: &usize| pass.hidden.get(*place) == Some(&true);
                     let message = if pass.chain.iter().any(is_hidden) {
                         format!("{NOT_SHOWN} is part of a placeholder that stands for nothing")
@@ -202,15 +202,15 @@ impl ConfigReader<'_> {
 enum Expanded {
     Raw,
     Done(Rc<str>),
-    /// Told already; not told again for each text that uses it.
+    /// It has a fault, which was reported; texts that use it are not reported again.
     Bad,
 }
 
 /// Why a place has no expanded text.
 enum NoText {
-    /// It uses one that is bad, and that is in the list of faults already.
+    /// It uses a place with a fault, which was reported.
     Reported,
-    /// This is new.
+    /// It has a fault itself.
     Failed(Failed),
 }
 
@@ -224,11 +224,10 @@ struct Placeholders<'l> {
     list: &'l mut [Entry],
     /// The first place of each name.
     places: HashMap<String, usize>,
-    /// Length of the longest name.
     longest: usize,
     /// What the text of each place is expanded to.
     text: Vec<Expanded>,
-    /// Whether each place's text has something in it that no message repeats.
+    /// Whether the text of each place has a part that no message may repeat.
     hidden: Vec<bool>,
     /// The places whose texts are being expanded.
     chain: Vec<usize>,
@@ -278,7 +277,7 @@ impl Placeholders<'_> {
     ) -> Result<Option<String>, NoText> {
         let text = text.trim();
         let mut named = |name: &str| {
-            // To look for a name costs its length, and a mark may have any.
+            // A look-up reads the whole name, and the text of a mark may be very long.
             let place =
                 (name.len() <= self.longest).then(|| self.places.get(name).copied()).flatten();
             let Some(place) = place else { return Ok(None) };
@@ -307,8 +306,8 @@ impl Placeholders<'_> {
     }
 }
 
-/// Replaces each `mark…)` by what `with` gives for its inside; where that is nothing, the mark stays and
-/// the inside is looked at on its own. Parentheses inside must be in pairs.
+/// Replaces each `mark…)` by the value that `with` gives for the text inside. Without a value the mark stays, and
+/// marks inside it are replaced on their own. Parentheses inside a mark must be in pairs.
 fn marks<E: From<Failed>>(
     text: &str,
     mark: &str,
@@ -344,7 +343,7 @@ fn marks<E: From<Failed>>(
             }
         }
         if out.len() > 2 * MAX_TEXT {
-            // The limit of the list is told by the caller; here it is enough not to grow.
+            // The caller reports that the limit of the list is exceeded; here the text only has to stop growing.
             break;
         }
     }
@@ -352,7 +351,7 @@ fn marks<E: From<Failed>>(
     Ok(out)
 }
 
-/// Where each parenthesis of a text is closed, found in one pass.
+/// The offsets of all pairs of parentheses of a text, found in one pass.
 struct Closing(Vec<(usize, usize)>);
 
 impl Closing {
@@ -370,7 +369,7 @@ impl Closing {
         Self(pairs)
     }
 
-    /// Where the one is closed that stands just before this offset.
+    /// The offset of the parenthesis that closes the one just before this offset.
     fn after(&self, offset: usize) -> Option<usize> {
         let at = self.0.binary_search_by_key(&(offset - 1), |pair| pair.0).ok()?;
         self.0.get(at).map(|pair| pair.1)
@@ -384,7 +383,7 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
-/// Values that have acted already, or that are placeholders by word of their maker.
+/// Whether a value is not expanded: its directive has acted already, or `set-ph` has made it.
 fn is_raw(key: &str, literal: bool) -> bool {
     if literal {
         return true;

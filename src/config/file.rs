@@ -1,4 +1,4 @@
-//! Where text comes from: names with sections and schemes, opened once and read with a bound.
+//! The sources of text: names with sections and schemes, opened once and read up to a limit.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -21,7 +21,7 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 /// Announces a pushed configuration on the config pipe (uwsgi packet header).
 const CONFIG_MODIFIER: u8 = 115;
 
-/// The name of a configuration, taken apart.
+/// The name of a configuration, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileName {
     /// What is to be read.
@@ -32,16 +32,16 @@ pub(super) struct FileName {
     pub(super) section: Option<String>,
 }
 
-/// What a name means.
+/// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FilePlace {
-    /// A file; absolute path.
+    /// A file, by its absolute path.
     Path(PathBuf),
     /// A descriptor, read to its end.
     Descriptor(i32),
     /// The output of a shell command.
     Command(String),
-    /// What the emperor pushes.
+    /// The text that the emperor sends on the config pipe.
     Pushed,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Content {
     pub(super) id: Option<(u64, u64)>,
 }
 
-/// Takes a name apart. `last` is the file that was opened last, for names that are only `:section`.
+/// Parses a name. `last` is the file that was opened last, for a name that is only `:section`.
 ///
 /// # Errors
 /// A scheme that is not read here, or a descriptor that is not a number.
@@ -145,10 +145,10 @@ impl FileName {
     }
 }
 
-/// Reads what a name means; a command may take as long as `timeout` says.
+/// Reads what a name stands for; a command may take as long as `timeout` says.
 ///
 /// # Errors
-/// What is wrong, and the way out.
+/// What is wrong, and what to do about it.
 pub(super) fn read(
     call: &Invocation,
     name: &FileName,
@@ -170,7 +170,7 @@ pub(super) fn read(
     }
 }
 
-/// Opens without waiting for a writer, without becoming the owner of a terminal.
+/// Opens a file without waiting for the writer of a FIFO, and without acquiring a controlling terminal.
 fn open(path: &Path) -> Result<File, String> {
     OpenOptions::new()
         .read(true)
@@ -196,8 +196,7 @@ fn read_file(file: &File) -> Result<Content, String> {
     if !odd.is_empty() {
         return Err(format!("is {odd} (expected a regular file)"));
     }
-    // A file that says it is empty may have content all the same (/proc), one that says it is small may
-    // grow: the size is a hint, the bound counts.
+    // The size is only a hint: a file of /proc has the size 0, and any file may grow while it is read.
     let hint = usize::try_from(meta.len()).unwrap_or(usize::MAX).min(MAX_BYTES);
     let mut bytes = vec![0; hint + 1];
     let mut used = 0;
@@ -238,8 +237,9 @@ fn open_descriptor(call: &Invocation, number: i32) -> Result<File, String> {
     (call.descriptor)(number).map_err(|error| format!("descriptor {number}: {error}"))
 }
 
-/// Refuses a descriptor of the emperor's: what emperor and vassal tell each other is not configuration, and reading it
-/// would take it from the one that it is meant for. A second descriptor of such a socket is refused as well.
+/// Refuses a descriptor of the emperor's: what emperor and vassal tell each other is not configuration, and
+/// reading it would take it from the one that it is meant for. A second descriptor of such a socket is refused
+/// as well.
 fn refuse_protocol_descriptor(call: &Invocation, number: i32) -> Result<(), String> {
     let is_same = |other: i32| {
         let file = |number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
@@ -259,7 +259,7 @@ fn refuse_protocol_descriptor(call: &Invocation, number: i32) -> Result<(), Stri
             name.display()
         ));
     }
-    // Our emperor hands nothing else on than the standard streams.
+    // An emperor of liege passes no files but the standard streams on to a vassal.
     if number > 2 && call.variable(environment::STATUS_FD_VARIABLE).is_some() {
         return Err(format!(
             "descriptor {number} is liege's own or not open: a vassal gets none from its emperor that is a file; name \
@@ -269,7 +269,7 @@ fn refuse_protocol_descriptor(call: &Invocation, number: i32) -> Result<(), Stri
     Ok(())
 }
 
-/// The text that the emperor pushes: a header of four bytes, then as many as it says.
+/// Reads the config pipe: a header of four bytes, then a text of the length in it.
 fn read_config_pipe(call: &Invocation) -> Result<Vec<u8>, String> {
     let number = call
         .variable(environment::CONFIG_FD_VARIABLE)
@@ -288,7 +288,7 @@ fn read_config_pipe(call: &Invocation) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// What a shell command prints.
+/// The output of a shell command.
 fn command_output(call: &Invocation, command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
     if !call.commands {
         return Err(
@@ -299,7 +299,7 @@ fn command_output(call: &Invocation, command: &str, timeout: Duration) -> Result
     }
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).current_dir(&call.cwd).stdin(Stdio::null());
-    // It does not get those descriptors, and must not take others for them.
+    // The command does not get the descriptors of the protocol, so it must not see their numbers either.
     let told = call.env.iter().filter(|(name, _)| !environment::names_protocol_descriptor(name));
     shell.env_clear().envs(told.map(|(name, value)| (name, value)));
     let (text, status) =
@@ -319,10 +319,10 @@ fn too_slow(timeout: Duration) -> String {
     )
 }
 
-/// Takes the name in `@(name)` apart: no section, and no standard input.
+/// Parses the name in `@(name)`, which has no section and never means standard input.
 ///
 /// # Errors
-/// As [`name`].
+/// As [`parse_name`].
 pub(super) fn parse_resource_name(call: &Invocation, text: &str) -> Result<FileName, String> {
     match scheme(text.as_bytes()) {
         Some((scheme, rest)) => with_scheme(OsStr::new(text), scheme, rest),
@@ -334,7 +334,7 @@ pub(super) fn parse_resource_name(call: &Invocation, text: &str) -> Result<FileN
     }
 }
 
-/// The reason without the number.
+/// The reason of the system without its error number.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
@@ -346,7 +346,8 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// The first placeholder in a text in which none is replaced; those of a shell command are its own.
+/// The first mark that looks like a placeholder, in a text where none is replaced. In a shell command such marks have
+/// their own meaning.
 pub(super) fn placeholder(text: &str) -> Option<String> {
     if text.starts_with("exec://") {
         return None;
@@ -354,11 +355,11 @@ pub(super) fn placeholder(text: &str) -> Option<String> {
     let marks = ["%(", "$(", "@("].iter().filter_map(|mark| text.find(mark));
     let rest = text.get(marks.min()?..)?;
     let end = rest.find(')').map_or(rest.len(), |at| at + 1);
-    // In a block it is the word, and replaced before.
+    // In a block this is the word, which was replaced already.
     rest.get(..end).filter(|mark| *mark != "%(_)").map(cut)
 }
 
-/// A hint for a name that cannot be read, if it holds something that looks like a placeholder.
+/// A hint for a name that cannot be read, if it seems to contain a placeholder, a comment or quotes.
 pub(super) fn hint_for_name(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     match placeholder(&name) {

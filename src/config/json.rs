@@ -1,4 +1,7 @@
-//! JSON: text to pairs. Order and repeats are kept, numbers keep the text they were written with.
+//! JSON: text to pairs.
+//!
+//! `serde_json` reads an object into a map, which loses repeated names, the order and the spelling of numbers. So
+//! its deserializer is given a list of names with raw values, whose texts and lines are read from there.
 
 use std::fmt;
 
@@ -73,7 +76,7 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
 fn fault(error: &serde_json::Error, lines_before: u32) -> SyntaxFault {
     let line = u32::try_from(error.line()).unwrap_or(0);
     let told = error.to_string();
-    // The place stands in front of the message already.
+    // The line is named in front of the message already.
     let told = told.split(" at line ").next().unwrap_or_default();
     SyntaxFault::new(
         line + lines_before,
@@ -93,7 +96,7 @@ impl<'t> JsonReader<'t> {
         self.parsed.fault_at(SyntaxFault::new(line, key, message));
     }
 
-    /// The line on which a value begins: its text is a part of the whole.
+    /// The line on which a value begins, found by the offset of its text in the whole text.
     fn line(&self, value: &RawValue) -> u32 {
         let offset = (value.get().as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         self.lines.at(offset)

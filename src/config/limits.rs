@@ -8,15 +8,15 @@ pub(super) const MAX_TEXT: usize = 1 << 20;
 const MAX_SETTINGS: usize = 10_000;
 /// Most bytes of all files and resources together: a block can name one file thousands of times.
 const MAX_READ: usize = 8 << 20;
-/// Most variables and resources that are replaced by their texts: those that stand for two others, and these for
-/// two more, are few to write and endless to read.
+/// Most variables and resources that are replaced by their texts: if each contains two others, few of them expand to
+/// an exponential number.
 const MAX_REPLACED: usize = 10_000;
 /// Most bytes of these texts: nested defaults are copied once for each level.
 const MAX_REPLACED_TEXT: usize = 4 * MAX_TEXT;
 /// Most names that all patterns of `for-glob` are compared with; long ones count more.
 const MAX_GLOB_NAMES: usize = 50_000;
 
-/// A list that is too long when it is expanded.
+/// The message about a list that is too long when it is expanded.
 pub(super) const EXPANSION_TOO_LONG: &str =
     "the configuration becomes longer than 1 MiB when it is expanded";
 
@@ -49,10 +49,10 @@ impl Limits {
         Self { used: [0; 6], command_time }
     }
 
-    /// Counts so many more.
+    /// Adds to a counter.
     ///
     /// # Errors
-    /// The sentence that says which limit they exceed.
+    /// The message about the limit that is exceeded.
     pub(super) fn charge(&mut self, counted: Counted, number: usize) -> Result<(), String> {
         let Some(used) = self.used.get_mut(counted as usize) else { return Ok(()) };
         *used = used.saturating_add(number);

@@ -15,7 +15,7 @@ use super::{Invocation, accounts};
 /// Most warnings about one file.
 const MAX_PERCENT_WARNINGS: usize = 100;
 
-/// The names that the variables of one file stand for; looked up when one of them is used.
+/// The names that the variables of one file stand for. They are looked up when a variable is used.
 #[derive(Clone, Debug)]
 pub(super) struct FileNames {
     given: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct FileNames {
 }
 
 impl FileNames {
-    /// The names of a file; those of something that is no file keep what `before` had, but for `%o`.
+    /// The names of a file. Anything but a file has only its own `%o`, and the other names of `before`.
     pub(super) fn new(name: &FileName, before: Option<&Self>) -> Self {
         let given = name.given.as_bytes().to_vec();
         match &name.what {
@@ -42,7 +42,7 @@ impl FileNames {
         }
     }
 
-    /// `%p`: the real path of a file; a link keeps its own name, as given.
+    /// `%p`: the real path of a file; of a link, its name as it was given.
     fn shown(&self, cwd: &Path) -> &[u8] {
         self.shown.get_or_init(|| {
             let Some(path) = &self.path else { return Vec::new() };
@@ -64,17 +64,17 @@ impl FileNames {
     }
 }
 
-/// A `%` that may not be meant as what it is.
+/// A `%` whose meaning may not be the one that the author had in mind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DoubtfulPercent {
-    /// It has no meaning: the character after it.
+    /// It has no meaning before this character.
     Meaningless(char),
-    /// A magic variable, and a character behind it, that look like a byte of a URL.
+    /// This magic variable and the character behind it look like an escaped byte of a URL.
     LikeUrl(char, char),
 }
 
 impl DoubtfulPercent {
-    /// What is odd about two characters after a percent sign, of which the first is a variable or not.
+    /// Whether two characters after a percent sign are doubtful; `is_variable`: the first one is a magic variable.
     fn of(first: u8, second: u8, is_variable: bool) -> Option<Self> {
         if is_variable {
             let like = Self::LikeUrl(char::from(first), char::from(second));
@@ -84,8 +84,8 @@ impl DoubtfulPercent {
     }
 }
 
-/// Whether two characters after a percent sign are a byte of a URL rather than a variable and a text:
-/// names such as `%dapp` are usual, and their letters are not followed by digits.
+/// Whether two characters after a percent sign look like an escaped byte of a URL. Names such as `%dapp` are usual:
+/// their letters are not followed by digits.
 fn is_like_url(first: u8, second: u8) -> bool {
     match first {
         b'0'..=b'9' => second.is_ascii_hexdigit(),
@@ -94,10 +94,10 @@ fn is_like_url(first: u8, second: u8) -> bool {
     }
 }
 
-/// A text without variables.
+/// A text whose variables are replaced.
 pub(super) struct Replaced<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
-    /// Each with its line.
+    /// Percent signs to warn of, each with its line.
     pub(super) odd: Vec<(u32, DoubtfulPercent)>,
 }
 
@@ -114,14 +114,14 @@ impl Magic<'_> {
     /// Replaces every variable in a text.
     ///
     /// # Errors
-    /// The line, and what is wrong there: a name with a control character would forge lines.
+    /// The line, and what is wrong there: a name with a line feed would add lines to the file.
     pub(super) fn replace<'t>(&self, text: &'t [u8]) -> Result<Replaced<'t>, (u32, String)> {
         let mut odd = Vec::new();
         let Some(mut at) = text.iter().position(|byte| *byte == b'%') else {
             return Ok(Replaced { bytes: Cow::Borrowed(text), odd });
         };
         let mut out = Vec::with_capacity(text.len() + 256);
-        // Some ask the kernel, and a file may name them half a million times.
+        // Some variables need a system call, and a file may use them half a million times.
         let mut values = HashMap::new();
         let lines = OnceCell::new();
         let line = |rest: &[u8]| lines.get_or_init(|| Lines::of(text)).at(text.len() - rest.len());
@@ -223,7 +223,7 @@ impl Magic<'_> {
     }
 }
 
-/// Whether a value has a character that is not printed; ESC is the one that a variable asks for by name.
+/// Whether a value has a control character that its variable does not stand for; `%[` is ESC.
 fn is_unprintable(letter: u8, value: &[u8]) -> bool {
     letter != b'[' && value.iter().any(u8::is_ascii_control)
 }

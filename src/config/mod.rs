@@ -1,8 +1,7 @@
 //! From files, environment and command line to one ordered list, and from that to checked structs.
 //!
-//! Four steps, four functions: *read* and *expand* are [`load`]; *check* is [`vassal::check`] and
-//! [`emperor::check`]; to act is the affair of others. Nothing here reads the globals of the process:
-//! all that counts comes in with an [`Invocation`].
+//! [`load`] reads and expands; [`vassal::check`] and [`emperor::check`] check; others act on the result. Nothing here
+//! reads the arguments, the environment or the working directory of the process: these come with an [`Invocation`].
 
 mod accounts;
 pub mod address;
@@ -43,12 +42,11 @@ pub use emperor::EmperorConfig;
 pub use setting::{Fault, Faults, Located, Origin, Setting, TextSource};
 pub use vassal::VassalConfig;
 
-/// What the reader may know of the process that asks.
+/// The process for which a configuration is read.
 #[derive(Debug)]
 pub struct Invocation {
     /// The arguments after the program's name.
     pub args: Vec<OsString>,
-    /// The environment.
     pub env: Vec<(OsString, OsString)>,
     /// The working directory, absolute; relative names count from here.
     pub cwd: PathBuf,
@@ -58,27 +56,26 @@ pub struct Invocation {
     pub gid: u32,
     /// The time of the start, for `%t` and `%T`.
     pub now: SystemTime,
-    /// A file that is already open: where this name is to be read, this descriptor is read instead.
+    /// A file that is already open, with its name: where that name is to be read, this descriptor is read.
     pub opened: Option<(OsString, File)>,
-    /// Put before relative names where places are told, so that they make sense elsewhere than in `cwd`.
+    /// Prefix for relative names in messages, for a reader whose working directory is not `cwd`.
     pub shown: PathBuf,
-    /// Commands that the configuration names may be run; a check of a stranger's file must not.
+    /// Whether commands that the configuration names are run; not in the check of another user's file.
     pub commands: bool,
-    /// Where each thing said by `args` was really written, as far as it is not the command line itself.
+    /// Where each option of `args` was written, for those that were taken from a configuration.
     pub written_at: Vec<Origin>,
     /// How long the commands that the configuration names may take, all of them together.
     pub commands_timeout: Duration,
-    /// Runs such a command.
     pub run: Run,
-    /// Turns a descriptor number of `fd://N` or the config pipe into a file to read from.
+    /// Opens the descriptor of `fd://N` or of the config pipe.
     pub descriptor: fn(i32) -> io::Result<File>,
 }
 
-/// Runs a command for its output, of at most so many bytes, in at most this time; the errors
-/// `TimedOut` and `FileTooLarge` say that it would have been more.
+/// Runs a command and gives its output. The errors `TimedOut` and `FileTooLarge` say that it takes longer than the
+/// duration, or prints more than this number of bytes.
 pub type Run = fn(&mut Command, usize, Duration) -> io::Result<(Vec<u8>, ExitStatus)>;
 
-/// Less than a stage has for its whole start, so that the fault is told by the one who knows the command.
+/// Shorter than the time-out of a stage, so that the stage itself reports the command.
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(8);
 
 impl Invocation {
@@ -103,7 +100,7 @@ impl Invocation {
         }
     }
 
-    /// The same by another user, with his environment.
+    /// The same invocation by another user, with the environment of that user.
     #[must_use]
     pub fn of(&self, uid: u32, gid: u32, env: Vec<(OsString, OsString)>) -> Self {
         Self {
@@ -130,18 +127,16 @@ impl Invocation {
 /// What a command line asks the program to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Its work.
+    /// Run: as an emperor, or as a vassal.
     #[default]
     Run,
-    /// Print the list.
+    /// Print the list of settings.
     ShowConfig,
-    /// Print the list as JSON.
+    /// Print the list of settings as JSON.
     ShowConfigJson,
     /// Print the first value of this name.
     Get(String),
-    /// Check, and leave.
     Check,
-    /// Print the version.
     Version,
     /// Print the usual options.
     Help,
@@ -151,25 +146,21 @@ pub enum Mode {
     Man(String),
 }
 
-/// Doors to the parsers for the fuzz targets; what they give does not matter, only that they return.
+/// Access to the parsers for the fuzz targets: only that they return matters, not what they return.
 #[cfg(fuzzing)]
 pub mod fuzz {
-    /// Reads the bytes as INI.
     pub fn ini(bytes: &[u8]) {
         let _ = super::ini::parse(bytes, None);
     }
 
-    /// Reads the bytes as JSON.
     pub fn json(bytes: &[u8]) {
         let _ = super::json::parse(bytes, None);
     }
 
-    /// Reads the bytes as YAML.
     pub fn yaml(bytes: &[u8]) {
         let _ = super::yaml::parse(bytes, None);
     }
 
-    /// Reads the bytes as XML.
     pub fn xml(bytes: &[u8]) {
         let _ = super::xml::parse(bytes, None);
     }
@@ -180,11 +171,10 @@ pub mod fuzz {
 pub struct Resolved {
     /// Every setting in the order in which it takes effect, directives included.
     pub settings: Vec<Setting>,
-    /// What is odd but no fault.
     pub warnings: Vec<Fault>,
     /// What the command line asks for.
     pub mode: Mode,
-    /// The first file that is not a template, as a whole: the place of what no line says.
+    /// The first file that is not a template: the place of faults that belong to no line.
     pub main_file: Option<Origin>,
 }
 
@@ -197,7 +187,7 @@ impl Resolved {
         self.settings.iter().filter(move |s| is_print(&s.key)).map(|s| s.value.as_str())
     }
 
-    /// Faults of single texts: wrong for their option, whoever reads it.
+    /// The texts that are wrong for their options.
     #[must_use]
     pub fn text_faults(&self) -> Faults {
         Faults(check::check_texts(self))
@@ -217,7 +207,7 @@ impl Resolved {
     }
 }
 
-/// Reads and expands: everything the invocation names, to one ordered list.
+/// Reads everything that the invocation names into one ordered list, and expands it.
 ///
 /// A command line that asks for help, version or manual is not read further.
 ///
@@ -281,7 +271,7 @@ fn read(call: &Invocation) -> ReadResult {
     ReadResult { resolved, faults: Faults(reader.faults), is_complete }
 }
 
-/// The last word on what the program is to do.
+/// What the program is to do: the last option that says so counts.
 fn mode(said: &[CliArgument]) -> Mode {
     let mut mode = Mode::Run;
     for one in said {

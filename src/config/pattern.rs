@@ -1,4 +1,7 @@
-//! The names that a pattern matches, for `for-glob`: one directory level after the other, with a bound.
+//! The names that a pattern matches, for `for-glob`.
+//!
+//! The crate `glob` would walk directories without a limit, so it only compares names here; the directories are read
+//! level by level, and each name is counted.
 
 use std::fs;
 use std::path::Path;
@@ -41,13 +44,13 @@ pub(super) fn names(cwd: &Path, pattern: &str, limits: &mut Limits) -> Result<Ve
 struct GlobWalk<'w> {
     cwd: &'w Path,
     pattern: &'w str,
-    /// The names so far, as they are told.
+    /// The names that match so far.
     found: Vec<String>,
     limits: &'w mut Limits,
 }
 
 impl GlobWalk<'_> {
-    /// Lengthens every name by what this part of the pattern matches.
+    /// Extends every name by the entries that match this part of the pattern.
     fn step(&mut self, part: &str) -> Result<(), String> {
         let before = std::mem::take(&mut self.found);
         if !part.contains(['*', '?', '[']) {
@@ -60,13 +63,13 @@ impl GlobWalk<'_> {
             }
             return Ok(());
         }
-        // Two stars are one to glob(3); to the crate they are every directory below.
+        // To glob(3) two stars are the same as one; to the crate they mean all directories below.
         let mut signs: Vec<char> = part.chars().collect();
         signs.dedup_by(|sign, before| (*sign, *before) == ('*', '*'));
         let part = Pattern::new(&signs.into_iter().collect::<String>())
             .map_err(|error| format!("{} is not a pattern: {}", quoted(self.pattern), error.msg))?;
         for dir in before {
-            // What is no directory, or not ours to read, has no names.
+            // What is not a directory, or cannot be read, has no entries.
             let Ok(entries) = fs::read_dir(self.cwd.join(&dir)) else { continue };
             for entry in entries.map_while(Result::ok) {
                 let name = entry.file_name();

@@ -30,10 +30,10 @@ use unknown::{MAX_UNKNOWN, did_you_mean};
 /// Deepest nesting of files that name files.
 const MAX_FILE_DEPTH: usize = 64;
 
-/// Ends the reading; the fault has been noted.
+/// The reading ends here; its fault is in the list.
 pub(super) struct Stop;
 
-/// One place of the list.
+/// An entry of the list.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) setting: Setting,
@@ -63,7 +63,7 @@ impl<'a> FileRequest<'a> {
     }
 }
 
-/// The list, and what must be known to lengthen it.
+/// The list of settings, and the state of its reading.
 pub(super) struct ConfigReader<'a> {
     pub(super) call: &'a Invocation,
     pub(super) list: Vec<Entry>,
@@ -81,7 +81,7 @@ pub(super) struct ConfigReader<'a> {
     strict: bool,
     /// What is read now is never expanded.
     literal: bool,
-    /// The line that is taken holds a word of a loop over a file, or the value of a variable.
+    /// The current line contains a word of a loop over a file, or the value of a variable: no message repeats it.
     pub(super) hidden: bool,
     /// What was taken for a variable with a default, and looks like a command of the shell.
     pub(super) possible_commands: Vec<String>,
@@ -154,7 +154,7 @@ impl<'a> ConfigReader<'a> {
     pub(super) fn command_line(&mut self, said: Vec<CliArgument>) -> Result<(), Stop> {
         let origin = Origin::CommandLine;
         let mut files = Vec::new();
-        // What cannot be understood is told even if the reading has to end.
+        // Arguments that cannot be understood are reported even if the reading ends early.
         for one in &said {
             if let CliArgument::Bad(name, reason) = one {
                 self.fault(&origin, name, reason.as_str());
@@ -200,7 +200,7 @@ impl<'a> ConfigReader<'a> {
         Ok(())
     }
 
-    /// Takes one line: inside a block it is tested or repeated.
+    /// Takes one line; inside a block it is taken once for each word, or not at all.
     pub(super) fn add(&mut self, key: &str, value: &str, origin: &Origin) -> Result<(), Stop> {
         let class = opts::find(key).map(|opt| opt.class);
         let repetition = match (&self.block, class) {
@@ -252,7 +252,7 @@ impl<'a> ConfigReader<'a> {
         class: Option<Class>,
     ) -> Result<(), Stop> {
         if class.is_none() && self.strict && matches!(origin, Origin::File { .. }) {
-            // As many as anybody reads.
+            // A suggestion takes time, and few people read more of them.
             let hint =
                 if self.faults.len() < MAX_UNKNOWN { did_you_mean(key) } else { String::new() };
             self.fault(origin, key, format!("unknown option, and strict is set{hint}"));
@@ -282,7 +282,7 @@ impl<'a> ConfigReader<'a> {
         Ok(())
     }
 
-    /// A block must end where it began.
+    /// A block must be closed in the file that opens it.
     fn expect_no_open_block(&mut self, at: &Origin) {
         if let Some(open) = self.block.take() {
             let message = format!("this block is not closed before the end of {}", end_of(at));
@@ -341,7 +341,7 @@ fn end_of(at: &Origin) -> String {
     }
 }
 
-/// Variables of the protocol between emperor and vassal, which are no options.
+/// Whether a variable belongs to the protocol between emperor and vassal, and so is not an option.
 fn is_protocols(name: &str) -> bool {
     const PROTOCOL: [&str; 8] = [
         "RELOADS",

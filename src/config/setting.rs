@@ -13,26 +13,25 @@ pub struct Setting {
     pub key: String,
     /// The text, expanded if the list is.
     pub value: String,
-    /// Where it stands.
     pub origin: Origin,
-    /// Files, commands or variables have put something into the text: no message repeats it.
+    /// The text contains something from a file, a command or a variable: no message repeats it.
     pub hidden: bool,
 }
 
 impl Setting {
-    /// A part of the text as a message shows it.
+    /// A part of the text for a message: quoted, or not shown if it is hidden.
     #[must_use]
     pub fn show(&self, part: &str) -> String {
         show(part, self.hidden)
     }
 }
 
-/// A text in quotes, or what stands for one that is hidden.
+/// A text for a message: quoted, or not shown if it is hidden.
 pub(super) fn show(text: &str, hidden: bool) -> String {
     if hidden { NOT_SHOWN.to_owned() } else { quoted(text) }
 }
 
-/// Where a setting stands.
+/// Where a setting is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// An argument of the program.
@@ -55,20 +54,19 @@ pub struct TextSource {
     pub path: PathBuf,
     /// The place that named it.
     pub named_at: Option<Origin>,
-    /// The same for everything that is the same section of the same file.
+    /// Equal for two names of the same section of the same file.
     pub(super) identity: String,
 }
 
 impl TextSource {
-    /// A file that nothing has named, and that is none of those that are being read.
+    /// A file that no setting has named, and that is not being read.
     pub(super) fn named(path: PathBuf) -> Self {
         Self { path, named_at: None, identity: String::new() }
     }
 }
 
 impl Origin {
-    /// The same place, as the command line of another program knows it: that file is none of those that
-    /// are being read.
+    /// The same place, for the invocation of another reading, in which the file is not being read.
     pub(super) fn detached(&self) -> Self {
         let Self::File { file, line } = self else { return self.clone() };
         let file = TextSource { identity: String::new(), ..TextSource::clone(file) };
@@ -80,11 +78,11 @@ impl Origin {
     pub fn chain(&self) -> String {
         let mut text = String::new();
         let mut here = self;
-        // The reader allows a depth of 64; a fault needs no more than the nearest few.
+        // Files may be nested more deeply; the nearest few are enough for a message.
         for _ in 0..8 {
             let Self::File { file, .. } = here else { break };
             let Some(up) = &file.named_at else { break };
-            // Thousands of faults may stand below names of thousands of bytes.
+            // There may be thousands of faults, and each name may have thousands of bytes.
             if text.len() > 500 {
                 text.push_str(", …");
                 break;
@@ -118,13 +116,11 @@ impl fmt::Display for Origin {
 /// Displayed as the place: `blog.ini:7 http-socket`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located<T> {
-    /// The value.
     pub value: T,
-    /// The option that said it.
+    /// The option that has set it.
     pub key: String,
-    /// Where.
     pub origin: Origin,
-    /// As in [`Setting`].
+    /// As in [`Setting::hidden`].
     pub hidden: bool,
 }
 
@@ -134,7 +130,7 @@ impl<T> Located<T> {
         Located { value, key: self.key.clone(), origin: self.origin.clone(), hidden: self.hidden }
     }
 
-    /// A part of the text as a message shows it.
+    /// A part of the text for a message: quoted, or not shown if it is hidden.
     #[must_use]
     pub fn show(&self, part: impl fmt::Display) -> String {
         if self.hidden { NOT_SHOWN.to_owned() } else { part.to_string() }
@@ -163,14 +159,13 @@ impl<T> fmt::Display for Located<T> {
     }
 }
 
-/// One thing that is wrong, where, and the way out.
+/// One thing that is wrong: where, what, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where.
     pub origin: Origin,
     /// The option, or empty if the fault is not in one.
     pub key: String,
-    /// What is wrong, what was expected.
+    /// What is wrong, and what was expected.
     pub message: String,
     /// What the program exits with; 1 unless the configuration says `exit = N`.
     pub status: u8,
@@ -183,7 +178,7 @@ impl Fault {
     }
 }
 
-/// Keeps names and texts that somebody else wrote from making lines of their own, or colours.
+/// Escapes control characters, so that names and texts from files cannot begin a new line, or change colours.
 struct OneLine<'f, 't>(&'f mut fmt::Formatter<'t>);
 
 impl fmt::Write for OneLine<'_, '_> {
@@ -212,19 +207,19 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All faults of one reading, never only the first.
+/// All faults of one reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    /// Adds what a check has found about a list whose reading had these faults: what the whole lacks may
-    /// stand in a line that could not be read, and is not told then.
+    /// Adds what a check has found in a list whose reading had these faults.
     pub(super) fn add(&mut self, more: Self) {
         let more = self.still_certain(more.0);
         self.0.extend(more);
     }
 
-    /// Of what was found out about that list, what is true whatever its faults.
+    /// The findings of a check that hold in spite of these faults. If there are any, a setting that is missing
+    /// from the whole list may stand in a line that could not be read.
     pub(super) fn still_certain(&self, mut found: Vec<Fault>) -> Vec<Fault> {
         if !self.0.is_empty() {
             let of_a_line = |origin: &Origin| matches!(origin, Origin::File { line: 1.., .. });
@@ -233,7 +228,7 @@ impl Faults {
         found
     }
 
-    /// The status to exit with: of the first fault, 1 if there is none.
+    /// The exit status: that of the first fault, or 1 if there is none.
     #[must_use]
     pub fn status(&self) -> u8 {
         self.0.first().map_or(1, |fault| fault.status)

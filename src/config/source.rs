@@ -14,7 +14,7 @@ use super::setting::Setting;
 /// Reads `DIR`, or `SCHEME://…`.
 ///
 /// # Errors
-/// What is wrong, or that this version does not know such a source.
+/// What is wrong, or that such a source is not supported.
 pub(super) fn parse(setting: &Setting) -> Result<SourceSpec, String> {
     let text = &setting.value;
     let not_supported = opts::refusal::NOT_SUPPORTED;
@@ -35,8 +35,8 @@ pub(super) fn parse(setting: &Setting) -> Result<SourceSpec, String> {
     }
 }
 
-/// The files that an emperor with these further endings takes for vassals, sorted, as paths that begin like that
-/// of the source; relative ones count from `cwd`.
+/// The vassal files of a source, sorted; `extra`: further endings. Their paths begin with that of the source;
+/// relative ones count from `cwd`.
 ///
 /// # Errors
 /// The source cannot be read.

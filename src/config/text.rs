@@ -1,11 +1,11 @@
-//! What every format is turned into: pairs with their lines, and what is wrong with the text.
+//! The result of every parser: pairs with their lines, and the faults of the text.
 
-/// One more than a list may hold: enough for the reader to say so.
+/// One more than a list may have, so that the reader sees that there are too many.
 pub(super) const MAX_PAIRS: usize = 10_001;
-/// Most faults of one file that are told.
+/// Most faults of one file that are reported.
 pub(super) const MAX_SYNTAX_FAULTS: usize = 1000;
 
-/// What is wrong with a text that belongs to no name.
+/// The message about a text without a name.
 pub(super) const NO_NAME: &str = "has no name before its text (expected NAME and VALUE)";
 
 /// One name and its text.
@@ -45,7 +45,7 @@ impl Parsed {
         }
     }
 
-    /// Adds a fault, unless there are more than anybody reads.
+    /// Adds a fault, unless there are too many already.
     pub(super) fn fault_at(&mut self, bad: SyntaxFault) {
         if self.bad.len() < MAX_SYNTAX_FAULTS {
             self.bad.push(bad);
@@ -57,7 +57,7 @@ impl Parsed {
     }
 }
 
-/// The text of a line, if it is text that a program can be given.
+/// The text of a line, if it is UTF-8 without a zero byte: nothing else can be passed on to a program.
 pub(super) fn utf8<'a>(line: u32, bytes: &'a [u8], bad: &mut Vec<SyntaxFault>) -> Option<&'a str> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         bad.push(SyntaxFault::new(line, "", "is not UTF-8; save the file in that encoding"));

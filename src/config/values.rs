@@ -14,10 +14,10 @@ pub fn flag(text: &str) -> bool {
     !["false", "off", "no"].iter().any(|word| text.eq_ignore_ascii_case(word)) && text != "0"
 }
 
-/// What a flag may say that leaves the decision to us.
+/// The value of a flag that leaves the decision to liege.
 pub const AUTO: &str = "auto";
 
-/// Whether a flag's text is one that people write.
+/// Whether a flag's text is one of the usual words for true and false.
 #[must_use]
 pub fn is_usual_flag(text: &str) -> bool {
     let words = ["", "true", "on", "yes", "1", "false", "off", "no", "0"];
@@ -117,7 +117,7 @@ fn octal(text: &str, digits: usize) -> Option<u32> {
 /// Namespaces by the kernel's short names, each once.
 ///
 /// # Errors
-/// The word that is none.
+/// The word that is not one.
 pub fn namespaces(text: &str) -> Result<Vec<&'static str>, BadText> {
     const NAMES: [(&str, &str); 13] = [
         ("files", "files"),
@@ -152,7 +152,7 @@ pub fn namespaces(text: &str) -> Result<Vec<&'static str>, BadText> {
 /// Capabilities by name, each once.
 ///
 /// # Errors
-/// The word that is none.
+/// The word that is not one.
 pub fn capabilities(text: &str) -> Result<Vec<&'static str>, BadText> {
     // capabilities(7), in the order of their numbers.
     const NAMES: [&str; 41] = [
@@ -279,7 +279,7 @@ pub fn variable(text: &str) -> Result<(&str, Option<&str>), BadText> {
 /// A user or group: a number that can be one, or a name.
 ///
 /// # Errors
-/// A number that the kernel takes for "none", or a text that can be no name.
+/// The number that means "none" to the kernel, or a text that cannot be a name.
 pub fn account(text: &str) -> Result<&str, BadText> {
     let odd = text.is_empty() || text.contains([':', '/', ' ', '\t', '\n']);
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

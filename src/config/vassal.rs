@@ -16,9 +16,8 @@ use crate::types::address::Address;
 /// The program that a vassal runs, and whether it keeps the privileges of the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
-    /// Exec'd before (true) or after the privileges are dropped.
+    /// It is executed before the privileges are dropped.
     pub privileged: bool,
-    /// What is exec'd.
     pub run: ProgramSpec,
 }
 
@@ -30,7 +29,6 @@ impl Patch {
     }
 }
 
-/// What is exec'd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProgramSpec {
     /// A program by its name, with the vassal's own arguments.
@@ -51,16 +49,16 @@ pub enum EnvChange {
 /// Whether a program announces its readiness on a notify socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Notify {
-    /// It may, if it has sockets of ours: it gets one, and nobody waits for its word.
+    /// It may, if it was given sockets: then it gets a notify socket, and its start does not wait for the message.
     #[default]
     Auto,
-    /// It must, in time.
+    /// It must, within `start-timeout`.
     Demanded,
-    /// It gets none.
+    /// It gets no notify socket.
     Never,
 }
 
-/// Everything a vassal file can say that this version obeys.
+/// All settings of a vassal that this version obeys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VassalConfig {
     /// The program; never `None` after `check`.
@@ -71,25 +69,21 @@ pub struct VassalConfig {
     pub sockets: Vec<Located<SocketSpec>>,
     /// Which of them are shared sockets, that `SocketSpec::Shared` counts: indices of `sockets`.
     pub shared: Vec<usize>,
-    /// Mode of unix sockets.
     pub chmod_socket: Option<u32>,
     /// Owner, and group if given, of unix sockets: names or numbers.
     pub chown_socket: Option<Located<(String, Option<String>)>>,
-    /// Backlog.
     pub listen: u32,
-    /// `SO_REUSEPORT`.
     pub reuse_port: bool,
-    /// Descriptor 0 stays what it is.
+    /// Descriptor 0 is left as it is.
     pub honour_stdin: bool,
-    /// A socket on descriptor 0 is not taken.
+    /// A socket that was passed as descriptor 0 is not used.
     pub skip_zero: bool,
     /// Unix sockets are made in the abstract name space.
     pub abstract_socket: bool,
-    /// Working directory, entered after the drop.
+    /// Working directory; entered after the drop of privileges.
     pub chdir: Option<Located<String>>,
     /// Changes of the environment, in order.
     pub env: Vec<Located<EnvChange>>,
-    /// File creation mask.
     pub umask: Option<u32>,
     /// User, a name or a number; looked up by the stage.
     pub uid: Option<Located<String>>,
@@ -101,13 +95,13 @@ pub struct VassalConfig {
     pub no_initgroups: bool,
     /// File for stdout and stderr.
     pub logto: Option<Located<String>>,
-    /// A log file that is there already is given to the user, too.
+    /// A log file that exists already is given to the user, too.
     pub logfile_chown: bool,
     /// File for the pid.
     pub pidfile: Option<Located<String>>,
-    /// Its unix sockets and pid file are removed when it is gone for good.
+    /// Its unix sockets and pid file are removed when the vassal is gone.
     pub vacuum: bool,
-    /// Files whose change is a reload.
+    /// Files whose change reloads the vassal.
     pub touch_reload: Vec<Located<String>>,
     /// Capabilities that are kept over a change of the user; the emperor's only.
     pub cap: Option<Located<u64>>,
@@ -115,17 +109,16 @@ pub struct VassalConfig {
     pub limit_as: Option<Located<u64>>,
     /// Limit of descriptors.
     pub max_fd: Option<Located<u32>>,
-    /// Told to the program as `WEB_CONCURRENCY` and `LIEGE_PROCESSES`.
+    /// Passed to the program as `WEB_CONCURRENCY` and `LIEGE_PROCESSES`.
     pub processes: Option<u32>,
-    /// Told to the program as `LIEGE_THREADS`.
+    /// Passed to the program as `LIEGE_THREADS`.
     pub threads: Option<u32>,
-    /// Whether it announces readiness on a notify socket.
     pub notify: Notify,
-    /// What the emperor obeys.
+    /// The settings that the emperor obeys.
     pub run: RunSettings,
-    /// Names of options that only the emperor obeys, as far as they ask for something.
+    /// Names of the options in use that have no effect without an emperor.
     pub for_emperor: Vec<String>,
-    /// What is odd but does not stop the start, one per line of the log.
+    /// Warnings: they do not prevent the start.
     pub warnings: Vec<Fault>,
 }
 
@@ -160,16 +153,16 @@ fn build(resolved: &Resolved) -> (VassalConfig, Check) {
     (config, check)
 }
 
-/// An option of the emperor.
+/// Warns of an option of the emperor.
 fn warn_of_emperor_option(opt: &Opt, setting: &Setting, check: &mut Check) {
-    // A file that names sources is no such vassal, but an emperor's: it is not read here.
+    // A file that names sources of vassals is an emperor's, and is not checked here.
     if opt.emperor_key().is_some() {
         check.warn(setting, "is an option of the emperor and has no effect in a vassal");
     }
 }
 
 impl VassalConfig {
-    /// Obeys one setting, whose text is right for its kind.
+    /// Takes one setting, whose text has been checked.
     pub(super) fn set(&mut self, key: V, setting: &Setting, check: &mut Check) {
         let flag = || values::flag(&setting.value);
         let text = || located(setting, setting.value.clone());
@@ -231,7 +224,7 @@ impl VassalConfig {
         }
     }
 
-    /// The same for a setting that the emperor obeys.
+    /// Takes one setting that the emperor obeys.
     fn set_run(&mut self, option: RunOption, setting: &Setting) {
         let seconds = || values::seconds(&setting.value).ok();
         let run = &mut self.run;
@@ -252,10 +245,10 @@ impl VassalConfig {
         }
     }
 
-    /// Remembers an option that nobody but the emperor obeys.
+    /// Remembers an option that has no effect without an emperor.
     fn note_for_emperor(&mut self, key: V, setting: &Setting) {
         let is_for_emperor = match key {
-            // The program is told of it, whoever has started it.
+            // The program gets it in its environment in any case.
             V::Run(RunOption::Heartbeat) => false,
             V::Run(RunOption::Notify) => self.run.notify,
             V::Run(_) | V::TouchReload => true,
@@ -268,7 +261,8 @@ impl VassalConfig {
         }
     }
 
-    /// One program; the same option may come twice (a template and the file), two different ones may not.
+    /// Takes the program. The same option may be given twice, in a template and in the file, but not two
+    /// different ones.
     fn set_program(&mut self, key: V, setting: &Setting, check: &mut Check) {
         let privileged = matches!(key, V::PrivilegedPath | V::PrivilegedCommand);
         let run = if matches!(key, V::PrivilegedPath | V::UnprivilegedPath) {
@@ -286,14 +280,14 @@ impl VassalConfig {
         self.patch = Some(located(setting, patch));
     }
 
-    /// What only the whole can tell.
+    /// Checks what several settings say together.
     fn check_together(&mut self, resolved: &Resolved, check: &mut Check) {
         if resolved.settings.is_empty() && resolved.main_file.is_none() {
             check.fault_of_whole(
                 "nothing to do: say --emperor DIR, or name a file; liege --help tells more",
             );
         } else if self.patch.is_none() {
-            // A slip of the pen in the very name of that option is the likeliest reason.
+            // Most likely the name of that very option is misspelt.
             let is_slip = |told: &&Fault| {
                 told.message.contains("binary-patch") || told.message.contains("\"command\"")
             };
@@ -370,7 +364,7 @@ fn notify(text: &str) -> Notify {
     }
 }
 
-/// One of the words that the table of options lists for this setting.
+/// The value of a setting that is one of a few words.
 fn choice<T: Choice + Default>(setting: &Setting) -> T {
     T::from_word(&setting.value).unwrap_or_default()
 }

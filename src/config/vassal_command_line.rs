@@ -26,7 +26,7 @@ pub struct VassalCommandLine {
 }
 
 impl VassalCommandLine {
-    /// The one of this emperor.
+    /// The command line of this emperor's vassals.
     #[must_use]
     pub fn of(config: &EmperorConfig) -> Self {
         let pairs = |option: &str, values: &[Located<String>]| -> Vec<OptionPair> {
@@ -51,7 +51,7 @@ impl VassalCommandLine {
     /// Reads a vassal's file, as an emperor in the directory of the file would have it read.
     pub(super) fn read(&self, call: &Invocation, file: &Path) -> ReadResult {
         let mut reading = read(&self.invocation(call, file));
-        // Nobody has written the option in front of the file's name.
+        // The option in front of the file's name was written by nobody.
         for fault in &mut reading.faults.0 {
             if fault.origin == Origin::CommandLine {
                 fault.key.clear();
@@ -91,8 +91,8 @@ impl VassalCommandLine {
     }
 }
 
-/// A start runs the commands in a vassal's file as the vassal's user; whoever only looks must not run
-/// those of somebody else as himself.
+/// Whether a check may run the commands in a file. A start runs them as the vassal's user; a check would run them as
+/// the user who checks, and so only if that user or root has written the file.
 fn is_trusted(call: &Invocation, file: &Path) -> bool {
     let owner = |meta: fs::Metadata| meta.uid();
     let path = call.cwd.join(file);

@@ -72,7 +72,7 @@ fn setting(lines: &Lines, node: Node<'_, '_>, parsed: &mut Parsed) {
         parsed.fault_at(SyntaxFault::new(line, key, "is nested (expected text only)"));
         return;
     }
-    // Only the first text counts, as in uWSGI; an element without any is a flag.
+    // Only the first text counts, as in uWSGI; an element without text is a flag.
     let value = node.children().find(Node::is_text).and_then(|text| text.text()).unwrap_or("1");
     parsed.pair(key, value, line);
 }

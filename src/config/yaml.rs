@@ -1,4 +1,7 @@
-//! YAML: text to pairs. Events are read, not values, so that every scalar keeps its text (`0770`, `no`).
+//! YAML: text to pairs.
+//!
+//! The events of the crate are read and not its values, which would turn `0770` into a number and `no` into false,
+//! and have no lines.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 

@@ -1,4 +1,4 @@
-//! Tokens of a command line to options and file names.
+//! A command line: options and file names.
 //!
 //! The table says which option takes a value; any beginning of a name that only one option has will do.
 
@@ -10,14 +10,13 @@ use crate::types::quote::quoted;
 
 use super::{Arg, Opt, lookup};
 
-/// One thing said on a command line.
+/// One argument of a command line, together with its value.
 #[derive(Debug)]
 pub enum CliArgument {
     /// An option, with its full name and its value.
     Option {
         /// The full name, or alias, that was meant.
         name: &'static str,
-        /// Its row.
         opt: Opt,
         /// Its value; for a bare option the text that stands for it.
         value: OsString,
@@ -41,7 +40,7 @@ pub fn read(args: &[OsString]) -> Vec<CliArgument> {
                 said.push(option(&mut parser, found));
             }
             Ok(Some(Token::Short(letter))) => said.push(match lookup::letter(letter) {
-                // What follows a letter without a value are further letters.
+                // A letter without a value may be followed by further letters.
                 Some(opt) if opt.arg == Arg::None => {
                     CliArgument::Option { name: opt.name, opt, value: opt.bare_value().into() }
                 }

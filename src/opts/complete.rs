@@ -10,7 +10,7 @@ const COMPLETED_COMMANDS: [(&str, &str); 3] = [
     ("init", "run one command as a container's init does"),
 ];
 
-/// What belongs on a command line of people: not the lines of vassal files.
+/// The options that people write on a command line, and not only in vassal files.
 fn rows() -> impl Iterator<Item = &'static Opt> {
     table::SUPPORTED_OPTIONS.iter().filter(|opt| match opt.class {
         Class::Directive(
@@ -26,7 +26,6 @@ fn takes_file(opt: &Opt) -> bool {
         || opt.kind == OptionKind::Socket
 }
 
-/// For bash.
 #[must_use]
 pub fn bash() -> String {
     let words: Vec<String> = rows().map(|opt| format!("--{}", opt.name)).collect();
@@ -72,7 +71,6 @@ complete -o filenames -F _liege liege
     )
 }
 
-/// For zsh.
 #[must_use]
 pub fn zsh() -> String {
     let mut text = String::from(
@@ -97,7 +95,6 @@ pub fn zsh() -> String {
     text
 }
 
-/// For fish.
 #[must_use]
 pub fn fish() -> String {
     let mut text =

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Opt, Section, lookup, table};
 
-/// Columns of a terminal that is not asked for its width.
+/// Columns of a usual terminal.
 const WIDTH: usize = 80;
 /// Where the descriptions begin.
 const INDENT: usize = 34;
@@ -20,7 +20,7 @@ usage: liege --emperor DIR [OPTIONS]        govern the vassal files in DIR
                                             run one command as a container's init does
 ";
 
-/// What most vassal files consist of.
+/// The options that most vassal files consist of.
 const USUAL: [&str; 10] = [
     "command",
     "chdir",
@@ -79,7 +79,7 @@ fn section(text: &mut String, section: Section) {
     }
 }
 
-/// What is written, and what it does.
+/// One option: how it is written, and what it does.
 fn row(text: &mut String, head: &str, opt: &Opt) {
     let _ = write!(text, "{head:INDENT$}");
     let mut column = head.len().max(INDENT);

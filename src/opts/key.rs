@@ -1,18 +1,18 @@
-//! What each obeyed option is to the code: the checks match on these without a wildcard, so a row
-//! without a rule does not compile.
+//! What each option means to the code. The functions that take settings match on these without a wildcard, so an
+//! option that has no effect does not compile.
 
-/// Steers the reading of the configuration, or what the program does at all.
+/// An option that acts on the reading of the configuration, or says what the program is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
     /// Read a file of this format, at this place.
     Read(Format),
     /// Read a file of the format that its name tells.
     Include,
-    /// The same, but an unknown ending is INI and it counts as the vassal's own file.
+    /// The same, but a file with an unknown ending is read as INI, and it is the main file and not a template.
     Config,
     /// Read a file when everything else is known, at the end of the list.
     Inherit,
-    /// Append an entry.
+    /// Append a setting.
     Set,
     /// Append a placeholder.
     SetPlaceholder,
@@ -20,59 +20,52 @@ pub enum Directive {
     Strict,
     /// Write a line to the log.
     Print,
-    /// End here.
+    /// End the reading with a fault.
     Exit,
-    /// Open a block.
     Open(Block),
     /// The other half of a block.
     Else,
-    /// Close a block.
     Close,
-    /// A construct that is not read yet: a fault as soon as it is met.
+    /// A construct that is not supported: a fault as soon as it is met.
     NotYet,
-    /// Print the list and leave.
+    /// Print the list of settings.
     ShowConfig,
-    /// Print the list as JSON and leave.
+    /// Print the list of settings as JSON.
     ShowConfigJson,
-    /// Print one value and leave.
+    /// Print one value.
     Get,
-    /// Check and leave.
+    /// Check the configuration.
     Check,
-    /// Print the version and leave.
     Version,
-    /// Print the usual options and leave.
+    /// Print the usual options.
     Help,
-    /// Print all options and leave.
+    /// Print all options.
     HelpAll,
-    /// Print a finished manual page and leave.
+    /// Print a manual page made from a template.
     Man,
 }
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// INI.
     Ini,
-    /// JSON.
     Json,
-    /// YAML.
     Yaml,
-    /// XML.
     Xml,
 }
 
-/// What opens a block.
+/// What opens a block, and how often its lines are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// Each word.
+    /// For each word.
     For,
-    /// 1 to N.
+    /// For each number from 1 to N.
     ForTimes,
-    /// Each matching name.
+    /// For each name that matches.
     ForGlob,
-    /// Each line of a file.
+    /// For each line of a file.
     ForReadline,
-    /// A test, and whether it is turned round.
+    /// If the test is true, or, with `true`, if it is false.
     If(Test, bool),
 }
 
@@ -81,25 +74,22 @@ pub enum Block {
 pub enum Test {
     /// A variable of the environment.
     Env,
-    /// Something readable of this name.
+    /// Whether something readable has this name.
     Exists,
-    /// A regular file.
     File,
-    /// A directory.
     Dir,
-    /// A name further up in the list.
+    /// A setting that stands above.
     Opt,
-    /// A re-exec in place, which never happens here.
+    /// A re-execution in place, which liege never does.
     Reload,
     /// The name of this host.
     Hostname,
-    /// A plugin, of which there are none.
+    /// A plugin, which liege does not have.
     Plugin,
 }
 
-/// Obeyed in vassal files.
+/// An option of vassals; each has the name of its option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each is the option of that name; `table` describes them
 pub enum VassalOption {
     PrivilegedPath,
     PrivilegedCommand,
@@ -139,9 +129,8 @@ pub enum VassalOption {
     Run(RunOption),
 }
 
-/// Written in vassal files and obeyed by the emperor: what fills `RunSettings`.
+/// An option of vassals that the emperor obeys: it fills a field of `RunSettings`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each is the option of that name; `table` describes them
 pub enum RunOption {
     StopSignal,
     GracefulSignal,
@@ -158,17 +147,14 @@ pub enum RunOption {
 /// What the emperor serves to those who connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
-    /// Statistics.
     Statistics,
 }
 
-/// Obeyed by the emperor.
+/// An option of the emperor; each has the name of its option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each is the option of that name; `table` describes them
 pub enum EmperorOption {
     Emperor,
     Freq,
-    /// How long vassals outlive their directory.
     DirGrace,
     NoFollow,
     ExtraExtension,

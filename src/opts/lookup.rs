@@ -1,4 +1,5 @@
-//! From a name, the beginning of one, or a letter to its row.
+//! Finds the row of an option by its name, the beginning of its name, or its letter; and the option that a
+//! misspelt name resembles most.
 
 use super::uwsgi_only::{
     ALWAYS, ALWAYS_OPTIONAL, IGNORED, IGNORED_BARE, IGNORED_OPTIONAL, LETTERS, REFUSED,
@@ -130,7 +131,7 @@ pub fn letter(letter: char) -> Option<Opt> {
     LETTERS.get(at).and_then(|(_, name)| find(name))
 }
 
-/// Every name there is, sorted within each of its lists.
+/// All names, sorted within each of their lists.
 pub(super) fn all_names() -> impl Iterator<Item = &'static str> {
     let described = INDEX.iter().map(|entry| entry.0);
     let ignored = IGNORED
@@ -142,10 +143,11 @@ pub(super) fn all_names() -> impl Iterator<Item = &'static str> {
     described.chain(ignored.copied()).chain(REFUSED.iter().map(|entry| entry.0))
 }
 
-/// A name from a command line: exact, or the beginning of one option's names. Gives the full name too.
+/// The option of a name from a command line, which is exact or the beginning of the names of one option. Gives the
+/// full name too.
 ///
 /// # Errors
-/// The names that begin so: none, or those of several options.
+/// The names that begin so, which are those of several options, or none.
 pub fn prefix(text: &str) -> Result<(&'static str, Opt), Vec<&'static str>> {
     if let Some(name) = all_names().find(|name| *name == text)
         && let Some(opt) = find(name)
@@ -163,7 +165,7 @@ pub fn prefix(text: &str) -> Result<(&'static str, Opt), Vec<&'static str>> {
     }
 }
 
-/// Longest name of an option, and of a text that may be a slip for one.
+/// Longest name of an option. A longer text does not resemble any.
 const MAX_OPTION_NAME: usize = 60;
 
 /// The name that is most like this one, if any is like it.
@@ -181,19 +183,19 @@ pub fn nearest_among(
     nearest_of(names, text).map(|found| found.1)
 }
 
-/// The one of these names that is most like a text, and how many slips lie between them.
+/// The one of these names that is most like a text, and how many edits lie between them.
 pub(super) fn nearest_of(
     names: impl Iterator<Item = &'static str>,
     text: &str,
 ) -> Option<(usize, &'static str)> {
-    // One slip in three letters, three at most; longer texts than any name are no slip.
+    // One edit for three letters is allowed, and three at most.
     if text.len() > MAX_OPTION_NAME {
         return None;
     }
     let wanted: String = text.to_ascii_lowercase().replace('_', "-");
     let allowed = (wanted.len() / 3).min(3);
     let letters = letters_of(&wanted);
-    // A slip takes one letter away and brings another at most.
+    // An edit removes one letter and adds another at most.
     let is_near = |name: &&str| {
         name.len().abs_diff(wanted.len()) <= allowed
             && (letters_of(name) ^ letters).count_ones() as usize <= 2 * allowed
@@ -210,8 +212,8 @@ fn letters_of(text: &str) -> u32 {
     text.bytes().fold(0, |letters, byte| letters | 1 << (byte & 31))
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two texts of at most
-/// [`MAX_OPTION_NAME`] bytes.
+/// The number of insertions, deletions, replacements and swaps of two letters side by side that turn one text
+/// into the other; both have at most [`MAX_OPTION_NAME`] bytes.
 fn distance(left: &[u8], right: &[u8]) -> usize {
     let mut rows = [[0_u8; MAX_OPTION_NAME + 1]; 3];
     let [before, row, next] = &mut rows;

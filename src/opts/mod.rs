@@ -83,7 +83,7 @@ pub enum OptionKind {
     Choice(&'static [&'static str]),
 }
 
-/// What using an option that is not obeyed yet means.
+/// What follows from using an option that is not obeyed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// A fault: without it the vassal would be less safe, or would not do what its author expects.
@@ -92,22 +92,22 @@ pub enum Missing {
     Warning,
 }
 
-/// What becomes of an option.
+/// How an option is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It steers the reading or the program itself.
+    /// It acts on the reading of the configuration, or says what the program is to do.
     Directive(Directive),
-    /// It is a vassal's.
+    /// It is an option of vassals.
     Vassal(VassalOption),
-    /// It is the emperor's.
+    /// It is an option of the emperor.
     Emperor(EmperorOption),
-    /// Each has one.
+    /// Vassals and the emperor have an option of this name.
     Both(VassalOption, EmperorOption),
     /// Known, not obeyed yet.
     Unsupported(Missing),
-    /// Always so here: taken without a word.
+    /// liege always does what it asks for: it is accepted without a message.
     Always,
-    /// The embedded server's: one warning for each vassal lists all of them.
+    /// Only uWSGI's own server needs it: it is ignored, and one warning for each vassal lists all of these.
     Ignored,
     /// Refused, for this reason and with this way out.
     Refused(&'static Refusal<'static>),
@@ -118,7 +118,6 @@ pub enum Class {
 pub enum Section {
     /// What the program does instead of its work.
     Mode,
-    /// The configuration language.
     Language,
     /// Where vassals come from.
     Sources,
@@ -126,9 +125,7 @@ pub enum Section {
     Start,
     /// How they live, fail and end.
     Life,
-    /// On demand.
     OnDemand,
-    /// Fork servers.
     ForkServer,
     /// Statistics, log and the emperor's own process.
     Process,
@@ -210,21 +207,18 @@ impl Section {
 /// One option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opt {
-    /// Its name, without dashes.
+    /// Without dashes.
     pub name: &'static str,
     /// Other names of the same.
     pub aliases: &'static [&'static str],
-    /// Its letter.
     pub letter: Option<char>,
     /// Whether it takes a value on the command line.
     pub arg: Arg,
-    /// What its text means.
     pub kind: OptionKind,
     /// What becomes of it.
     pub class: Class,
-    /// Where it is described.
     pub section: Section,
-    /// Word for its value in help.
+    /// The word for its value in help and manual.
     pub meta: &'static str,
     /// Its value when it is not given; empty: none, off, unset.
     pub default: &'static str,
@@ -235,7 +229,7 @@ pub struct Opt {
 }
 
 impl Opt {
-    /// A row; what follows refines it.
+    /// A row, which the following methods complete.
     #[must_use]
     pub const fn new(name: &'static str, kind: OptionKind, class: Class, section: Section) -> Self {
         let (arg, meta) = match kind {
@@ -274,35 +268,30 @@ impl Opt {
         }
     }
 
-    /// With what it does.
     #[must_use]
     pub const fn help(mut self, help: &'static str) -> Self {
         self.help = help;
         self
     }
 
-    /// With other names.
     #[must_use]
     pub const fn also(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
     }
 
-    /// With a letter.
     #[must_use]
     pub const fn short(mut self, letter: char) -> Self {
         self.letter = Some(letter);
         self
     }
 
-    /// With a word for its value.
     #[must_use]
     pub const fn meta(mut self, meta: &'static str) -> Self {
         self.meta = meta;
         self
     }
 
-    /// With a value for when it is not given.
     #[must_use]
     pub const fn default(mut self, default: &'static str) -> Self {
         self.default = default;
@@ -341,7 +330,6 @@ impl Opt {
         }
     }
 
-    /// What it is in a vassal.
     #[must_use]
     pub const fn vassal_key(&self) -> Option<VassalOption> {
         match self.class {
@@ -350,7 +338,6 @@ impl Opt {
         }
     }
 
-    /// What it is to the emperor.
     #[must_use]
     pub const fn emperor_key(&self) -> Option<EmperorOption> {
         match self.class {

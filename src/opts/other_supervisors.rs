@@ -1,4 +1,4 @@
-//! Words that other supervisors use for settings, and what stands for them here.
+//! Names that other supervisors have for settings, and the options of liege that do the same.
 
 /// Lower-case, without dashes and underscores; sorted.
 #[rustfmt::skip] // a table
@@ -82,10 +82,10 @@ static WORDS: &[(&str, &str)] = &[
     ("workingdirectory", "chdir"),
 ];
 
-/// What to write instead of a word that another supervisor would understand.
+/// The option to write instead of a name that another supervisor would understand.
 #[must_use]
 pub fn our_name(name: &str) -> Option<&'static str> {
-    // No word is longer than this by much; a name may be anything.
+    // A name may have any length; these words are short.
     if name.len() > 40 {
         return None;
     }

@@ -9,11 +9,11 @@ use super::{Opt, Section};
 /// Shown behind the name of the option, so the first sentence has no subject: `is not … . It … . Use …`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal<'t> {
-    /// What is the matter with the option, without its name.
+    /// What is wrong with the option, without its name.
     pub what: &'t str,
     /// What follows from that.
     pub why: &'t str,
-    /// The way out.
+    /// What to do instead.
     pub instead: &'t str,
 }
 
@@ -23,13 +23,13 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
-/// What the name of another program's option, or a slip of the pen, is refused with.
+/// Of a name that is not an option: another program's, or a misspelt one.
 pub const NO_OPTION: &str = "is not an option of liege";
 
-/// What every known option that is not obeyed is refused with.
+/// Of an option that is known and not obeyed yet.
 pub const NOT_SUPPORTED: &str = "is not supported by this version of liege";
 
-/// The way out for an option that is known and not obeyed yet.
+/// What to do instead of an option that is known and not obeyed yet.
 #[must_use]
 pub fn alternative(opt: &Opt) -> &'static str {
     let prefix = |prefixes: &[&str]| prefixes.iter().any(|prefix| opt.name.starts_with(prefix));

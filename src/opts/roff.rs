@@ -30,7 +30,7 @@ fn part(name: &str) -> Option<String> {
         all.map(|section| list(section.title(), |opt| opt.section == section)).collect::<String>()
     };
     Some(match name {
-        // Without a name: all that a command line of the emperor is about.
+        // Without a name: all options of an emperor's command line.
         "" => part("mode")? + &part("emperor")?,
         "mode" => sections(|section| section == Section::Mode),
         "language" => sections(|section| section == Section::Language),
@@ -47,7 +47,7 @@ fn part(name: &str) -> Option<String> {
     })
 }
 
-/// The rows that are wanted and obeyed, under a heading; nothing if there are none.
+/// The obeyed rows that are wanted, under a heading; empty if there are none.
 fn list(title: &str, is_wanted: impl Fn(&Opt) -> bool) -> String {
     let mut items = String::new();
     for opt in table::SUPPORTED_OPTIONS {
@@ -101,7 +101,7 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     text
 }
 
-/// Text that no mdoc line takes for something else.
+/// The text with its characters escaped that have a meaning in mdoc.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

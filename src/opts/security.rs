@@ -1,10 +1,10 @@
-//! Which settings confine a program: what is left out of these by a slip of the pen leaves it with more
+//! Which settings confine a program: if one of them is misspelt and so has no effect, the program has more
 //! rights than its file says.
 
 use super::lookup;
 use super::{Opt, Section};
 
-/// Those that stand in no section of identity or confinement.
+/// The security settings of other sections than those of identity and confinement.
 const IN_OTHER_SECTIONS: [&str; 8] = [
     "chmod-socket",
     "chown-socket",
@@ -24,7 +24,7 @@ pub fn is_security(opt: &Opt) -> bool {
         || opt.name.starts_with("jail")
 }
 
-/// What the lack of this setting does, as the end of a sentence about it.
+/// The effect of the lack of a setting, as the end of a sentence.
 #[must_use]
 pub fn effect_of_lack(name: &str) -> &'static str {
     match lookup::find(name).map_or(name, |opt| opt.name) {
@@ -36,7 +36,7 @@ pub fn effect_of_lack(name: &str) -> &'static str {
     }
 }
 
-/// The names of all security settings, for comparisons with names that are no option.
+/// The names of all security settings, for comparison with unknown names.
 #[derive(Debug)]
 pub struct Names(Vec<&'static str>);
 
@@ -48,11 +48,11 @@ impl Names {
         Self(lookup::all_names().filter(is_one).collect())
     }
 
-    /// The one that a name which is no option resembles most, by the rule of [`lookup::nearest`]; none if
-    /// something else resembles it more.
+    /// The security setting that an unknown name resembles most, by the rule of [`lookup::nearest`]; none if another
+    /// option resembles it more.
     #[must_use]
     pub fn resembled_by(&self, name: &str) -> Option<&'static str> {
-        // These are few: most names are known to be no slip of this kind before all are compared.
+        // There are few of these, so most names are excluded before all options are compared.
         let (distance, nearest) = lookup::nearest_of(self.0.iter().copied(), name)?;
         let (any, _) = lookup::nearest_of(lookup::all_names(), name)?;
         (distance <= any).then_some(nearest)

@@ -20,7 +20,7 @@ const fn block(name: &'static str, block: super::key::Block, help: &'static str)
     Opt::new(name, OptionKind::Text, Class::Directive(D::Open(block)), Section::Language).help(help)
 }
 
-/// A test that opens a block; `not` tells whether it is turned round.
+/// A test that opens a block; `not`: the block is taken if the test is false.
 const fn test(name: &'static str, what: Test, not: bool) -> Opt {
     let (meta, help) = match (what, not) {
         (Test::Env, false) => ("NAME[=TEXT]", "block for a variable that is set (to this)"),
@@ -57,7 +57,7 @@ const fn socket(name: &'static str, help: &'static str) -> Opt {
     vassal(name, V::Socket, OptionKind::Socket, Section::Sockets).many().help(help)
 }
 
-/// Not read; behind the semicolon of its help stands what to do instead.
+/// A construct that is not supported; the help says behind a semicolon what to do instead.
 const fn not_read_yet(name: &'static str, help: &'static str) -> Opt {
     directive(name, D::NotYet, OptionKind::Text, help)
 }
@@ -233,7 +233,7 @@ pub static SUPPORTED_OPTIONS: &[Opt] = &[
     vassal("max-fd", V::MaxFd, OptionKind::Number, Section::Confinement).help("limit of descriptors"),
 ];
 
-/// Kept for `unsupported`: a row that is known and not obeyed yet.
+/// A row of [`super::unsupported`]: known and not obeyed yet.
 pub(super) const fn unsupported(
     name: &'static str,
     kind: OptionKind,

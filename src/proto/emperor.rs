@@ -4,22 +4,22 @@
 
 pub use crate::types::environment::{CONFIG_FD_VARIABLE, PIPE_FD_VARIABLE};
 
-/// Tells a command of the administrator where the vassal files are.
+/// Names the directory of vassal files in the environment of a hook.
 pub const DIRECTORY_VARIABLE: &str = "UWSGI_VASSALS_DIR";
 
-/// Tells an emperor that is a vassal how many emperors are above it, beyond the first.
+/// Names the number of emperors above an emperor that is a vassal, without the first one.
 pub const DEPTH_VARIABLE: &str = "LIEGE_EMPERORS";
 
-/// Most emperors one below another: a file that governs its own directory would never end.
+/// Most emperors one below another: a file that governs its own directory would start emperors without end.
 pub const MAX_EMPEROR_DEPTH: usize = 8;
 
-/// The scheme of a vassal file that travels by the config pipe.
+/// The scheme of a vassal file whose text is sent on the config pipe.
 pub const CONFIG_SCHEME: &str = "emperor://";
 
 /// Longest text that the config pipe carries.
 pub const MAX_CONFIG: usize = 65_535;
 
-/// What goes before a text on the config pipe: modifier1, the length in little endian, modifier2.
+/// The header of a text on the config pipe: modifier1, the length in little endian, modifier2.
 ///
 /// # Source
 /// uWSGI 2.0.21, observed.
@@ -43,7 +43,6 @@ pub enum ToVassal {
 }
 
 impl ToVassal {
-    /// The byte on the wire.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Stop => 0,
@@ -90,7 +89,6 @@ impl FromVassal {
         })
     }
 
-    /// The byte on the wire.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Ready => 1,

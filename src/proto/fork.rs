@@ -35,11 +35,11 @@ pub enum ForkError {
     WrongModifier(u8),
     /// The answer announces a longer body than any answer has.
     Oversize(u16),
-    /// The body of the answer is no dictionary.
+    /// The body of the answer is not a dictionary.
     Malformed,
     /// The dictionary has no `pid`.
     NoPid,
-    /// What stands under `pid` is no pid of a process that a vassal could be.
+    /// The value of `pid` cannot be the pid of a vassal.
     BadPid,
 }
 
@@ -83,13 +83,13 @@ impl ForkTalk {
         self.request.get(self.sent..).unwrap_or_default()
     }
 
-    /// So many bytes more were sent.
+    /// Notes that this many more bytes were sent.
     pub fn sent(&mut self, bytes: usize) {
         self.sent = self.sent.saturating_add(bytes).min(self.request.len());
     }
 
-    /// Takes what has come, in pieces of any size; gives the pid when the answer is whole. Bytes
-    /// behind the answer mean nothing.
+    /// Takes the next bytes of the answer, in pieces of any size; gives the pid when the answer is complete.
+    /// Bytes behind the answer are ignored.
     ///
     /// # Errors
     /// As soon as no further byte could make it a good answer.
@@ -109,13 +109,13 @@ impl ForkTalk {
         pid(body).map(Some)
     }
 
-    /// The stream has ended before the answer was whole.
+    /// The error of a stream that has ended before the answer was complete.
     pub fn closed(&self) -> ForkError {
         ForkError::Closed(self.answer.len())
     }
 }
 
-/// The pid in the body of an answer; nobody's (0), init's (1) and everybody's (-1) are refused.
+/// The pid in the body of an answer. 0, 1 and -1 are refused: to kill(2) they mean the own group, init and everybody.
 fn pid(body: &[u8]) -> Result<i32, ForkError> {
     let pairs = uwsgi::dictionary(body).ok_or(ForkError::Malformed)?;
     let value = pairs.iter().find(|(key, _)| *key == b"pid").ok_or(ForkError::NoPid)?.1;

@@ -1,4 +1,4 @@
-//! The bytes of every protocol that is spoken here. Pure: bytes in, values out, and back.
+//! The bytes of every protocol that liege speaks. Pure: it turns bytes into values, and values into bytes.
 
 pub mod emperor;
 pub mod fork;

@@ -9,7 +9,7 @@
 //! endian, a text as 16 bit length and bytes, a list as 8 bit count and items, a duration as 64 bit
 //! milliseconds with all ones for none. The stage of a tenant is hostile: whatever it sends, decoding
 //! gives a value within the limits named here, or an error, and never panics. Texts are not escaped
-//! here; who prints them does that.
+//! here, but where they are printed.
 
 mod files;
 
@@ -51,7 +51,7 @@ pub const MAX_TOUCH: usize = 12;
 pub const MAX_FILE_PATH: usize = 512;
 
 const MAX_VASSAL_NAME: usize = 4096;
-/// Longest text about the places of sockets.
+/// Longest text about the sockets of a vassal.
 pub const MAX_PLACES: usize = 256;
 
 const MAX_ARGV0: usize = 255;
@@ -76,18 +76,17 @@ const NO_DURATION: u64 = u64::MAX;
 pub struct Custody {
     /// What the vassal is called in the log.
     pub name: OsString,
-    /// Start, or only check.
     pub purpose: Purpose,
     /// The first attached descriptor is the on-demand listener.
     pub on_demand: bool,
-    /// A program is running that uses the attached sockets (a replacement): their flags, which all
-    /// who hold a socket share, are left as it has set them.
+    /// A program that is to be replaced is using the attached sockets. All processes that hold a socket share
+    /// its flags, so these are left as the program has set them.
     pub in_use: bool,
     /// How many listening sockets in custody are attached, at most [`MAX_LISTENERS`].
     pub listeners: u8,
-    /// The directory for its notify socket; empty: there is none, and an abstract name has to do.
+    /// The directory for its notify socket; empty: there is none, and the socket gets an abstract name.
     pub runtime: OsString,
-    /// The mark of the program that runs and ends before the start that is checked. 0: there is none.
+    /// The fingerprint of the running program, which ends before the start that is checked; 0: there is none.
     pub running: u64,
 }
 
@@ -96,7 +95,7 @@ pub struct Custody {
 pub enum Verdict {
     /// Everything is prepared, the program is exec'd next.
     Exec(ExecVerdict),
-    /// It is not started.
+    /// The program is not started.
     Error(StageFault),
 }
 
@@ -109,7 +108,7 @@ pub struct ExecVerdict {
     pub run: RunSettings,
     /// It has a notify socket, which is the last attached descriptor.
     pub notify_socket: bool,
-    /// Of all that the exec fixes: a file with the same one would start the same.
+    /// A hash of all that a running program cannot change: with an equal one a new start would give the same program.
     pub fingerprint: u64,
     /// The program, for the log.
     pub argv0: String,
@@ -124,7 +123,7 @@ impl ExecVerdict {
     }
 }
 
-/// A fault found by the stage: one step of the start, the place in the configuration, the sentence.
+/// A fault found by the stage: the step of the start, the place in the configuration, and the message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StageFault {
     /// The named point of the start (`spawn::step::Step::name`).
@@ -135,7 +134,7 @@ pub struct StageFault {
     pub message: String,
     /// Further faults of the same file, each a whole line, at most [`MAX_LINES`].
     pub more: Vec<String>,
-    /// The address that somebody else has, where that is the reason; never shown.
+    /// The address that is in use, where that is the reason; it is not shown.
     pub taken: String,
 }
 
@@ -145,13 +144,12 @@ pub enum FromStage {
     Verdict(Verdict),
     /// The start hook is over; the start goes on, whatever it says.
     Hook(HookEnd),
-    /// Before the verdict `exec`, where the vassal file asks for it: files that the emperor minds.
+    /// Files that the emperor looks after, if the vassal file names some; comes before the verdict `exec`.
     Files(DeclaredFiles),
     /// A system call failed between fork and exec, or the exec itself.
     Failed {
         /// Which step: the number of a `spawn::step::Step`.
         step: u8,
-        /// The reason.
         errno: i32,
     },
 }
@@ -161,7 +159,7 @@ pub enum FromStage {
 pub enum HookEnd {
     /// By itself, or by a signal.
     Ended(ExitStatus),
-    /// Not in time: it was killed.
+    /// It took too long, and was killed.
     Overdue,
     /// It could not be run, for this reason.
     Refused(i32),
@@ -262,7 +260,7 @@ impl FromStage {
         }
     }
 
-    /// Reads one packet from a stage that may lie: texts are cut, durations clamped, no invalid UTF-8.
+    /// Reads one packet from a stage that is not trusted: texts are cut, durations clamped, invalid UTF-8 replaced.
     ///
     /// # Errors
     /// A packet of another version or kind, too short, too long, or with a number out of its range.

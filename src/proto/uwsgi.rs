@@ -17,7 +17,7 @@ use std::fmt;
 pub struct UwsgiHeader {
     /// What kind of request this is.
     pub modifier1: u8,
-    /// How long the body is.
+    /// Length of the body.
     pub size: u16,
     /// Its meaning depends on `modifier1`.
     pub modifier2: u8,
@@ -27,19 +27,18 @@ pub struct UwsgiHeader {
 pub const HEADER_LENGTH: usize = 4;
 
 impl UwsgiHeader {
-    /// The bytes on the wire.
     pub const fn encode(self) -> [u8; HEADER_LENGTH] {
         let [low, high] = self.size.to_le_bytes();
         [self.modifier1, low, high, self.modifier2]
     }
 
-    /// Reads a header; every four bytes are one.
+    /// Reads a header; any four bytes are one.
     pub const fn decode([modifier1, low, high, modifier2]: [u8; HEADER_LENGTH]) -> Self {
         Self { modifier1, size: u16::from_le_bytes([low, high]), modifier2 }
     }
 }
 
-/// What does not fit into 16 bits: a string, or the whole body.
+/// The length of a string, or of the whole body, does not fit into 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 

@@ -3,9 +3,7 @@
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its name.
     pub name: String,
-    /// Its number.
     pub uid: u32,
     /// Its primary group.
     pub gid: u32,
@@ -13,7 +11,7 @@ pub struct User {
     pub home: String,
 }
 
-/// `name:password:uid:gid:…`; lines of the old network syntax (`+`, `-`) and broken ones are no users.
+/// Reads `name:password:uid:gid:…`. Lines of the old network syntax (`+`, `-`) and malformed lines are not users.
 pub fn parse_user(line: &[u8]) -> Option<User> {
     let line = std::str::from_utf8(line).ok()?;
     let mut fields = line.split(':');
@@ -28,15 +26,13 @@ pub fn parse_user(line: &[u8]) -> Option<User> {
 /// A group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group<'a> {
-    /// Its name.
     pub name: &'a [u8],
-    /// Its number.
     pub gid: u32,
     /// The names of its members, with commas between them.
     pub members: &'a [u8],
 }
 
-/// `name:password:gid:member,member`.
+/// Reads `name:password:gid:member,member`.
 pub fn parse_group(line: &[u8]) -> Option<Group<'_>> {
     let mut fields = line.split(|&byte| byte == b':');
     let name = fields.next().filter(|name| !matches!(name, [] | [b'+' | b'-' | b'#', ..]))?;

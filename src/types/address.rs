@@ -26,7 +26,7 @@ impl Address {
         }
     }
 
-    /// Whether only one of two can listen, the one here or the other there.
+    /// Whether only one process can listen at either of two addresses.
     #[must_use]
     pub fn conflicts_with(&self, other: &Self) -> bool {
         let covers = |one: IpAddr, other: IpAddr| {

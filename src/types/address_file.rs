@@ -1,10 +1,10 @@
 //! The file beside a vassal file that holds its on-demand address.
 
-/// An address is shorter than this.
+/// Longest address file that is read.
 pub const MAX_ADDRESS_FILE: u64 = 4096;
 
-/// The address in the first [`MAX_ADDRESS_FILE`] bytes of a file: the text up to the first byte below 32, without blanks
-/// around it, lines of comment above it, or a comment behind it.
+/// The address in the first [`MAX_ADDRESS_FILE`] bytes of a file: the text up to the first byte below 32,
+/// without blanks around it, lines of comment above it, or a comment behind it.
 ///
 /// # Errors
 /// Why there is none; no byte of the file is repeated, as it may be a link to something secret.
@@ -15,7 +15,7 @@ pub fn address_in(bytes: &[u8]) -> Result<&str, &'static str> {
     let is_comment = |line: &[u8]| matches!(line.trim_ascii_start(), [b'#' | b';', ..]);
     let mut line = lines.next().unwrap_or_default();
     if is_comment(line) {
-        // Behind a comment an empty line says nothing; the first line of a file does.
+        // Empty lines behind a comment are skipped; an empty first line means that there is no address.
         let is_address = |line: &&[u8]| !is_comment(line) && !line.trim_ascii().is_empty();
         line = lines.find(is_address).unwrap_or_default();
     }

@@ -1,5 +1,5 @@
-//! What to do about a call that was refused: the second half of a message, or nothing where no way out is
-//! known. Each kind of thing that is tried has its own advice, so that none is given for another one.
+//! What to do about a system call that was refused: the second half of a message, or nothing where nothing is
+//! known. Each kind of action has its own advice.
 
 use std::io::ErrorKind as Kind;
 use std::path::Path;

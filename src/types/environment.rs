@@ -4,8 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// What is about the emperor itself, and must not reach a vassal: it would make it an emperor, tell it
-/// to listen on sockets that it does not have, or let it speak to the service manager in our name.
+/// Variables that concern the emperor itself, and must not reach a vassal: they would make it an emperor, make it
+/// listen on sockets that it does not have, or let it speak to the service manager in the emperor's name.
 const EMPEROR_VARIABLES: [&[u8]; 7] = [
     b"UWSGI_RELOADS",
     b"UWSGI_ORIGINAL_PROC_NAME",
@@ -27,11 +27,11 @@ const PROTOCOL_VARIABLES: [&str; 3] = [STATUS_FD_VARIABLE, PIPE_FD_VARIABLE, CON
 const VASSAL_PREFIX: &[u8] = b"UWSGI_VASSAL_";
 const OPTION_PREFIX: &[u8] = b"UWSGI_";
 
-/// One variable.
+/// The name and the value of a variable.
 pub type Variable = (OsString, OsString);
 
-/// The emperor's environment as its vassals get it: `UWSGI_VASSAL_X` is `UWSGI_X` there, in the place of
-/// one that may be there already; what is the emperor's own is left out.
+/// The environment of the emperor as its vassals get it: `UWSGI_VASSAL_X` becomes `UWSGI_X`, and replaces a variable
+/// of that name; variables that concern the emperor itself are left out.
 pub fn for_vassals(variables: impl IntoIterator<Item = Variable>) -> Vec<Variable> {
     let mut kept: Vec<(Variable, bool)> = Vec::new();
     let mut places = std::collections::HashMap::new();
@@ -58,13 +58,13 @@ pub fn for_vassals(variables: impl IntoIterator<Item = Variable>) -> Vec<Variabl
     kept.into_iter().map(|(variable, _)| variable).collect()
 }
 
-/// Whether a variable of the emperor is one of its vassals' as well, under the same name.
+/// Whether vassals get a variable of the emperor under the same name.
 pub fn is_inherited(name: &OsStr) -> bool {
     !is_emperors(name) && !name.as_bytes().starts_with(VASSAL_PREFIX)
 }
 
-/// Whether a variable tells the number of a descriptor that is a line between an emperor and its vassal:
-/// no command is told it, and no configuration is read from there.
+/// Whether a variable names a descriptor on which emperor and vassal speak. Commands do not get such variables,
+/// and no configuration is read from such a descriptor.
 pub fn names_protocol_descriptor(name: &OsStr) -> bool {
     PROTOCOL_VARIABLES.iter().any(|line| name == *line)
 }

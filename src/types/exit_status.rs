@@ -4,14 +4,14 @@ use std::fmt;
 
 use super::signal;
 
-/// What wait(2) tells of a process that has ended.
+/// What wait(2) says about a process that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
     /// It exited by itself with this status, 0 to 255.
     Code(i32),
     /// This signal has ended it.
     Signal(i32),
-    /// The same, and it has left a core dump.
+    /// This signal has ended it, and it has left a core dump.
     CoreDump(i32),
 }
 

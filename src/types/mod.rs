@@ -1,5 +1,5 @@
-//! Words that more than one module speaks, each said once. Nothing but the standard library is used here,
-//! and nothing is asked of the system.
+//! Types and rules that more than one module uses, each written once. They use the standard library only, and
+//! no system calls.
 
 pub mod accounts;
 pub mod address;

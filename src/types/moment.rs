@@ -4,9 +4,9 @@ use std::num::NonZeroU64;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
-/// A point of CLOCK_MONOTONIC. Unlike an `Instant` it can be turned into a number and back, so a program
-/// that takes this one's place by `exec` can go on with it: the clock only starts again when the machine
-/// does. An `Option<Moment>` is not larger than a `Moment`.
+/// A point of CLOCK_MONOTONIC. Unlike an `Instant` it can be turned into a number and back, so a program that
+/// replaces this one by `exec` can go on with it: the clock counts from the boot of the machine. An
+/// `Option<Moment>` is not larger than a `Moment`.
 ///
 /// Sums beyond either end of the clock stop at that end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -27,8 +27,8 @@ pub fn option(name: &[u8], extra: &[String]) -> Option<&'static CStr> {
     found.map(|entry| entry.1)
 }
 
-/// Whether a file of this name is a vassal, where it is a regular file; `extra`: further endings. Hidden names
-/// are none: tools write under such names what is not complete.
+/// Whether a regular file of this name is a vassal; `extra`: further endings. Files with hidden names are not: tools
+/// write incomplete files under such names.
 pub fn is_vassal<'a>(name: &[u8], extra: impl IntoIterator<Item = &'a str>) -> bool {
     let is_end = |ending: &str| name.ends_with(ending.as_bytes());
     !name.starts_with(b".") && (endings().any(is_end) || extra.into_iter().any(is_end))

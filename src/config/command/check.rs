@@ -52,8 +52,8 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
         }
         let reading = command_line.read(call, name);
         if reading.resolved.is_emperors() {
-            // Where an emperor is started decides what its relative names mean: here, as for the vassals
-            // of a file, its own directory.
+            // The working directory of an emperor decides what its relative names mean. Here it is the directory
+            // of its file, as for a vassal.
             let call = command_line.invocation(call, name);
             reports.extend(check_emperor_and_vassals(&call, name, (reading, world)));
         } else {
@@ -80,7 +80,7 @@ struct CheckReport {
     name: PathBuf,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
-    /// Where it listens, with whole paths.
+    /// The addresses where it listens; their paths are absolute.
     addresses: Vec<Located<Address>>,
 }
 
@@ -93,7 +93,7 @@ impl CheckReport {
         Self::new(name, vec![fault], Vec::new())
     }
 
-    /// Where the emperor listens for this vassal, if a file beside it says so.
+    /// Adds the address where the emperor would listen for this vassal, if there is an address file.
     fn add_address_file(&mut self, call: &Invocation, file: &Path, ending: &str) {
         let mut name = file.as_os_str().to_owned();
         name.push(ending);
@@ -111,8 +111,8 @@ impl CheckReport {
     }
 }
 
-/// The beginning of a file that an emperor would read as an address file; a link must not lead to what only
-/// another user than its owner can read.
+/// The beginning of a file, if an emperor would read it as an address file. A link must not lead to a file of another
+/// user, which the owner of the link may not be able to read.
 fn regular_file(path: &Path, uid: u32) -> Option<Vec<u8>> {
     let (link, file) = (fs::symlink_metadata(path).ok()?, fs::metadata(path).ok()?);
     let may_lead = !link.is_symlink() || [0, uid, file.uid()].contains(&link.uid());
@@ -124,7 +124,7 @@ fn regular_file(path: &Path, uid: u32) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// Two vassals cannot listen at one address: the one that starts later finds it taken.
+/// Reports vassals that want the same address: the one that starts later would not get it.
 fn find_collisions(reports: &mut [CheckReport]) {
     let mut seen: Vec<(Located<Address>, PathBuf)> = Vec::new();
     for report in reports {
@@ -168,7 +168,7 @@ fn report_output(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
             status,
         };
     }
-    // What is wrong with a template is wrong in every vassal, and told once.
+    // A fault of a template occurs in each vassal that includes it, and is reported once.
     let mut told = HashSet::new();
     let mut err = String::new();
     for report in reports {
@@ -189,7 +189,7 @@ fn fault_json(fault: &Fault) -> Value {
     Value::Object(place)
 }
 
-/// A vassal, whose start is `call`.
+/// Checks a vassal that `call` would start.
 fn check_vassal(
     name: &Path,
     reading: &ReadResult,
@@ -219,7 +219,8 @@ fn check_vassal(
     report
 }
 
-/// A file among others: of an emperor that is a vassal only itself is checked, because it may be its own.
+/// Checks a file of a directory. Of an emperor that is a vassal there, its own vassals are left out: it may be one of
+/// them itself.
 fn check_file(
     call: &Invocation,
     file: &Path,
@@ -234,7 +235,8 @@ fn check_file(
     }
 }
 
-/// A file that another program reads by its own rules: what is odd for liege need not be wrong for that one.
+/// Reports on a file that another program reads by its own rules: what liege does not understand may be right
+/// for that program.
 fn report_on_foreign_file(
     call: &Invocation,
     file: &Path,
@@ -246,7 +248,7 @@ fn report_on_foreign_file(
     CheckReport::new(file, Vec::new(), warnings)
 }
 
-/// An emperor, and all its vassals as far as its own faults let them be known.
+/// Checks an emperor, and its vassals as far as they can be found in spite of its own faults.
 fn check_emperor_and_vassals(
     call: &Invocation,
     name: &Path,
@@ -262,7 +264,7 @@ fn check_emperor_and_vassals(
     reports
 }
 
-/// An emperor, without its vassals.
+/// Checks an emperor without its vassals.
 fn check_emperor(
     name: &Path,
     reading: &ReadResult,
@@ -297,7 +299,7 @@ fn report_of_reading(
     CheckReport::new(name, faults.0, warnings)
 }
 
-/// Names of users and groups that nobody has, wherever they stand.
+/// Faults for the names of users and groups that do not exist, in whatever option.
 fn unknown_accounts(reading: &ReadResult, world: &mut dyn World) -> Vec<Fault> {
     let mut faults = Vec::new();
     if !reading.is_complete {
@@ -338,7 +340,7 @@ fn no_account(what: &str, name: &str, why: &str) -> String {
     }
 }
 
-/// Checks every vassal of an emperor's directories.
+/// Checks every vassal of an emperor's sources.
 fn check_vassals(
     call: &Invocation,
     config: &EmperorConfig,
@@ -346,7 +348,7 @@ fn check_vassals(
 ) -> Vec<CheckReport> {
     let mut reports = Vec::new();
     let command_line = VassalCommandLine::of(config);
-    // Its relative names count from the directory that it enters.
+    // Its relative names count from the directory that it changes to.
     let mut call = call.of(call.uid, call.gid, call.env.clone());
     call.cwd.extend(config.own_process.chdir.as_ref().map(|chdir| &chdir.value));
     for source in &config.emperors {

@@ -1,4 +1,4 @@
-//! The first word of a command line that is neither an option nor a file.
+//! The commands: words that stand first on a command line and are neither an option nor a file.
 
 use std::ffi::OsStr;
 
@@ -17,8 +17,8 @@ const COMMANDS: [(&str, &str); 5] = [
     ("version", "version          print the version"),
 ];
 
-/// Answers a first word that is meant as a command; `None`: it is no such word, or a file of this name is
-/// there. `check`, `config` and `init` have been taken before.
+/// Answers a first word that is meant as a command. `None`: it is not a word, or there is a file of this name. The
+/// caller has handled `check`, `config` and `init` already.
 #[must_use]
 pub fn answer_command(call: &Invocation) -> Option<QueryOutput> {
     let word = call.args.first().and_then(|word| OsStr::to_str(word))?;

@@ -19,11 +19,11 @@ type Words = Rc<[Option<String>]>;
 
 /// How often a line of the block is taken, and how.
 pub(super) struct Repetition {
-    /// Once for each, with this text of `%(_)` if it has one.
+    /// The line is taken once for each, with this text for `%(_)`. `None`: it has none, and `%(_)` stays as it is.
     pub(super) words: Words,
-    /// It is taken for each of several words, not because a test is true.
+    /// The block is a loop and not a test.
     pub(super) is_loop: bool,
-    /// The words come out of a file or the environment: no message repeats them.
+    /// The words come from a file or the environment: no message repeats them.
     pub(super) is_hidden: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Repetition {
 pub(super) struct OpenBlock {
     pub(super) key: String,
     pub(super) origin: Origin,
-    /// Once for each element, with the text of `%(_)`; `None`: it has none and stays as it is.
+    /// As in [`Repetition`].
     words: Words,
     /// What an if-opt asks, and whether it is negated: each line of the block may change the answer.
     asked_again: Option<(String, bool)>,
@@ -42,7 +42,7 @@ pub(super) struct OpenBlock {
 }
 
 impl OpenBlock {
-    /// The other half of a test; false if there is none.
+    /// Goes on with the lines behind `else`; false if the block has no such half, or it was begun already.
     pub(super) fn switch_to_else(&mut self) -> bool {
         let Some(words) = self.else_words.take() else { return false };
         self.words = words;
@@ -52,8 +52,8 @@ impl OpenBlock {
 }
 
 impl ConfigReader<'_> {
-    /// Opens a block; a test that cannot be made opens one that takes no line, so that the rest of the
-    /// file is still read as it was meant.
+    /// Opens a block. A block with a fault takes none of its lines, so that the rest of the file is still read
+    /// as it was meant.
     pub(super) fn open_block(&mut self, block: Block, key: &str, value: &str, at: &Origin) {
         if let Some(mark) = file::placeholder(value) {
             let message = format!("{mark} is not replaced here, and taken as it is written");
@@ -124,7 +124,7 @@ impl ConfigReader<'_> {
             Test::File => return (path().is_file(), Some(text.to_owned())),
             Test::Dir => return (path().is_dir(), Some(text.to_owned())),
             Test::Hostname => return (hostname() == text, Some(text.to_owned())),
-            // Nothing is re-exec'd in place, and there are no plugins.
+            // liege never re-executes itself in place, and has no plugins.
             Test::Reload => return (false, None),
             Test::Plugin => return (false, Some(text.to_owned())),
         };
@@ -134,7 +134,7 @@ impl ConfigReader<'_> {
 
     fn matching_names(&mut self, pattern: &str) -> Result<Vec<Option<String>>, String> {
         let names = pattern::names(&self.call.cwd, pattern, &mut self.limits)?;
-        // As the shell does: a pattern that nothing matches stands for itself.
+        // As in the shell, a pattern without matches stands for itself.
         let names = if names.is_empty() { vec![pattern.to_owned()] } else { names };
         Ok(each(names.into_iter()))
     }
@@ -166,6 +166,6 @@ fn name_and_value(text: &str) -> (&str, Option<&str>) {
 fn is_readable(path: &std::path::Path) -> bool {
     let opened =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    // A socket cannot be opened, but it is there.
+    // A socket cannot be opened, but it exists.
     opened.map_or_else(|error| error.raw_os_error() == Some(libc::ENXIO), |_| true)
 }

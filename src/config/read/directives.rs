@@ -1,4 +1,4 @@
-//! What the lines that steer the reading do, as soon as they are met.
+//! Directives: options that act on the reading itself, as soon as they are met.
 
 use std::ffi::OsStr;
 
@@ -144,7 +144,8 @@ pub(super) fn file_request(directive: Directive, name: &OsStr) -> Option<FileReq
     }
 }
 
-/// Of a construct that is not read: its row says what it is, and what to do instead.
+/// The message about a construct that is not supported: its help says what it is, and behind a semicolon what to do
+/// instead.
 fn not_supported(key: &str) -> String {
     let help = opts::find(key).map_or("", |opt| opt.help);
     let (why, instead) = help.split_once("; ").unwrap_or((help, "remove it"));

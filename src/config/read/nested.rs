@@ -1,4 +1,4 @@
-//! Files that settings name: found, opened once, parsed, and put in at their place.
+//! Files that settings name: each is found, opened once and parsed, and its lines are taken where it is named.
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{ConfigReader, FileRequest, MAX_FILE_DEPTH, Stop};
 use crate::types::quote::{self, NOT_SHOWN};
 
 impl ConfigReader<'_> {
-    /// Reads a file, and takes its lines at this place.
+    /// Reads a file, and takes its lines.
     pub(super) fn file(
         &mut self,
         request: &FileRequest<'_>,
@@ -81,27 +81,27 @@ impl ConfigReader<'_> {
     ) -> Result<(), Stop> {
         let message = message + &file::hint_for_name(request.name.as_bytes());
         if self.hidden {
-            // What is wrong may repeat the name too.
+            // The reason may repeat the name, too.
             self.fault(at, key, format!("{NOT_SHOWN}: cannot be read (expected a file)"));
         } else if request.is_main_file && *at == Origin::CommandLine {
-            // It is the file that is meant, not who has named it. A check of many directories names files
-            // that an emperor in each of them would name bare.
+            // The message names the file instead of the command line. A check of many directories adds the
+            // directory, which an emperor there would leave out.
             let path = self.call.shown.join(request.name);
             let file = TextSource { path, named_at: None, identity: String::new() };
             self.fault(&Origin::File { file: Arc::new(file), line: 0 }, "", message);
         } else {
             self.fault(at, key, format!("{}: {message}", quote::path(request.name.as_ref())));
         }
-        // Without a vassal's own file nothing that follows means what it should.
+        // Without the main file the rest would not mean what it should.
         if request.is_main_file { Err(Stop) } else { Ok(()) }
     }
 
-    /// The content that `@(name)` and `for-readline` stand for, as text.
+    /// The text of a resource, for `@(name)` and `for-readline`.
     pub(in crate::config) fn resource(&mut self, name: &str) -> Result<String, String> {
         self.limits.charge(Counted::Read, 0)?;
         let mut bytes = self.content(&file::parse_resource_name(self.call, name)?)?.bytes;
         self.limits.charge(Counted::Read, bytes.len())?;
-        // Without one final line end.
+        // One line end at the end does not count.
         bytes.pop_if(|last| matches!(last, b'\n' | b'\r'));
         String::from_utf8(bytes)
             .map_err(|_| "is not UTF-8; save the file in that encoding".to_owned())
@@ -118,7 +118,7 @@ impl ConfigReader<'_> {
         content
     }
 
-    /// A file that is being read must not be read again inside itself, nor may files nest for ever.
+    /// A file must not include itself, by whatever way, and files must not nest too deeply.
     fn check_nesting(&mut self, source: &TextSource, at: &Origin, key: &str) -> Result<(), Stop> {
         let mut path = vec![source.path.display().to_string()];
         let mut here = at;
@@ -169,7 +169,7 @@ impl ConfigReader<'_> {
     ) -> Result<(), Stop> {
         let at = |line: u32| Origin::File { file: Arc::clone(file), line };
         for (line, odd) in odd {
-            // In a comment, or a section that is not read, it is nobody's affair.
+            // A percent sign in a comment, or in a section that is not read, does not matter.
             let Some(pair) = parsed.pairs.iter().find(|pair| pair.line == line) else { continue };
             match odd {
                 DoubtfulPercent::Meaningless(letter) => {

@@ -8,13 +8,13 @@ use crate::types::quote::cut;
 use super::super::setting::{Fault, Origin, Setting};
 use super::{ConfigReader, Entry};
 
-/// Most names that are told to be unknown.
+/// Most unknown names that are reported.
 pub(super) const MAX_UNKNOWN: usize = 20;
 
 impl ConfigReader<'_> {
-    /// Names that are no option, and that nothing has asked for, are slips of the pen more often than not.
-    /// Where the program would run with more rights than meant, or the author has another supervisor in
-    /// mind, that is a fault; else a warning.
+    /// Reports names that are neither an option nor used as a placeholder: most of them are misspelt options.
+    /// That is a fault where the name resembles a security setting, or is one that another supervisor
+    /// understands; else it is a warning.
     pub(in crate::config) fn judge_unknown_names(&mut self) {
         let mut seen = HashSet::new();
         let mut warned = 0;
@@ -25,13 +25,13 @@ impl ConfigReader<'_> {
             if is_placeholder || self.used_names.contains(key) {
                 continue;
             }
-            // Looking for the nearest option costs far more than reading the line.
+            // Finding the most similar option takes far longer than reading the line.
             if opts::find(key).is_some() || refused >= MAX_UNKNOWN || !seen.insert((key, *from_set))
             {
                 continue;
             }
             let security = security.get_or_insert_with(opts::security::Names::collect);
-            // Many variables begin like ours and are meant for other programs.
+            // Variables with this prefix may be meant for other programs.
             if let Origin::Environment(_) = origin {
                 if let Some(meant) = security.resembled_by(key).filter(|_| warned < MAX_UNKNOWN) {
                     let message =
@@ -57,7 +57,7 @@ impl ConfigReader<'_> {
     }
 }
 
-/// Why a name that is no option must not be passed over; `None`: it may.
+/// Why an unknown name is a fault; `None`: it is not.
 fn refusal(key: &str, from_set: bool, security: &opts::security::Names) -> Option<String> {
     // What `set` appends may have any name; a misspelt security setting is one all the same.
     let word = if from_set { None } else { opts::other_supervisors::our_name(key) };

@@ -1,4 +1,4 @@
-//! The packet that names the files which the emperor minds for a vassal.
+//! The packet that names the files which the emperor looks after for a vassal.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -7,17 +7,17 @@ use super::{
     KIND_FILES, MAX_FILE_PATH, MAX_TOUCH, MAX_VACUUM, Malformed, PacketReader, PacketWriter,
 };
 
-/// DeclaredFiles that the emperor minds as long as the vassal is there.
+/// Files that the emperor looks after as long as the vassal exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeclaredFiles {
     /// Removed when the vassal is gone, at most [`MAX_VACUUM`].
     pub vacuum: Vec<FileMark>,
-    /// A change of one is a reload, at most [`MAX_TOUCH`].
+    /// A change of one of these reloads the vassal; at most [`MAX_TOUCH`].
     pub touch: Vec<OsString>,
 }
 
-/// A file that was made for the vassal: one of that name with another inode is somebody else's, and so is one
-/// with another time, as the number of an inode is given out again.
+/// A file that was made for the vassal. A file of that name with another inode, or with another time of change,
+/// as inode numbers are reused, belongs to something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileMark {
     /// Absolute.
@@ -37,7 +37,7 @@ impl FileMark {
     }
 }
 
-/// A path that is too long is left out, as half of it would be another file's.
+/// Writes the packet. A path that is too long is left out: a part of it would name another file.
 pub(super) fn encode(files: &DeclaredFiles) -> Vec<u8> {
     let mut out = PacketWriter::new(KIND_FILES);
     let fits = |path: &OsString| path.len() <= MAX_FILE_PATH;
