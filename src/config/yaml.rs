@@ -3,7 +3,7 @@
 //! The events of the crate are read and not its values, which would turn `0770` into a number and `no` into false,
 //! and have no lines.
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
 use crate::types::quote::cut;
 
@@ -14,242 +14,188 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut bad = Vec::new();
     let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
-    let mut reading = YamlReader { section, ..YamlReader::default() };
-    for event in Parser::new_from_str(text) {
-        match event {
-            Ok((event, span)) => {
-                let line = u32::try_from(span.start.line()).unwrap_or(u32::MAX);
-                if !reading.event(&event, line) {
-                    break;
-                }
-            }
-            Err(error) => {
-                let line = u32::try_from(error.marker().line()).unwrap_or(u32::MAX);
-                reading.bad(line, format!("YAML: {}", cut(error.info())));
-                break;
-            }
-        }
-    }
-    if !reading.found && reading.parsed.bad.is_empty() {
+    let events = Parser::new_from_str(text);
+    let mut reader = YamlReader {
+        events,
+        line: 0,
+        section,
+        key: String::new(),
+        found: false,
+        parsed: Parsed::default(),
+    };
+    // `None` is the end of the text, or a fault that ends the reading.
+    let _ = reader.stream();
+    if !reader.found && reader.parsed.bad.is_empty() {
         let wanted = section.unwrap_or("uwsgi");
-        reading.bad(0, format!("has no mapping '{wanted}' (expected a line {wanted}: at the top)"));
+        reader.line = 0;
+        reader.bad(format!("has no mapping '{wanted}' (expected a line {wanted}: at the top)"));
     }
-    reading.parsed
+    reader.parsed
 }
 
-/// Where in the document the reading is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum YamlPlace {
-    /// Before the first document.
-    #[default]
-    Outside,
-    /// In the mapping at the top, where a name is next.
-    Top,
-    /// The value of a name at the top comes next; true: the wanted one.
-    TopValue(bool),
-    /// In the wanted mapping, where a name is next.
-    Inside,
-    /// The value of a name comes next.
-    Value,
-    /// In a list of values.
-    List,
-    /// In something that is not read: how deep, and where it goes on.
-    Skip(usize, Back),
-}
-
-/// Where the reading goes on after something that is not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Back {
-    Top,
-    Inside,
-    Value,
-    List,
-}
-
-#[derive(Default)]
-struct YamlReader<'s> {
-    section: Option<&'s str>,
-    place: YamlPlace,
+/// Each method reads one part of the document to its end.
+struct YamlReader<'t> {
+    events: Parser<'t, StrInput<'t>>,
+    /// Where the last event begins.
+    line: u32,
+    section: Option<&'t str>,
+    /// The name whose value is read; empty: there is none, and the value is dropped.
     key: String,
-    key_line: u32,
     found: bool,
-    documents: usize,
     parsed: Parsed,
 }
 
-impl YamlReader<'_> {
-    fn bad(&mut self, line: u32, message: impl Into<String>) {
-        let key =
-            if matches!(self.place, YamlPlace::Value | YamlPlace::List) { &self.key } else { "" };
-        self.parsed.fault_at(SyntaxFault::new(line, key, message));
+impl<'t> YamlReader<'t> {
+    fn bad(&mut self, message: impl Into<String>) {
+        self.parsed.fault_at(SyntaxFault::new(self.line, &self.key, message));
     }
 
-    /// Takes one event; false ends the reading.
-    fn event(&mut self, event: &Event<'_>, line: u32) -> bool {
-        if let Event::DocumentStart(_) = event {
-            self.documents += 1;
-            if self.documents > 1 {
-                self.bad(line, "a second document begins; put everything into one");
-                return false;
+    fn next(&mut self) -> Option<Event<'t>> {
+        let line = |line| u32::try_from(line).unwrap_or(u32::MAX);
+        match self.events.next()? {
+            Ok((event, span)) => {
+                self.line = line(span.start.line());
+                Some(event)
             }
-            return true;
-        }
-        self.place = match self.place {
-            YamlPlace::Outside => return self.start(event, line),
-            YamlPlace::Top => self.top(event, line),
-            YamlPlace::TopValue(wanted) => self.top_value(event, line, wanted),
-            YamlPlace::Inside => self.name(event, line),
-            YamlPlace::Value => self.value(event, line),
-            YamlPlace::List => self.element(event, line),
-            YamlPlace::Skip(depth, back) => skipped(event, depth, back),
-        };
-        true
-    }
-
-    fn start(&mut self, event: &Event<'_>, line: u32) -> bool {
-        match event {
-            Event::MappingStart(..) => {
-                self.place = YamlPlace::Top;
-                true
-            }
-            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing => true,
-            _ => {
-                self.bad(line, "YAML: expected 'uwsgi:' at the top, and settings below it");
-                false
+            Err(error) => {
+                self.line = line(error.marker().line());
+                self.bad(format!("YAML: {}", cut(error.info())));
+                None
             }
         }
     }
 
-    fn top(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
-        match event {
-            Event::Scalar(name, ..) => {
-                let wanted = match self.section {
-                    Some(wanted) => name == wanted,
-                    None => name == "uwsgi" || name == "liege",
-                };
-                self.found |= wanted;
-                YamlPlace::TopValue(wanted)
-            }
-            Event::MappingEnd => YamlPlace::Outside,
-            _ => {
-                self.bad(line, "YAML: a name at the top is not plain text");
-                opened(event, Back::Top)
+    fn stream(&mut self) -> Option<()> {
+        let mut documents = 0;
+        loop {
+            match self.next()? {
+                Event::DocumentStart(_) if documents > 0 => {
+                    self.bad("a second document begins; put everything into one");
+                    return None;
+                }
+                Event::DocumentStart(_) => documents += 1,
+                Event::MappingStart(..) => self.top()?,
+                Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing => {}
+                _ => {
+                    self.bad("YAML: expected 'uwsgi:' at the top, and settings below it");
+                    return None;
+                }
             }
         }
     }
 
-    fn top_value(&mut self, event: &Event<'_>, line: u32, wanted: bool) -> YamlPlace {
-        match event {
-            Event::MappingStart(..) if wanted => YamlPlace::Inside,
+    /// The mapping of sections.
+    fn top(&mut self) -> Option<()> {
+        loop {
+            match self.next()? {
+                Event::Scalar(name, ..) => {
+                    let is_wanted = match self.section {
+                        Some(wanted) => name == wanted,
+                        None => name == "uwsgi" || name == "liege",
+                    };
+                    self.found |= is_wanted;
+                    self.section(is_wanted)?;
+                }
+                Event::MappingEnd => return Some(()),
+                event => {
+                    self.bad("YAML: a name at the top is not plain text");
+                    self.skip(&event)?;
+                    self.section(false)?;
+                }
+            }
+        }
+    }
+
+    fn section(&mut self, is_wanted: bool) -> Option<()> {
+        match self.next()? {
+            Event::MappingStart(..) if is_wanted => self.settings(),
             // An empty section is fine.
-            Event::Scalar(text, ScalarStyle::Plain, ..) if wanted && text.is_empty() => {
-                YamlPlace::Top
-            }
-            _ => {
-                if wanted {
-                    self.bad(line, "YAML: expected settings (NAME: VALUE) below the section");
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => Some(()),
+            event => {
+                if is_wanted {
+                    self.bad("YAML: expected settings (NAME: VALUE) below the section");
                 }
-                opened(event, Back::Top)
+                self.skip(&event)
             }
         }
     }
 
-    fn name(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
-        match event {
-            Event::Scalar(name, ..) => {
-                self.key = name.clone().into_owned();
-                self.key_line = line;
-                if self.key.is_empty() {
-                    self.bad(line, NO_NAME);
+    fn settings(&mut self) -> Option<()> {
+        loop {
+            match self.next()? {
+                Event::Scalar(name, ..) => {
+                    if name.is_empty() {
+                        self.bad(NO_NAME);
+                    }
+                    self.key = name.into_owned();
                 }
-                YamlPlace::Value
+                Event::MappingEnd => return Some(()),
+                event => {
+                    self.bad("YAML: a name is not plain text");
+                    self.skip(&event)?;
+                }
             }
-            Event::MappingEnd => YamlPlace::Top,
-            _ => {
-                self.bad(line, "YAML: a name is not plain text");
-                // Its value follows, and is nobody's.
-                self.key.clear();
-                opened(event, Back::Value)
-            }
+            self.value()?;
+            self.key.clear();
         }
     }
 
-    fn value(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
-        match event {
+    fn value(&mut self) -> Option<()> {
+        // A block text begins below its name; the name is where people look.
+        let line_of_name = self.line;
+        match self.next()? {
             // uWSGI drops a key without a value.
-            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => YamlPlace::Inside,
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => {}
             Event::Scalar(text, ..) => {
-                // A block text begins below its name; the name is where people look.
-                self.pair(text, self.key_line);
-                YamlPlace::Inside
+                self.line = line_of_name;
+                self.pair(&text);
             }
-            Event::SequenceStart(..) => YamlPlace::List,
-            _ => {
-                self.nested(event, line);
-                opened(event, Back::Inside)
+            Event::SequenceStart(..) => self.list()?,
+            event => self.nested(&event)?,
+        }
+        Some(())
+    }
+
+    fn list(&mut self) -> Option<()> {
+        loop {
+            match self.next()? {
+                Event::Scalar(text, ..) => self.pair(&text),
+                Event::SequenceEnd => return Some(()),
+                event => self.nested(&event)?,
             }
         }
     }
 
-    fn element(&mut self, event: &Event<'_>, line: u32) -> YamlPlace {
-        match event {
-            Event::Scalar(text, ..) => {
-                self.pair(text, line);
-                YamlPlace::List
-            }
-            Event::SequenceEnd => YamlPlace::Inside,
-            _ => {
-                self.nested(event, line);
-                opened(event, Back::List)
-            }
-        }
+    fn nested(&mut self, event: &Event<'_>) -> Option<()> {
+        self.bad(match event {
+            Event::Alias(_) => "is an alias; write the text itself",
+            _ => "is nested (expected a text, or a list of texts)",
+        });
+        self.skip(event)
     }
 
-    fn nested(&mut self, event: &Event<'_>, line: u32) {
-        let message = if matches!(event, Event::Alias(_)) {
-            "is an alias; write the text itself"
-        } else {
-            "is nested (expected a text, or a list of texts)"
+    /// Reads what this event has opened to its end, without recursion: it may be nested in any depth.
+    fn skip(&mut self, event: &Event<'_>) -> Option<()> {
+        let change = |event: &Event<'_>| match event {
+            Event::MappingStart(..) | Event::SequenceStart(..) => 1,
+            Event::MappingEnd | Event::SequenceEnd => -1,
+            _ => 0,
         };
-        self.bad(line, message);
+        let mut depth = change(event);
+        while depth > 0 {
+            depth += change(&self.next()?);
+        }
+        Some(())
     }
 
-    fn pair(&mut self, value: &str, line: u32) {
+    fn pair(&mut self, value: &str) {
         if self.key.is_empty() {
             return;
         }
         if value.contains('\0') || self.key.contains('\0') {
-            return self.bad(line, "contains a zero byte; remove it");
+            return self.bad("contains a zero byte; remove it");
         }
-        self.parsed.pair(&self.key, value, line);
-    }
-}
-
-/// Skips a value, if this event opens one.
-fn opened(event: &Event<'_>, back: Back) -> YamlPlace {
-    match event {
-        Event::MappingStart(..) | Event::SequenceStart(..) => YamlPlace::Skip(1, back),
-        _ => back.place(),
-    }
-}
-
-fn skipped(event: &Event<'_>, depth: usize, back: Back) -> YamlPlace {
-    let depth = match event {
-        Event::MappingStart(..) | Event::SequenceStart(..) => depth + 1,
-        Event::MappingEnd | Event::SequenceEnd => depth - 1,
-        _ => depth,
-    };
-    if depth == 0 { back.place() } else { YamlPlace::Skip(depth, back) }
-}
-
-impl Back {
-    const fn place(self) -> YamlPlace {
-        match self {
-            Self::Top => YamlPlace::Top,
-            Self::Inside => YamlPlace::Inside,
-            Self::Value => YamlPlace::Value,
-            Self::List => YamlPlace::List,
-        }
+        self.parsed.pair(&self.key, value, self.line);
     }
 }
 

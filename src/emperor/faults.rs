@@ -1,4 +1,4 @@
-//! CaughtFaults in liege itself: a panic is caught as near to where it happens as can be, told in the log, and what
+//! Faults in liege itself: a panic is caught as near to where it happens as can be, told in the log, and what
 //! it may have left half done is repaired.
 //!
 //! The emperor's death would be that of every vassal, so everything that it does is done by

@@ -1,4 +1,4 @@
-//! DeclaredFiles that the emperor looks after for vassals: `vacuum` removes them when a vassal is gone, a change of one that
+//! Files that the emperor looks after for vassals: `vacuum` removes them when a vassal is gone, a change of one that
 //! `touch-reload` names is a reload.
 //!
 //! For a touch the directory is watched, as a file is often replaced by another one of its name; where the

@@ -12,10 +12,10 @@ use std::io;
 use super::check_long;
 use super::process::Pid;
 
-/// ProcessMarks begin below this, where nobody has set a limit.
+/// Marks begin below this, where nobody has set a limit.
 const HIGHEST: u64 = 1 << 62;
 
-/// ProcessMarks of an emperor are this far apart (as a shift), so that those of an emperor below fit between two.
+/// Marks of an emperor are this far apart (as a shift), so that those of an emperor below fit between two.
 const SPACE: u32 = 31;
 
 /// A limit as prlimit64(2) has it on every architecture: soft, then hard.
@@ -85,7 +85,7 @@ impl Default for ProcessMarks {
     }
 }
 
-/// ProcessMarks this process, for good.
+/// Marks this process, for good.
 ///
 /// # Errors
 /// `EPERM` if it has a lower one already.
@@ -93,7 +93,7 @@ pub fn set_own(mark: ProcessMark) -> io::Result<()> {
     limit(0, Some([mark.0; 2])).map(drop)
 }
 
-/// ProcessMarks another process; those that it has forked already keep what they have.
+/// Marks another process; those that it has forked already keep what they have.
 ///
 /// # Errors
 /// `EPERM` if it has another user and we lack CAP_SYS_RESOURCE; `ESRCH` if it is gone.

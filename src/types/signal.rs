@@ -1,4 +1,5 @@
-//! Names and numbers of signals, as Linux has them on every machine that liege runs on.
+//! Names and numbers of signals, as Linux has them on every machine that liege runs on. The table of `nix` has no
+//! real-time signals, and that of `signal-hook` gives only names for numbers.
 
 /// The numbers that a name can stand for.
 const FIRST: u8 = 1;

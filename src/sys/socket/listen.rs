@@ -38,7 +38,7 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Mode of a unix socket's file; `None` leaves what the umask made of 0777.
     pub mode: Option<u32>,
-    /// SocketOwner of a unix socket's file.
+    /// The owner of a unix socket's file.
     pub owner: SocketOwner,
     /// Let other sockets listen at the same TCP address (`SO_REUSEPORT`).
     pub reuse_port: bool,
