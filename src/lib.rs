@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod emperor;
+pub mod identity;
 pub mod init;
 pub mod log;
 pub mod monitor;

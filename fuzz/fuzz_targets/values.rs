@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
             assert_eq!(address::parse(&address.to_string()).as_ref(), Ok(&address));
         }
     }
-    if let Some(words) = liege::stage::patch::words(text) {
+    if let Some(words) = liege::stage::program::words(text) {
         assert!(words.iter().map(String::len).sum::<usize>() <= text.len());
     }
 });

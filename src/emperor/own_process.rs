@@ -10,8 +10,8 @@ use std::os::unix::fs::fchown;
 use std::path::PathBuf;
 
 use crate::config::{EmperorConfig, Located};
+use crate::identity::{self, NewIdentity};
 use crate::log::Log;
-use crate::stage::privileges::{self, Wanted};
 use crate::sys::creds::{self, Accounts, Identity};
 use crate::sys::socket::SocketOwner;
 use crate::sys::{limits, prctl, process, title};
@@ -39,15 +39,16 @@ pub(super) fn set_limits(config: &EmperorConfig) -> Result<(), SetupError> {
 }
 
 /// Looks up who the emperor is to be, and whether it can be that.
-pub(super) fn wanted(config: &EmperorConfig, log: &mut Log) -> Result<Wanted, SetupError> {
+pub(super) fn wanted(config: &EmperorConfig, log: &mut Log) -> Result<NewIdentity, SetupError> {
     let mut warnings = Vec::new();
-    let found = privileges::wanted(&config.own_process, &mut Accounts::default(), &mut warnings);
+    let found = identity::look_up(&config.own_process, &mut Accounts::default(), &mut warnings);
     let found = found.and_then(|wanted| {
         if creds::effective_uid() == 0 {
             return Ok(wanted);
         }
         let now = Identity::current().unwrap_or_default();
-        privileges::already(&config.own_process, &wanted, &now).map(|()| Wanted::default())
+        identity::check_current_identity(&config.own_process, &wanted, &now)
+            .map(|()| NewIdentity::default())
     });
     for warning in warnings {
         log.warning(format_args!("{warning}"));
@@ -59,19 +60,19 @@ pub(super) fn wanted(config: &EmperorConfig, log: &mut Log) -> Result<Wanted, Se
 }
 
 /// Who the emperor's files and sockets are to belong to.
-pub(super) fn owner(wanted: &Wanted) -> SocketOwner {
+pub(super) fn owner(wanted: &NewIdentity) -> SocketOwner {
     SocketOwner { uid: wanted.uid, gid: wanted.gid }
 }
 
 /// Gives the log file away, or it could not be opened anew afterwards.
-pub(super) fn give_log(log: BorrowedFd<'_>, wanted: &Wanted) -> std::io::Result<()> {
+pub(super) fn give_log(log: BorrowedFd<'_>, wanted: &NewIdentity) -> std::io::Result<()> {
     fchown(log, wanted.uid, wanted.gid)
 }
 
 /// Becomes that user, for good.
-pub(super) fn become_user(config: &EmperorConfig, wanted: &Wanted) -> Result<(), SetupError> {
-    privileges::become_wanted(&config.own_process, wanted)
-        .map_err(|failure| SetupError::said(failure.to_string()))?;
+pub(super) fn become_user(config: &EmperorConfig, wanted: &NewIdentity) -> Result<(), SetupError> {
+    identity::drop_privileges(&config.own_process, wanted)
+        .map_err(|refused| SetupError::said(refused.to_string()))?;
     if wanted.uid.is_some() {
         // Or the files of our children in /proc would be root's until their exec.
         let _ = prctl::set_dumpable();

@@ -13,13 +13,12 @@ use std::time::Duration;
 use crate::config::emperor::EmperorConfig;
 use crate::config::setting::Located;
 use crate::config::vassal_command_line::{OptionPair, VassalCommandLine};
+use crate::identity::{self, NewIdentity};
 use crate::log::Log;
 use crate::reactor::Reactor;
 use crate::spawn::environment;
 use crate::spawn::hook;
 use crate::spawn::plan::Template;
-use crate::stage::environment as program;
-use crate::stage::privileges::Wanted;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::clock;
@@ -147,7 +146,11 @@ fn prepare_process(config: &EmperorConfig) -> Result<DescriptorLimit, SetupError
 }
 
 /// Becomes the emperor's user; whatever needs privileges has been done.
-fn drop_privileges(config: &EmperorConfig, wanted: &Wanted, log: &Log) -> Result<(), SetupError> {
+fn drop_privileges(
+    config: &EmperorConfig,
+    wanted: &NewIdentity,
+    log: &Log,
+) -> Result<(), SetupError> {
     if let Some(file) = log.vassal_output() {
         own_process::give_log(file, wanted)
             .map_err(cannot("give the log to the emperor's user"))?;
@@ -221,12 +224,15 @@ fn programs(config: &EmperorConfig, process: &ProcessContext) -> (Vec<CString>, 
 fn template(
     config: &EmperorConfig,
     process: &ProcessContext,
-    wanted: &Wanted,
+    wanted: &NewIdentity,
     limit: DescriptorLimit,
 ) -> Template {
     let text = |text: &str| CString::new(text).ok();
-    let variables =
-        program::below_emperor(process.environment.clone(), &config.own_process.env, wanted);
+    let variables = identity::environment::below_emperor(
+        process.environment.clone(),
+        &config.own_process.env,
+        wanted,
+    );
     let mut environment = environment::for_vassals(variables);
     environment.extend(parent::depth(process).and_then(|depth| CString::new(depth).ok()));
     let (programs, overrides) = programs(config, process);

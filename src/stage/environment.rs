@@ -8,16 +8,12 @@ use std::time::Duration;
 
 use crate::config::Located;
 use crate::config::vassal::EnvChange;
+use crate::identity::environment::{NewUser, become_user, put};
 use crate::proto::emperor;
-use crate::sys::creds;
 use crate::sys::socket::Address;
-use crate::types::accounts::User;
+use crate::types::environment::Variable;
 
-use super::privileges::Wanted;
 use super::sockets::Socket;
-
-/// One variable.
-pub type Variable = (OsString, OsString);
 
 /// What speaks of another process than the program: of this stage, or of the service that liege itself is.
 const NEVER_INHERITED: &[&str] = &[
@@ -40,7 +36,7 @@ const NEVER_INHERITED: &[&str] = &[
 
 /// What the program is told of its start.
 #[derive(Debug, Default)]
-pub struct Told<'a> {
+pub struct StartInfo<'a> {
     /// Its pid.
     pub pid: u32,
     /// Its sockets, from descriptor 3 on.
@@ -61,27 +57,10 @@ pub struct Told<'a> {
     pub threads: Option<u32>,
 }
 
-/// Whom a program has become.
-#[derive(Clone, Copy, Debug)]
-pub enum NewUser<'a> {
-    /// An account.
-    Account(&'a User),
-    /// A number without one.
-    Number,
-}
-
-impl<'a> NewUser<'a> {
-    /// The user that is wanted, if we are another one.
-    pub fn of(wanted: &'a Wanted) -> Option<Self> {
-        wanted.uid.filter(|uid| *uid != creds::effective_uid())?;
-        Some(wanted.account.as_ref().map_or(Self::Number, Self::Account))
-    }
-}
-
 /// Puts the environment together.
 pub fn build(
     mut env: Vec<Variable>,
-    told: &Told<'_>,
+    told: &StartInfo<'_>,
     changes: &[Located<EnvChange>],
 ) -> Vec<Variable> {
     env.retain(|(name, _)| !NEVER_INHERITED.iter().any(|never| name == never));
@@ -124,51 +103,8 @@ pub fn build(
     env
 }
 
-/// As login(1) does it: a program that finds the home of root, and may not enter it, fails in odd ways.
-pub fn become_user(env: &mut Vec<Variable>, user: NewUser<'_>) {
-    match user {
-        NewUser::Account(user) => {
-            let home = if user.home.is_empty() { "/" } else { &user.home };
-            for (name, value) in [("HOME", home), ("USER", &user.name), ("LOGNAME", &user.name)] {
-                put(env, name.as_ref(), value.into());
-            }
-        }
-        NewUser::Number => {
-            put(env, "HOME".as_ref(), "/".into());
-            env.retain(|(name, _)| name != "USER" && name != "LOGNAME");
-        }
-    }
-}
-
-/// The environment of all vassals of an emperor: that of the user that it becomes, with the changes of its
-/// configuration in their order. To be asked for before the user changes.
-pub fn below_emperor(
-    mut env: Vec<Variable>,
-    changes: &[Located<EnvChange>],
-    wanted: &Wanted,
-) -> Vec<Variable> {
-    if let Some(user) = NewUser::of(wanted) {
-        become_user(&mut env, user);
-    }
-    for change in changes {
-        let (EnvChange::Set(name, _) | EnvChange::Unset(name)) = &change.value;
-        env.retain(|(known, _)| known != name.as_str());
-        if let EnvChange::Set(name, value) = &change.value {
-            env.push((name.into(), value.into()));
-        }
-    }
-    env
-}
-
-fn put(env: &mut Vec<Variable>, name: &OsStr, value: OsString) {
-    match env.iter_mut().find(|(known, _)| known == name) {
-        Some((_, old)) => *old = value,
-        None => env.push((name.to_owned(), value)),
-    }
-}
-
 /// `host:port=fd;/path=fd`, for the Server::Starter family; it has no form for abstract names.
-fn server_starter(told: &Told<'_>) -> OsString {
+fn server_starter(told: &StartInfo<'_>) -> OsString {
     let mut text = OsString::new();
     for (number, socket) in (3..).zip(told.sockets) {
         let place = match &socket.address {
@@ -189,6 +125,7 @@ fn server_starter(told: &Told<'_>) -> OsString {
 mod tests {
     use super::*;
     use crate::config::Origin;
+    use crate::types::accounts::User;
 
     fn env(pairs: &[(&str, &str)]) -> Vec<Variable> {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
@@ -212,14 +149,14 @@ mod tests {
     fn nothing_that_was_meant_for_liege_itself_reaches_the_program() {
         let mut poison: Vec<_> = NEVER_INHERITED.iter().map(|name| (*name, "poison")).collect();
         poison.push(("HOME", "/srv"));
-        assert_eq!(build(env(&poison), &Told::default(), &[]), env(&[("HOME", "/srv")]));
+        assert_eq!(build(env(&poison), &StartInfo::default(), &[]), env(&[("HOME", "/srv")]));
     }
 
     #[test]
     fn home_and_name_follow_a_change_of_user_unless_the_file_says_otherwise() {
         let root = [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", "/bin/sh")];
         let build_as = |user, list| {
-            let told = Told { user, ..Default::default() };
+            let told = StartInfo { user, ..Default::default() };
             build(env(&root), &told, &changes(list))
         };
         assert_eq!(build_as(None, vec![]), env(&root));
@@ -239,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_words_of_the_vassal_file_act_in_order_and_win() {
-        let told = Told { processes: Some(4), threads: Some(2), ..Default::default() };
+        let told = StartInfo { processes: Some(4), threads: Some(2), ..Default::default() };
         let list = changes(vec![
             set("A", "1"),
             set("A", "2"),
@@ -269,7 +206,7 @@ mod tests {
             socket(None, "raw-socket"),
         ];
         let notify = Address::Abstract(b"0a1b2".to_vec());
-        let told = Told {
+        let told = StartInfo {
             pid: 77,
             sockets: &sockets,
             cwd: "/srv/vassals".into(),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::{Faults, Located};
+use crate::identity::{IdentityPart, IdentityRefused};
 use crate::proto::status::StageFault;
 use crate::spawn::step::Step;
 
@@ -60,6 +61,17 @@ impl Failure {
         let step = self.step.name().to_owned();
         let Self { origin, message, more, taken, .. } = self;
         StageFault { step, origin, message, more, taken }
+    }
+}
+
+impl From<IdentityRefused> for Failure {
+    fn from(refused: IdentityRefused) -> Self {
+        let step = match refused.part {
+            IdentityPart::Groups => Step::Groups,
+            IdentityPart::Group => Step::Gid,
+            IdentityPart::User => Step::Uid,
+        };
+        Self { origin: refused.origin, ..Self::new(step, refused.message) }
     }
 }
 

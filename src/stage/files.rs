@@ -7,12 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::config::{Located, VassalConfig};
+use crate::identity::NewIdentity;
 use crate::spawn::step::Step;
 use crate::sys::{dir, fd, limits, process, write};
 use crate::types::advice;
 
 use super::failure::Failure;
-use super::privileges::Wanted;
 
 /// Sets the file creation mask.
 pub fn umask(config: &VassalConfig) {
@@ -31,7 +31,7 @@ pub fn is_remote(log: &str) -> bool {
 ///
 /// # Errors
 /// It cannot be opened: a FIFO without a reader is an error too, and nothing to wait for.
-pub fn log(config: &VassalConfig, wanted: &Wanted, of_emperor: bool) -> Result<(), Failure> {
+pub fn log(config: &VassalConfig, wanted: &NewIdentity, of_emperor: bool) -> Result<(), Failure> {
     let Some(place) = &config.logto else { return Ok(()) };
     let place_it = |file: BorrowedFd<'_>| {
         fd::set_stdio(1, file)?;

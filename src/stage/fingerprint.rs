@@ -12,14 +12,15 @@
 
 use crate::config::vassal::{EnvChange, Notify};
 use crate::config::{Located, Resolved, SocketSpec, VassalConfig};
+use crate::identity::NewIdentity;
 use crate::sys::creds;
 use crate::types::address::Address;
 use crate::types::run_settings::RunSettings;
 
-use super::environment::{self, Told, Variable};
-use super::patch::Program;
-use super::privileges::Wanted;
+use super::environment::{self, StartInfo};
+use super::program::Program;
 use super::{Ready, Start};
+use crate::types::environment::Variable;
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -204,9 +205,9 @@ impl Print {
     }
 
     /// Whom the program would run as: what the file does not say is what this process is.
-    fn wanted(&mut self, wanted: &Wanted) {
-        let Wanted { uid, gid, groups, added, account } = wanted;
-        // Told to the program where it becomes this user.
+    fn wanted(&mut self, wanted: &NewIdentity) {
+        let NewIdentity { uid, gid, groups, added, account } = wanted;
+        // StartInfo to the program where it becomes this user.
         self.option(account.as_ref(), |print, account| {
             print.text(account.name.as_bytes());
             print.text(account.home.as_bytes());
@@ -224,7 +225,7 @@ impl Print {
     /// As the program would get it, but for what tells it of its own start.
     fn environment(&mut self, given: &[Variable], config: &VassalConfig) {
         let (processes, threads) = (config.processes, config.threads);
-        let told = Told { processes, threads, ..Told::default() };
+        let told = StartInfo { processes, threads, ..StartInfo::default() };
         let env = environment::build(given.to_vec(), &told, &config.env);
         self.number(env.len());
         for (name, value) in &env {

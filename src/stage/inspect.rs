@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::config::command::{Findings, World};
 use crate::config::vassal::{EnvChange, Patch};
 use crate::config::{self, EmperorConfig, Fault, Invocation, Located, SocketSpec, VassalConfig};
+use crate::identity::{self, NewIdentity};
 use crate::proto::status::MAX_LISTENERS;
 use crate::spawn::step::Step;
 use crate::sys::creds::{self, Accounts, Identity, LookupError};
@@ -29,18 +30,17 @@ use crate::sys::{command, dir, pidfd};
 use crate::types::advice;
 use crate::types::quote::cut;
 
-use super::environment::{self, Told};
+use super::environment::{self, StartInfo};
 use super::failure::Failure;
 use super::files;
-use super::patch::Program;
-use super::privileges::{self, Wanted};
+use super::program::Program;
 
 /// Longest argument or variable that the kernel hands to a program, its end included (`MAX_ARG_STRLEN`).
 const MAX_STRING: usize = 128 << 10;
 /// How long the look as another user may take: a directory may be on a server that does not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a shell may take to read a command line.
-const SHELL_PATIENCE: Duration = Duration::from_secs(3);
+const SHELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much of what a shell says is told.
 const MAX_ECHO: usize = 64;
 /// The capability to bind ports below 1024.
@@ -78,10 +78,14 @@ impl World for System {
         call: &Invocation,
         look: &mut dyn FnMut(&Invocation, &mut dyn World),
     ) {
-        let wanted = privileges::wanted(&config.own_process, &mut self.accounts, &mut Vec::new());
+        let wanted = identity::look_up(&config.own_process, &mut self.accounts, &mut Vec::new());
         // Unknown names are told elsewhere.
         let wanted = wanted.unwrap_or_default();
-        let env = environment::below_emperor(call.env.clone(), &config.own_process.env, &wanted);
+        let env = identity::environment::below_emperor(
+            call.env.clone(),
+            &config.own_process.env,
+            &wanted,
+        );
         let now = Identity::current().unwrap_or_default();
         let theirs = Identity {
             uid: wanted.uid.unwrap_or(now.uid),
@@ -146,7 +150,7 @@ impl Look<'_> {
 
     fn vassal(&mut self, config: &VassalConfig) {
         let mut warnings = Vec::new();
-        let wanted = privileges::wanted(config, &mut self.system.accounts, &mut warnings);
+        let wanted = identity::look_up(config, &mut self.system.accounts, &mut warnings);
         // Unknown names are told elsewhere.
         let Ok(wanted) = wanted else { return };
         let is_root = creds::effective_uid() == 0;
@@ -157,7 +161,9 @@ impl Look<'_> {
         let privileged = config.patch.as_ref().is_some_and(|patch| patch.value.privileged);
         if let Some(above) = self.system.above.as_ref().filter(|above| above.uid != 0) {
             self.is_able &= above.uid == creds::effective_uid();
-            if !privileged && let Err(faults) = privileges::already(config, &wanted, above) {
+            if !privileged
+                && let Err(faults) = identity::check_current_identity(config, &wanted, above)
+            {
                 self.found.faults.extend(faults);
             }
         }
@@ -167,7 +173,7 @@ impl Look<'_> {
         }
         self.sockets(config);
         self.found.faults.extend(too_long(config, &self.call.args));
-        let wanted = if is_root && !privileged { wanted } else { Wanted::default() };
+        let wanted = if is_root && !privileged { wanted } else { NewIdentity::default() };
         for failure in as_user(config, self.call, &wanted) {
             let is_refusal = failure.message.contains("Permission denied");
             if self.is_able || !is_refusal {
@@ -351,7 +357,7 @@ fn placed(config: &VassalConfig, failure: &Failure) -> Fault {
 }
 
 /// Looks at directory and program in a child, which becomes the user that is wanted.
-fn as_user(config: &VassalConfig, call: &Invocation, wanted: &Wanted) -> Vec<Failure> {
+fn as_user(config: &VassalConfig, call: &Invocation, wanted: &NewIdentity) -> Vec<Failure> {
     let failed = |what: &str| vec![Failure::new(Step::Exec, format!("cannot be checked: {what}"))];
     let Ok((mut ours, mut theirs)) = UnixStream::pair() else {
         return failed("no descriptor is left");
@@ -365,7 +371,7 @@ fn as_user(config: &VassalConfig, call: &Invocation, wanted: &Wanted) -> Vec<Fai
     });
     let Ok(child) = child else { return failed("no process can be made") };
     drop(theirs);
-    let text = read_to_end(&mut ours, Instant::now() + PATIENCE);
+    let text = read_to_end(&mut ours, Instant::now() + LOOK_TIMEOUT);
     if text.is_none() {
         let _ = process::kill_child(child, Signal::KILL);
     }
@@ -401,17 +407,17 @@ fn read_to_end(stream: &mut UnixStream, end_at: Instant) -> Option<String> {
 }
 
 /// In the child: what a start would do next, but for the exec.
-fn look_as_user(config: &VassalConfig, call: &Invocation, wanted: &Wanted) -> Vec<Failure> {
+fn look_as_user(config: &VassalConfig, call: &Invocation, wanted: &NewIdentity) -> Vec<Failure> {
     let Some(patch) = &config.patch else { return Vec::new() };
     let entered = std::env::set_current_dir(&call.cwd)
         .map_err(|error| Failure::new(Step::Cwd, format!("cannot enter its directory: {error}")))
-        .and_then(|()| privileges::become_wanted(config, wanted))
+        .and_then(|()| Ok(identity::drop_privileges(config, wanted)?))
         .and_then(|()| files::chdir(config));
     if let Err(failure) = entered {
         return vec![failure];
     }
     let program = Program::new(&patch.value, &config.binsh, &call.args);
-    let env = environment::build(call.env.clone(), &Told::default(), &config.env);
+    let env = environment::build(call.env.clone(), &StartInfo::default(), &config.env);
     let mut failures = Vec::new();
     match program.look_up(&env) {
         Err(error) => failures.push(super::not_executed(config, &program, &error)),
@@ -456,7 +462,7 @@ pub(super) fn syntax(program: &Program, place: &Located<Patch>) -> Result<(), Fa
     // -n: it reads, and obeys nothing.
     reader.args(["-c", "exec \"$0\" -n -c \"$1\" 2>&1"]).arg(shell).arg(text);
     reader.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    match command::output(&mut reader, MAX_STRING, SHELL_PATIENCE) {
+    match command::output(&mut reader, MAX_STRING, SHELL_TIMEOUT) {
         Ok((said, status)) if !status.success() => {
             let said = String::from_utf8_lossy(&said);
             let said = said.lines().next().unwrap_or_default();

@@ -6,17 +6,16 @@
 //! change of ids. Under a foreign Emperor, or alone, there is no status socket: nothing is received, and
 //! what would be a verdict is a line on stderr.
 
+pub mod declared_files;
 pub mod environment;
 pub mod failure;
 pub mod files;
 mod fingerprint;
 pub mod inspect;
-pub mod line;
-pub mod minded;
-pub mod patch;
-pub mod privileges;
+pub mod program;
 pub mod settings;
 pub mod sockets;
+pub mod status_channel;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -29,6 +28,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::command::World;
 use crate::config::vassal::Notify;
 use crate::config::{self, EmperorConfig, Faults, Invocation, Resolved, VassalConfig};
+use crate::identity::{self, NewIdentity};
 use crate::opts::Refusal;
 use crate::proto::emperor;
 use crate::proto::status::ExecVerdict;
@@ -40,24 +40,24 @@ use crate::sys::{command, fd, prctl, signal};
 use crate::types::purpose::Purpose;
 use crate::types::quote::cut;
 
-use environment::{Told, Variable};
+use crate::types::environment::Variable;
+use environment::StartInfo;
 use failure::Failure;
-use line::{Given, Line};
-use patch::Program;
-use privileges::Wanted;
-use sockets::{Held, Sockets};
+use program::Program;
+use sockets::{ReceivedSockets, Sockets};
+use status_channel::{Handoff, StatusChannel};
 
 /// Exit status when the program cannot be executed, and when it is not there (as the shells have it).
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// How long the first byte of a configuration that is read from a descriptor may take.
-const READ_PATIENCE: Duration = Duration::from_secs(8);
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What was read and looked up; nothing has been changed yet.
 struct Ready {
     config: VassalConfig,
     program: Program,
-    wanted: Wanted,
+    wanted: NewIdentity,
     owner: SocketOwner,
     warnings: Vec<String>,
 }
@@ -85,9 +85,9 @@ pub enum Outcome {
 /// where that was read already: a pipe can be read only once.
 pub fn run(args: Vec<OsString>, known: Option<Resolved>) -> Outcome {
     let env: Vec<Variable> = std::env::vars_os().collect();
-    let mut line = match Line::open(&env) {
+    let mut line = match StatusChannel::open(&env) {
         Ok(line) => line,
-        Err(failure) => return Outcome::Ended(Line::stderr().refuse(failure)),
+        Err(failure) => return Outcome::Ended(StatusChannel::stderr().refuse(failure)),
     };
     match start(&mut line, args, env, known) {
         Ok(outcome) => outcome,
@@ -96,7 +96,7 @@ pub fn run(args: Vec<OsString>, known: Option<Resolved>) -> Outcome {
 }
 
 fn start(
-    line: &mut Line,
+    line: &mut StatusChannel,
     args: Vec<OsString>,
     env: Vec<Variable>,
     known: Option<Resolved>,
@@ -111,7 +111,7 @@ fn start(
         line.print(message);
     }
     if resolved.is_emperors() {
-        return govern(line, start, &given, &resolved);
+        return become_emperor(line, start, &given, &resolved);
     }
     let ready = prepare(&resolved, &start, line)?;
     if given.purpose == Purpose::Check {
@@ -165,17 +165,17 @@ fn readable(number: RawFd) -> io::Result<File> {
     if file.is_terminal() {
         return Err(io::Error::other("it is a terminal; name a file"));
     }
-    if fd::wait_readable([file.as_fd()], Some(READ_PATIENCE))? == [false] {
+    if fd::wait_readable([file.as_fd()], Some(READ_TIMEOUT))? == [false] {
         return Err(io::Error::other("nothing came from it within 8 s; name a file"));
     }
     Ok(file)
 }
 
 /// The vassal is an emperor: no program is exec'd, this process goes on as one.
-fn govern(
-    line: &Line,
+fn become_emperor(
+    line: &StatusChannel,
     start: Start,
-    given: &Given,
+    given: &Handoff,
     resolved: &Resolved,
 ) -> Result<Outcome, Failure> {
     let config = config::emperor::check(resolved)
@@ -210,7 +210,7 @@ fn govern(
 }
 
 /// Checks and looks up: everything that can be wrong before anything is done.
-fn prepare(resolved: &Resolved, start: &Start, line: &Line) -> Result<Ready, Failure> {
+fn prepare(resolved: &Resolved, start: &Start, line: &StatusChannel) -> Result<Ready, Failure> {
     let config = config::vassal::check(resolved).map_err(|faults| Failure::of_faults(&faults))?;
     let mut warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     let Some(patch) = &config.patch else {
@@ -222,7 +222,7 @@ fn prepare(resolved: &Resolved, start: &Start, line: &Line) -> Result<Ready, Fai
     let (wanted, owner) = identities(&config, privileged, &mut accounts, &mut warnings)
         .map_err(|faults| Failure::of_faults(&Faults(faults)))?;
     settings::warn(&config, line.is_emperor(), &mut warnings);
-    minded::check(&config, &start.cwd, &mut warnings)?;
+    declared_files::check(&config, &start.cwd, &mut warnings)?;
     if let Some(place) = config.logto.as_ref().filter(|place| files::is_remote(&place.value)) {
         let refusal = Refusal {
             what: "is the address of a log server, which is not supported by this version of liege",
@@ -240,15 +240,15 @@ fn identities(
     privileged: bool,
     accounts: &mut Accounts<'_>,
     warnings: &mut Vec<String>,
-) -> Result<(Wanted, SocketOwner), Vec<config::Fault>> {
+) -> Result<(NewIdentity, SocketOwner), Vec<config::Fault>> {
     let mut faults = Vec::new();
-    let mut wanted = Wanted::default();
+    let mut wanted = NewIdentity::default();
     let is_root = creds::effective_uid() == 0;
     if !privileged {
-        let found = privileges::wanted(config, accounts, warnings).and_then(|wanted| {
+        let found = identity::look_up(config, accounts, warnings).and_then(|wanted| {
             if !is_root {
                 let now = Identity::current().unwrap_or_default();
-                privileges::already(config, &wanted, &now)?;
+                identity::check_current_identity(config, &wanted, &now)?;
             }
             Ok(wanted)
         });
@@ -262,7 +262,7 @@ fn identities(
                 .push("runs as root: no uid is set (uid = 0 says that this is meant)".to_owned());
         }
     }
-    let owner = config.chown_socket.as_ref().map(|place| privileges::socket_owner(place, accounts));
+    let owner = config.chown_socket.as_ref().map(|place| identity::socket_owner(place, accounts));
     let owner = owner.transpose().unwrap_or_else(|more| {
         faults.extend(more);
         None
@@ -274,7 +274,12 @@ fn identities(
 
 /// Tries all that [`act`] does, as far as nobody but this process sees it, and gives the verdict: what runs is
 /// stopped for this start.
-fn check(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8, Failure> {
+fn check(
+    line: &mut StatusChannel,
+    mut start: Start,
+    held: ReceivedSockets,
+    ready: Ready,
+) -> Result<u8, Failure> {
     let fingerprint = fingerprint::of_program(&ready, &start);
     let Ready { config, program, wanted, owner, mut warnings } = ready;
     let too_long = inspect::too_long(&config, &start.args);
@@ -285,16 +290,17 @@ fn check(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<
     let mut sockets = sockets::open(&config, owner, held, &mut warnings)?;
     settings::warn_of_shell(&program, &sockets, &mut warnings);
     files::limits(&config)?;
-    privileges::become_wanted(&config, &wanted)?;
+    identity::drop_privileges(&config, &wanted)?;
     files::chdir(&config)?;
-    let env = environment::build(std::mem::take(&mut start.env), &Told::default(), &config.env);
+    let env =
+        environment::build(std::mem::take(&mut start.env), &StartInfo::default(), &config.env);
     let path = program.look_up(&env).map_err(|error| not_executed(&config, &program, &error))?;
     if let Some(patch) = &config.patch {
         let place = |failure: Failure| Failure::at(failure.step, patch, failure.message);
         inspect::interpreter(Path::new(&path), patch).map_err(place)?;
         inspect::syntax(&program, patch).map_err(place)?;
     }
-    arrange(line, &mut start, &mut sockets, &mut None).map_err(sockets::descriptors)?;
+    move_descriptors(line, &mut start, &mut sockets, &mut None).map_err(sockets::descriptors)?;
     sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
     sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)?;
     line.verdict(settings::exec_verdict(&config, &program, fingerprint, warnings), &[])?;
@@ -302,7 +308,12 @@ fn check(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<
 }
 
 /// Does it: from here on every step changes something.
-fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8, Failure> {
+fn act(
+    line: &mut StatusChannel,
+    mut start: Start,
+    held: ReceivedSockets,
+    ready: Ready,
+) -> Result<u8, Failure> {
     let fingerprint = fingerprint::of_program(&ready, &start);
     let Ready { config, program, wanted, owner, mut warnings } = ready;
     files::umask(&config);
@@ -319,14 +330,14 @@ fn act(line: &mut Line, mut start: Start, held: Held, ready: Ready) -> Result<u8
         Notify::Auto | Notify::Never => None,
     };
     files::limits(&config)?;
-    let user = environment::NewUser::of(&wanted);
-    privileges::become_wanted(&config, &wanted)?;
+    let user = identity::environment::NewUser::of(&wanted);
+    identity::drop_privileges(&config, &wanted)?;
     files::chdir(&config)?;
-    arrange(line, &mut start, &mut sockets, &mut notify).map_err(sockets::descriptors)?;
+    move_descriptors(line, &mut start, &mut sockets, &mut notify).map_err(sockets::descriptors)?;
     sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
-    let minded = minded::files(&config, &sockets, &start.cwd);
+    let minded = declared_files::files(&config, &sockets, &start.cwd);
     let emperor = sockets.place(start.emperor.as_ref()).map_err(sockets::descriptors)?;
-    let told = Told {
+    let told = StartInfo {
         pid: std::process::id(),
         sockets: sockets.list(),
         cwd: start.cwd,
@@ -384,7 +395,11 @@ type Bound = (OwnedFd, Address);
 /// The socket on which the program says that it is ready; the emperor keeps it, the program has its name.
 ///
 /// Made before the drop, in a directory in which the program's user can change nothing, and for that user alone.
-fn notify_socket(line: &Line, parent: u32, wanted: &Wanted) -> Result<Option<Bound>, Failure> {
+fn notify_socket(
+    line: &StatusChannel,
+    parent: u32,
+    wanted: &NewIdentity,
+) -> Result<Option<Bound>, Failure> {
     if !line.is_emperor() {
         return Ok(None);
     }
@@ -400,14 +415,14 @@ fn notify_socket(line: &Line, parent: u32, wanted: &Wanted) -> Result<Option<Bou
 }
 
 /// Moves everything that this stage still needs above the numbers that the program's descriptors get.
-fn arrange(
-    line: &mut Line,
+fn move_descriptors(
+    line: &mut StatusChannel,
     start: &mut Start,
     sockets: &mut Sockets,
     notify: &mut Option<Bound>,
 ) -> io::Result<()> {
     let lowest = sockets.make_room(start.emperor.as_ref())?;
-    line.lift(lowest)?;
+    line.move_above(lowest)?;
     start.emperor = start.emperor.take().map(|pipe| fd::move_above(pipe, lowest)).transpose()?;
     if let Some((socket, address)) = notify.take() {
         *notify = Some((fd::move_above(socket, lowest)?, address));

@@ -5,7 +5,7 @@ use crate::config::VassalConfig;
 use crate::proto::status::ExecVerdict;
 use crate::types::run_settings::RunSettings;
 
-use super::patch::Program;
+use super::program::Program;
 use super::sockets::Sockets;
 
 /// `LISTEN_PID` is the shell's.

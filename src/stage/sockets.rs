@@ -29,7 +29,7 @@ const AND_MORE: &str = ", and more";
 
 /// What the stage was given.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct ReceivedSockets {
     /// The on-demand listener.
     pub on_demand: Option<OwnedFd>,
     /// Listeners of the same vassal's last program.
@@ -84,7 +84,7 @@ pub struct Sockets {
 pub fn open(
     config: &VassalConfig,
     owner: SocketOwner,
-    held: Held,
+    held: ReceivedSockets,
     warnings: &mut Vec<String>,
 ) -> Result<Sockets, Failure> {
     let mut sockets = Sockets::default();
@@ -511,7 +511,7 @@ mod tests {
         }
     }
 
-    fn opened(config: &VassalConfig, held: Held) -> Result<Sockets, Failure> {
+    fn opened(config: &VassalConfig, held: ReceivedSockets) -> Result<Sockets, Failure> {
         open(config, SocketOwner::default(), held, &mut Vec::new())
     }
 
@@ -523,16 +523,16 @@ mod tests {
         sockets.list.iter().map(|s| s.name.as_str()).collect()
     }
 
-    fn custody(sockets: Sockets) -> Held {
+    fn custody(sockets: Sockets) -> ReceivedSockets {
         let listeners = sockets.list.into_iter().filter(|s| s.custody).map(|s| s.fd).collect();
-        Held { listeners, ..Default::default() }
+        ReceivedSockets { listeners, ..Default::default() }
     }
 
     #[test]
     fn sockets_keep_the_order_of_the_file_and_are_named_by_their_option() {
         let local = "127.0.0.1:0";
         let config = config(&[("http-socket", local), ("socket", local), ("http-socket", local)]);
-        let sockets = opened(&config, Held::default()).unwrap();
+        let sockets = opened(&config, ReceivedSockets::default()).unwrap();
         assert_eq!(names(&sockets), ["http-socket", "socket", "http-socket.1"]);
         assert_eq!(sockets.custody().len(), 3);
     }
@@ -544,7 +544,7 @@ mod tests {
             ("socket", "127.0.0.1:0"),
             ("socket", "127.0.0.1:0"),
         ]);
-        let before = opened(&first, Held::default()).unwrap();
+        let before = opened(&first, ReceivedSockets::default()).unwrap();
         let old = addresses(&before);
         let second = config(&[("socket", &old[2]), ("socket", "127.0.0.1:0"), ("socket", &old[0])]);
         let after = opened(&second, custody(before)).unwrap();
@@ -567,7 +567,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         let config = config(&[("socket", path.to_str().unwrap())]);
-        let first = opened(&config, Held::default()).unwrap();
+        let first = opened(&config, ReceivedSockets::default()).unwrap();
         let again = opened(&config, custody(first)).unwrap();
         std::os::unix::net::UnixStream::connect(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -582,7 +582,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let config =
             config(&[("http-socket", "127.0.0.1:0"), ("socket", &address), ("socket", "::")]);
-        let held = Held { on_demand: Some(listener.into()), ..Default::default() };
+        let held = ReceivedSockets { on_demand: Some(listener.into()), ..Default::default() };
         let sockets = opened(&config, held).unwrap();
         assert_eq!(names(&sockets), ["on-demand", "http-socket"]);
         assert_eq!(addresses(&sockets)[0], address);
@@ -603,10 +603,10 @@ mod tests {
             i32::from_str_radix(flags.trim(), 8).unwrap() & 0o4000 != 0
         };
         let config = config(&[("socket", "127.0.0.1:0")]);
-        let first = opened(&config, Held::default()).unwrap();
+        let first = opened(&config, ReceivedSockets::default()).unwrap();
         assert!(!is_nonblocking(&first));
         fd::set_nonblocking(first.list[0].fd.as_fd()).unwrap();
-        let next = opened(&config, Held { in_use: true, ..custody(first) }).unwrap();
+        let next = opened(&config, ReceivedSockets { in_use: true, ..custody(first) }).unwrap();
         assert!(is_nonblocking(&next));
         let restarted = opened(&config, custody(next)).unwrap();
         assert!(!is_nonblocking(&restarted));
@@ -630,7 +630,7 @@ mod tests {
             (&many, "too many sockets"),
         ];
         for (sockets, expected) in table {
-            let failure = opened(&config(sockets), Held::default()).unwrap_err();
+            let failure = opened(&config(sockets), ReceivedSockets::default()).unwrap_err();
             assert_eq!((failure.step, failure.status), (Step::Bind, 1));
             assert!(failure.origin.ends_with("socket"), "{failure}");
             assert!(failure.message.contains(expected), "{failure}");
@@ -640,14 +640,14 @@ mod tests {
     #[test]
     fn a_shared_socket_is_passed_once() {
         let config = config(&[("shared-socket", "127.0.0.1:0"), ("http-socket", "=0")]);
-        assert_eq!(names(&opened(&config, Held::default()).unwrap()), ["shared-socket"]);
+        assert_eq!(names(&opened(&config, ReceivedSockets::default()).unwrap()), ["shared-socket"]);
     }
 
     #[test]
     fn the_places_of_the_sockets_are_named_as_far_as_there_is_room() {
         let many = [("socket", "127.0.0.1:0"); 9];
         for (count, has_more) in [(0, false), (1, false), (2, false), (9, true)] {
-            let sockets = opened(&config(&many[..count]), Held::default()).unwrap();
+            let sockets = opened(&config(&many[..count]), ReceivedSockets::default()).unwrap();
             let (places, addresses) = (sockets.places(), addresses(&sockets));
             assert!(
                 places.len() <= MAX_PLACES && places.ends_with(AND_MORE) == has_more,
@@ -660,7 +660,7 @@ mod tests {
         }
         let mut hidden = config(&many[..1]);
         hidden.sockets[0].hidden = true;
-        let sockets = opened(&hidden, Held::default()).unwrap();
+        let sockets = opened(&hidden, ReceivedSockets::default()).unwrap();
         assert!(!sockets.places().contains("127.0.0.1"), "{}", sockets.places());
     }
 }

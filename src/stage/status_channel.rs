@@ -17,16 +17,16 @@ use crate::sys::mark::ProcessMark;
 use crate::sys::{fd, scm};
 use crate::types::purpose::Purpose;
 
-use super::environment::Variable;
 use super::failure::Failure;
-use super::sockets::{Held, Trial};
+use super::sockets::{ReceivedSockets, Trial};
+use crate::types::environment::Variable;
 
 /// How long custody may take; the emperor sends it before it starts the stage.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CUSTODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The line to whoever takes the verdict.
 #[derive(Debug)]
-pub struct Line {
+pub struct StatusChannel {
     status: Option<OwnedFd>,
     name: OsString,
     /// Where notify sockets are made.
@@ -35,21 +35,21 @@ pub struct Line {
 
 /// What the emperor hands over.
 #[derive(Debug, Default)]
-pub struct Given {
+pub struct Handoff {
     /// Start, or only check.
     pub purpose: Purpose,
     /// The sockets.
-    pub held: Held,
+    pub held: ReceivedSockets,
 }
 
-impl Given {
+impl Handoff {
     /// Whether the vassal has an on-demand address.
     pub fn has_on_demand(&self) -> bool {
         self.held.on_demand.is_some()
     }
 }
 
-impl Line {
+impl StatusChannel {
     /// A line on stderr.
     pub fn stderr() -> Self {
         Self { status: None, name: OsString::new(), runtime: OsString::new() }
@@ -85,13 +85,13 @@ impl Line {
     ///
     /// # Errors
     /// Nothing came within five seconds, or nothing that can be understood.
-    pub fn receive(&mut self) -> Result<Given, Failure> {
-        let Some(socket) = &self.status else { return Ok(Given::default()) };
+    pub fn receive(&mut self) -> Result<Handoff, Failure> {
+        let Some(socket) = &self.status else { return Ok(Handoff::default()) };
         let failed = |message: String| Failure::new(Step::Custody, format!("custody: {message}"));
         let mut packet = vec![0; MAX_PACKET];
         let received = match scm::receive(socket.as_fd(), &mut packet) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                fd::wait_readable([socket.as_fd()], Some(PATIENCE))
+                fd::wait_readable([socket.as_fd()], Some(CUSTODY_TIMEOUT))
                     .and_then(|_| scm::receive(socket.as_fd(), &mut packet))
             }
             received => received,
@@ -107,10 +107,11 @@ impl Line {
         let on_demand = if custody.on_demand { fds.next() } else { None };
         let trial = (custody.purpose == Purpose::Check)
             .then(|| Trial { running: ProcessMark::from_number(custody.running) });
-        let held = Held { on_demand, listeners: fds.collect(), in_use: custody.in_use, trial };
+        let held =
+            ReceivedSockets { on_demand, listeners: fds.collect(), in_use: custody.in_use, trial };
         self.name = custody.name;
         self.runtime = custody.runtime;
-        Ok(Given { purpose: custody.purpose, held })
+        Ok(Handoff { purpose: custody.purpose, held })
     }
 
     /// Where the notify socket is made, if there is a directory for it.
@@ -124,7 +125,7 @@ impl Line {
     ///
     /// # Errors
     /// `EMFILE`.
-    pub fn lift(&mut self, lowest: RawFd) -> io::Result<()> {
+    pub fn move_above(&mut self, lowest: RawFd) -> io::Result<()> {
         self.status =
             self.status.take().map(|socket| fd::move_above(socket, lowest)).transpose()?;
         Ok(())

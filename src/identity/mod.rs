@@ -1,22 +1,22 @@
-//! Who the program runs as: from names in the vassal file to numbers, and the drop.
+//! Who a process becomes: from the names in a configuration to numbers, and the drop of privileges.
 //!
 //! All look-ups come before any effect, so an unknown user never leaves a half-started vassal behind. What
 //! is odd is an error and never means "stay root": `uid = -1`, `uid = 0x0`, an empty name.
 
+pub mod environment;
+
+use std::fmt;
 use std::io;
 
 use crate::config::{Fault, Located, VassalConfig};
-use crate::spawn::step::Step;
 use crate::sys::caps;
 use crate::sys::creds::{self, Accounts, Identity, LookupError, User};
 use crate::sys::socket::SocketOwner;
 use crate::types::quote::quoted;
 
-use super::failure::Failure;
-
-/// What the vassal file wants, in numbers; `None` leaves what is.
+/// What the configuration wants, in numbers; `None` leaves what is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NewIdentity {
     /// `uid`.
     pub uid: Option<u32>,
     /// `gid`, or the primary group of `uid`.
@@ -29,15 +29,15 @@ pub struct Wanted {
     pub account: Option<User>,
 }
 
-/// Looks up what the vassal file names; oddities go to `warnings`.
+/// Looks up what the configuration names; oddities go to `warnings`.
 ///
 /// # Errors
 /// Every user and group that does not exist or could not be looked up.
-pub fn wanted(
+pub fn look_up(
     config: &VassalConfig,
     accounts: &mut Accounts<'_>,
     warnings: &mut Vec<String>,
-) -> Result<Wanted, Vec<Fault>> {
+) -> Result<NewIdentity, Vec<Fault>> {
     let mut faults = Vec::new();
     let user = config.uid.as_ref().map(|place| (place, user(place, accounts)));
     let user = match user {
@@ -79,7 +79,7 @@ pub fn wanted(
         Found::Account(account) => Some(account),
         Found::Number(_) => None,
     });
-    Ok(Wanted { uid, gid, groups, added, account })
+    Ok(NewIdentity { uid, gid, groups, added, account })
 }
 
 /// Without repeats, in the order of the first ones.
@@ -168,7 +168,11 @@ pub fn socket_owner(
 ///
 /// # Errors
 /// What it is not and cannot become.
-pub fn already(config: &VassalConfig, wanted: &Wanted, now: &Identity) -> Result<(), Vec<Fault>> {
+pub fn check_current_identity(
+    config: &VassalConfig,
+    wanted: &NewIdentity,
+    now: &Identity,
+) -> Result<(), Vec<Fault>> {
     let fault = |place: &Located<String>, what: &str, id: u32| {
         place.fault(format!(
             "cannot become {what} {id}: liege runs as user {} and group {}, not as root; start the emperor as \
@@ -195,51 +199,72 @@ pub fn already(config: &VassalConfig, wanted: &Wanted, now: &Identity) -> Result
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-/// Names the place and the step of a change that the kernel refused.
-fn refused<'a>(
-    step: Step,
-    place: Option<&'a Located<String>>,
+/// Which part of the identity could not be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityPart {
+    Groups,
+    Group,
+    User,
+}
+
+/// A change that the kernel has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityRefused {
+    pub part: IdentityPart,
+    /// `file:line option`, or empty.
+    pub origin: String,
+    pub message: String,
+}
+
+/// `file:line option: what is wrong`.
+impl fmt::Display for IdentityRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.origin.is_empty() {
+            write!(f, "{}: ", self.origin)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Names the place and the part of a change that the kernel has refused.
+fn refused(
+    part: IdentityPart,
+    place: Option<&Located<String>>,
     what: String,
-) -> impl FnOnce(io::Error) -> Failure + 'a {
+) -> impl FnOnce(io::Error) -> IdentityRefused {
+    let origin = place.map(ToString::to_string).unwrap_or_default();
     move |error| {
         let message = format!("cannot set the {what}: {error}");
-        match place {
-            Some(place) => Failure::at(step, place, message),
-            None => Failure::new(step, message),
-        }
+        IdentityRefused { part, origin, message }
     }
 }
 
 /// Becomes what is wanted: groups, group, user, and proof that there is no way back.
 ///
 /// # Errors
-/// The step that the kernel refused.
-pub fn become_wanted(config: &VassalConfig, wanted: &Wanted) -> Result<(), Failure> {
+/// The part that the kernel has refused.
+pub fn drop_privileges(config: &VassalConfig, wanted: &NewIdentity) -> Result<(), IdentityRefused> {
     let user = config.uid.as_ref();
     if let Some(groups) = &wanted.groups {
         let place = config.add_gid.first().or(user).or(config.gid.as_ref());
-        creds::set_groups(groups).map_err(refused(
-            Step::Groups,
-            place,
-            format!("groups {groups:?}"),
-        ))?;
+        let what = format!("groups {groups:?}");
+        creds::set_groups(groups).map_err(refused(IdentityPart::Groups, place, what))?;
     }
     if let Some(gid) = wanted.gid {
         let place = config.gid.as_ref().or(user);
-        creds::set_gid(gid).map_err(refused(Step::Gid, place, format!("group {gid}")))?;
+        creds::set_gid(gid).map_err(refused(IdentityPart::Group, place, format!("group {gid}")))?;
     }
     if let Some(uid) = wanted.uid {
         let cap = config.cap.as_ref();
         let kept = cap.map_or(Ok(()), |_| caps::keep_over_a_change_of_user());
         let set = kept.and_then(|()| creds::set_uid(uid)).and_then(|()| creds::verify_uid(uid));
-        set.map_err(refused(Step::Uid, user, format!("user {uid}")))?;
+        set.map_err(refused(IdentityPart::User, user, format!("user {uid}")))?;
         if let Some(cap) = cap {
-            let kept = caps::keep_only(cap.value);
-            kept.map_err(|error| {
+            caps::keep_only(cap.value).map_err(|error| {
                 let message = format!(
                     "cannot keep these capabilities: {error}; have liege started with them"
                 );
-                Failure::at(Step::Uid, cap, message)
+                IdentityRefused { part: IdentityPart::User, origin: cap.to_string(), message }
             })?;
         }
     }
@@ -299,13 +324,13 @@ mod tests {
         ];
         for (uid, gid, add, expected) in table {
             let mut warnings = Vec::new();
-            let wanted = wanted(&config(uid, gid, add), &mut accounts, &mut warnings).unwrap();
+            let wanted = look_up(&config(uid, gid, add), &mut accounts, &mut warnings).unwrap();
             let got = (wanted.uid, wanted.gid, wanted.groups.as_deref(), !warnings.is_empty());
             assert_eq!(got, *expected, "uid = {uid}, gid = {gid}, add-gid = {add:?}");
         }
         let mut own_only = config("web", "web", &["log"]);
         own_only.no_initgroups = true;
-        let wanted = wanted(&own_only, &mut accounts, &mut Vec::new()).unwrap();
+        let wanted = look_up(&own_only, &mut accounts, &mut Vec::new()).unwrap();
         assert_eq!(wanted.groups, Some(vec![9]));
     }
 
@@ -326,16 +351,17 @@ mod tests {
             "nobody-here",
             "٣",
         ] {
-            let mut try_it = |config| wanted(&config, &mut accounts, &mut Vec::new()).is_err();
+            let mut try_it = |config| look_up(&config, &mut accounts, &mut Vec::new()).is_err();
             assert!(try_it(config(odd, "", &[])), "uid = {odd:?}");
             assert!(try_it(config("", odd, &[])), "gid = {odd:?}");
             assert!(try_it(config("", "", &[odd])), "add-gid = {odd:?}");
         }
-        let faults = wanted(&config("x", "y", &["z"]), &mut accounts, &mut Vec::new()).unwrap_err();
+        let faults =
+            look_up(&config("x", "y", &["z"]), &mut accounts, &mut Vec::new()).unwrap_err();
         let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
         assert_eq!(keys, ["uid", "gid", "add-gid"]);
         let empty = VassalConfig { uid: Some(at("uid", "")), ..Default::default() };
-        assert!(wanted(&empty, &mut accounts, &mut Vec::new()).is_err());
+        assert!(look_up(&empty, &mut accounts, &mut Vec::new()).is_err());
     }
 
     #[test]
@@ -344,8 +370,9 @@ mod tests {
         let mut accounts = accounts(dir.path());
         let now = Identity { uid: 33, gid: 34, groups: vec![34, 50] };
         let mut refused = |config: VassalConfig| {
-            let wanted = wanted(&config, &mut accounts, &mut Vec::new()).unwrap();
-            already(&config, &wanted, &now).map_or_else(|faults| faults.len(), |()| 0)
+            let wanted = look_up(&config, &mut accounts, &mut Vec::new()).unwrap();
+            check_current_identity(&config, &wanted, &now)
+                .map_or_else(|faults| faults.len(), |()| 0)
         };
         assert_eq!(refused(config("", "", &[])), 0);
         assert_eq!(refused(config("web", "", &[])), 0);
