@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::log::Level;
 use crate::reactor::{Delivery, Interest};
 use crate::spawn::hook::{self, Hook};
-use crate::spawn::plan::Template;
 use crate::spawn::push;
+use crate::spawn::template::Template;
 use crate::state::realm::Realm;
 use crate::state::{Event, Key, LifeId};
 use crate::sys::process::{self, Pid, Reap};
@@ -127,7 +127,7 @@ impl Helpers {
             let started = Hook::new(&template, command, &key.name, &directory)
                 .and_then(|hook| hook.spawn(&template, self.null.as_fd()))
                 .and_then(|pid| {
-                    self.watch_helper(pid, Task::StopHook(key.clone()), hook::LIMIT, context)
+                    self.watch_helper(pid, Task::StopHook(key.clone()), hook::HOOK_TIMEOUT, context)
                 });
             if let Err(error) = started {
                 let name = context.sources.label(&key);

@@ -146,7 +146,9 @@ pub(super) fn start_hook(end: HookEnd) -> (Level, String) {
             return (Level::Info, "start hook returned 0".to_owned());
         }
         HookEnd::Ended(ended) => (Level::Warning, hook_result(ended)),
-        HookEnd::Overdue => (Level::Error, format!("killed after {} s", hook::LIMIT.as_secs())),
+        HookEnd::Overdue => {
+            (Level::Error, format!("killed after {} s", hook::HOOK_TIMEOUT.as_secs()))
+        }
         HookEnd::Refused(errno) => {
             let error = std::io::Error::from_raw_os_error(errno);
             (Level::Error, format!("cannot be run: {error}"))

@@ -18,7 +18,7 @@ use crate::log::Log;
 use crate::reactor::Reactor;
 use crate::spawn::environment;
 use crate::spawn::hook;
-use crate::spawn::plan::Template;
+use crate::spawn::template::Template;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::clock;
@@ -175,7 +175,7 @@ fn rules(config: &EmperorConfig) -> Rules {
         ready_after: config.ready_after,
         // The process that becomes the program waits for its start hook.
         stage_timeout: config.stage_timeout
-            + config.start_hook.as_ref().map_or(Duration::ZERO, |_| hook::LIMIT),
+            + config.start_hook.as_ref().map_or(Duration::ZERO, |_| hook::HOOK_TIMEOUT),
         start_timeout: config.start_timeout,
         graceful_shutdown: config.graceful_shutdown,
         stage: starts_stage(config),

@@ -1,4 +1,4 @@
-//! After the fork, before the exec: prepared data and system calls, nothing else. No allocation, no
+//! The fork, and what follows it before the exec: prepared data and system calls, nothing else. No allocation, no
 //! lock, no log; a failure is one packet on the status socket.
 #![allow(unsafe_code)]
 
@@ -6,18 +6,26 @@ use std::io;
 use std::os::unix::process::parent_id;
 
 use crate::proto::status;
+use crate::sys::process::Pid;
 use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
 use crate::sys::{fd, limits, mark, prctl, process};
+
+use crate::types::exit_status::NOT_EXECUTABLE;
 
 use super::plan::Plan;
 use super::push;
 use super::step::Step;
 
-/// Exit status when a step has failed; the reason has gone by the status socket.
-const FAILED: u8 = 126;
+/// Forks; a failure between fork and exec, or of the exec, comes by the status socket.
+///
+/// # Errors
+/// `EAGAIN`, `ENOMEM`.
+pub fn spawn(plan: &Plan<'_>) -> io::Result<Pid> {
+    process::fork(|| run(plan))
+}
 
 /// Prepares this process and execs the program; comes back only with the status to end with.
-pub(super) fn run(plan: &Plan<'_>) -> u8 {
+fn run(plan: &Plan<'_>) -> u8 {
     let (step, error) = match prepare(plan) {
         Ok(()) => (Step::Exec, exec(plan)),
         Err((step, error)) => (step, error),
@@ -25,7 +33,7 @@ pub(super) fn run(plan: &Plan<'_>) -> u8 {
     let packet = status::failed_packet(step as u8, error.raw_os_error().unwrap_or(0));
     // If the emperor is gone nobody is left to tell; the exit status remains.
     let _ = fd::write(plan.start.status, &packet);
-    FAILED
+    NOT_EXECUTABLE
 }
 
 fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {

@@ -15,15 +15,12 @@ use crate::proto::status::HookEnd;
 use crate::sys::process::{self, CStringArray, Pid, Reap};
 use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
 use crate::sys::{fd, limits, pidfd, prctl};
+use crate::types::exit_status::{NOT_EXECUTABLE, NOT_FOUND};
 
-use super::plan::Template;
+use super::template::Template;
 
 /// A hook that runs longer than this is killed, with its process group.
-pub const LIMIT: Duration = Duration::from_secs(30);
-
-/// Exit statuses of a hook that cannot be run, as the shells have them.
-const NOT_FOUND: u8 = 127;
-const NOT_EXECUTABLE: u8 = 126;
+pub const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One run of a hook, complete before the fork.
 #[derive(Debug)]
@@ -93,12 +90,12 @@ impl Hook {
             Err(error) => return refused(error),
         };
         let _ = process::new_group_of(child);
-        let until = Instant::now() + LIMIT;
+        let until = Instant::now() + HOOK_TIMEOUT;
         let ended = wait(child, until).unwrap_or_else(|error| Some(refused(error)));
         // What it has left running in its group is let run; what took too long is not.
         ended.unwrap_or_else(|| {
             let _ = process::kill_group(child, Signal::KILL);
-            let _ = wait(child, Instant::now() + LIMIT);
+            let _ = wait(child, Instant::now() + HOOK_TIMEOUT);
             HookEnd::Overdue
         })
     }

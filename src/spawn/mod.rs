@@ -6,3 +6,4 @@ pub mod hook;
 pub mod plan;
 pub mod push;
 pub mod step;
+pub mod template;

@@ -37,6 +37,7 @@ use crate::sys::creds::{self, Accounts, Identity};
 use crate::sys::signal::{Signal, SignalMask};
 use crate::sys::socket::{self, Address, SocketOwner};
 use crate::sys::{command, fd, prctl, signal};
+use crate::types::exit_status::{NOT_EXECUTABLE, NOT_FOUND};
 use crate::types::purpose::Purpose;
 use crate::types::quote::cut;
 
@@ -47,9 +48,6 @@ use program::Program;
 use sockets::{ReceivedSockets, Sockets};
 use status_channel::{Handoff, StatusChannel};
 
-/// Exit status when the program cannot be executed, and when it is not there (as the shells have it).
-const NOT_EXECUTABLE: u8 = 126;
-const NOT_FOUND: u8 = 127;
 /// How long the first byte of a configuration that is read from a descriptor may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(8);
 

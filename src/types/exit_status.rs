@@ -4,6 +4,11 @@ use std::fmt;
 
 use super::signal;
 
+/// The status of a program that is there and cannot be executed, as the shells have it.
+pub const NOT_EXECUTABLE: u8 = 126;
+/// The status of a program that is not there.
+pub const NOT_FOUND: u8 = 127;
+
 /// What wait(2) says about a process that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {

@@ -22,7 +22,7 @@ use super::token::Token;
 use crate::proto::emperor;
 use crate::proto::fork::{self, ForkError};
 use crate::reactor::{Delivery, Interest};
-use crate::spawn::plan::Template;
+use crate::spawn::template::Template;
 use crate::state::realm::Realm;
 use crate::state::vassal::Vassal;
 use crate::state::{LifeEvent, LifeId, VassalId};

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use crate::log::Level;
-use crate::spawn::plan::Template;
+use crate::spawn::template::Template;
 use crate::state::realm::Realm;
 use crate::state::{LifeEvent, LifeId, VassalId};
 use crate::sys::pidfd;

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use crate::proto::status::Custody;
 use crate::reactor::{Delivery, Interest};
-use crate::spawn::plan::Start;
+use crate::spawn::child;
+use crate::spawn::plan::{ChildSetup, Plan};
 use crate::state::LifeId;
 use crate::state::vassal::Vassal;
 use crate::sys::mark::ProcessMark;
@@ -49,7 +50,7 @@ impl Lives {
             self.send_custody(&status, new, context)?;
         }
         let config = self.template.config_pipe.then(socket::stream_pair).transpose()?;
-        let start = Start {
+        let setup = ChildSetup {
             name: &new.record.key.name,
             directory: &directory,
             input: listener.map_or(self.null.as_fd(), AsFd::as_fd),
@@ -60,7 +61,7 @@ impl Lives {
             runs: new.purpose == Purpose::Start,
             mark: self.mark(new.life),
         };
-        let pid = self.template.plan(&start)?.spawn()?;
+        let pid = child::spawn(&Plan::new(&self.template, &setup)?)?;
         self.insert_child(new, pid, (pipe, status), context)?;
         if let Some(process) = self.get_mut(new.life) {
             process.config = config.map(|(ours, _)| ConfigPipe::new(ours));
