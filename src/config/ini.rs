@@ -7,7 +7,10 @@
 
 use ini::{Ini, ParseOption};
 
-use super::text::{MAX_PAIRS, MAX_SYNTAX_FAULTS, NO_NAME, Parsed, ParsedPair, SyntaxFault};
+use super::text::{
+    BYTE_ORDER_MARK, MAX_PAIRS, MAX_SYNTAX_FAULTS, NO_NAME, Parsed, ParsedPair, SyntaxFault,
+    is_wanted, text_of_line,
+};
 
 /// Introduces a hidden character. It cannot be typed by accident, and is itself hidden where it occurs.
 const HIDE: char = '\u{1a}';
@@ -17,17 +20,17 @@ const EDGE: char = 'e';
 
 /// Reads the pairs of the wanted section: `[uwsgi]` and `[liege]` if none was asked for.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let mut pass =
         Pass { section, canon: String::with_capacity(bytes.len() + 64), ..Pass::default() };
     pass.canon.push_str("[x]\n");
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         pass.line(u32::try_from(index + 1).unwrap_or(u32::MAX), trim(line));
     }
-    let Pass { canon, lines, mut bad, found, .. } = pass;
+    let Pass { canon, lines, mut faults, found, .. } = pass;
     if !found {
         let wanted = section.unwrap_or("uwsgi");
-        bad.push(SyntaxFault::new(
+        faults.push(SyntaxFault::new(
             0,
             "",
             format!("has no section [{wanted}]; add that line above the settings"),
@@ -53,15 +56,19 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
             .collect::<Vec<_>>(),
         Err(error) => {
             let line = lines.get(error.line.saturating_sub(2)).copied().unwrap_or(0);
-            bad.push(SyntaxFault::new(line, "", format!("cannot be read as INI: {}", error.msg)));
+            faults.push(SyntaxFault::new(
+                line,
+                "",
+                format!("cannot be read as INI: {}", error.msg),
+            ));
             Vec::new()
         }
     };
-    if bad.is_empty() && pairs.len() != lines.len() {
+    if faults.is_empty() && pairs.len() != lines.len() {
         // Rather no start than a file that means something else than it says.
-        bad.push(SyntaxFault::new(0, "", "cannot be read as INI: a line was lost on the way"));
+        faults.push(SyntaxFault::new(0, "", "cannot be read as INI: a line was lost on the way"));
     }
-    Parsed { pairs, bad }
+    Parsed { pairs, faults }
 }
 
 #[derive(Default)]
@@ -69,7 +76,7 @@ struct Pass<'a> {
     section: Option<&'a str>,
     canon: String,
     lines: Vec<u32>,
-    bad: Vec<SyntaxFault>,
+    faults: Vec<SyntaxFault>,
     found: bool,
     inside: bool,
 }
@@ -79,7 +86,7 @@ impl Pass<'_> {
         match line.first() {
             None | Some(b';' | b'#') => {}
             // The rest would not be told or taken.
-            _ if self.lines.len() >= MAX_PAIRS || self.bad.len() >= MAX_SYNTAX_FAULTS => {}
+            _ if self.lines.len() >= MAX_PAIRS || self.faults.len() >= MAX_SYNTAX_FAULTS => {}
             Some(b'[') => self.header(number, line),
             Some(_) if self.inside => self.pair(number, line),
             Some(_) => {}
@@ -89,26 +96,26 @@ impl Pass<'_> {
     fn header(&mut self, number: u32, line: &[u8]) {
         let Some(name) = line.get(1..).and_then(|rest| rest.strip_suffix(b"]")) else {
             self.inside = false;
-            self.bad.push(SyntaxFault::new(
+            self.faults.push(SyntaxFault::new(
                 number,
                 "",
                 "a section line must end in ']' (comments need a line of their own)",
             ));
             return;
         };
-        self.inside = match self.section {
-            Some(wanted) => name == wanted.as_bytes(),
-            None => name == b"uwsgi" || name == b"liege",
-        };
+        self.inside = str::from_utf8(name).is_ok_and(|name| is_wanted(name, self.section));
         self.found |= self.inside;
     }
 
     fn pair(&mut self, number: u32, line: &[u8]) {
-        let Some(line) = super::text::utf8(number, line, &mut self.bad) else { return };
+        let line = match text_of_line(number, line) {
+            Ok(line) => line,
+            Err(fault) => return self.faults.push(fault),
+        };
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
         let (key, value) = (key.trim_matches(BLANKS), value.trim_matches(BLANKS));
         if key.is_empty() {
-            self.bad.push(SyntaxFault::new(number, "", NO_NAME));
+            self.faults.push(SyntaxFault::new(number, "", NO_NAME));
             return;
         }
         self.lines.push(number);
@@ -173,7 +180,7 @@ mod tests {
 
     fn pairs(text: &str) -> Vec<(String, String, u32)> {
         let parsed = parse(text.as_bytes(), None);
-        assert!(parsed.bad.is_empty(), "{:?}", parsed.bad);
+        assert!(parsed.faults.is_empty(), "{:?}", parsed.faults);
         parsed.pairs.into_iter().map(|p| (p.key, p.value, p.line)).collect()
     }
 
@@ -195,7 +202,7 @@ mod tests {
     #[test]
     fn every_fault_of_a_file_is_found_with_its_line() {
         let parsed = parse(b"[uwsgi]\n= x\na = \xff\n; \xff\nb = 1\n[uwsgi] ; x\nc = \0\n", None);
-        let lines: Vec<u32> = parsed.bad.iter().map(|bad| bad.line).collect();
+        let lines: Vec<u32> = parsed.faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [2, 3, 6]);
         assert_eq!(parsed.pairs.len(), 1);
     }

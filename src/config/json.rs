@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::types::quote::cut;
 
-use super::text::{Lines, NO_NAME, Parsed, SyntaxFault, utf8};
+use super::text::{Lines, NO_NAME, Parsed, SyntaxFault, is_wanted, text_of_file};
 
 /// An object as it was written: every name with the raw text of its value.
 struct Members<'t>(Vec<(String, &'t RawValue)>);
@@ -42,29 +42,26 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 /// Reads the object of this name: `uwsgi` and `liege` if none was asked for.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut bad = Vec::new();
-    let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
+    let text = match text_of_file(bytes) {
+        Ok(text) => text,
+        Err(faults) => return faults,
+    };
     let all = match serde_json::from_str::<Members>(text) {
         Ok(Members(all)) => all,
-        Err(error) => return Parsed { pairs: Vec::new(), bad: vec![fault(&error, 0)] },
+        Err(error) => return Parsed { pairs: Vec::new(), faults: vec![syntax_fault(&error, 0)] },
     };
-    let is_wanted = |name: &str| match section {
-        Some(wanted) => name == wanted,
-        None => name == "uwsgi" || name == "liege",
-    };
-    let lines = Lines::of(bytes);
+    let lines = Lines::of(text.as_bytes());
     let mut reading = JsonReader { text, lines, parsed: Parsed::default() };
     let mut found = false;
     for (name, value) in &all {
-        if is_wanted(name) {
+        if is_wanted(name, section) {
             found = true;
             reading.object(name, value);
         }
     }
     if !found {
         let wanted = section.unwrap_or("uwsgi");
-        reading.bad(
+        reading.fault(
             0,
             "",
             format!("has no object \"{wanted}\" (expected {{\"{wanted}\": {{…}}}})"),
@@ -73,7 +70,7 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     reading.parsed
 }
 
-fn fault(error: &serde_json::Error, lines_before: u32) -> SyntaxFault {
+fn syntax_fault(error: &serde_json::Error, lines_before: u32) -> SyntaxFault {
     let line = u32::try_from(error.line()).unwrap_or(0);
     let told = error.to_string();
     // The line is named in front of the message already.
@@ -92,8 +89,8 @@ struct JsonReader<'t> {
 }
 
 impl<'t> JsonReader<'t> {
-    fn bad(&mut self, line: u32, key: &str, message: impl Into<String>) {
-        self.parsed.fault_at(SyntaxFault::new(line, key, message));
+    fn fault(&mut self, line: u32, key: &str, message: impl Into<String>) {
+        self.parsed.add_fault(SyntaxFault::new(line, key, message));
     }
 
     /// The line on which a value begins, found by the offset of its text in the whole text.
@@ -111,7 +108,7 @@ impl<'t> JsonReader<'t> {
             }
             Err(_) => {
                 let line = self.line(object);
-                self.bad(
+                self.fault(
                     line,
                     "",
                     format!("\"{name}\" is not an object (expected {{NAME: VALUE, …}})"),
@@ -122,7 +119,7 @@ impl<'t> JsonReader<'t> {
 
     fn member(&mut self, key: &str, value: &'t RawValue) {
         if key.is_empty() {
-            return self.bad(self.line(value), key, NO_NAME);
+            return self.fault(self.line(value), key, NO_NAME);
         }
         if !value.get().starts_with('[') {
             return self.scalar(key, value);
@@ -131,7 +128,7 @@ impl<'t> JsonReader<'t> {
             Ok(elements) => elements.into_iter().for_each(|element| self.scalar(key, element)),
             Err(error) => {
                 let line = self.line(value);
-                self.parsed.fault_at(fault(&error, line.saturating_sub(1)));
+                self.parsed.add_fault(syntax_fault(&error, line.saturating_sub(1)));
             }
         }
     }
@@ -143,13 +140,13 @@ impl<'t> JsonReader<'t> {
             Some(b'"') => match serde_json::from_str::<String>(raw) {
                 Ok(text) => text,
                 Err(error) => {
-                    return self.bad(line, key, format!("JSON: {}", cut(&error.to_string())));
+                    return self.fault(line, key, format!("JSON: {}", cut(&error.to_string())));
                 }
             },
             Some(b't') => "1".to_owned(),
             Some(b'f' | b'n') => "0".to_owned(),
             Some(b'{' | b'[') => {
-                return self.bad(
+                return self.fault(
                     line,
                     key,
                     "is nested (expected a text, a number, or a list of these)",
@@ -158,7 +155,7 @@ impl<'t> JsonReader<'t> {
             _ => raw.to_owned(),
         };
         if text.contains('\0') || key.contains('\0') {
-            return self.bad(line, key, "contains a zero byte; remove it");
+            return self.fault(line, key, "contains a zero byte; remove it");
         }
         self.parsed.pair(key, text, line);
     }
@@ -171,7 +168,7 @@ mod tests {
     #[test]
     fn values_know_their_lines_and_keep_their_texts() {
         let text = b"{\"x\": 1,\n\"uwsgi\": {\n \"a\": 0770,\n}}";
-        assert_eq!(parse(text, None).bad[0].line, 3);
+        assert_eq!(parse(text, None).faults[0].line, 3);
         let text =
             b"{\"x\": [[]],\n\"uwsgi\": {\n \"a\":\n 1.50, \"b\": [12345678901234567890,\n true]}}";
         let parsed = parse(text, None);
@@ -183,14 +180,14 @@ mod tests {
     #[test]
     fn what_has_no_meaning_is_a_fault_in_its_line() {
         let text = b"{\"uwsgi\": {\"a\": [1,\n [2]],\n \"b\": {}, \"c\": \"\\u0000\",\n \"d\": \"\\ud800\"}}";
-        let lines: Vec<u32> = parse(text, None).bad.iter().map(|bad| bad.line).collect();
+        let lines: Vec<u32> = parse(text, None).faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [2, 3, 3, 4]);
-        assert!(!parse(b"[1]", None).bad.is_empty());
-        assert!(!parse(b"{\"uwsgi\": 1}", None).bad.is_empty());
-        assert!(!parse(&b"[".repeat(1 << 20), None).bad.is_empty(), "depth costs no stack");
+        assert!(!parse(b"[1]", None).faults.is_empty());
+        assert!(!parse(b"{\"uwsgi\": 1}", None).faults.is_empty());
+        assert!(!parse(&b"[".repeat(1 << 20), None).faults.is_empty(), "depth costs no stack");
         let deep =
             [&b"{\"uwsgi\":{\"a\":"[..], &b"[".repeat(500_000), &b"]".repeat(500_000), b"}}"]
                 .concat();
-        assert!(!parse(&deep, None).bad.is_empty(), "depth costs no stack");
+        assert!(!parse(&deep, None).faults.is_empty(), "depth costs no stack");
     }
 }

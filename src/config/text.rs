@@ -5,6 +5,9 @@ pub(super) const MAX_PAIRS: usize = 10_001;
 /// Most faults of one file that are reported.
 pub(super) const MAX_SYNTAX_FAULTS: usize = 1000;
 
+/// What some editors write at the beginning of a file.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The message about a text without a name.
 pub(super) const NO_NAME: &str = "has no name before its text (expected NAME and VALUE)";
 
@@ -34,7 +37,7 @@ impl SyntaxFault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub(super) pairs: Vec<ParsedPair>,
-    pub(super) bad: Vec<SyntaxFault>,
+    pub(super) faults: Vec<SyntaxFault>,
 }
 
 impl Parsed {
@@ -46,28 +49,41 @@ impl Parsed {
     }
 
     /// Adds a fault, unless there are too many already.
-    pub(super) fn fault_at(&mut self, bad: SyntaxFault) {
-        if self.bad.len() < MAX_SYNTAX_FAULTS {
-            self.bad.push(bad);
+    pub(super) fn add_fault(&mut self, fault: SyntaxFault) {
+        if self.faults.len() < MAX_SYNTAX_FAULTS {
+            self.faults.push(fault);
         }
     }
 
-    pub(super) fn fault(line: u32, key: &str, message: impl Into<String>) -> Self {
-        Self { pairs: Vec::new(), bad: vec![SyntaxFault::new(line, key, message)] }
+    pub(super) fn of_fault(line: u32, key: &str, message: impl Into<String>) -> Self {
+        Self { pairs: Vec::new(), faults: vec![SyntaxFault::new(line, key, message)] }
     }
 }
 
-/// The text of a line, if it is UTF-8 without a zero byte: nothing else can be passed on to a program.
-pub(super) fn utf8<'a>(line: u32, bytes: &'a [u8], bad: &mut Vec<SyntaxFault>) -> Option<&'a str> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        bad.push(SyntaxFault::new(line, "", "is not UTF-8; save the file in that encoding"));
-        return None;
-    };
-    if text.contains('\0') {
-        bad.push(SyntaxFault::new(line, "", "contains a zero byte; remove it"));
-        return None;
+/// Whether a section of this name is read; `section`: the one that was asked for.
+pub(super) fn is_wanted(name: &str, section: Option<&str>) -> bool {
+    section.map_or(name == "uwsgi" || name == "liege", |wanted| name == wanted)
+}
+
+/// The text of a file without its byte order mark.
+///
+/// # Errors
+/// As [`text_of_line`], for the file as a whole.
+pub(super) fn text_of_file(bytes: &[u8]) -> Result<&str, Parsed> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    text_of_line(0, bytes).map_err(|fault| Parsed { pairs: Vec::new(), faults: vec![fault] })
+}
+
+/// The text of a line.
+///
+/// # Errors
+/// It is not UTF-8, or has a zero byte: nothing else can be passed on to a program.
+pub(super) fn text_of_line(line: u32, bytes: &[u8]) -> Result<&str, SyntaxFault> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(text),
+        Ok(_) => Err(SyntaxFault::new(line, "", "contains a zero byte; remove it")),
+        Err(_) => Err(SyntaxFault::new(line, "", "is not UTF-8; save the file in that encoding")),
     }
-    Some(text)
 }
 
 /// Where the lines of a text begin, so that many offsets can be turned into lines.

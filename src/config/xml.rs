@@ -4,7 +4,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use crate::types::quote::cut;
 
-use super::text::{Lines, Parsed, SyntaxFault, utf8};
+use super::text::{Lines, Parsed, SyntaxFault, text_of_file};
 
 /// Most nodes of a document.
 const MAX_NODES: u32 = 100_000;
@@ -22,11 +22,12 @@ fn has_crowded_tag(bytes: &[u8]) -> bool {
 
 /// Reads the stanza with this id, or the first.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut bad = Vec::new();
-    let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
-    if has_crowded_tag(bytes) {
-        return Parsed::fault(
+    let text = match text_of_file(bytes) {
+        Ok(text) => text,
+        Err(faults) => return faults,
+    };
+    if has_crowded_tag(text.as_bytes()) {
+        return Parsed::of_fault(
             0,
             "",
             format!("XML: a tag has more than {MAX_ATTRIBUTES} attributes"),
@@ -36,7 +37,11 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     let document = match Document::parse_with_options(text, options) {
         Ok(document) => document,
         Err(error) => {
-            return Parsed::fault(error.pos().row, "", format!("XML: {}", cut(&error.to_string())));
+            return Parsed::of_fault(
+                error.pos().row,
+                "",
+                format!("XML: {}", cut(&error.to_string())),
+            );
         }
     };
     let root = document.root_element();
@@ -48,10 +53,14 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     };
     let Some(stanza) = stanza else {
         let wanted = section.map_or("<uwsgi>".to_owned(), |id| format!("<uwsgi id=\"{id}\">"));
-        return Parsed::fault(0, "", format!("has no {wanted} (at the root, or directly in it)"));
+        return Parsed::of_fault(
+            0,
+            "",
+            format!("has no {wanted} (at the root, or directly in it)"),
+        );
     };
     let mut parsed = Parsed::default();
-    let lines = Lines::of(bytes);
+    let lines = Lines::of(text.as_bytes());
     for element in stanza.children() {
         setting(&lines, element, &mut parsed);
     }
@@ -63,13 +72,13 @@ fn setting(lines: &Lines, node: Node<'_, '_>, parsed: &mut Parsed) {
     if !node.is_element() {
         if node.is_text() && node.text().is_some_and(|text| !text.trim().is_empty()) {
             let message = "XML: text outside an element (expected <NAME>VALUE</NAME>)";
-            parsed.fault_at(SyntaxFault::new(line, "", message));
+            parsed.add_fault(SyntaxFault::new(line, "", message));
         }
         return;
     }
     let key = node.tag_name().name();
     if node.children().any(|child| child.is_element()) {
-        parsed.fault_at(SyntaxFault::new(line, key, "is nested (expected text only)"));
+        parsed.add_fault(SyntaxFault::new(line, key, "is nested (expected text only)"));
         return;
     }
     // Only the first text counts, as in uWSGI; an element without text is a flag.
@@ -85,27 +94,27 @@ mod tests {
     fn what_has_no_meaning_is_a_fault_in_its_line() {
         let text = "<uwsgi>\n<a>1</a>\n<b>\n<c/></b>\nword\n</uwsgi>";
         let parsed = parse(text.as_bytes(), None);
-        let lines: Vec<u32> = parsed.bad.iter().map(|bad| bad.line).collect();
-        assert_eq!(lines, [3, 4], "{:?}", parsed.bad);
+        let lines: Vec<u32> = parsed.faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [3, 4], "{:?}", parsed.faults);
         assert_eq!(parsed.pairs.len(), 1);
         let bomb = "<!DOCTYPE x [<!ENTITY a \"aa\">]><uwsgi><b>&a;</b></uwsgi>";
         for text in [bomb, "<x/>", "<uwsgi><a></uwsgi>", "", "\u{1}"] {
-            assert!(!parse(text.as_bytes(), None).bad.is_empty(), "{text}");
+            assert!(!parse(text.as_bytes(), None).faults.is_empty(), "{text}");
         }
-        assert!(!parse(b"<uwsgi id=\"a\"/>", Some("b")).bad.is_empty());
+        assert!(!parse(b"<uwsgi id=\"a\"/>", Some("b")).faults.is_empty());
     }
 
     #[test]
     fn a_tag_with_very_many_attributes_is_refused_at_once() {
         let many: String = (0..80_000).map(|n| format!(" a{n}='1'")).collect();
         let parsed = parse(format!("<uwsgi{many}/>").as_bytes(), None);
-        assert!(parsed.bad[0].message.contains("attributes"), "{:?}", parsed.bad);
+        assert!(parsed.faults[0].message.contains("attributes"), "{:?}", parsed.faults);
     }
 
     #[test]
     fn depth_costs_no_stack() {
-        assert!(!parse(&b"<a>".repeat(300_000), None).bad.is_empty());
+        assert!(!parse(&b"<a>".repeat(300_000), None).faults.is_empty());
         let deep = [b"<a>".repeat(90_000), b"</a>".repeat(90_000)].concat();
-        assert!(!parse(&deep, None).bad.is_empty());
+        assert!(!parse(&deep, None).faults.is_empty());
     }
 }

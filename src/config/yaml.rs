@@ -7,13 +7,14 @@ use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
 use crate::types::quote::cut;
 
-use super::text::{NO_NAME, Parsed, SyntaxFault, utf8};
+use super::text::{NO_NAME, Parsed, SyntaxFault, is_wanted, text_of_file};
 
 /// Reads the mapping of this name: `uwsgi` and `liege` if none was asked for.
 pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut bad = Vec::new();
-    let Some(text) = utf8(0, bytes, &mut bad) else { return Parsed { pairs: Vec::new(), bad } };
+    let text = match text_of_file(bytes) {
+        Ok(text) => text,
+        Err(faults) => return faults,
+    };
     let events = Parser::new_from_str(text);
     let mut reader = YamlReader {
         events,
@@ -25,10 +26,10 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
     };
     // `None` is the end of the text, or a fault that ends the reading.
     let _ = reader.stream();
-    if !reader.found && reader.parsed.bad.is_empty() {
+    if !reader.found && reader.parsed.faults.is_empty() {
         let wanted = section.unwrap_or("uwsgi");
         reader.line = 0;
-        reader.bad(format!("has no mapping '{wanted}' (expected a line {wanted}: at the top)"));
+        reader.fault(format!("has no mapping '{wanted}' (expected a line {wanted}: at the top)"));
     }
     reader.parsed
 }
@@ -46,8 +47,8 @@ struct YamlReader<'t> {
 }
 
 impl<'t> YamlReader<'t> {
-    fn bad(&mut self, message: impl Into<String>) {
-        self.parsed.fault_at(SyntaxFault::new(self.line, &self.key, message));
+    fn fault(&mut self, message: impl Into<String>) {
+        self.parsed.add_fault(SyntaxFault::new(self.line, &self.key, message));
     }
 
     fn next(&mut self) -> Option<Event<'t>> {
@@ -59,7 +60,7 @@ impl<'t> YamlReader<'t> {
             }
             Err(error) => {
                 self.line = line(error.marker().line());
-                self.bad(format!("YAML: {}", cut(error.info())));
+                self.fault(format!("YAML: {}", cut(error.info())));
                 None
             }
         }
@@ -70,14 +71,14 @@ impl<'t> YamlReader<'t> {
         loop {
             match self.next()? {
                 Event::DocumentStart(_) if documents > 0 => {
-                    self.bad("a second document begins; put everything into one");
+                    self.fault("a second document begins; put everything into one");
                     return None;
                 }
                 Event::DocumentStart(_) => documents += 1,
                 Event::MappingStart(..) => self.top()?,
                 Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing => {}
                 _ => {
-                    self.bad("YAML: expected 'uwsgi:' at the top, and settings below it");
+                    self.fault("YAML: expected 'uwsgi:' at the top, and settings below it");
                     return None;
                 }
             }
@@ -89,16 +90,13 @@ impl<'t> YamlReader<'t> {
         loop {
             match self.next()? {
                 Event::Scalar(name, ..) => {
-                    let is_wanted = match self.section {
-                        Some(wanted) => name == wanted,
-                        None => name == "uwsgi" || name == "liege",
-                    };
+                    let is_wanted = is_wanted(&name, self.section);
                     self.found |= is_wanted;
                     self.section(is_wanted)?;
                 }
                 Event::MappingEnd => return Some(()),
                 event => {
-                    self.bad("YAML: a name at the top is not plain text");
+                    self.fault("YAML: a name at the top is not plain text");
                     self.skip(&event)?;
                     self.section(false)?;
                 }
@@ -113,7 +111,7 @@ impl<'t> YamlReader<'t> {
             Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => Some(()),
             event => {
                 if is_wanted {
-                    self.bad("YAML: expected settings (NAME: VALUE) below the section");
+                    self.fault("YAML: expected settings (NAME: VALUE) below the section");
                 }
                 self.skip(&event)
             }
@@ -125,13 +123,13 @@ impl<'t> YamlReader<'t> {
             match self.next()? {
                 Event::Scalar(name, ..) => {
                     if name.is_empty() {
-                        self.bad(NO_NAME);
+                        self.fault(NO_NAME);
                     }
                     self.key = name.into_owned();
                 }
                 Event::MappingEnd => return Some(()),
                 event => {
-                    self.bad("YAML: a name is not plain text");
+                    self.fault("YAML: a name is not plain text");
                     self.skip(&event)?;
                 }
             }
@@ -167,7 +165,7 @@ impl<'t> YamlReader<'t> {
     }
 
     fn nested(&mut self, event: &Event<'_>) -> Option<()> {
-        self.bad(match event {
+        self.fault(match event {
             Event::Alias(_) => "is an alias; write the text itself",
             _ => "is nested (expected a text, or a list of texts)",
         });
@@ -193,7 +191,7 @@ impl<'t> YamlReader<'t> {
             return;
         }
         if value.contains('\0') || self.key.contains('\0') {
-            return self.bad("contains a zero byte; remove it");
+            return self.fault("contains a zero byte; remove it");
         }
         self.parsed.pair(&self.key, value, self.line);
     }
@@ -207,7 +205,7 @@ mod tests {
     fn scalars_keep_their_texts_and_lines() {
         let text = "a: [1, {b: 2}]\nuwsgi:\n  x: 0770\n  y: ~\n  none:\n  e: \"\"\n  l:\n  - p\n  -\n  t: |\n    a\n    b\nz: 1\n";
         let parsed = parse(text.as_bytes(), None);
-        assert_eq!(parsed.bad, []);
+        assert_eq!(parsed.faults, []);
         let got: Vec<_> =
             parsed.pairs.iter().map(|p| (p.key.as_str(), p.value.as_str(), p.line)).collect();
         assert_eq!(
@@ -221,15 +219,15 @@ mod tests {
                 ("t", "a\nb\n", 10)
             ]
         );
-        assert_eq!(parse(b"uwsgi:\n", None).bad, []);
+        assert_eq!(parse(b"uwsgi:\n", None).faults, []);
     }
 
     #[test]
     fn what_has_no_meaning_is_a_fault_in_its_line() {
         let text = "uwsgi:\n  a: &x 1\n  b: *x\n  c:\n    d: 1\n  e:\n  - [1]\n  - 2\n  ? [k]\n  : v\n  f: 1\n";
         let parsed = parse(text.as_bytes(), None);
-        let lines: Vec<u32> = parsed.bad.iter().map(|bad| bad.line).collect();
-        assert_eq!(lines, [3, 5, 7, 9], "{:?}", parsed.bad);
+        let lines: Vec<u32> = parsed.faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [3, 5, 7, 9], "{:?}", parsed.faults);
         assert_eq!(parsed.pairs.last().unwrap().value, "1");
         for text in [
             "- a\n",
@@ -239,15 +237,15 @@ mod tests {
             ": [\n",
             "",
         ] {
-            assert!(!parse(text.as_bytes(), None).bad.is_empty(), "{text}");
+            assert!(!parse(text.as_bytes(), None).faults.is_empty(), "{text}");
         }
     }
 
     #[test]
     fn depth_costs_no_stack() {
         let deep = [&b"uwsgi: "[..], &b"[".repeat(200_000)].concat();
-        assert!(!parse(&deep, None).bad.is_empty());
+        assert!(!parse(&deep, None).faults.is_empty());
         let deep = [&b"uwsgi: "[..], &b"- ".repeat(100_000)].concat();
-        assert!(!parse(&deep, None).bad.is_empty());
+        assert!(!parse(&deep, None).faults.is_empty());
     }
 }

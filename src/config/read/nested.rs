@@ -155,7 +155,7 @@ impl ConfigReader<'_> {
         let magic = Magic { call: self.call, current: Some(names), first };
         let replaced = match magic.replace(bytes) {
             Ok(replaced) => replaced,
-            Err((line, message)) => return (Parsed::fault(line, "", message), Vec::new()),
+            Err((line, message)) => return (Parsed::of_fault(line, "", message), Vec::new()),
         };
         let parsed = parse(format, &replaced.bytes, name.section.as_deref());
         (parsed, replaced.odd)
@@ -189,15 +189,15 @@ impl ConfigReader<'_> {
                 DoubtfulPercent::LikeUrl(..) => {}
             }
         }
-        let is_bad = !parsed.bad.is_empty();
-        for bad in parsed.bad {
-            self.fault(&at(bad.line), &bad.key, bad.message);
+        let has_faults = !parsed.faults.is_empty();
+        for fault in parsed.faults {
+            self.fault(&at(fault.line), &fault.key, fault.message);
         }
         let outside = (self.block.take(), std::mem::take(&mut self.hidden));
         for pair in &parsed.pairs {
             self.add(&pair.key, &pair.value, &at(pair.line))?;
         }
-        if is_bad {
+        if has_faults {
             // The line that closes the block may be among those that could not be read.
             self.block = None;
         }
