@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use liege::config::emperor::KeeperMode;
-use liege::config::vassal::{EnvChange, Notify, Patch, ProgramSpec};
+use liege::config::vassal::{EnvChange, Notify, ProgramSpec, VassalProgram};
 use liege::config::{self, EmperorConfig, Faults, Invocation, SocketSpec, VassalConfig, values};
 use liege::opts::{self, Arg, Class, Missing, Opt, OptionKind};
 use liege::types::address::Address;
@@ -50,9 +50,9 @@ fn a_whole_vassal_file_becomes_what_it_says() {
     )
     .unwrap();
     let run = ProgramSpec::Command("nginx -g 'daemon off;'".to_owned());
-    let patch = config.patch.as_ref().unwrap();
-    assert_eq!(patch.value, Patch { privileged: true, run });
-    assert_eq!(patch.to_string(), "a.ini:2 privileged-binary-patch-arg");
+    let program = config.program.as_ref().unwrap();
+    assert_eq!(program.value, VassalProgram { privileged: true, run });
+    assert_eq!(program.to_string(), "a.ini:2 privileged-binary-patch-arg");
     let at =
         |line: u32, key: &str, address: &str| (format!("a.ini:{line} {key}"), address.to_owned());
     assert_eq!(

@@ -179,15 +179,15 @@ fn the_words_of_other_supervisors_are_answered_with_ours() {
 
 #[test]
 fn command_is_the_short_name_of_the_program() {
-    let long = vassal("unprivileged-binary-patch-arg = sleep 1\n").unwrap().patch.unwrap().value;
+    let long = vassal("unprivileged-binary-patch-arg = sleep 1\n").unwrap().program.unwrap().value;
     for name in ["command", "exec"] {
         let config = vassal(&format!("{name} = sleep 1\n")).unwrap();
-        assert_eq!(config.patch.unwrap().value, long, "{name}");
+        assert_eq!(config.program.unwrap().value, long, "{name}");
     }
     // A template may use one name, the file the other.
     let both = vassal("unprivileged-binary-patch-arg = sleep 1\ncommand = sleep 2\n").unwrap();
     let run = config::vassal::ProgramSpec::Command("sleep 2".to_owned());
-    assert_eq!(both.patch.unwrap().value.run, run);
+    assert_eq!(both.program.unwrap().value.run, run);
     let two = fault("privileged-binary-patch-arg = sleep 1\n");
     assert!(two.contains("a.ini:2 command names the program already"), "{two}");
     let none = vassal("processes = 1\n").unwrap_err();

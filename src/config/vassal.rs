@@ -15,13 +15,13 @@ use crate::types::address::Address;
 
 /// The program that a vassal runs, and whether it keeps the privileges of the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patch {
+pub struct VassalProgram {
     /// It is executed before the privileges are dropped.
     pub privileged: bool,
     pub run: ProgramSpec,
 }
 
-impl Patch {
+impl VassalProgram {
     /// Whether both come from the same option, by whichever of its names.
     fn is_alike(&self, other: &Self) -> bool {
         self.privileged == other.privileged
@@ -62,7 +62,7 @@ pub enum Notify {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VassalConfig {
     /// The program; never `None` after `check`.
-    pub patch: Option<Located<Patch>>,
+    pub program: Option<Located<VassalProgram>>,
     /// Shells to use for `-arg` texts, instead of `/bin/sh`: the first that can be executed.
     pub binsh: Vec<String>,
     /// All sockets in configuration order; the key gives the name for `LISTEN_FDNAMES`.
@@ -270,14 +270,14 @@ impl VassalConfig {
         } else {
             ProgramSpec::Command(setting.value.clone())
         };
-        let patch = Patch { privileged, run };
-        let is_other = |named: &&Located<Patch>| !named.value.is_alike(&patch);
-        if let Some(other) = self.patch.as_ref().filter(is_other) {
+        let vassal_program = VassalProgram { privileged, run };
+        let is_other = |named: &&Located<VassalProgram>| !named.value.is_alike(&vassal_program);
+        if let Some(other) = self.program.as_ref().filter(is_other) {
             let message = format!("{other} names the program already; keep one of the two");
             check.fault(setting, message);
             return;
         }
-        self.patch = Some(located(setting, patch));
+        self.program = Some(located(setting, vassal_program));
     }
 
     /// Checks what several settings say together.
@@ -286,7 +286,7 @@ impl VassalConfig {
             check.fault_of_whole(
                 "nothing to do: say --emperor DIR, or name a file; liege --help tells more",
             );
-        } else if self.patch.is_none() {
+        } else if self.program.is_none() {
             // Most likely the name of that very option is misspelt.
             let is_slip = |told: &&Fault| {
                 told.message.contains("binary-patch") || told.message.contains("\"command\"")
@@ -297,7 +297,7 @@ impl VassalConfig {
                 "nothing to run: write command = PROGRAM ARGUMENTS, the command line of the program{slip}"
             ));
         }
-        if self.patch.as_ref().is_some_and(|patch| patch.value.privileged) {
+        if self.program.as_ref().is_some_and(|place| place.value.privileged) {
             for identity in [&self.uid, &self.gid].into_iter().flatten().chain(&self.add_gid) {
                 check.warn_at(identity, "has no effect on a program that is run privileged");
             }

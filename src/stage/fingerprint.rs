@@ -114,7 +114,7 @@ impl Print {
     fn config(&mut self, config: &VassalConfig) {
         let VassalConfig {
             // The program, its identity and its environment are resolved, and enter as such.
-            patch,
+            program,
             binsh: _,
             uid: _,
             gid: _,
@@ -150,7 +150,7 @@ impl Print {
             for_emperor: _,
             warnings: _,
         } = config;
-        self.flag(patch.as_ref().is_some_and(|patch| patch.value.privileged));
+        self.flag(program.as_ref().is_some_and(|place| place.value.privileged));
         self.number(sockets.len());
         for place in sockets {
             // The option gives the socket its name.

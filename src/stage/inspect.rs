@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::command::{Findings, World};
-use crate::config::vassal::{EnvChange, Patch};
+use crate::config::vassal::{EnvChange, VassalProgram};
 use crate::config::{self, EmperorConfig, Fault, Invocation, Located, SocketSpec, VassalConfig};
 use crate::identity::{self, NewIdentity};
 use crate::proto::status::MAX_LISTENERS;
@@ -158,7 +158,7 @@ impl Look<'_> {
         self.is_able = is_root
             || (same(wanted.uid, creds::effective_uid())
                 && same(wanted.gid, creds::effective_gid()));
-        let privileged = config.patch.as_ref().is_some_and(|patch| patch.value.privileged);
+        let privileged = config.program.as_ref().is_some_and(|place| place.value.privileged);
         if let Some(above) = self.system.above.as_ref().filter(|above| above.uid != 0) {
             self.is_able &= above.uid == creds::effective_uid();
             if !privileged
@@ -320,7 +320,7 @@ pub(super) fn too_long(config: &VassalConfig, args: &[OsString]) -> Vec<Fault> {
     let is_long = |length: usize| length >= MAX_STRING;
     let remedy = "is longer than the 128 KiB that the kernel hands to a program in one piece; put it into a file \
                   that the program reads";
-    let argument = config.patch.iter().filter(|place| {
+    let argument = config.program.iter().filter(|place| {
         let program = Program::new(&place.value, &config.binsh, args);
         program.strings().any(|text| is_long(text.len()))
     });
@@ -349,9 +349,9 @@ fn placed(config: &VassalConfig, failure: &Failure) -> Fault {
         Step::Uid => config.uid.as_ref(),
         _ => None,
     };
-    match (place, &config.patch) {
+    match (place, &config.program) {
         (Some(place), _) => place.fault(message),
-        (None, Some(patch)) => patch.fault(message),
+        (None, Some(vassal_program)) => vassal_program.fault(message),
         (None, None) => Fault::new(&config::Origin::CommandLine, "", message),
     }
 }
@@ -408,7 +408,7 @@ fn read_to_end(stream: &mut UnixStream, end_at: Instant) -> Option<String> {
 
 /// In the child: what a start would do next, but for the exec.
 fn look_as_user(config: &VassalConfig, call: &Invocation, wanted: &NewIdentity) -> Vec<Failure> {
-    let Some(patch) = &config.patch else { return Vec::new() };
+    let Some(vassal_program) = &config.program else { return Vec::new() };
     let entered = std::env::set_current_dir(&call.cwd)
         .map_err(|error| Failure::new(Step::Cwd, format!("cannot enter its directory: {error}")))
         .and_then(|()| Ok(identity::drop_privileges(config, wanted)?))
@@ -416,19 +416,19 @@ fn look_as_user(config: &VassalConfig, call: &Invocation, wanted: &NewIdentity) 
     if let Err(failure) = entered {
         return vec![failure];
     }
-    let program = Program::new(&patch.value, &config.binsh, &call.args);
+    let program = Program::new(&vassal_program.value, &config.binsh, &call.args);
     let env = environment::build(call.env.clone(), &StartInfo::default(), &config.env);
     let mut failures = Vec::new();
     match program.look_up(&env) {
         Err(error) => failures.push(super::not_executed(config, &program, &error)),
-        Ok(path) => failures.extend(interpreter(Path::new(&path), patch).err()),
+        Ok(path) => failures.extend(interpreter(Path::new(&path), vassal_program).err()),
     }
-    failures.extend(syntax(&program, patch).err());
+    failures.extend(syntax(&program, vassal_program).err());
     failures
 }
 
 /// A script runs if its interpreter does.
-pub(super) fn interpreter(script: &Path, place: &Located<Patch>) -> Result<(), Failure> {
+pub(super) fn interpreter(script: &Path, place: &Located<VassalProgram>) -> Result<(), Failure> {
     let mut start = [0; 256];
     let length = File::open(script).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let Some(line) = start.get(..length).and_then(|start| start.strip_prefix(b"#!")) else {
@@ -451,7 +451,7 @@ pub(super) fn interpreter(script: &Path, place: &Located<Patch>) -> Result<(), F
 }
 
 /// A command line that a shell runs is read by that shell.
-pub(super) fn syntax(program: &Program, place: &Located<Patch>) -> Result<(), Failure> {
+pub(super) fn syntax(program: &Program, place: &Located<VassalProgram>) -> Result<(), Failure> {
     let Program::Shell { shells, text } = program else { return Ok(()) };
     let runs = |shell: &&std::ffi::OsString| {
         let name = std::ffi::CString::new(shell.as_bytes()).unwrap_or_default();

@@ -2,7 +2,7 @@
 //! its verdict on the status socket and execs the application; nothing of it stays.
 //!
 //! Steps in order: signals and descriptors, custody, read and look up, umask, log, pid file, sockets,
-//! notify socket, limits, groups, gid, uid, chdir, parent death, verdict, exec. A privileged patch skips the
+//! notify socket, limits, groups, gid, uid, chdir, parent death, verdict, exec. A privileged program skips the
 //! change of ids. Under a foreign Emperor, or alone, there is no status socket: nothing is received, and
 //! what would be a verdict is a line on stderr.
 
@@ -211,11 +211,11 @@ fn become_emperor(
 fn prepare(resolved: &Resolved, start: &Start, line: &StatusChannel) -> Result<Ready, Failure> {
     let config = config::vassal::check(resolved).map_err(|faults| Failure::of_faults(&faults))?;
     let mut warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-    let Some(patch) = &config.patch else {
+    let Some(vassal_program) = &config.program else {
         return Err(Failure::new(Step::Read, "nothing to run: write command = PROGRAM ARGUMENTS"));
     };
-    let program = Program::new(&patch.value, &config.binsh, &start.args);
-    let privileged = patch.value.privileged;
+    let program = Program::new(&vassal_program.value, &config.binsh, &start.args);
+    let privileged = vassal_program.value.privileged;
     let mut accounts = Accounts::default();
     let (wanted, owner) = identities(&config, privileged, &mut accounts, &mut warnings)
         .map_err(|faults| Failure::of_faults(&Faults(faults)))?;
@@ -293,10 +293,10 @@ fn check(
     let env =
         environment::build(std::mem::take(&mut start.env), &StartInfo::default(), &config.env);
     let path = program.look_up(&env).map_err(|error| not_executed(&config, &program, &error))?;
-    if let Some(patch) = &config.patch {
-        let place = |failure: Failure| Failure::at(failure.step, patch, failure.message);
-        inspect::interpreter(Path::new(&path), patch).map_err(place)?;
-        inspect::syntax(&program, patch).map_err(place)?;
+    if let Some(vassal_program) = &config.program {
+        let place = |failure: Failure| Failure::at(failure.step, vassal_program, failure.message);
+        inspect::interpreter(Path::new(&path), vassal_program).map_err(place)?;
+        inspect::syntax(&program, vassal_program).map_err(place)?;
     }
     move_descriptors(line, &mut start, &mut sockets, &mut None).map_err(sockets::descriptors)?;
     sockets.place_stdin(&config, line.is_emperor()).map_err(sockets::descriptors)?;
@@ -375,12 +375,12 @@ fn not_executed(config: &VassalConfig, program: &Program, error: &io::Error) -> 
         io::ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "make it executable for this user"),
         _ => (NOT_EXECUTABLE, "it must be a program, or a script that names its interpreter"),
     };
-    let name = match &config.patch {
+    let name = match &config.program {
         Some(place) => place.show(cut(&program.name())),
         None => program.name(),
     };
     let message = format!("cannot execute {name}: {error}; {advice}");
-    let failure = match &config.patch {
+    let failure = match &config.program {
         Some(place) => Failure::at(Step::Exec, place, message),
         None => Failure::new(Step::Exec, message),
     };

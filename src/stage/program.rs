@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use crate::config::vassal::{Patch, ProgramSpec};
+use crate::config::vassal::{ProgramSpec, VassalProgram};
 use crate::sys::process::{self, CStringArray};
 
 /// The shell, unless `binsh` names others.
@@ -51,9 +51,9 @@ pub enum Program {
 }
 
 impl Program {
-    /// The program that a patch names; `args` are the vassal's own arguments, without argv\[0\].
-    pub fn new(patch: &Patch, binsh: &[String], args: &[OsString]) -> Self {
-        match &patch.run {
+    /// The program that a vassal file names; `args` are the vassal's own arguments, without argv\[0\].
+    pub fn new(vassal_program: &VassalProgram, binsh: &[String], args: &[OsString]) -> Self {
+        match &vassal_program.run {
             ProgramSpec::Path(path) => Self::Direct(
                 [OsString::from(path)].into_iter().chain(args.iter().cloned()).collect(),
             ),
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn a_patch_gives_the_words_of_the_program() {
         let args = ["--ini".into(), "one.ini".into()];
-        let program = |run| Program::new(&Patch { privileged: false, run }, &[], &args);
+        let program = |run| Program::new(&VassalProgram { privileged: false, run }, &[], &args);
         let path = program(ProgramSpec::Path("/srv/app".into()));
         let expected = ["/srv/app", "--ini", "one.ini"].map(OsString::from);
         assert_eq!(path, Program::Direct(expected.to_vec()));
@@ -348,8 +348,11 @@ mod tests {
         assert_eq!((shell.name().as_str(), shell.may_fork()), ("/bin/sh -c a | b", true));
         assert!(!program(ProgramSpec::Command("exec a $B".into())).may_fork());
         let bash = ["/no/bash".to_owned(), "/bin/sh".to_owned()];
-        let patch = Patch { privileged: true, run: ProgramSpec::Command("a | b".into()) };
-        let Program::Shell { shells, .. } = Program::new(&patch, &bash, &args) else { panic!() };
+        let vassal_program =
+            VassalProgram { privileged: true, run: ProgramSpec::Command("a | b".into()) };
+        let Program::Shell { shells, .. } = Program::new(&vassal_program, &bash, &args) else {
+            panic!()
+        };
         assert_eq!(shells, bash.map(OsString::from));
     }
 
