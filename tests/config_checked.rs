@@ -4,11 +4,11 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use liege::config::emperor::KeeperMode;
 use liege::config::vassal::{EnvChange, Notify, ProgramSpec, VassalProgram};
 use liege::config::{self, EmperorConfig, Faults, Invocation, SocketSpec, VassalConfig, values};
 use liege::opts::{self, Arg, Class, Missing, Opt, OptionKind};
 use liege::types::address::Address;
+use liege::types::keeper_mode::KeeperMode;
 use liege::types::run_settings::Restart;
 
 const RUN: &str = "unprivileged-binary-patch-arg = sleep 1\n";

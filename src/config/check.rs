@@ -2,6 +2,7 @@
 //! kind of its option, and what follows from the class of an option.
 
 use crate::opts::{self, Class, Missing, Opt, OptionKind};
+use crate::types::choice::Choice;
 
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::{Resolved, values};
@@ -239,4 +240,9 @@ pub(super) fn number(setting: &Setting) -> u32 {
 /// The signal of a setting whose text has been checked.
 pub(super) fn signal(setting: &Setting) -> Option<u8> {
     values::signal(&setting.value).ok()
+}
+
+/// The value of a setting that is one of a few words.
+pub(super) fn choice<T: Choice + Default>(setting: &Setting) -> T {
+    T::from_word(&setting.value).unwrap_or_default()
 }

@@ -5,25 +5,17 @@ use std::time::Duration;
 
 pub use crate::opts::key::Served;
 use crate::opts::{EmperorOption as E, Opt, Refusal, Section, VassalOption as V};
+use crate::types::keeper_mode::KeeperMode;
+use crate::types::log_level::Level;
 use crate::types::source_spec::SourceSpec;
 use crate::types::{environment, names};
 
 use super::Resolved;
 use super::address::{self, SocketSpec};
-use super::check::{Check, ConfigRole, located, number};
+use super::check::{Check, ConfigRole, choice, located, number};
 use super::setting::{Fault, Faults, Located, Origin, Setting};
 use super::vassal::VassalConfig;
 use super::{source, values};
-
-/// Whether the emperor runs under a keeper.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeeperMode {
-    /// It does, unless it is PID 1 or a service of systemd.
-    #[default]
-    Auto,
-    On,
-    Off,
-}
 
 /// Everything the command line, files and environment can tell the emperor of this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +68,8 @@ pub struct EmperorConfig {
     /// Statistics begin with an HTTP header.
     pub stats_http: bool,
     pub keeper: KeeperMode,
-    /// How much is logged: one of the words of the option.
-    pub log_level: String,
+    /// Lines that matter less than this are not logged.
+    pub log_level: Level,
     /// The options of vassals that the emperor obeys for its own process: `uid`, `gid`, `add-gid`, `no-initgroups`,
     /// `cap`, `umask`, `chdir`, `max-fd`; and `env` and `unenv`, for the environment of all vassals.
     pub own_process: VassalConfig,
@@ -144,7 +136,7 @@ impl Default for EmperorConfig {
             served: Vec::new(),
             stats_http: false,
             keeper: KeeperMode::Auto,
-            log_level: "info".to_owned(),
+            log_level: Level::default(),
             own_process: VassalConfig::default(),
             procname: None,
             pidfile: None,
@@ -370,8 +362,8 @@ impl EmperorConfig {
             E::ChmodSocket => self.chmod_socket = values::mode(&setting.value).ok(),
             E::Serve(what) => self.served.extend(address().map(|at| (what, at))),
             E::StatsHttp => self.stats_http = flag(),
-            E::Keeper => self.keeper = keeper(&setting.value),
-            E::LogLevel => self.log_level = word(),
+            E::Keeper => self.keeper = choice(setting),
+            E::LogLevel => self.log_level = choice(setting),
             E::Pidfile => self.pidfile = Some(text()),
             E::Procname => self.procname = Some(word()),
             E::Logto => self.logto = Some(text()),
@@ -389,13 +381,5 @@ impl EmperorConfig {
             E::StopHook => self.stop_hook = Some(text()),
             E::ForceConfigPipe => self.force_config_pipe = flag(),
         }
-    }
-}
-
-fn keeper(text: &str) -> KeeperMode {
-    match text {
-        "on" => KeeperMode::On,
-        "off" => KeeperMode::Off,
-        _ => KeeperMode::Auto,
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::opts::key::RunOption;
 use crate::opts::{Opt, Refusal, VassalOption as V};
-use crate::types::run_settings::{Choice, RunSettings};
+use crate::types::run_settings::RunSettings;
 
 use super::Resolved;
 use super::address::{self, SocketSpec};
-use super::check::{Check, ConfigRole, located, number, signal};
+use super::check::{Check, ConfigRole, choice, located, number, signal};
 use super::setting::{Fault, Faults, Located, Setting};
 use super::values;
 use crate::types::address::Address;
@@ -362,9 +362,4 @@ fn notify(text: &str) -> Notify {
         _ if values::flag(text) => Notify::Demanded,
         _ => Notify::Never,
     }
-}
-
-/// The value of a setting that is one of a few words.
-fn choice<T: Choice + Default>(setting: &Setting) -> T {
-    T::from_word(&setting.value).unwrap_or_default()
 }

@@ -3,9 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::config::emperor::{EmperorConfig, KeeperMode};
+use crate::config::emperor::EmperorConfig;
 use crate::reactor::{Delivery, Interest, Reactor};
 use crate::sys::pidfd;
+use crate::types::keeper_mode::KeeperMode;
 
 use super::process_context::{ProcessContext, variable};
 use super::setup_error::{SetupError, cannot};

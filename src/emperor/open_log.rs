@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, RawFd};
 use std::path::Path;
 
 use crate::config::emperor::EmperorConfig;
-use crate::log::{Level, Log};
+use crate::log::Log;
 use crate::sys::{fd, write};
 use crate::types::advice;
 
@@ -18,9 +18,7 @@ use super::setup_error::{SetupError, at, cannot};
 /// If the file cannot be opened.
 pub(super) fn open(config: &EmperorConfig, process: &ProcessContext) -> Result<Log, SetupError> {
     let mut log = open_any_log(config, process)?;
-    if let Some(level) = Level::parse(&config.log_level) {
-        log.set_threshold(level);
-    }
+    log.set_threshold(config.log_level);
     Ok(log)
 }
 

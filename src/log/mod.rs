@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use line::{LineBuffer, MAX_LOG_LINE, Timestamp};
 use output::LogOutput;
 
+pub use crate::types::log_level::Level;
 pub use line::{Escaped, escaped, is_deceptive};
 
 /// The count of a line that keeps coming is written at least this often.
@@ -29,41 +30,6 @@ pub const REPEAT_WINDOW: Duration = Duration::from_secs(10);
 
 /// Room for the lines that the log writes about itself.
 const MAX_NOTE: usize = 256;
-
-/// How much a line matters; the numbers are those of syslog(3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something was refused or lost.
-    Error = 3,
-    /// Something works less well than it was meant to.
-    Warning = 4,
-    /// A transition; the ordinary line.
-    Notice = 5,
-    /// What an administrator asked for (status, help in passing).
-    Info = 6,
-    /// Details for developers; not written unless the threshold is lowered.
-    Debug = 7,
-}
-
-impl Level {
-    /// Reads the word by which it is shown.
-    pub fn parse(word: &str) -> Option<Self> {
-        let all = [Self::Error, Self::Warning, Self::Notice, Self::Info, Self::Debug];
-        all.into_iter().find(|level| level.to_string() == word)
-    }
-}
-
-impl Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Notice => "notice",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        })
-    }
-}
 
 /// The log of one process. It owns its descriptor, and buffers that never grow.
 pub struct Log {

@@ -6,7 +6,10 @@ use super::key::{
     Directive as D, EmperorOption as E, RunOption as R, Served, Test, VassalOption as V,
 };
 use super::{Class, Missing, Opt, OptionKind, Section};
-use crate::types::run_settings::{Choice, Restart, StopTo};
+use crate::types::choice::Choice;
+use crate::types::keeper_mode::KeeperMode;
+use crate::types::log_level::Level;
+use crate::types::run_settings::{Restart, StopTo};
 
 const fn directive(name: &'static str, directive: D, kind: OptionKind, help: &'static str) -> Opt {
     Opt::new(name, kind, Class::Directive(directive), Section::Language).help(help)
@@ -63,10 +66,6 @@ const fn not_read_yet(name: &'static str, help: &'static str) -> Opt {
 }
 
 const BIND: &str = "bind this address and pass it to the program";
-const KEEPERS: &[&str] = &["auto", "on", "off"];
-/// How much is logged.
-const LEVELS: &[&str] = &["error", "warning", "notice", "info", "debug"];
-
 /// The rows.
 #[rustfmt::skip] // a table: one row, one to three lines
 pub static SUPPORTED_OPTIONS: &[Opt] = &[
@@ -160,7 +159,7 @@ pub static SUPPORTED_OPTIONS: &[Opt] = &[
     emperor("emperor-curse-tolerance", E::CurseTolerance, OptionKind::Seconds, Section::Life).default("30").help("time from the request to stop to SIGKILL"),
     emperor("emperor-graceful-shutdown", E::GracefulShutdown, OptionKind::Flag, Section::Life).help("vassals are asked to stop gracefully"),
     emperor("reload-mercy", E::ReloadMercy, OptionKind::Seconds, Section::Life).default("30").help("time for all to stop when the emperor ends"),
-    emperor("emperor-keeper", E::Keeper, OptionKind::Choice(KEEPERS), Section::Life).meta("auto|on|off").default("auto").help("a parent process that ends every vassal should the emperor die"),
+    emperor("emperor-keeper", E::Keeper, OptionKind::Choice(KeeperMode::WORDS), Section::Life).meta("auto|on|off").default("auto").help("a parent process that ends every vassal should the emperor die"),
 
     // On demand.
     emperor("emperor-on-demand-extension", E::OnDemandExtension, OptionKind::Word, Section::OnDemand).also(&["emperor-on-demand-ext"]).meta("ENDING").help("a vassal with a file of this further ending is started by the first connection to the address in it"),
@@ -175,7 +174,7 @@ pub static SUPPORTED_OPTIONS: &[Opt] = &[
     emperor("emperor-pidfile", E::Pidfile, OptionKind::Word, Section::Process).meta("FILE").help("write the emperor's pid to this file"),
     Opt::new("pidfile", OptionKind::Word, Class::Both(V::Pidfile, E::Pidfile), Section::Process).meta("FILE").help("write the pid to this file"),
     Opt::new("procname", OptionKind::Word, Class::Both(V::Procname, E::Procname), Section::Process).also(&["emperor-procname"]).meta("TEXT").help("title of the emperor's process; programs keep their own"),
-    emperor("emperor-log-level", E::LogLevel, OptionKind::Choice(LEVELS), Section::Process).meta("error|warning|notice|info|debug").default("info").help("how much the emperor logs; debug tells each step of a vassal"),
+    emperor("emperor-log-level", E::LogLevel, OptionKind::Choice(Level::WORDS), Section::Process).meta("error|warning|notice|info|debug").default("info").help("how much the emperor logs; debug tells each step of a vassal"),
     Opt::new("logto", OptionKind::Word, Class::Both(V::Logto, E::Logto), Section::Process).meta("FILE").help("append the log, and what a vassal prints, to this file"),
     Opt::new("listen", OptionKind::Number, Class::Both(V::Listen, E::Listen), Section::Process).short('l').default("100").help("backlog of listening sockets"),
     Opt::new("chmod-socket", OptionKind::Mode, Class::Both(V::ChmodSocket, E::ChmodSocket), Section::Process).also(&["chmod"]).short('C').help("mode of unix sockets: three octal digits, 666 if left out"),

@@ -19,9 +19,10 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
+use crate::types::choice::Choice;
 use crate::types::exit_status::ExitStatus;
 use crate::types::purpose::Purpose;
-use crate::types::run_settings::{Choice, Fields, RunSettings};
+use crate::types::run_settings::{Fields, RunSettings};
 
 pub use crate::types::environment::STATUS_FD_VARIABLE;
 pub use files::{DeclaredFiles, FileMark};
