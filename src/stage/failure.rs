@@ -1,11 +1,16 @@
 //! What goes wrong in a stage: the step, the place in the configuration, the sentence.
 
 use std::fmt;
+use std::io;
 
-use crate::config::{Faults, Located};
+use crate::config::{Faults, Located, VassalConfig};
 use crate::identity::{IdentityPart, IdentityRefused};
 use crate::proto::status::StageFault;
 use crate::spawn::step::Step;
+use crate::types::exit_status::{NOT_EXECUTABLE, NOT_FOUND};
+use crate::types::quote::cut;
+
+use super::program::Program;
 
 /// Why the program is not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,27 @@ impl Failure {
             taken: String::new(),
             status: faults.status(),
         }
+    }
+
+    /// Why the program does not run, and what to do about it.
+    pub fn not_executed(config: &VassalConfig, program: &Program, error: &io::Error) -> Self {
+        let (status, advice) = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                (NOT_FOUND, "install it, or correct the path")
+            }
+            io::ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "make it executable for this user"),
+            _ => (NOT_EXECUTABLE, "it must be a program, or a script that names its interpreter"),
+        };
+        let name = match &config.program {
+            Some(place) => place.show(cut(&program.name())),
+            None => program.name(),
+        };
+        let message = format!("cannot execute {name}: {error}; {advice}");
+        let failure = match &config.program {
+            Some(place) => Self::at(Step::Exec, place, message),
+            None => Self::new(Step::Exec, message),
+        };
+        Self { status, ..failure }
     }
 
     /// As the verdict says it.

@@ -1,4 +1,4 @@
-//! Small changes on the way to the program: umask, log file, pid file, working directory.
+//! Small changes on the way to the program: log file, pid file, limits, working directory.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -6,20 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::config::{Located, VassalConfig};
+use crate::config::Located;
 use crate::identity::NewIdentity;
 use crate::spawn::step::Step;
-use crate::sys::{dir, fd, limits, process, write};
+use crate::sys::{dir, fd, limits, write};
 use crate::types::advice;
 
 use super::failure::Failure;
-
-/// Sets the file creation mask.
-pub fn umask(config: &VassalConfig) {
-    if let Some(mask) = config.umask {
-        process::set_umask(mask);
-    }
-}
 
 /// Whether uWSGI takes the name of a log for `host:port`, to which it sends datagrams.
 pub fn is_remote(log: &str) -> bool {
@@ -31,8 +24,12 @@ pub fn is_remote(log: &str) -> bool {
 ///
 /// # Errors
 /// It cannot be opened: a FIFO without a reader is an error too, and nothing to wait for.
-pub fn log(config: &VassalConfig, wanted: &NewIdentity, of_emperor: bool) -> Result<(), Failure> {
-    let Some(place) = &config.logto else { return Ok(()) };
+pub fn log(
+    place: &Located<String>,
+    is_given_away: bool,
+    identity: &NewIdentity,
+    of_emperor: bool,
+) -> Result<(), Failure> {
     let place_it = |file: BorrowedFd<'_>| {
         fd::set_stdio(1, file)?;
         fd::set_stdio(2, file)
@@ -40,10 +37,10 @@ pub fn log(config: &VassalConfig, wanted: &NewIdentity, of_emperor: bool) -> Res
     let path = Path::new(&place.value);
     let placed = match own_descriptor(place, of_emperor)? {
         Some(number) => fd::inherited(number).and_then(|file| place_it(file.as_fd())),
-        None => write::open_log_of(path, wanted.uid, wanted.gid).and_then(|file| {
+        None => write::open_log_of(path, identity.uid, identity.gid).and_then(|file| {
             fd::clear_nonblocking(file.as_fd())?;
-            if config.logfile_chown {
-                std::os::unix::fs::fchown(&file, wanted.uid, wanted.gid)?;
+            if is_given_away {
+                std::os::unix::fs::fchown(&file, identity.uid, identity.gid)?;
             }
             place_it(file.as_fd())
         }),
@@ -66,8 +63,7 @@ fn own_descriptor(place: &Located<String>, of_emperor: bool) -> Result<Option<Ra
 ///
 /// # Errors
 /// It cannot be written.
-pub fn pid(config: &VassalConfig) -> Result<(), Failure> {
-    let Some(place) = &config.pidfile else { return Ok(()) };
+pub fn pid(place: &Located<String>) -> Result<(), Failure> {
     let mut how = OpenOptions::new();
     how.write(true).create(true).truncate(true).mode(0o644).custom_flags(fd::OPEN_AT_ONCE);
     let written =
@@ -93,33 +89,37 @@ pub fn may_open(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Looks at all that a start would write to.
+/// Looks whether the log could be opened.
 ///
 /// # Errors
-/// The first that could not be written.
-pub fn try_all(config: &VassalConfig, of_emperor: bool) -> Result<(), Failure> {
-    if let Some(place) = &config.logto {
-        own_descriptor(place, of_emperor)?;
-    }
-    let all = [(Step::Log, &config.logto), (Step::Pidfile, &config.pidfile)];
-    for (step, place) in all.into_iter().filter_map(|(step, place)| Some((step, place.as_ref()?))) {
-        may_open(place.value.as_ref()).map_err(|error| failure(step, place, &error))?;
-    }
-    Ok(())
+/// It could not.
+pub fn try_log(place: &Located<String>, of_emperor: bool) -> Result<(), Failure> {
+    own_descriptor(place, of_emperor)?;
+    may_open(place.value.as_ref()).map_err(|error| failure(Step::Log, place, &error))
 }
 
-/// Sets the limits of the program.
+/// Looks whether the pid file could be written.
 ///
 /// # Errors
-/// A limit is higher than this process may set.
-pub fn limits(config: &VassalConfig) -> Result<(), Failure> {
-    if let Some(place) = &config.max_fd {
-        limits::set_descriptors(place.value.into()).map_err(|error| limit(place, &error))?;
-    }
-    if let Some(place) = &config.limit_as {
-        limits::set_address_space(place.value).map_err(|error| limit(place, &error))?;
-    }
-    Ok(())
+/// It could not.
+pub fn try_pid(place: &Located<String>) -> Result<(), Failure> {
+    may_open(place.value.as_ref()).map_err(|error| failure(Step::Pidfile, place, &error))
+}
+
+/// Limits the descriptors of the program.
+///
+/// # Errors
+/// The limit is higher than this process may set.
+pub fn limit_descriptors(place: &Located<u32>) -> Result<(), Failure> {
+    limits::set_descriptors(place.value.into()).map_err(|error| limit(place, &error))
+}
+
+/// Limits the address space of the program.
+///
+/// # Errors
+/// The limit is higher than this process may set.
+pub fn limit_address_space(place: &Located<u64>) -> Result<(), Failure> {
+    limits::set_address_space(place.value).map_err(|error| limit(place, &error))
 }
 
 fn limit<T>(place: &Located<T>, error: &io::Error) -> Failure {
@@ -134,8 +134,7 @@ fn limit<T>(place: &Located<T>, error: &io::Error) -> Failure {
 ///
 /// # Errors
 /// It is not there, or that user may not enter.
-pub fn chdir(config: &VassalConfig) -> Result<(), Failure> {
-    let Some(place) = &config.chdir else { return Ok(()) };
+pub fn chdir(place: &Located<String>) -> Result<(), Failure> {
     std::env::set_current_dir(&place.value).map_err(|error| {
         let advice = advice::enter(error.kind());
         let message = format!("cannot enter {}: {error}{advice}", place.show(&place.value));

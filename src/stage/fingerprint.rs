@@ -18,36 +18,37 @@ use crate::types::address::Address;
 use crate::types::run_settings::RunSettings;
 
 use super::environment::{self, StartInfo};
+use super::input::StageInput;
+use super::prepare::Prepared;
 use super::program::Program;
-use super::{Ready, Start};
 use crate::types::environment::Variable;
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// What the exec of a vassal's program would fix.
-pub(super) fn of_program(ready: &Ready, start: &Start) -> u64 {
-    let Ready { config, program, wanted, owner, warnings: _ } = ready;
+pub(super) fn of_program(prepared: &Prepared, input: &StageInput) -> u64 {
+    let Prepared { config, program, identity, owner, warnings: _ } = prepared;
     let mut print = Print::new();
     print.program(program);
     print.config(config);
-    print.wanted(wanted);
+    print.identity(identity);
     print.numbers([owner.uid, owner.gid]);
-    print.environment(&start.env, config);
-    print.text(start.cwd.as_os_str().as_encoded_bytes());
+    print.environment(&input.env, config);
+    print.text(input.cwd.as_os_str().as_encoded_bytes());
     print.0
 }
 
 /// The same of a vassal that is an emperor.
-pub(super) fn of_emperor(resolved: &Resolved, start: &Start) -> u64 {
+pub(super) fn of_emperor(resolved: &Resolved, input: &StageInput) -> u64 {
     let mut print = Print::new();
     print.number(resolved.settings.len());
     for setting in &resolved.settings {
         print.text(setting.key.as_bytes());
         print.text(setting.value.as_bytes());
     }
-    print.environment(&start.env, &VassalConfig::default());
-    print.text(start.cwd.as_os_str().as_encoded_bytes());
+    print.environment(&input.env, &VassalConfig::default());
+    print.text(input.cwd.as_os_str().as_encoded_bytes());
     print.0
 }
 
@@ -151,14 +152,7 @@ impl Print {
             warnings: _,
         } = config;
         self.flag(program.as_ref().is_some_and(|place| place.value.privileged));
-        self.number(sockets.len());
-        for place in sockets {
-            // The option gives the socket its name.
-            self.text(place.key.as_bytes());
-            self.address(&place.value);
-        }
-        self.number(shared.len());
-        shared.iter().for_each(|index| self.number(*index));
+        self.listeners(sockets, shared);
         self.numbers([*chmod_socket, Some(*listen), *umask]);
         for flag in [*reuse_port, *honour_stdin, *skip_zero, *vacuum, *logfile_chown] {
             self.flag(flag);
@@ -176,6 +170,17 @@ impl Print {
         self.option(limit_as.as_ref(), |print, limit| print.number(limit.value));
         self.option(max_fd.as_ref(), |print, limit| print.number(limit.value));
         self.option(*heartbeat, |print, period| print.number(period.as_millis()));
+    }
+
+    fn listeners(&mut self, sockets: &[Located<SocketSpec>], shared: &[usize]) {
+        self.number(sockets.len());
+        for place in sockets {
+            // The option gives the socket its name.
+            self.text(place.key.as_bytes());
+            self.address(&place.value);
+        }
+        self.number(shared.len());
+        shared.iter().for_each(|index| self.number(*index));
     }
 
     fn address(&mut self, address: &SocketSpec) {
@@ -205,8 +210,8 @@ impl Print {
     }
 
     /// Whom the program would run as: what the file does not say is what this process is.
-    fn wanted(&mut self, wanted: &NewIdentity) {
-        let NewIdentity { uid, gid, groups, added, account } = wanted;
+    fn identity(&mut self, identity: &NewIdentity) {
+        let NewIdentity { uid, gid, groups, added, account } = identity;
         // StartInfo to the program where it becomes this user.
         self.option(account.as_ref(), |print, account| {
             print.text(account.name.as_bytes());

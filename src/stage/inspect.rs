@@ -30,6 +30,7 @@ use crate::sys::{command, dir, pidfd};
 use crate::types::advice;
 use crate::types::quote::cut;
 
+use super::action::{self, Action, StartedBy};
 use super::environment::{self, StartInfo};
 use super::failure::Failure;
 use super::files;
@@ -167,18 +168,38 @@ impl Look<'_> {
                 self.found.faults.extend(faults);
             }
         }
-        let log = config.logto.iter().filter(|place| !files::is_remote(&place.value));
-        for place in log.chain(&config.pidfile) {
-            self.file(place);
+        let actions = action::plan(config, StartedBy::default());
+        for action in &actions {
+            self.look_at(action, config);
         }
-        self.sockets(config);
-        self.found.faults.extend(too_long(config, &self.call.args));
         let wanted = if is_root && !privileged { wanted } else { NewIdentity::default() };
-        for failure in as_user(config, self.call, &wanted) {
+        for failure in as_user(config, self.call, (&wanted, &actions)) {
             let is_refusal = failure.message.contains("Permission denied");
             if self.is_able || !is_refusal {
                 self.found.faults.push(placed(config, &failure));
             }
+        }
+    }
+
+    /// Looks at what one action of a start would stumble over here.
+    fn look_at(&mut self, action: &Action<'_>, config: &VassalConfig) {
+        match action {
+            Action::Log(place) if files::is_remote(&place.value) => {}
+            Action::Log(place) | Action::PidFile(place) => self.file(place),
+            Action::Listeners => self.sockets(config),
+            Action::Program => self.found.faults.extend(too_long(config, &self.call.args)),
+            // A child looks at these, which may become the program's user: `look_as_user`.
+            Action::Identity | Action::Directory(_) => {}
+            // Only a start can find out: they depend on where and by whom it is started.
+            Action::Umask(_)
+            | Action::NotifySocket
+            | Action::MaxDescriptors(_)
+            | Action::AddressSpace(_)
+            | Action::Descriptors
+            | Action::Environment
+            | Action::ParentDeath
+            | Action::Verdict
+            | Action::Exec => {}
         }
     }
 
@@ -351,19 +372,23 @@ fn placed(config: &VassalConfig, failure: &Failure) -> Fault {
     };
     match (place, &config.program) {
         (Some(place), _) => place.fault(message),
-        (None, Some(vassal_program)) => vassal_program.fault(message),
+        (None, Some(program)) => program.fault(message),
         (None, None) => Fault::new(&config::Origin::CommandLine, "", message),
     }
 }
 
 /// Looks at directory and program in a child, which becomes the user that is wanted.
-fn as_user(config: &VassalConfig, call: &Invocation, wanted: &NewIdentity) -> Vec<Failure> {
+fn as_user(
+    config: &VassalConfig,
+    call: &Invocation,
+    (wanted, actions): (&NewIdentity, &[Action<'_>]),
+) -> Vec<Failure> {
     let failed = |what: &str| vec![Failure::new(Step::Exec, format!("cannot be checked: {what}"))];
     let Ok((mut ours, mut theirs)) = UnixStream::pair() else {
         return failed("no descriptor is left");
     };
     let child = process::fork(|| {
-        for failure in look_as_user(config, call, wanted) {
+        for failure in look_as_user(config, call, (wanted, actions)) {
             let message = failure.message.replace('\n', " ");
             let _ = writeln!(theirs, "{}\t{message}", failure.step as u8);
         }
@@ -406,21 +431,36 @@ fn read_to_end(stream: &mut UnixStream, end_at: Instant) -> Option<String> {
     }
 }
 
-/// In the child: what a start would do next, but for the exec.
-fn look_as_user(config: &VassalConfig, call: &Invocation, wanted: &NewIdentity) -> Vec<Failure> {
-    let Some(vassal_program) = &config.program else { return Vec::new() };
-    let entered = std::env::set_current_dir(&call.cwd)
-        .map_err(|error| Failure::new(Step::Cwd, format!("cannot enter its directory: {error}")))
-        .and_then(|()| Ok(identity::drop_privileges(config, wanted)?))
-        .and_then(|()| files::chdir(config));
-    if let Err(failure) = entered {
-        return vec![failure];
+/// In the child: the actions that are done as the program's user, but for the exec.
+fn look_as_user(
+    config: &VassalConfig,
+    call: &Invocation,
+    (wanted, actions): (&NewIdentity, &[Action<'_>]),
+) -> Vec<Failure> {
+    if let Err(error) = std::env::set_current_dir(&call.cwd) {
+        return vec![Failure::new(Step::Cwd, format!("cannot enter its directory: {error}"))];
     }
+    for action in actions {
+        let done = match action {
+            Action::Identity => identity::drop_privileges(config, wanted).map_err(Failure::from),
+            Action::Directory(place) => files::chdir(place),
+            Action::Program => return look_at_program(config, call),
+            _ => Ok(()),
+        };
+        if let Err(failure) = done {
+            return vec![failure];
+        }
+    }
+    Vec::new()
+}
+
+fn look_at_program(config: &VassalConfig, call: &Invocation) -> Vec<Failure> {
+    let Some(vassal_program) = &config.program else { return Vec::new() };
     let program = Program::new(&vassal_program.value, &config.binsh, &call.args);
     let env = environment::build(call.env.clone(), &StartInfo::default(), &config.env);
     let mut failures = Vec::new();
     match program.look_up(&env) {
-        Err(error) => failures.push(super::not_executed(config, &program, &error)),
+        Err(error) => failures.push(Failure::not_executed(config, &program, &error)),
         Ok(path) => failures.extend(interpreter(Path::new(&path), vassal_program).err()),
     }
     failures.extend(syntax(&program, vassal_program).err());

@@ -39,13 +39,13 @@ pub struct Handoff {
     /// Start, or only check.
     pub purpose: Purpose,
     /// The sockets.
-    pub held: ReceivedSockets,
+    pub sockets: ReceivedSockets,
 }
 
 impl Handoff {
     /// Whether the vassal has an on-demand address.
     pub fn has_on_demand(&self) -> bool {
-        self.held.on_demand.is_some()
+        self.sockets.on_demand.is_some()
     }
 }
 
@@ -107,11 +107,11 @@ impl StatusChannel {
         let on_demand = if custody.on_demand { fds.next() } else { None };
         let trial = (custody.purpose == Purpose::Check)
             .then(|| Trial { running: ProcessMark::from_number(custody.running) });
-        let held =
+        let sockets =
             ReceivedSockets { on_demand, listeners: fds.collect(), in_use: custody.in_use, trial };
         self.name = custody.name;
         self.runtime = custody.runtime;
-        Ok(Handoff { purpose: custody.purpose, held })
+        Ok(Handoff { purpose: custody.purpose, sockets })
     }
 
     /// Where the notify socket is made, if there is a directory for it.
