@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use liege::state::{Fingerprint, LifeEvent, OnDemand};
 use liege::types::exit_status::ExitStatus;
-use liege::types::run_settings::{Restart, RunSettings, StopTo};
+use liege::types::run_settings::{Restart, RunSettings};
 
 use crate::rng::Rng;
 
@@ -183,7 +183,6 @@ impl Program {
         RunSettings {
             stop_signal: *rng.pick(&[None, Some(15), Some(3)]),
             reload_signal: if rng.percent(10) { Some(1) } else { None },
-            stop_to: StopTo::default(),
             graceful_signal: if rng.percent(10) { Some(10) } else { None },
             restart: *rng.pick(&[
                 Restart::Always,
@@ -199,7 +198,7 @@ impl Program {
             ready_after: if rng.percent(10) { seconds(0) } else { None },
             start_timeout: if rng.percent(20) { seconds(20) } else { None },
             listeners: u8::from(rng.percent(60)),
-            places: Box::default(),
+            ..RunSettings::default()
         }
     }
 }
