@@ -370,6 +370,10 @@ impl DirWatch {
         {
             self.compare_in_scan(at, &name, self.scan_cause, context);
         }
+        if self.to_scan.is_empty() {
+            // It has held all names once.
+            self.to_scan.shrink_to_fit();
+        }
     }
 
     /// Compares one name with what is known; what is different must stay so for a moment.

@@ -1,6 +1,7 @@
 //! What a life says: packets of its stage on the status socket, bytes on the emperor pipe, datagrams on its
 //! notify socket.
 
+use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -171,7 +172,8 @@ impl Lives {
         context: &mut Context,
     ) {
         let Some(vassal) = self.vassal_of(life) else { return };
-        if self.warned.get(&vassal).is_some_and(|said| said == warnings) {
+        let hash = self.warning_hasher.hash_one(warnings);
+        if self.warned.get(&vassal) == Some(&hash) {
             return;
         }
         for warning in warnings {
@@ -180,7 +182,7 @@ impl Lives {
         if warnings.is_empty() {
             self.warned.remove(&vassal);
         } else {
-            self.warned.insert(vassal, warnings.to_vec());
+            self.warned.insert(vassal, hash);
         }
     }
 

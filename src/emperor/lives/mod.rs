@@ -13,6 +13,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
@@ -42,8 +43,10 @@ pub(super) struct Lives {
     by_pid: HashMap<Pid, LifeId>,
     delayed: DelayedActions,
     leftovers: Leftovers,
-    /// The last warnings about the file of a vassal, where there were some, since it has changed.
-    warned: HashMap<VassalId, Vec<String>>,
+    /// The hash of the last warnings about the file of a vassal, where there were some, since it has changed;
+    /// the texts themselves would cost 200 bytes for each vassal.
+    warned: HashMap<VassalId, u64>,
+    warning_hasher: RandomState,
     runtime_dir: RuntimeDir,
     template: Rc<Template>,
     /// `/dev/null`.
@@ -69,6 +72,7 @@ impl Lives {
             delayed: DelayedActions::default(),
             leftovers: Leftovers::default(),
             warned: HashMap::new(),
+            warning_hasher: RandomState::new(),
             runtime_dir,
             template,
             null,
