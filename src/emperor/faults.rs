@@ -54,7 +54,7 @@ pub(super) struct CaughtFaults {
 /// What something is done for.
 #[derive(Clone, Copy, Debug)]
 enum Subject {
-    Nobody,
+    General,
     Vassal(VassalId),
     Life(LifeId),
 }
@@ -81,14 +81,14 @@ impl Emperor {
     pub(super) fn safely(&mut self, act: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             self.faults.count += 1;
-            self.tell_fault();
+            self.report_fault();
         }
     }
 
-    fn safely_for(&mut self, subject: Subject, act: impl FnOnce(&mut Self)) {
+    fn safely_about(&mut self, subject: Subject, act: impl FnOnce(&mut Self)) {
         let before = self.faults.count;
         let vassal = match subject {
-            Subject::Nobody => None,
+            Subject::General => None,
             Subject::Vassal(vassal) => Some(vassal),
             Subject::Life(life) => self.realm.vassal_of(life),
         };
@@ -99,7 +99,7 @@ impl Emperor {
     }
 
     /// Says what has failed, and has everything compared in the next turn.
-    fn tell_fault(&mut self) {
+    fn report_fault(&mut self) {
         let text = panics::last();
         self.context
             .log
@@ -118,11 +118,11 @@ impl Emperor {
         self.faults.streak = (self.faults.streak + 1).min(MAX_FAILED_TURNS);
         let _ = fd::wait_readable([self.signals.as_fd()], Some(self.faults.pause()));
         self.context.now = clock::now();
-        self.do_what_must_be();
+        self.serve_essentials();
     }
 
     /// What comes last in a turn: one that fails each time must keep neither orders nor the end out.
-    fn do_what_must_be(&mut self) {
+    fn serve_essentials(&mut self) {
         self.safely(Self::run_effects);
         self.safely(Self::read_signals);
         if self.realm.is_ending() {
@@ -166,7 +166,7 @@ impl Emperor {
             | Event::ListenersRenewed(vassal)
             | Event::Connection(vassal) => Subject::Vassal(*vassal),
             Event::Changed { key, .. } | Event::Chowned { key, .. } | Event::Lost(key) => {
-                self.realm.named_id(key).map_or(Subject::Nobody, Subject::Vassal)
+                self.realm.named_id(key).map_or(Subject::General, Subject::Vassal)
             }
             Event::Found { .. }
             | Event::HookEnded(_)
@@ -174,9 +174,9 @@ impl Emperor {
             | Event::ForgetBlacklist
             | Event::Ragnarok
             | Event::RagnarokNow
-            | Event::Time => Subject::Nobody,
+            | Event::Time => Subject::General,
         };
-        self.safely_for(subject, |emperor| {
+        self.safely_about(subject, |emperor| {
             #[cfg(debug_assertions)]
             if emperor.context.trips.wants_a_row_to_fail() {
                 emperor.realm.fail_next_row();
@@ -185,16 +185,16 @@ impl Emperor {
             if event.is_order() {
                 emperor.context.trip("step of an order");
             }
-            emperor.realm.step(emperor.context.now, event, &mut emperor.asked);
+            emperor.realm.step(emperor.context.now, event, &mut emperor.new_effects);
         });
         // Whoever has given it does so once.
         if self.faults.count != before {
             self.faults.refused.extend(order);
         }
-        self.effects.extend(self.asked.drain(..));
+        self.effects.extend(self.new_effects.drain(..));
         if self.realm.internal_errors() != self.faults.rows {
             self.faults.rows = self.realm.internal_errors();
-            self.tell_fault();
+            self.report_fault();
         }
     }
 
@@ -218,9 +218,9 @@ impl Emperor {
             | Effect::Forget(_)
             | Effect::Note(..)
             | Effect::Notice(_)
-            | Effect::Leave(_) => Subject::Nobody,
+            | Effect::Leave(_) => Subject::General,
         };
-        self.safely_for(subject, |emperor| {
+        self.safely_about(subject, |emperor| {
             emperor.context.trip("act");
             emperor.act(effect);
         });
@@ -242,8 +242,8 @@ impl Emperor {
             self.forget(vassal);
         }
         let truth = self.truth();
-        self.realm.repair(self.context.now, &truth, &mut self.asked);
-        self.effects.extend(self.asked.drain(..));
+        self.realm.repair(self.context.now, &truth, &mut self.new_effects);
+        self.effects.extend(self.new_effects.drain(..));
         self.context.events.extend(self.faults.refused.drain(..));
         for source in self.monitors.ids() {
             self.safely(|emperor| emperor.compare(source));

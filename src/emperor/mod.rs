@@ -98,7 +98,7 @@ pub struct Emperor {
     backpressure: backpressure::Backpressure,
     started: Moment,
     /// What the state asks for in one step; empty between two.
-    asked: Vec<Effect>,
+    new_effects: Vec<Effect>,
     descriptors: descriptors::DescriptorBudget,
     faults: faults::CaughtFaults,
     hold_groups: hold_groups::HoldGroups,

@@ -98,7 +98,7 @@ impl Emperor {
         // The exec is told by the end of the status socket, which comes before the first byte.
         self.read_status(life);
         // One chunk: if there is more, poll says so again.
-        if !self.lives.is_rate_limited(life, 1, &mut self.context) && self.hear_pipe(life, 1) {
+        if !self.lives.is_rate_limited(life, 1, &mut self.context) && self.serve_pipe(life, 1) {
             // A process that ends closes its pipe first.
             self.reap(life);
             self.lives.raise_eof_later(life, self.context.now);
@@ -106,7 +106,7 @@ impl Emperor {
     }
 
     /// True if that was the last that comes from this pipe.
-    fn hear_pipe(&mut self, life: LifeId, limit: usize) -> bool {
+    fn serve_pipe(&mut self, life: LifeId, limit: usize) -> bool {
         let heard = self.lives.drain_pipe(life, limit, &self.realm, &mut self.context);
         if heard.wants_config {
             self.push_config(life);
@@ -122,7 +122,7 @@ impl Emperor {
 
     fn read_notify_socket(&mut self, life: LifeId) {
         self.read_status(life);
-        let cost = self.hear_datagrams(life);
+        let cost = self.serve_datagrams(life);
         if cost > 0 {
             self.lives.is_rate_limited(life, cost, &mut self.context);
         }
@@ -131,7 +131,7 @@ impl Emperor {
     /// Gives how many wake-ups this is worth. A life pays for its own datagrams only: those of others must not
     /// make it unheard. One that is longer than the buffer is not for us and costs as much as all the buffers
     /// that it would fill.
-    fn hear_datagrams(&mut self, life: LifeId) -> u32 {
+    fn serve_datagrams(&mut self, life: LifeId) -> u32 {
         let mut cost = 0_u32;
         for _ in 0..NOTIFY_PACKETS {
             let read = self.lives.read_datagram(life, &self.realm, &mut self.context);
@@ -178,11 +178,11 @@ impl Emperor {
     pub(super) fn reap(&mut self, life: LifeId) {
         let Some(dying) = self.lives.ended(life, &self.realm, &mut self.context) else { return };
         // Its last words come before its death, whatever poll has said: "I go idle" makes it a good one.
-        self.hear_last_words(life);
+        self.serve_final_messages(life);
         // After its words: they may have changed what the state knows of it.
-        let leaving = self.lives.leaving(life, dying, &self.realm, self.context.now);
+        let policy = self.lives.leftover_policy(life, dying, &self.realm, self.context.now);
         // Before it is reaped: until then its number, and that of its group, can be nobody else's.
-        if !dying.is_base && !leaving.spared {
+        if !dying.is_base && !policy.may_finish {
             dying.kill_group();
         }
         // Before it is reaped as well: after that its session cannot be asked for.
@@ -194,17 +194,17 @@ impl Emperor {
             return self.dispatch(Event::Life(life, event));
         }
         // The end itself is raised when nothing is left of it, which may be now.
-        if self.lives.main_ended(life, event, leaving, self.context.now) {
+        if self.lives.main_ended(life, event, policy, self.context.now) {
             self.kill_session_leftovers();
         }
     }
 
-    fn hear_last_words(&mut self, life: LifeId) {
+    fn serve_final_messages(&mut self, life: LifeId) {
         for _ in 0..4 {
             self.read_status(life);
         }
-        self.hear_pipe(life, FINAL_READ_LIMIT);
-        self.hear_datagrams(life);
+        self.serve_pipe(life, FINAL_READ_LIMIT);
+        self.serve_datagrams(life);
     }
 
     /// One that a base has forked may sit in the session of that base, and what it has left is there too.
@@ -234,7 +234,7 @@ impl Emperor {
             HelperEnd::StopHook(key) => self.dispatch(Event::HookEnded(key)),
             HelperEnd::Accepts(life) => self.dispatch(Event::Life(life, LifeEvent::SeenAccepting)),
             HelperEnd::SentConfig(life, result) => {
-                self.config_sent(life, result.map_err(lives::unsent));
+                self.config_sent(life, result.map_err(lives::send_failure));
             }
             HelperEnd::Nothing => {}
         }

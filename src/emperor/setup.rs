@@ -113,7 +113,7 @@ pub(super) fn build(
         process_info: OwnProcess::current(),
         pidfile,
         effects: VecDeque::new(),
-        asked: Vec::new(),
+        new_effects: Vec::new(),
         backpressure: Backpressure::default(),
         leave: None,
     })

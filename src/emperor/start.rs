@@ -70,7 +70,7 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     let oom_score = oom::become_precious();
     let mut process = ProcessContext { environment, own_program, keeper, oom_score, relay: None };
     if keeper.is_none() {
-        return govern(&config, &process);
+        return run_emperor(&config, &process);
     }
     let log = config.logto.as_ref().map(|path| absolute(Path::new(&path.value)));
     let manager = process.variable("NOTIFY_SOCKET");
@@ -87,10 +87,10 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
         orphans: OrphanPolicy::Kill,
         pid_file: pid_file.flatten(),
     };
-    let emperor = Command::Function(Box::new(move || govern(&config, &process)));
+    let emperor = Command::Function(Box::new(move || run_emperor(&config, &process)));
     match init::keep(&duties, emperor, Some(KeeperOptions { relay, log })) {
         Ok(ended) => ended.shell_code(),
-        Err(error) => complain(&format!("cannot start under a keeper: {error}")),
+        Err(error) => print_error(&format!("cannot start under a keeper: {error}")),
     }
 }
 
@@ -106,15 +106,15 @@ fn absolute_c(path: &str) -> Option<CString> {
     CString::new(absolute(Path::new(path)).into_os_string().into_vec()).ok()
 }
 
-fn govern(config: &EmperorConfig, process: &ProcessContext) -> u8 {
+fn run_emperor(config: &EmperorConfig, process: &ProcessContext) -> u8 {
     own_process::set_mask(config);
     let prepare =
         || open_log::open(config, process).and_then(|log| setup::build(config, process, log));
     // Nothing is started yet, so nothing is lost but the start.
     match catch_unwind(AssertUnwindSafe(prepare)) {
         Ok(Ok(mut emperor)) => emperor.run(),
-        Ok(Err(error)) => complain(&error.to_string()),
-        Err(_) => complain(&format!(
+        Ok(Err(error)) => print_error(&error.to_string()),
+        Err(_) => print_error(&format!(
             "internal error (a bug in liege): {}; please report it",
             panics::last()
         )),
@@ -122,7 +122,7 @@ fn govern(config: &EmperorConfig, process: &ProcessContext) -> u8 {
 }
 
 /// One line where a person at the terminal sees it; nobody who does not read is waited for.
-fn complain(text: &str) -> u8 {
+fn print_error(text: &str) -> u8 {
     write::say(io::stderr().as_fd(), format_args!("liege: {text}"));
     FAULT
 }

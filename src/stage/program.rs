@@ -303,7 +303,7 @@ mod tests {
         let mut shell = std::process::Command::new(SHELL);
         shell.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped());
         let started = {
-            let _alone = crate::sys::test_fork_lock::alone();
+            let _alone = crate::sys::test_fork_lock::exclusive();
             shell.spawn()
         };
         let output = started.unwrap().wait_with_output().unwrap();

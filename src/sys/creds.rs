@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_directory_service_is_asked_for_names_that_the_files_do_not_know() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         let dir = etc();
         let getent = script(
             dir.path(),

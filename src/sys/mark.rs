@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_child_has_the_mark_of_its_parent_and_can_be_asked_for_it_in_both_ways() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         let marks = ProcessMarks::new();
         let (mut reader, writer) = std::io::pipe().unwrap();
         let child = process::fork(|| {

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn kernel_and_proc_agree_who_a_child_is() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         let (pid, handle) = sleeper();
         let from_proc = ask_proc(handle.as_fd()).unwrap();
         assert_eq!(from_proc.pid, u32::try_from(pid.get()).unwrap());
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_handle_tells_the_end_once_more_after_a_peek_and_never_after_the_reaping() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         let (_, handle) = sleeper();
         assert_eq!(wait(handle.as_fd(), Reap::Take).unwrap(), None);
         assert!(!has_exited(handle.as_fd()));

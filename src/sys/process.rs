@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_child_is_listed_peeked_at_and_signalled_only_until_it_is_reaped() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         let child = fork(|| {
             loop {
                 std::thread::park();
@@ -452,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_the_child_of_a_fork_ends_only_that_child() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         let child = fork(|| panic!("told to")).unwrap();
         let id = libc::id_t::try_from(child.get()).unwrap();
         let ended = loop {

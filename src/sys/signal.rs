@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn every_disposition_can_be_read_and_put_back() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         let child = crate::sys::process::fork(|| {
             for signal in Signal::all().filter(|it| !matches!(*it, Signal::KILL | Signal::STOP)) {
                 set_ignored(signal).unwrap();

@@ -20,7 +20,7 @@ thread_local! {
 
 /// For a test that forks or starts a program: until the guard is dropped, no other test forks, and none
 /// holds [`none`].
-pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+pub(crate) fn exclusive() -> RwLockWriteGuard<'static, ()> {
     FORKS.write().unwrap_or_else(PoisonError::into_inner)
 }
 

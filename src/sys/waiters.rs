@@ -191,7 +191,7 @@ mod tests {
         let mut command = Command::new("python3");
         command.args(["-c", &script]).stdin(listener).stdout(Stdio::piped()).stderr(Stdio::null());
         let started = {
-            let _alone = crate::sys::test_fork_lock::alone();
+            let _alone = crate::sys::test_fork_lock::exclusive();
             command.spawn()
         };
         let mut child = started.inspect_err(|_| eprintln!("skipped: there is no python3")).ok()?;

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Starts a program, in a moment without worlds.
 pub fn start(command: &mut Command) -> std::io::Result<Child> {
-    let _alone = test_fork_lock::alone();
+    let _alone = test_fork_lock::exclusive();
     command.spawn()
 }
 

@@ -38,7 +38,7 @@ pub(super) struct ExitedChild {
     pid: Pid,
     uid: u32,
     /// When it was born, in ticks since boot: its number may be another's by now.
-    born_at: u64,
+    started_at: u64,
     ended: ExitStatus,
 }
 
@@ -56,7 +56,8 @@ impl ForkServers {
     fn take_exited(&mut self, life: LifeId, number: i32) -> Option<ExitedChild> {
         let talk = self.talks.get(&life)?;
         let is_it = |child: &ExitedChild| {
-            (child.pid.get(), child.uid) == (number, talk.user()) && child.born_at >= talk.asked_at
+            (child.pid.get(), child.uid) == (number, talk.user())
+                && child.started_at >= talk.asked_at
         };
         let at = self.exited.iter().rposition(is_it)?;
         Some(self.exited.swap_remove(at))
@@ -171,9 +172,11 @@ impl ForkServers {
         let wanted = !self.talks.is_empty() && self.exited.len() < MAX_EXITED;
         // Asked before it is reaped: after that its number may be another's.
         let uid = process::user_of_ended(pid).ok().filter(|_| wanted);
-        let born_at = uid.and_then(|_| process::start_ticks(pid).ok());
-        if let (Ok(Some(ended)), Some(uid), Some(born_at)) = (process::reap(pid), uid, born_at) {
-            self.exited.push(ExitedChild { pid, uid, born_at, ended });
+        let started_at = uid.and_then(|_| process::start_ticks(pid).ok());
+        if let (Ok(Some(ended)), Some(uid), Some(started_at)) =
+            (process::reap(pid), uid, started_at)
+        {
+            self.exited.push(ExitedChild { pid, uid, started_at, ended });
         }
     }
 

@@ -49,17 +49,17 @@ struct EndedLife {
     /// Its end, until that is told.
     end: Option<End>,
     /// It was told to stop with all its group, and what is left of that may finish: until it is killed.
-    spared: bool,
+    may_finish: bool,
 }
 
 /// An end that is not told yet.
 #[derive(Debug)]
 struct End {
     event: LifeEvent,
-    /// Told then at the latest, unless what is left is spared.
+    /// Told then at the latest, unless what is left may finish.
     by: Moment,
     /// It has ended well, unasked, and very soon.
-    soon: bool,
+    is_early: bool,
 }
 
 impl Default for Leftovers {
@@ -102,10 +102,10 @@ impl Leftovers {
         }
     }
 
-    /// What is left of this life is spared no more.
+    /// What is left of this life may not finish any more.
     pub fn kill(&mut self, life: LifeId, now: Moment) {
         if let Some(ended) = self.ended.get_mut(&life)
-            && std::mem::take(&mut ended.spared)
+            && std::mem::take(&mut ended.may_finish)
         {
             self.more = true;
             if let Some(end) = &mut ended.end {
@@ -119,8 +119,8 @@ impl Leftovers {
         if self.more {
             return Some(now);
         }
-        let unspared = self.ended.values().filter(|ended| !ended.spared);
-        unspared.filter_map(|ended| ended.end.as_ref().map(|end| end.by)).min()
+        let must_end = self.ended.values().filter(|ended| !ended.may_finish);
+        must_end.filter_map(|ended| ended.end.as_ref().map(|end| end.by)).min()
     }
 
     /// The life that an orphan came from, if that has ended.
@@ -155,7 +155,7 @@ impl Leftovers {
 struct Daemon {
     pid: Pid,
     /// It has a session of its own.
-    own: bool,
+    has_own_session: bool,
 }
 
 /// Whose an orphan is.
@@ -170,14 +170,20 @@ enum OrphanOwner {
 
 impl Lives {
     /// How a life leaves whose main process has ended and is not reaped.
-    pub fn leaving(&self, life: LifeId, dying: Dying, realm: &Realm, now: Moment) -> Leaving {
+    pub fn leftover_policy(
+        &self,
+        life: LifeId,
+        dying: Dying,
+        realm: &Realm,
+        now: Moment,
+    ) -> LeftoverPolicy {
         let record = self.vassal_of(life).and_then(|vassal| realm.vassal(vassal));
         let of_life = record.and_then(|record| {
             record.current().into_iter().chain(record.other()).find(|known| known.id == life)
         });
         let cursed = of_life.is_some_and(|life| life.is_cursed());
-        let soon = of_life.is_some_and(|life| !life.is_cursed() && life.age(now) < DAEMON_AGE);
-        Leaving { session: dying.pid, spared: dying.told_group && cursed, soon }
+        let is_early = of_life.is_some_and(|life| !life.is_cursed() && life.age(now) < DAEMON_AGE);
+        LeftoverPolicy { session: dying.pid, may_finish: dying.group_signalled && cursed, is_early }
     }
 
     /// The main process of a life is reaped: its end is raised when nothing is left of it. True if what is left
@@ -187,16 +193,16 @@ impl Lives {
         &mut self,
         life: LifeId,
         event: LifeEvent,
-        leaving: Leaving,
+        policy: LeftoverPolicy,
         now: Moment,
     ) -> bool {
-        let Leaving { session, spared, soon } = leaving;
-        let soon = soon && event == LifeEvent::Exited(ExitStatus::Code(0));
-        let end = Some(End { event, by: now + LEFTOVER_TIMEOUT, soon });
-        let ended = EndedLife { session: Some(session), end, spared };
+        let LeftoverPolicy { session, may_finish, is_early } = policy;
+        let is_early = is_early && event == LifeEvent::Exited(ExitStatus::Code(0));
+        let end = Some(End { event, by: now + LEFTOVER_TIMEOUT, is_early });
+        let ended = EndedLife { session: Some(session), end, may_finish };
         self.leftovers.ended.insert(life, ended);
         self.leftovers.more = true;
-        soon
+        is_early
     }
 
     /// Whether there is an ended life of which something may be left.
@@ -263,16 +269,16 @@ impl Leftovers {
                 OrphanOwner::OfEnded(life, session) => {
                     left.insert(life);
                     let Some(ended) = self.ended.get(&life) else { continue };
-                    let own = session != ended.session;
-                    if ended.end.as_ref().is_some_and(|end| end.soon) {
+                    let has_own_session = session != ended.session;
+                    if ended.end.as_ref().is_some_and(|end| end.is_early) {
                         // Its own session is the sign of a daemon; but it may not have come to that yet.
                         daemons
                             .entry(life)
-                            .and_modify(|it: &mut Daemon| it.own |= own)
-                            .or_insert(Daemon { pid, own });
+                            .and_modify(|it: &mut Daemon| it.has_own_session |= has_own_session)
+                            .or_insert(Daemon { pid, has_own_session });
                     }
                     // Who has a session of its own was not told to stop, and would not.
-                    if own || !ended.spared {
+                    if has_own_session || !ended.may_finish {
                         let _ = process::kill_child(pid, Signal::KILL);
                     }
                 }
@@ -293,15 +299,15 @@ impl Leftovers {
         realm: &Realm,
         context: &mut Context,
     ) {
-        for (life, Daemon { pid, own }) in daemons {
+        for (life, Daemon { pid, has_own_session }) in daemons {
             let vassal = realm.vassal_of(life).and_then(|vassal| realm.vassal(vassal));
             let is_on_demand = vassal.is_some_and(|vassal| vassal.address().is_some());
             // On demand it may well end after the first request, and before its workers.
-            if !own && is_on_demand {
+            if !has_own_session && is_on_demand {
                 continue;
             }
             let end = self.ended.get_mut(&life).and_then(|ended| ended.end.as_mut());
-            if end.is_some_and(|end| std::mem::take(&mut end.soon)) {
+            if end.is_some_and(|end| std::mem::take(&mut end.is_early)) {
                 let why = format!(
                     "its program has gone to the background (pid {pid}), where it cannot be supervised: have it \
                      stay in the foreground (daemon off, --nodaemon, -F …)"
@@ -317,7 +323,7 @@ impl Leftovers {
         self.ended.retain(|life, ended| {
             let is_left = left.contains(life);
             let is_due =
-                ended.end.as_ref().is_some_and(|end| !ended.spared && end.by <= context.now);
+                ended.end.as_ref().is_some_and(|end| !ended.may_finish && end.by <= context.now);
             if (!is_left || is_due)
                 && let Some(end) = ended.end.take()
             {
@@ -334,11 +340,11 @@ impl Leftovers {
 
 /// How a life goes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::emperor) struct Leaving {
+pub(in crate::emperor) struct LeftoverPolicy {
     /// The session that it led.
     session: Pid,
     /// What is left of it may finish.
-    pub spared: bool,
+    pub may_finish: bool,
     /// Nobody has told it to, and it has only just begun.
-    soon: bool,
+    is_early: bool,
 }

@@ -154,7 +154,7 @@ impl Lives {
             Ok(FromStage::Failed { step, errno }) => {
                 let programs = self.template.programs.iter().map(|p| p.to_string_lossy());
                 let programs = programs.collect::<Vec<_>>().join(" or ");
-                let why = wire::failure(step, errno, &programs);
+                let why = wire::step_failure(step, errno, &programs);
                 StatusRead::Event(LifeEvent::StartFailed(why))
             }
             Err(malformed) => StatusRead::Event(LifeEvent::StartFailed(malformed.to_string())),
@@ -317,7 +317,7 @@ impl Heard {
     fn note(&mut self, bytes: &[u8]) {
         for word in bytes.iter().filter_map(|byte| FromVassal::from_byte(*byte)) {
             self.wants_config |= word == FromVassal::SendConfig;
-            let message = wire::said(word).filter(|message| !self.messages.contains(message));
+            let message = wire::message_of(word).filter(|message| !self.messages.contains(message));
             self.messages.extend(message);
         }
     }

@@ -35,7 +35,7 @@ pub(super) use delayed::{ConfigPipe, FILE_INTERVAL};
 pub(super) use listen::{FINAL_READ_LIMIT, NOTIFY_PACKETS, STATUS_PACKETS, StatusRead};
 pub(super) use process::Process;
 pub(super) use start::NewLife;
-pub(super) use wire::{fault_text, unsent};
+pub(super) use wire::{fault_text, send_failure};
 
 /// All processes of vassals.
 pub(super) struct Lives {
@@ -60,7 +60,7 @@ pub(super) struct Dying {
     /// Others were forked from it, which may sit in its group.
     pub is_base: bool,
     /// It was told to stop or to reload with all its group.
-    told_group: bool,
+    group_signalled: bool,
 }
 
 impl Lives {
@@ -167,8 +167,9 @@ impl Lives {
                 self.log_for((life, Level::Error), &why, realm, context);
             }
         }
-        let (pid, is_base, told_group) = (process.pid, process.is_base, process.told_group);
-        Some(Dying { pid, is_base, told_group })
+        let (pid, is_base, group_signalled) =
+            (process.pid, process.is_base, process.group_signalled);
+        Some(Dying { pid, is_base, group_signalled })
     }
 
     /// Reaps the process, takes it out of the tables and closes what belongs to it; gives the event of its end.

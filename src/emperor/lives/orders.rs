@@ -21,7 +21,7 @@ impl Lives {
     /// reloads: one reload more is not needed, but a stop is, as soon as the vassal reads again.
     pub fn send_order(&mut self, life: LifeId, order: Order, now: Moment) {
         let pipe = self.get(life).and_then(|process| process.pipe.as_ref());
-        let sent = pipe.map(|pipe| socket::send(pipe.as_fd(), &[wire::byte(order)]));
+        let sent = pipe.map(|pipe| socket::send(pipe.as_fd(), &[wire::order_byte(order)]));
         if let Some(Err(error)) = sent
             && error.kind() == io::ErrorKind::WouldBlock
             && order != Order::Reload
@@ -35,7 +35,7 @@ impl Lives {
         self.leftovers.kill(life, context.now);
         self.send_signal(life, (Signal::KILL, StopTo::Group), realm, context);
         if let Some(process) = self.get_mut(life) {
-            process.told_group = false;
+            process.group_signalled = false;
         }
     }
 
@@ -52,9 +52,9 @@ impl Lives {
         context: &mut Context,
     ) {
         let Some(signal) = Signal::new(signal) else { return };
-        let alone = self.send_signal(life, (signal, to), realm, context);
+        let is_alone = self.send_signal(life, (signal, to), realm, context);
         if let Some(process) = self.get_mut(life) {
-            process.told_group = !alone;
+            process.group_signalled = !is_alone;
         }
     }
 

@@ -35,7 +35,7 @@ pub(in crate::emperor) struct Process {
     /// A process of somebody else has sent to its notify socket, and that was logged.
     pub has_logged_foreign_sender: bool,
     /// It was told to stop or to reload with all its group.
-    pub told_group: bool,
+    pub group_signalled: bool,
     /// Its verdict came without its listeners, as no descriptor was left for them.
     pub has_truncated_verdict: bool,
     pub rate_limit: RateLimit,
@@ -57,7 +57,7 @@ impl Process {
             is_base: false,
             base: None,
             has_logged_foreign_sender: false,
-            told_group: false,
+            group_signalled: false,
             has_truncated_verdict: false,
             rate_limit: RateLimit::new(now),
         }

@@ -6,7 +6,7 @@ use crate::spawn::step::Step;
 use crate::state::{Order, VassalMessage};
 
 /// What a byte means for the state; what only the shell serves means nothing there.
-pub(super) fn said(byte: FromVassal) -> Option<VassalMessage> {
+pub(super) fn message_of(byte: FromVassal) -> Option<VassalMessage> {
     Some(match byte {
         FromVassal::Ready => VassalMessage::Ready,
         FromVassal::Accepting => VassalMessage::Accepting,
@@ -18,7 +18,7 @@ pub(super) fn said(byte: FromVassal) -> Option<VassalMessage> {
 }
 
 /// The byte of an order.
-pub(super) fn byte(order: Order) -> u8 {
+pub(super) fn order_byte(order: Order) -> u8 {
     use crate::proto::emperor::ToVassal;
     match order {
         Order::Stop => ToVassal::Stop,
@@ -39,7 +39,7 @@ pub(in crate::emperor) fn fault_text(fault: &StageFault) -> String {
 }
 
 /// Why a file was not sent by the config pipe.
-pub(in crate::emperor) fn unsent(errno: i32) -> String {
+pub(in crate::emperor) fn send_failure(errno: i32) -> String {
     let error = std::io::Error::from_raw_os_error(errno);
     match error.kind() {
         std::io::ErrorKind::FileTooLarge => {
@@ -53,10 +53,10 @@ pub(in crate::emperor) fn unsent(errno: i32) -> String {
 }
 
 /// A call that has failed between fork and exec; `programs`: those that were tried, for the log.
-pub(super) fn failure(step: u8, errno: i32, programs: &str) -> String {
+pub(super) fn step_failure(step: u8, errno: i32, programs: &str) -> String {
     let error = std::io::Error::from_raw_os_error(errno);
     match Step::from_u8(step) {
-        Some(Step::Read) => unsent(errno),
+        Some(Step::Read) => send_failure(errno),
         Some(Step::Exec) => format!("exec: cannot run {programs}: {error}"),
         Some(step) => format!("{}: {error}", step.name()),
         None => format!("step {step}: {error}"),

@@ -781,7 +781,7 @@ you said one more
             .env(ROLE, "1")
             .stdout(Stdio::piped());
         let started = {
-            let _alone = test_fork_lock::alone();
+            let _alone = test_fork_lock::exclusive();
             shell.spawn()
         };
         let output = started.unwrap().wait_with_output().unwrap();

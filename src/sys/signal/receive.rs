@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_blocked_signal_is_read_with_its_sender_and_value() {
-        let _alone = crate::sys::test_fork_lock::alone();
+        let _alone = crate::sys::test_fork_lock::exclusive();
         use crate::sys::{pidfd, process};
         let sender = Sender { pid: 4242, uid: u32::MAX };
         let signal = Signal::new(33).unwrap();
