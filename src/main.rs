@@ -20,14 +20,16 @@ fn main() -> ExitCode {
         Some((mode, rest)) => (mode.to_str(), rest),
         None => (None, &arguments[..]),
     };
-    let mut world = stage::inspect::System::default();
+    let mut inspector = stage::inspect::System::default();
     match mode {
         Some("init") => ExitCode::from(init::main(rest.iter().cloned())),
-        Some("check") => print(&command::check(rest, &invocation(Vec::new()), &mut world)),
+        Some("check") => print(&command::check(rest, &invocation(Vec::new()), &mut inspector)),
         Some("config") => print(&command::config(rest, &invocation(Vec::new()))),
         _ => {
             let call = invocation(arguments);
-            match command::answer_command(&call).or_else(|| command::run_query(&call, &mut world)) {
+            match command::answer_command(&call)
+                .or_else(|| command::run_query(&call, &mut inspector))
+            {
                 Some(output) => print(&output),
                 None => govern(call),
             }

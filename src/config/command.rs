@@ -44,33 +44,33 @@ impl QueryOutput {
 
 /// What a check asks of the system, so that it finds the faults at which a start would fail. The questions change
 /// nothing.
-pub trait World {
+pub trait StartInspector {
     /// Looks up the user of this name.
     ///
     /// # Errors
     /// Why it was not found.
-    fn user(&mut self, name: &str) -> Result<(), String>;
+    fn find_user(&mut self, name: &str) -> Result<(), String>;
 
     /// Looks up the group of this name.
     ///
     /// # Errors
     /// Why it was not found.
-    fn group(&mut self, name: &str) -> Result<(), String>;
+    fn find_group(&mut self, name: &str) -> Result<(), String>;
 
     /// What the start of a vassal by `call` would find.
-    fn vassal(&mut self, config: &VassalConfig, call: &Invocation) -> Findings;
+    fn inspect_vassal(&mut self, config: &VassalConfig, call: &Invocation) -> Findings;
 
     /// Looks at the vassals of an emperor as the user that it becomes, as far as this process may; `look` gets
     /// an invocation of that user.
-    fn below(
+    fn as_user_of(
         &mut self,
         config: &EmperorConfig,
         call: &Invocation,
-        look: &mut dyn FnMut(&Invocation, &mut dyn World),
+        look: &mut dyn FnMut(&Invocation, &mut dyn StartInspector),
     );
 
     /// What the start of an emperor would find.
-    fn emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings;
+    fn inspect_emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings;
 }
 
 /// What such a start would find.
@@ -85,7 +85,7 @@ pub struct Findings {
 /// Answers a command line that asks for something about the program or its configuration. `None`: it asks to run the
 /// program.
 #[must_use]
-pub fn run_query(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput> {
+pub fn run_query(call: &Invocation, inspector: &mut dyn StartInspector) -> Option<QueryOutput> {
     // Most command lines ask to run the program: that must not take time here.
     let asks = |mode: &Mode| !matches!(mode, Mode::Run);
     let mode = super::mode(&opts::cli::read(&call.args));
@@ -97,7 +97,7 @@ pub fn run_query(call: &Invocation, world: &mut dyn World) -> Option<QueryOutput
         Mode::Help => QueryOutput::good(help::short()),
         Mode::HelpAll => QueryOutput::good(help::all()),
         Mode::Man(template) => manual(&call.cwd.join(template)),
-        Mode::Check => check::emperor(call, world),
+        Mode::Check => check::emperor(call, inspector),
         Mode::Run | Mode::ShowConfig | Mode::ShowConfigJson | Mode::Get(_) => {
             show(read(call), &mode)
         }

@@ -217,17 +217,17 @@ impl EmperorConfig {
 
     /// Refuses an emperor whose file would be one of its own vassals: it is in a directory that it names as a
     /// source, and its name is that of a vassal. Relative names count from `cwd`; the name of the file has
-    /// `shown` in front.
+    /// `shown_prefix` in front.
     ///
     /// # Errors
     /// The fault, at the option that names the directory.
     pub fn refuse_itself(
         &self,
         resolved: &Resolved,
-        (cwd, shown): (&Path, &Path),
+        (cwd, shown_prefix): (&Path, &Path),
     ) -> Result<(), Faults> {
         let Some(Origin::File { file, .. }) = &resolved.main_file else { return Ok(()) };
-        let path = cwd.join(file.path.strip_prefix(shown).unwrap_or(&file.path));
+        let path = cwd.join(file.path.strip_prefix(shown_prefix).unwrap_or(&file.path));
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         let extra = self.extra_extensions.iter().map(String::as_str);
         if !names::is_vassal(name.as_encoded_bytes(), extra) {

@@ -59,7 +59,7 @@ pub struct Invocation {
     /// A file that is already open, with its name: where that name is to be read, this descriptor is read.
     pub opened: Option<(OsString, File)>,
     /// Prefix for relative names in messages, for a reader whose working directory is not `cwd`.
-    pub shown: PathBuf,
+    pub shown_prefix: PathBuf,
     /// Whether commands that the configuration names are run; not in the check of another user's file.
     pub commands: bool,
     /// Where each option of `args` was written, for those that were taken from a configuration.
@@ -92,7 +92,7 @@ impl Invocation {
             now: SystemTime::UNIX_EPOCH,
             opened: None,
             commands: true,
-            shown: PathBuf::new(),
+            shown_prefix: PathBuf::new(),
             written_at: Vec::new(),
             commands_timeout: COMMANDS_TIMEOUT,
             run: |_, _, _| Err(io::ErrorKind::Unsupported.into()),
@@ -109,7 +109,7 @@ impl Invocation {
             now: self.now,
             opened: None,
             commands: self.commands,
-            shown: self.shown.clone(),
+            shown_prefix: self.shown_prefix.clone(),
             written_at: self.written_at.clone(),
             commands_timeout: self.commands_timeout,
             run: self.run,

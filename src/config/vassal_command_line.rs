@@ -78,7 +78,7 @@ impl VassalCommandLine {
                 .concat(),
             env: environment::for_vassals(call.env.iter().cloned()),
             cwd: call.cwd.join(dir),
-            shown: dir.to_owned(),
+            shown_prefix: dir.to_owned(),
             uid: call.uid,
             gid: call.gid,
             now: call.now,

@@ -53,7 +53,7 @@ pub fn configuration(call: &Invocation) -> Result<StartMode, Faults> {
     let resolved = config::load(call)?;
     if resolved.is_emperors() {
         let config = config::emperor::check(&resolved)?;
-        config.refuse_itself(&resolved, (&call.cwd, &call.shown))?;
+        config.refuse_itself(&resolved, (&call.cwd, &call.shown_prefix))?;
         Ok(StartMode::Emperor(Box::new(config)))
     } else {
         Ok(StartMode::Vassal(Box::new(resolved)))

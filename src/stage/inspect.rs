@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::config::command::{Findings, World};
+use crate::config::command::{Findings, StartInspector};
 use crate::config::vassal::{EnvChange, VassalProgram};
 use crate::config::{self, EmperorConfig, Fault, Invocation, Located, SocketSpec, VassalConfig};
 use crate::identity::{self, NewIdentity};
@@ -58,26 +58,26 @@ pub struct System {
     above: Option<Identity>,
 }
 
-impl World for System {
-    fn user(&mut self, name: &str) -> Result<(), String> {
+impl StartInspector for System {
+    fn find_user(&mut self, name: &str) -> Result<(), String> {
         self.account(|accounts| accounts.user(name).map(drop))
     }
 
-    fn group(&mut self, name: &str) -> Result<(), String> {
+    fn find_group(&mut self, name: &str) -> Result<(), String> {
         self.account(|accounts| accounts.group(name).map(drop))
     }
 
-    fn vassal(&mut self, config: &VassalConfig, call: &Invocation) -> Findings {
+    fn inspect_vassal(&mut self, config: &VassalConfig, call: &Invocation) -> Findings {
         let mut look = Look { system: self, call, found: Findings::default(), is_able: true };
         look.vassal(config);
         look.found
     }
 
-    fn below(
+    fn as_user_of(
         &mut self,
         config: &EmperorConfig,
         call: &Invocation,
-        look: &mut dyn FnMut(&Invocation, &mut dyn World),
+        look: &mut dyn FnMut(&Invocation, &mut dyn StartInspector),
     ) {
         let wanted = identity::look_up(&config.own_process, &mut self.accounts, &mut Vec::new());
         // Unknown names are told elsewhere.
@@ -109,7 +109,7 @@ impl World for System {
         self.above = above;
     }
 
-    fn emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings {
+    fn inspect_emperor(&mut self, config: &EmperorConfig, call: &Invocation) -> Findings {
         let mut look = Look { system: self, call, found: Findings::default(), is_able: true };
         look.emperor(config);
         look.found

@@ -24,7 +24,7 @@ mod status_channel;
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::config::command::World;
+use crate::config::command::StartInspector;
 use crate::config::{self, EmperorConfig, Faults, Resolved};
 use crate::proto::emperor;
 use crate::proto::status::ExecVerdict;
@@ -119,7 +119,8 @@ fn become_emperor(
         return Err(Failure::new(Step::Read, message));
     }
     if handoff.purpose == Purpose::Check {
-        let faults = inspect::System::default().emperor(&config, &input.invocation()).faults;
+        let faults =
+            inspect::System::default().inspect_emperor(&config, &input.invocation()).faults;
         if !faults.is_empty() {
             return Err(Failure::of_faults(&Faults(faults)));
         }

@@ -22,12 +22,16 @@ use super::super::setting::{Fault, Faults, Located, Origin, Setting, TextSource}
 use super::super::source::vassal_files;
 use super::super::vassal_command_line::VassalCommandLine;
 use super::super::{EmperorConfig, Invocation, ReadResult, Resolved, read, values, vassal};
-use super::{QueryOutput, World, fault_lines, place_json};
+use super::{QueryOutput, StartInspector, fault_lines, place_json};
 
 /// `liege check FILE… [--json]`: reads each as a start would, and tells all that is wrong. A directory
 /// stands for the vassal files in it; a file that names emperors is checked with all their vassals.
 #[must_use]
-pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> QueryOutput {
+pub fn check(
+    args: &[OsString],
+    call: &Invocation,
+    inspector: &mut dyn StartInspector,
+) -> QueryOutput {
     let Ok((names, json)) = super::file_names(args) else {
         return QueryOutput::usage("check: usage: liege check FILE... [--json]");
     };
@@ -40,7 +44,7 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
         if call.cwd.join(name).is_dir() {
             match vassal_files(&SourceSpec::Dir(name.to_owned()), &call.cwd, &[]) {
                 Ok(files) => reports.extend(
-                    files.iter().map(|file| check_file(call, file, (&command_line, world))),
+                    files.iter().map(|file| check_file(call, file, (&command_line, inspector))),
                 ),
                 Err(error) => {
                     let message = unreadable(&call.cwd.join(name).display().to_string(), &error);
@@ -55,12 +59,12 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
             // The working directory of an emperor decides what its relative names mean. Here it is the directory
             // of its file, as for a vassal.
             let call = command_line.invocation(call, name);
-            reports.extend(check_emperor_and_vassals(&call, name, (reading, world)));
+            reports.extend(check_emperor_and_vassals(&call, name, (reading, inspector)));
         } else {
             reports.push(check_vassal(
                 name,
                 &reading,
-                (&command_line.invocation(call, name), world),
+                (&command_line.invocation(call, name), inspector),
             ));
         }
     }
@@ -68,9 +72,9 @@ pub fn check(args: &[OsString], call: &Invocation, world: &mut dyn World) -> Que
 }
 
 /// `--check`: the emperor of this command line, and all vassals that it would start.
-pub(super) fn emperor(call: &Invocation, world: &mut dyn World) -> QueryOutput {
+pub(super) fn emperor(call: &Invocation, inspector: &mut dyn StartInspector) -> QueryOutput {
     report_output(
-        check_emperor_and_vassals(call, Path::new("command line"), (read(call), world)),
+        check_emperor_and_vassals(call, Path::new("command line"), (read(call), inspector)),
         false,
     )
 }
@@ -193,7 +197,7 @@ fn fault_json(fault: &Fault) -> Value {
 fn check_vassal(
     name: &Path,
     reading: &ReadResult,
-    (call, world): (&Invocation, &mut dyn World),
+    (call, inspector): (&Invocation, &mut dyn StartInspector),
 ) -> CheckReport {
     let mut report = report_of_reading(name, reading, vassal::judge);
     let names_no_program = |fault: &&mut Fault| fault.message.starts_with("nothing to run");
@@ -202,12 +206,12 @@ fn check_vassal(
             "; where the emperor has a binary-path this line is not needed: check the emperor's own file",
         );
     }
-    report.faults.extend(unknown_accounts(reading, world));
+    report.faults.extend(unknown_accounts(reading, inspector));
     if !report.faults.is_empty() {
         return report;
     }
     if let Ok(config) = vassal::check(&reading.resolved) {
-        let found = world.vassal(&config, call);
+        let found = inspector.inspect_vassal(&config, call);
         report.faults.extend(found.faults);
         report.warnings.extend(found.warnings);
         let bound = config.sockets.into_iter().filter_map(|place| {
@@ -224,14 +228,14 @@ fn check_vassal(
 fn check_file(
     call: &Invocation,
     file: &Path,
-    (command_line, world): (&VassalCommandLine, &mut dyn World),
+    (command_line, inspector): (&VassalCommandLine, &mut dyn StartInspector),
 ) -> CheckReport {
     let reading = command_line.read(call, file);
     let call = command_line.invocation(call, file);
     if reading.resolved.is_emperors() {
-        check_emperor(file, &reading, (&call, world))
+        check_emperor(file, &reading, (&call, inspector))
     } else {
-        check_vassal(file, &reading, (&call, world))
+        check_vassal(file, &reading, (&call, inspector))
     }
 }
 
@@ -252,13 +256,13 @@ fn report_on_foreign_file(
 fn check_emperor_and_vassals(
     call: &Invocation,
     name: &Path,
-    (reading, world): (ReadResult, &mut dyn World),
+    (reading, inspector): (ReadResult, &mut dyn StartInspector),
 ) -> Vec<CheckReport> {
-    let mut reports = vec![check_emperor(name, &reading, (call, world))];
+    let mut reports = vec![check_emperor(name, &reading, (call, inspector))];
     if reading.is_complete {
         let config = config::emperor::without_faulty_settings(&reading.resolved);
-        world.below(&config, call, &mut |call, world| {
-            reports.extend(check_vassals(call, &config, world));
+        inspector.as_user_of(&config, call, &mut |call, inspector| {
+            reports.extend(check_vassals(call, &config, inspector));
         });
     }
     reports
@@ -268,16 +272,16 @@ fn check_emperor_and_vassals(
 fn check_emperor(
     name: &Path,
     reading: &ReadResult,
-    (call, world): (&Invocation, &mut dyn World),
+    (call, inspector): (&Invocation, &mut dyn StartInspector),
 ) -> CheckReport {
     let mut report = report_of_reading(name, reading, config::emperor::judge);
-    report.faults.extend(unknown_accounts(reading, world));
+    report.faults.extend(unknown_accounts(reading, inspector));
     if report.faults.is_empty()
         && let Ok(config) = config::emperor::check(&reading.resolved)
     {
-        let itself = config.refuse_itself(&reading.resolved, (&call.cwd, &call.shown)).err();
+        let itself = config.refuse_itself(&reading.resolved, (&call.cwd, &call.shown_prefix)).err();
         report.faults.extend(itself.into_iter().flat_map(|faults| faults.0));
-        let found = world.emperor(&config, call);
+        let found = inspector.inspect_emperor(&config, call);
         report.faults.extend(found.faults);
         report.warnings.extend(found.warnings);
     }
@@ -300,7 +304,7 @@ fn report_of_reading(
 }
 
 /// Faults for the names of users and groups that do not exist, in whatever option.
-fn unknown_accounts(reading: &ReadResult, world: &mut dyn World) -> Vec<Fault> {
+fn unknown_accounts(reading: &ReadResult, inspector: &mut dyn StartInspector) -> Vec<Fault> {
     let mut faults = Vec::new();
     if !reading.is_complete {
         return faults;
@@ -321,11 +325,13 @@ fn unknown_accounts(reading: &ReadResult, world: &mut dyn World) -> Vec<Fault> {
             },
             _ => continue,
         };
-        let user = user.filter(|name| !is_number(name)).map(|name| (name, world.user(name)));
+        let user =
+            user.filter(|name| !is_number(name)).map(|name| (name, inspector.find_user(name)));
         if let Some((name, Err(why))) = user {
             faults.push(Fault::new(origin, key, no_account("user", &setting.show(name), &why)));
         }
-        let group = group.filter(|name| !is_number(name)).map(|name| (name, world.group(name)));
+        let group =
+            group.filter(|name| !is_number(name)).map(|name| (name, inspector.find_group(name)));
         if let Some((name, Err(why))) = group {
             faults.push(Fault::new(origin, key, no_account("group", &setting.show(name), &why)));
         }
@@ -344,7 +350,7 @@ fn no_account(what: &str, name: &str, why: &str) -> String {
 fn check_vassals(
     call: &Invocation,
     config: &EmperorConfig,
-    world: &mut dyn World,
+    inspector: &mut dyn StartInspector,
 ) -> Vec<CheckReport> {
     let mut reports = Vec::new();
     let command_line = VassalCommandLine::of(config);
@@ -358,7 +364,7 @@ fn check_vassals(
                     let mut report = if config.starts_others() {
                         report_on_foreign_file(&call, &file, &command_line)
                     } else {
-                        check_file(&call, &file, (&command_line, world))
+                        check_file(&call, &file, (&command_line, inspector))
                     };
                     if let Some(ending) = &config.on_demand_extension {
                         report.add_address_file(&call, &file, ending);

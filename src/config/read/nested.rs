@@ -49,7 +49,11 @@ impl ConfigReader<'_> {
             }
         };
         let source = TextSource {
-            path: if self.hidden { NOT_SHOWN.into() } else { self.call.shown.join(&name.given) },
+            path: if self.hidden {
+                NOT_SHOWN.into()
+            } else {
+                self.call.shown_prefix.join(&name.given)
+            },
             named_at: Some(at.clone()),
             identity: identity(&name, content.id),
         };
@@ -86,7 +90,7 @@ impl ConfigReader<'_> {
         } else if request.is_main_file && *at == Origin::CommandLine {
             // The message names the file instead of the command line. A check of many directories adds the
             // directory, which an emperor there would leave out.
-            let path = self.call.shown.join(request.name);
+            let path = self.call.shown_prefix.join(request.name);
             let file = TextSource { path, named_at: None, identity: String::new() };
             self.fault(&Origin::File { file: Arc::new(file), line: 0 }, "", message);
         } else {
