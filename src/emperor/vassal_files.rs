@@ -22,7 +22,7 @@ use super::context::Context;
 use super::token::Token;
 
 /// Events read in one wake-up.
-const BUFFER: usize = 16 * 1024;
+const TOUCH_BUFFER: usize = 16 * 1024;
 /// What can change a file: its end of writing, its times, another file in its place. What is just made is
 /// looked at when it is closed.
 const CHANGES: WatchMask =
@@ -149,7 +149,7 @@ impl VassalFiles {
     /// Something has happened in a watched directory: the vassals of which a file is another now, each with the
     /// first of them.
     pub fn read(&mut self) -> Vec<(VassalId, OsString)> {
-        let mut buffer = [0; BUFFER];
+        let mut buffer = [0; TOUCH_BUFFER];
         let read = self.inotify.as_ref().and_then(|it| it.read(&mut buffer).ok());
         let mut happened = Vec::new();
         for event in inotify::events(buffer.get(..read.unwrap_or(0)).unwrap_or_default()) {

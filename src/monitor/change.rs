@@ -13,7 +13,7 @@ pub struct Changes {
     pub changes: Vec<Change>,
     /// Lines for the log.
     pub notices: Vec<LogLine>,
-    /// Everything is looked at again, whether or not an event has told of it.
+    /// The source has been scanned as a whole.
     pub is_full_scan: bool,
 }
 
@@ -112,7 +112,7 @@ impl Changes {
         self.changes.push(Change { name: name.to_owned(), kind, is_initial: false });
     }
 
-    /// All that was sighted after the first `count` was there already.
+    /// All changes after the first `count` are of files that were there already.
     pub(super) fn mark_initial_after(&mut self, count: usize) {
         self.changes.iter_mut().skip(count).for_each(|change| change.is_initial = true);
     }

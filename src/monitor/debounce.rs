@@ -33,7 +33,7 @@ pub(super) enum Cause {
     BeingWritten,
     /// It must stay as it is for a moment.
     Settling,
-    /// The same, after a scan found a difference that no event had told.
+    /// The same, after a scan found a difference for which there was no event.
     MissedEvent,
     /// The same, after it was found in a directory that has just come.
     Appeared,

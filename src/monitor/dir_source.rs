@@ -1,8 +1,7 @@
-//! `dir://`: the vassal files of one directory, by inotify.
+//! `dir://`: the vassal files of one directory.
 //!
-//! Events (`events.rs`, and `symlinks.rs` for the path and for links) only say where to look; what is known
-//! comes from stat(2) alone (`dir_watch.rs`), so lost or needless events do no harm. Nothing is held open, so
-//! that file systems can be unmounted.
+//! Here is where the directory is: its path may lead elsewhere, to nothing for a while, or to what cannot be read,
+//! and inotify may be refused. [`DirWatch`] is what happens in it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -11,12 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::change::Changes;
-use super::coalesce::NameEvent;
 use super::debounce::{DELETE_GRACE, PendingCheck, WRITER_IDLE_TIMEOUT};
-use super::dir_watch::{DirWatch, Scan, ScanContext};
-use super::events::{EventReader, PendingEvents};
+use super::dir_watch::DirWatch;
 use super::names::NameRules;
-use super::shared_watches::Route;
+use super::scan::{Scan, ScanContext};
 use super::symlinks::MAX_TRIES;
 use super::{Monitor, Options};
 use crate::log::Level;
@@ -47,13 +44,11 @@ pub struct DirSource {
     source: PathBuf,
     freq: Duration,
     grace: Duration,
-    reader: EventReader,
-    files: DirWatch,
+    watch: DirWatch,
     state: DirState,
-    /// What was told and has been too much for one call; since when.
-    pending_events: PendingEvents,
+    /// Not all could be done in one call; since when.
     behind_since: Option<Moment>,
-    /// Why not all events are told, if so.
+    /// Why there are not events for everything, if so: it is scanned from time to time.
     polling: Option<String>,
     /// What is wrong with the directory, and when it is tried again.
     read_error: Option<ReadError>,
@@ -82,10 +77,8 @@ impl DirSource {
             shown: options.shown,
             freq: options.freq,
             grace: options.grace.max(DELETE_GRACE),
-            reader: EventReader::new()?,
-            files: DirWatch::new(filter, options.links, WRITER_IDLE_TIMEOUT.max(options.freq)),
+            watch: DirWatch::new(filter, options.links, WRITER_IDLE_TIMEOUT.max(options.freq))?,
             state: DirState::Unknown,
-            pending_events: PendingEvents::default(),
             behind_since: None,
             polling: None,
             read_error: None,
@@ -98,7 +91,7 @@ impl DirSource {
     /// looked at, or nothing can be.
     fn locate(&mut self, context: &mut ScanContext<'_>) -> bool {
         for _ in 0..MAX_TRIES {
-            let end = self.files.observer.paths.walk_source(self.path.as_os_str());
+            let end = self.watch.follow_path(self.path.as_os_str());
             let arrived = match end {
                 Ok(Some((object, stat))) if stat.kind == FileKind::Directory => {
                     dir::open_again(object.as_fd()).and_then(|at| {
@@ -134,7 +127,7 @@ impl DirSource {
         inode: (u64, u64),
         context: &mut ScanContext<'_>,
     ) -> bool {
-        let is_watched_anew = self.reader.watch(at);
+        let is_watched_anew = self.watch.watch(at);
         let is_known = self.state == DirState::Present(inode);
         if is_known && !is_watched_anew {
             return false;
@@ -144,17 +137,7 @@ impl DirSource {
         }
         self.state = DirState::Present(inode);
         self.source = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        // Links in it may start from elsewhere now; whoever is there is looked at once more then.
-        for route in
-            self.files.observer.paths.all().into_iter().filter(|route| *route != Route::Directory)
-        {
-            self.files.observer.paths.queue_for_names(
-                &route,
-                NameEvent::Touched,
-                &mut self.pending_events.names,
-            );
-            self.pending_events.moved.insert(route);
-        }
+        self.watch.queue_all_links();
         let scan = match (self.has_scanned, is_known) {
             (false, _) => Scan::Initial,
             (true, false) => Scan::Appeared,
@@ -175,14 +158,14 @@ impl DirSource {
             DirState::Unknown => "there is no such directory".to_owned(),
             DirState::Present(_) => format!(
                 "the directory is gone; its {} vassals are stopped unless it is back within {:?}",
-                self.files.count(),
+                self.watch.count(),
                 self.grace
             ),
         };
         self.say(Level::Warning, &format!("{what}; waiting for it to come"), context);
-        self.reader.unwatch();
+        self.watch.unwatch();
         self.state = DirState::Missing(context.now);
-        self.files.cancel_checks();
+        self.watch.cancel_checks();
     }
 
     /// The directory cannot be read: all stays as it is, and everything is compared when it can be.
@@ -198,7 +181,7 @@ impl DirSource {
             self.read_error.as_ref().map(|read_error| &read_error.again),
         );
         self.read_error = Some(ReadError { why, again });
-        self.files.cancel_checks();
+        self.watch.cancel_checks();
     }
 
     /// Opens the directory, if it is still the one that is known.
@@ -228,7 +211,7 @@ impl DirSource {
     }
 
     fn scan(&mut self, at: BorrowedFd<'_>, scan: Scan, context: &mut ScanContext<'_>) {
-        match self.files.scan(at, scan, context) {
+        match self.watch.scan(at, scan, context) {
             Err(error) => self.on_read_error(&error, context),
             Ok(()) => {
                 if self.read_error.take().is_some() {
@@ -242,7 +225,7 @@ impl DirSource {
     fn scan_all(&mut self, context: &mut ScanContext<'_>) {
         context.out.is_full_scan = true;
         let was_polling = self.polling.is_some() || self.read_error.is_some();
-        self.reader.open(&mut self.files.observer.paths);
+        self.watch.open_instances();
         if !self.locate(context) {
             let scan = if was_polling { Scan::Polling } else { Scan::Verify };
             match dir::open(&self.path) {
@@ -252,7 +235,7 @@ impl DirSource {
         }
         self.has_scanned = true;
         self.rescan_at = None;
-        match self.reader.refusal(&mut self.files.observer.paths) {
+        match self.watch.refusal() {
             Some(error) => self.fall_back_to_polling(&error, context),
             None if self.polling.take().is_some() => {
                 self.say(Level::Notice, "inotify works again: no more timed scans", context);
@@ -261,39 +244,32 @@ impl DirSource {
         }
     }
 
-    /// Takes in what was told.
+    /// Reads events.
     fn read_events(&mut self, context: &mut ScanContext<'_>) {
-        self.pending_events =
-            self.reader.read(&self.files.observer.filter, &mut self.files.observer.paths);
-        if self.pending_events.entries_lost || self.pending_events.paths_lost {
+        let read = self.watch.read_events();
+        if read.is_lossy {
             self.say(Level::Warning, "events were lost: comparing all files", context);
         }
-        let has_moved = self.pending_events.moved.remove(&Route::Directory);
-        if has_moved && !self.locate(context) && self.read_error.is_some() {
+        if read.has_path_changed && !self.locate(context) && self.read_error.is_some() {
             self.scan_all(context);
         }
     }
 
-    /// Acts on what was told, as much as one call may do.
+    /// Processes events, as many as one call may.
     fn process_pending(&mut self, context: &mut ScanContext<'_>) {
-        let is_told =
-            !(self.pending_events.names.is_empty() && self.pending_events.moved.is_empty());
-        if is_told || self.files.is_scanning() {
-            let told = std::mem::take(&mut self.pending_events);
-            // Where this leads elsewhere, all there is looked at anyway.
+        if self.watch.has_work() {
+            let events = self.watch.take_events();
+            // Where the path leads elsewhere, all there is looked at anyway.
             if let Some(at) = self.open_current(context) {
-                self.pending_events = told;
-                self.files.process_events(at.as_fd(), &mut self.pending_events, context);
-                self.files.go_on_scanning(at.as_fd(), context);
+                self.watch.process(at.as_fd(), events, context);
             }
         }
-        let is_done = self.pending_events.names.is_empty() && self.pending_events.moved.is_empty();
-        if is_done && std::mem::take(&mut self.pending_events.entries_lost) {
+        if self.watch.take_need_of_scan() {
             self.scan_all(context);
         }
     }
 
-    /// Not all events are told any more.
+    /// There are not events for everything any more.
     fn fall_back_to_polling(&mut self, error: &io::Error, context: &mut ScanContext<'_>) {
         let why = error.to_string();
         if self.polling.as_ref() != Some(&why) {
@@ -314,22 +290,22 @@ impl DirSource {
 
     /// Ends every call: says when the next one is due.
     fn schedule(&mut self, context: &mut ScanContext<'_>) {
-        if let Some(error) = self.reader.refusal(&mut self.files.observer.paths) {
+        if let Some(error) = self.watch.refusal() {
             self.fall_back_to_polling(&error, context);
         }
-        if let Some(what) = self.files.unrecognized.tell() {
+        if let Some(what) = self.watch.take_unrecognized() {
             self.say(Level::Warning, &what, context);
         }
         let is_due = self.polling.is_some() || !self.freq.is_zero();
         self.rescan_at = is_due.then(|| self.rescan_at.unwrap_or(context.now + self.period()));
-        let is_behind = !self.pending_events.is_empty() || self.files.is_scanning();
+        let is_behind = self.watch.has_events() || self.watch.has_work();
         self.behind_since = is_behind.then_some(context.now);
     }
 
     /// When the vassals of a missing directory are given up.
     fn grace_ends(&self) -> Option<Moment> {
         match self.state {
-            DirState::Missing(since) if self.files.count() > 0 => Some(since + self.grace),
+            DirState::Missing(since) if self.watch.count() > 0 => Some(since + self.grace),
             _ => None,
         }
     }
@@ -341,12 +317,12 @@ impl Monitor for DirSource {
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        self.reader.descriptor()
+        self.watch.descriptor()
     }
 
     fn deadline(&self) -> Option<Moment> {
         let again = self.read_error.as_ref().map(|read_error| read_error.again.due);
-        [self.behind_since, self.files.next(), self.rescan_at, again, self.grace_ends()]
+        [self.behind_since, self.watch.next(), self.rescan_at, again, self.grace_ends()]
             .into_iter()
             .flatten()
             .min()
@@ -355,7 +331,7 @@ impl Monitor for DirSource {
     fn read(&mut self, now: Moment, out: &mut Changes) {
         let context = &mut ScanContext { now, out };
         // While we are behind, events wait in the kernel, which has an end.
-        if self.pending_events.is_empty() {
+        if !self.watch.has_events() {
             self.read_events(context);
         }
         self.process_pending(context);
@@ -366,7 +342,7 @@ impl Monitor for DirSource {
         let context = &mut ScanContext { now, out };
         let is_due = |when: Option<Moment>| when.is_some_and(|when| when <= now);
         if is_due(self.grace_ends()) {
-            self.files.lose_all(context);
+            self.watch.lose_all(context);
         }
         self.process_pending(context);
         if is_due(self.rescan_at)
@@ -374,12 +350,12 @@ impl Monitor for DirSource {
         {
             self.scan_all(context);
         }
-        // What was told comes before what was waited for: it may be that somebody writes again.
-        if self.pending_events.is_empty()
-            && is_due(self.files.next())
+        // Events come before checks that are due: it may be that somebody writes again.
+        if !self.watch.has_events()
+            && is_due(self.watch.next())
             && let Some(at) = self.open_current(context)
         {
-            let missed = self.files.expire(at.as_fd(), context);
+            let missed = self.watch.expire(at.as_fd(), context);
             if !missed.is_empty() {
                 let what = format!("inotify missed the change of {}", list(&missed));
                 self.say(Level::Warning, &what, context);
@@ -395,11 +371,11 @@ impl Monitor for DirSource {
     }
 
     fn known(&self) -> Vec<(&OsStr, &super::change::VassalFile)> {
-        self.files.known()
+        self.watch.known()
     }
 
     fn refused(&self) -> Vec<(&OsStr, &str)> {
-        self.files.refused()
+        self.watch.refused()
     }
 }
 

@@ -1,17 +1,25 @@
-//! What is known of each name in one directory, and how looking at it turns into changes.
+//! One directory: it is watched, its names are looked at, and differences from what is known become changes.
+//!
+//! Which directory that is, and what happens when it goes away, is the affair of the source that has it. Events
+//! (`events.rs`, and `symlinks.rs` for paths and links) only say where to look; what is known comes from stat(2)
+//! alone, so lost or needless events do no harm. Nothing is held open, so that file systems can be unmounted: the
+//! source opens the directory for each call.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::change::{ChangeKind, Changes, FileVersion, VassalFile};
+use super::change::{FileVersion, VassalFile};
 use super::coalesce::NameEvent;
 use super::debounce::{Cause, DEBOUNCE, DELETE_GRACE, Debouncer, PendingCheck};
-use super::events::PendingEvents;
+use super::events::{EventReader, PendingEvents};
+use super::known_names::KnownNames;
 use super::names::{NameKind, NameRules};
 use super::observe::{Observation, Observer};
+use super::scan::{Scan, ScanContext};
+use super::shared_watches::Route;
 use super::unrecognized::UnrecognizedFiles;
 use crate::sys::dir::{self, FileKind, Links, Stat};
 use crate::types::moment::Moment;
@@ -19,25 +27,6 @@ use crate::types::moment::Moment;
 /// How much is done in one call, in steps of a walk: the loop must not be away for long, whatever
 /// somebody does to the directory. The rest is due at once.
 const MAX_EFFORT: usize = 1000;
-
-/// One wake-up: when it is, and where its news goes.
-pub(super) struct ScanContext<'a> {
-    pub(super) now: Moment,
-    pub(super) out: &'a mut Changes,
-}
-
-/// Why a whole directory is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scan {
-    /// It was there from the beginning: everything is taken as it is.
-    Initial,
-    /// It has come, or come back: the same, but for what differs after a moment.
-    Appeared,
-    /// Its events are not told: differences must stay for a moment.
-    Polling,
-    /// Events should have told everything: what they missed is said.
-    Verify,
-}
 
 /// Whether a name that is missing may still come back.
 #[derive(Clone, Copy)]
@@ -48,20 +37,24 @@ enum IfMissing<'a> {
     Lost(Option<&'a PendingCheck>),
 }
 
-/// One name: a vassal, or something refused, or a vassal with a complaint.
-#[derive(Default)]
-struct KnownName {
-    file: Option<VassalFile>,
-    problem: Option<Box<str>>,
+/// What one call has read.
+pub(super) struct EventsRead {
+    /// Events were lost.
+    pub(super) is_lossy: bool,
+    /// The path may lead to another directory.
+    pub(super) has_path_changed: bool,
 }
 
-/// The names of one directory.
+/// One directory that is watched.
 pub(super) struct DirWatch {
-    pub(super) observer: Observer,
-    pub(super) pending: Debouncer,
+    reader: EventReader,
+    /// Events that are not processed yet.
+    events: PendingEvents,
+    observer: Observer,
+    pending: Debouncer,
     writer_silent: Duration,
-    known: BTreeMap<Box<OsStr>, Box<KnownName>>,
-    pub(super) unrecognized: UnrecognizedFiles,
+    known: KnownNames,
+    unrecognized: UnrecognizedFiles,
     /// What a scan has not come to yet, and why a difference there would matter.
     to_scan: VecDeque<OsString>,
     scan_cause: Cause,
@@ -69,29 +62,135 @@ pub(super) struct DirWatch {
 
 impl DirWatch {
     /// Nothing is known yet. `writer_silent` is how long a silent writer is waited for.
-    pub(super) fn new(filter: NameRules, links: Links, writer_silent: Duration) -> Self {
-        let (pending, known, unrecognized, to_scan) = Default::default();
-        let (observer, scan_cause) = (Observer::new(filter, links), Cause::Settling);
-        Self { observer, pending, writer_silent, known, unrecognized, to_scan, scan_cause }
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`: not even one descriptor can be had.
+    pub(super) fn new(
+        filter: NameRules,
+        links: Links,
+        writer_silent: Duration,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            reader: EventReader::new()?,
+            events: PendingEvents::default(),
+            observer: Observer::new(filter, links),
+            pending: Debouncer::default(),
+            writer_silent,
+            known: KnownNames::default(),
+            unrecognized: UnrecognizedFiles::default(),
+            to_scan: VecDeque::new(),
+            scan_cause: Cause::Settling,
+        })
     }
+
+    // What is watched.
+
+    /// Readable while there are events; the same for the whole life.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.reader.descriptor()
+    }
+
+    /// Asks for the inotify instances that are missing.
+    pub(super) fn open_instances(&mut self) {
+        self.reader.open(&mut self.observer.paths);
+    }
+
+    /// What the kernel has refused since this was asked last: then there are not events for everything.
+    pub(super) fn refusal(&mut self) -> Option<io::Error> {
+        self.reader.refusal(&mut self.observer.paths)
+    }
+
+    /// Follows the path of the directory and watches all that it leads through; gives what is at its end.
+    ///
+    /// # Errors
+    /// The path cannot be followed.
+    pub(super) fn follow_path(&mut self, path: &OsStr) -> io::Result<Option<(OwnedFd, Stat)>> {
+        self.observer.paths.walk_source(path)
+    }
+
+    /// Watches this directory, and no other. Says whether it was not watched before.
+    pub(super) fn watch(&mut self, directory: BorrowedFd<'_>) -> bool {
+        self.reader.watch(directory)
+    }
+
+    /// Watches no directory.
+    pub(super) fn unwatch(&mut self) {
+        self.reader.unwatch();
+    }
+
+    /// The directory is another one: links in it may start from elsewhere, and lead elsewhere.
+    pub(super) fn queue_all_links(&mut self) {
+        let Self { observer, events, .. } = self;
+        for route in observer.paths.all().into_iter().filter(|route| *route != Route::Directory) {
+            observer.paths.queue_for_names(&route, NameEvent::Touched, &mut events.names);
+            events.moved.insert(route);
+        }
+    }
+
+    // Events.
+
+    /// Reads events; to be called when all earlier ones have been processed.
+    pub(super) fn read_events(&mut self) -> EventsRead {
+        self.events = self.reader.read(&self.observer.filter, &mut self.observer.paths);
+        EventsRead {
+            is_lossy: self.events.entries_lost || self.events.paths_lost,
+            has_path_changed: self.events.moved.remove(&Route::Directory),
+        }
+    }
+
+    /// Whether there are events that have not been processed.
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Whether [`DirWatch::process`] has something to do.
+    pub(super) fn has_work(&self) -> bool {
+        !self.events.names.is_empty() || !self.events.moved.is_empty() || self.is_scanning()
+    }
+
+    /// Whether events were lost, and all others are processed: then everything has to be scanned. Says so once.
+    pub(super) fn take_need_of_scan(&mut self) -> bool {
+        let is_done = self.events.names.is_empty() && self.events.moved.is_empty();
+        is_done && std::mem::take(&mut self.events.entries_lost)
+    }
+
+    /// Takes out the events that are not processed; where the path leads elsewhere by now, they are dropped.
+    pub(super) fn take_events(&mut self) -> PendingEvents {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Processes events, and goes on with a scan: all, or as much as one call may.
+    pub(super) fn process(
+        &mut self,
+        at: BorrowedFd<'_>,
+        mut events: PendingEvents,
+        context: &mut ScanContext<'_>,
+    ) {
+        self.process_events(at, &mut events, context);
+        self.events = events;
+        self.go_on_scanning(at, context);
+    }
+
+    /// What is to be said about files that are no vassals by their names.
+    pub(super) fn take_unrecognized(&mut self) -> Option<String> {
+        self.unrecognized.tell()
+    }
+
+    // Names.
 
     /// The vassals.
     pub(super) fn known(&self) -> Vec<(&OsStr, &VassalFile)> {
-        let known = self.known.iter();
-        known.filter_map(|(name, known)| Some((&**name, known.file.as_ref()?))).collect()
+        self.known.files().collect()
     }
 
     /// How many vassals there are.
     pub(super) fn count(&self) -> usize {
-        self.known.values().filter(|known| known.file.is_some()).count()
+        self.known.files().count()
     }
 
     /// See [`super::Monitor::refused`].
     pub(super) fn refused(&self) -> Vec<(&OsStr, &str)> {
-        let refused = self.known.iter().filter(|(_, known)| known.file.is_none());
-        let refused =
-            refused.filter_map(|(name, known)| Some((&**name, known.problem.as_deref()?)));
-        refused.chain(self.unrecognized.refused()).collect()
+        self.known.refused().chain(self.unrecognized.refused()).collect()
     }
 
     /// When [`DirWatch::expire`] is due.
@@ -115,16 +214,12 @@ impl DirWatch {
         self.cancel_checks();
         self.observer.without_address.clear();
         self.unrecognized.clear();
-        for (name, known) in std::mem::take(&mut self.known) {
+        for name in self.known.lose_all(context.out) {
             self.observer.paths.set_routes(&name, Vec::new());
-            if known.file.is_some() {
-                context.out.push(&name, ChangeKind::Lost);
-            }
         }
     }
 
-    /// Does what has been told asks for: all, or as much as one call may do.
-    pub(super) fn process_events(
+    fn process_events(
         &mut self,
         at: BorrowedFd<'_>,
         pending_events: &mut PendingEvents,
@@ -178,7 +273,7 @@ impl DirWatch {
                 Ok(stat) if stat.kind == FileKind::File => self.wait_for_writer(at, name, context),
                 _ => self.check_now(at, name, IfMissing::Wait, context),
             },
-            NameEvent::Deleted | NameEvent::MovedOut if self.file(name).is_some() => {
+            NameEvent::Deleted | NameEvent::MovedOut if self.known.file(name).is_some() => {
                 self.pending
                     .set(name, PendingCheck::new(Cause::Settling, context.now, DELETE_GRACE, None));
             }
@@ -196,7 +291,7 @@ impl DirWatch {
         mark: NameEvent,
         context: &mut ScanContext<'_>,
     ) {
-        if self.file(vassal).is_none() {
+        if self.known.file(vassal).is_none() {
             return;
         }
         if matches!(mark, NameEvent::Deleted | NameEvent::MovedOut | NameEvent::Renamed) {
@@ -232,7 +327,7 @@ impl DirWatch {
 
     /// A touch is complete at once, but behind a link another file may be in the making.
     fn check_touched(&mut self, at: BorrowedFd<'_>, name: &OsStr, context: &mut ScanContext<'_>) {
-        let known = self.file(name).map(|file| file.version.inode());
+        let known = self.known.file(name).map(|file| file.version.inode());
         match self.observe(at, name, context.now) {
             Ok(Observation::File { file, has_other_links, .. })
                 if known != Some(file.version.inode()) =>
@@ -280,7 +375,7 @@ impl DirWatch {
     }
 
     /// Looks at what has been waited for, as much of it as one call may do, and gives the names of those
-    /// that were different though no event had told it.
+    /// that were different although there was no event for it.
     pub(super) fn expire(
         &mut self,
         at: BorrowedFd<'_>,
@@ -339,7 +434,7 @@ impl DirWatch {
                 }
             }
         }
-        names.extend(self.known.keys().map(|name| name.to_os_string()));
+        names.extend(self.known.names());
         let is_arriving = self.is_scanning() && self.scan_cause == Cause::Appeared;
         self.to_scan.clear();
         match scan {
@@ -352,7 +447,7 @@ impl DirWatch {
                 return Ok(());
             }
             Scan::Appeared => self.scan_cause = Cause::Appeared,
-            // What the first look has not come to yet has no event to be told by.
+            // There is no event for what the first scan has not come to yet.
             Scan::Polling | Scan::Verify if is_arriving => {}
             Scan::Polling => self.scan_cause = Cause::Settling,
             Scan::Verify => self.scan_cause = Cause::MissedEvent,
@@ -363,7 +458,7 @@ impl DirWatch {
     }
 
     /// Goes on with the scan that is under way, as far as one call may.
-    pub(super) fn go_on_scanning(&mut self, at: BorrowedFd<'_>, context: &mut ScanContext<'_>) {
+    fn go_on_scanning(&mut self, at: BorrowedFd<'_>, context: &mut ScanContext<'_>) {
         let start = self.observer.paths.effort();
         while self.observer.paths.spent_since(start) < MAX_EFFORT
             && let Some(name) = self.to_scan.pop_front()
@@ -387,7 +482,7 @@ impl DirWatch {
         if self.pending.get(name).is_some() {
             return;
         }
-        match (self.observe(at, name, context.now), self.file(name)) {
+        match (self.observe(at, name, context.now), self.known.file(name)) {
             (Ok(Observation::File { file, has_other_links, .. }), known)
                 if known != Some(&file) =>
             {
@@ -406,8 +501,7 @@ impl DirWatch {
         name: &OsStr,
         now: Moment,
     ) -> io::Result<Observation> {
-        let known = self.known.get(name).and_then(|known| known.file.as_ref());
-        self.observer.observe((at, name), known, now)
+        self.observer.observe((at, name), self.known.file(name), now)
     }
 
     fn check_now(
@@ -441,7 +535,7 @@ impl DirWatch {
                     self.recheck_hard_links(name, &file, context.now);
                 }
                 let version = file.version;
-                self.record_file(name, file, context);
+                self.known.record_file(name, file, context.out);
                 if let Some(by) = address_by {
                     let quiet = by.saturating_duration_since(context.now);
                     self.pending.set(
@@ -453,84 +547,40 @@ impl DirWatch {
                 }
             }
             Ok(Observation::Absent | Observation::Dangling)
-                if has_time && self.file(name).is_some() =>
+                if has_time && self.known.file(name).is_some() =>
             {
                 self.pending
                     .set(name, PendingCheck::new(Cause::Settling, context.now, DELETE_GRACE, None));
             }
-            Ok(Observation::Absent) => self.record_lost(name, None, context),
+            Ok(Observation::Absent) => self.lose(name, None, context),
             Ok(Observation::Dangling) => {
                 let why = "is a dangling link; started when its target exists";
-                self.record_lost(name, Some(why.to_owned()), context);
+                self.lose(name, Some(why.to_owned()), context);
             }
-            Ok(Observation::Refused(why)) => self.record_lost(name, Some(why), context),
+            Ok(Observation::Refused(why)) => self.lose(name, Some(why), context),
             Err(error) => {
-                self.report_problem(
-                    name,
-                    format!("cannot be examined: {error}; trying again"),
-                    context,
-                );
+                let why = format!("cannot be examined: {error}; trying again");
+                self.known.report_problem(name, why, context.out);
                 self.pending.set(name, PendingCheck::retry(context.now, before));
             }
         }
     }
 
-    /// A file has got another name here. Those that were known before are told of what is done
-    /// through that one only after another look, because a new name is not told in their directory.
+    /// A file has got another name here. The names that were known before are looked at again, because there is no
+    /// event in their directory for what is done through the new name.
     fn recheck_hard_links(&mut self, name: &OsStr, file: &VassalFile, now: Moment) {
-        for (kin, known) in &self.known {
-            let version = known.file.as_ref().map(|file| file.version);
-            let is_same = version.is_some_and(|version| version.inode() == file.version.inode());
-            if is_same && **kin != *name && self.pending.get(kin).is_none() {
-                self.pending.set(kin, PendingCheck::new(Cause::Settling, now, DEBOUNCE, version));
+        for (other, known) in self.known.files() {
+            let is_same = known.version.inode() == file.version.inode();
+            if is_same && other != name && self.pending.get(other).is_none() {
+                let check = PendingCheck::new(Cause::Settling, now, DEBOUNCE, Some(known.version));
+                self.pending.set(other, check);
             }
         }
     }
 
-    /// The file is there: says what is new about it.
-    fn record_file(&mut self, name: &OsStr, file: VassalFile, context: &mut ScanContext<'_>) {
-        let known = self.known.entry(name.into()).or_default();
-        known.problem = None;
-        let Some(old) = known.file.replace(file.clone()) else {
-            return context.out.push(name, ChangeKind::Found(file));
-        };
-        if old.version != file.version || old.on_demand != file.on_demand {
-            context.out.push(name, ChangeKind::Changed(file));
-        } else if (old.uid, old.gid) != (file.uid, file.gid) {
-            context.out.push(name, ChangeKind::OwnerChanged(file));
-        }
-    }
-
-    /// The file is not there, or it is something else now.
-    fn record_lost(
-        &mut self,
-        name: &OsStr,
-        problem: Option<String>,
-        context: &mut ScanContext<'_>,
-    ) {
+    fn lose(&mut self, name: &OsStr, problem: Option<String>, context: &mut ScanContext<'_>) {
         self.observer.without_address.remove(name);
-        if self.file(name).is_some() {
-            context.out.push(name, ChangeKind::Lost);
-        }
-        match problem {
-            None => drop(self.known.remove(name)),
-            Some(why) => {
-                self.report_problem(name, why, context);
-                self.known.entry(name.into()).or_default().file = None;
-            }
-        }
-    }
-
-    fn report_problem(&mut self, name: &OsStr, why: String, context: &mut ScanContext<'_>) {
-        let known = self.known.entry(name.into()).or_default();
-        if known.problem.as_deref() != Some(&why) {
-            context.out.warn_of(name, why.clone());
-            known.problem = Some(why.into());
-        }
-    }
-
-    fn file(&self, name: &OsStr) -> Option<&VassalFile> {
-        self.known.get(name)?.file.as_ref()
+        self.known.record_lost(name, problem, context.out);
     }
 
     fn version(&self, at: BorrowedFd<'_>, name: &OsStr) -> Option<FileVersion> {
@@ -538,7 +588,7 @@ impl DirWatch {
     }
 }
 
-/// Links and further names of a file are whole when they are made, and nothing is told afterwards.
+/// Links and further names of a file are whole when they are made; there is no event for their end.
 fn is_complete_at_birth(stat: &Stat) -> bool {
     stat.kind == FileKind::Link || (stat.kind == FileKind::File && stat.links > 1)
 }

@@ -1,8 +1,7 @@
-//! What a monitor of a directory sees by: two inotify instances and the mount table, behind one
-//! descriptor.
+//! The kernel's events for one directory: two inotify instances and the mount table, behind one descriptor.
 //!
-//! One instance watches the directory and nothing else, so that nothing else can fill its queue. The
-//! other belongs to the trails.
+//! One instance watches the directory and nothing else, so that nothing else can fill its queue. The other watches
+//! the paths of links (`symlinks.rs`).
 
 use std::collections::HashSet;
 use std::io;
@@ -21,7 +20,7 @@ use crate::sys::poll::{Epoll, Interest};
 const MAX_EVENT_BYTES: usize = 128 * 1024;
 
 /// Room for events; one read fills it at most.
-const BUFFER: usize = 32 * 1024;
+const EVENT_BUFFER: usize = 32 * 1024;
 
 /// The longest event: a header and a name of 255 bytes.
 const MAX_EVENT_SIZE: usize = 272;
@@ -38,16 +37,16 @@ const ON_DIRECTORY: WatchMask = WatchMask::CREATE
     .with(WatchMask::MOVE_SELF)
     .with(WatchMask::EXCEPT_UNLINKED);
 
-/// All that was told, and has not been acted on.
+/// Events that are not processed yet.
 #[derive(Default)]
 pub(super) struct PendingEvents {
-    /// What the names are to be looked at for.
+    /// The names that are to be looked at, each for this event.
     pub(super) names: EventQueue,
     /// The routes that may lead elsewhere, that of the source among them.
     pub(super) moved: HashSet<Route>,
     /// Whether events of the directory are lost.
     pub(super) entries_lost: bool,
-    /// Whether events of the trails are lost; all of them are in `moved` then.
+    /// Whether events of the paths are lost; all routes are in `moved` then.
     pub(super) paths_lost: bool,
 }
 
@@ -58,7 +57,7 @@ impl PendingEvents {
     }
 }
 
-/// The eyes; any of them may be missing.
+/// The sources of events, each of which may be missing.
 pub(super) struct EventReader {
     ready_set: Epoll,
     inotify: Option<Inotify>,
@@ -70,7 +69,7 @@ pub(super) struct EventReader {
 }
 
 impl EventReader {
-    /// Closed eyes, but for the mount table.
+    /// None but the mount table.
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`: not even one descriptor can be had.
@@ -82,10 +81,18 @@ impl EventReader {
             ready_set.add(mounts.wakes(), Interest::Exception, 0)?;
         }
         let (inotify, watch, reader, refusal) = Default::default();
-        Ok(Self { ready_set, inotify, watch, mounts, reader, buffer: vec![0; BUFFER], refusal })
+        Ok(Self {
+            ready_set,
+            inotify,
+            watch,
+            mounts,
+            reader,
+            buffer: vec![0; EVENT_BUFFER],
+            refusal,
+        })
     }
 
-    /// Readable while there is news; the same for ever.
+    /// Readable while there are events; the same for the whole life.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.ready_set.as_fd()
     }
@@ -112,10 +119,10 @@ impl EventReader {
         }
     }
 
-    /// What was refused since this was asked last: then not everything is told.
+    /// What was refused since this was asked last: then there are not events for everything.
     pub(super) fn refusal(&mut self, paths: &mut PathWatches) -> Option<io::Error> {
-        let (own, of_trails) = (self.refusal.take(), paths.refusal());
-        own.or(of_trails)
+        let (own, of_paths) = (self.refusal.take(), paths.refusal());
+        own.or(of_paths)
     }
 
     /// Watches a directory, and no other. Says whether it was not watched before.
@@ -144,7 +151,7 @@ impl EventReader {
         }
     }
 
-    /// Takes in what was told, in one bounded piece.
+    /// Reads events, in one bounded piece.
     pub(super) fn read(&mut self, filter: &NameRules, paths: &mut PathWatches) -> PendingEvents {
         let mut pending_events = PendingEvents::default();
         self.read_entries(filter, &mut pending_events);

@@ -11,8 +11,10 @@ mod debounce;
 pub mod dir_source;
 mod dir_watch;
 mod events;
+mod known_names;
 mod names;
 mod observe;
+mod scan;
 mod shared_watches;
 mod symlinks;
 mod unrecognized;
@@ -77,7 +79,7 @@ pub trait Monitor {
     /// When [`expire`](Monitor::expire) wants to be called; `None` if everything is quiet.
     fn deadline(&self) -> Option<Moment>;
 
-    /// Takes in what was told since; what is too much for one call leaves the descriptor readable.
+    /// Reads events; what is too much for one call leaves the descriptor readable.
     fn read(&mut self, now: Moment, out: &mut Changes);
 
     /// Does what is due.
@@ -86,7 +88,7 @@ pub trait Monitor {
     /// Compares everything with what is known, and says what had been missed.
     fn rescan(&mut self, now: Moment, out: &mut Changes);
 
-    /// All vassal files that it has told of and not told to be lost.
+    /// All vassal files that were found and are not lost.
     fn known(&self) -> Vec<(&OsStr, &VassalFile)>;
 
     /// The files that would be vassals by their names and are refused, with the reasons.

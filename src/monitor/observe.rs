@@ -139,7 +139,7 @@ impl Observer {
         (by > now).then_some(by)
     }
 
-    /// Finds the end of a name and sees to it that what happens there is told.
+    /// Finds the end of a name, and watches it.
     fn resolve(
         &mut self,
         at: BorrowedFd<'_>,

@@ -1,4 +1,4 @@
-//! Watches that several routes share: who is told what, and what the kernel is asked for.
+//! Watches that several routes share: which route gets an event, and what the kernel is asked for.
 //!
 //! One inotify instance has one watch for each inode, with one mask. It is the union of what the
 //! routes want, and never wider for long, so that nobody is woken for nothing.
@@ -22,12 +22,12 @@ pub(super) const ON_FILE: WatchMask =
 /// By name: what is missing has come.
 pub(super) const ON_MISSING: WatchMask =
     WatchMask::CREATE.with(WatchMask::MOVED_TO).with(WatchMask::CLOSE_WRITE);
-/// By name: the last directory has gone. That another is moved over it is told by the directory.
+/// By name: the last directory has gone. That another is moved over it is an event of the directory.
 pub(super) const ON_PARENT: WatchMask = WatchMask::DELETE;
 /// The same where the directory itself is not watched for what happens to it.
 pub(super) const ON_PARENT_OF_MISSING: WatchMask = ON_PARENT.with(WatchMask::MOVED_TO);
 
-/// What a trail is followed for; names that need the same trail share it.
+/// What a path is followed for; names that need the same path share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Route {
     /// The source itself.
@@ -53,7 +53,7 @@ pub(super) enum WatchResult {
     Watched(WatchRef),
     /// We may not read it; then it would be of no use as a vassal file either.
     Unreadable,
-    /// No watch is left, or nothing can be seen at all.
+    /// No watch is left, or there is no instance.
     Refused,
 }
 
@@ -137,13 +137,13 @@ pub(super) struct SharedWatches {
 }
 
 impl SharedWatches {
-    /// Begins to see; what was held before must be held anew.
+    /// Takes an instance; what was watched before must be watched anew.
     pub(super) fn open(&mut self, inotify: Inotify) {
         self.inotify = Some(Rc::new(inotify));
         self.watched.clear();
     }
 
-    /// Sees nothing any more.
+    /// Drops the instance.
     pub(super) fn close(&mut self) {
         self.inotify = None;
         self.watched.clear();
@@ -189,8 +189,8 @@ impl SharedWatches {
         WatchResult::Watched(WatchRef { watch, name: name.map(OsStr::to_owned) })
     }
 
-    /// Lets a route go; the watches stay until [`SharedWatches::forget`], so that holding on to the same
-    /// objects again loses no event.
+    /// Takes the wishes of a route back; the watches stay until [`SharedWatches::forget`], so that no event is lost
+    /// when it wants the same objects again.
     pub(super) fn release(&mut self, route: &Route, watches: &[WatchRef]) {
         for acquire in watches {
             if let Some(watched) = self.watched.get_mut(&acquire.watch) {
@@ -213,7 +213,7 @@ impl SharedWatches {
         }
     }
 
-    /// Tells the routes what an event means for them.
+    /// Gives each route what an event means for it.
     pub(super) fn dispatch(
         &mut self,
         event: &InotifyEvent<'_>,

@@ -1,10 +1,10 @@
 //! Where paths lead, and watches on everything that could make them lead elsewhere.
 //!
 //! A path is walked step by step. Every directory and every link on the way is watched *itself*, so
-//! that moving or replacing it is told, while whatever else happens beside it is not: a link target in
-//! a busy directory costs nothing. Only two things are watched by name: what is missing, in the last
-//! directory there is, and the removal of that directory, which is not told on itself while anybody
-//! works in it. All this has an inotify instance of its own, so a flood here never loses an event of
+//! that there is an event when it is moved or replaced, and none for what else happens beside it: a link target
+//! in a busy directory costs nothing. Only two things are watched by name: what is missing, in the last
+//! directory there is, and the removal of that directory, for which it has no event itself while a process
+//! has it as its working directory. All this has an inotify instance of its own, so a flood here never loses an event of
 //! the vassal directory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -46,11 +46,11 @@ struct WatchedPath {
 pub(super) struct Followed {
     /// Its end, if it has one.
     pub(super) stat: Option<Stat>,
-    /// Whether the trail agrees; if not, the path changes faster than it can be walked.
+    /// Whether the watched path ends there, too; if not, it changes faster than it can be walked.
     pub(super) is_stable: bool,
 }
 
-/// What was told since.
+/// What one read has given.
 #[derive(Default)]
 pub(super) struct RouteEvents {
     /// Routes to walk anew.
@@ -61,7 +61,7 @@ pub(super) struct RouteEvents {
     pub(super) is_lost: bool,
 }
 
-/// All trails, with the names that depend on them.
+/// All watched paths, with the names that depend on them.
 #[derive(Default)]
 pub(super) struct PathWatches {
     shared: SharedWatches,
@@ -71,7 +71,7 @@ pub(super) struct PathWatches {
 }
 
 impl PathWatches {
-    /// Begins to see.
+    /// Takes an instance; all paths are to be walked anew.
     pub(super) fn open(&mut self, inotify: Inotify) {
         self.shared.open(inotify);
         for path in self.paths.values_mut() {
@@ -80,7 +80,7 @@ impl PathWatches {
         }
     }
 
-    /// Sees nothing any more.
+    /// Drops the instance.
     pub(super) fn close(&mut self) {
         self.shared.close();
     }
@@ -183,7 +183,7 @@ impl PathWatches {
         }
     }
 
-    /// Says where the link `name` leads; its text is that of the route. The trail is walked first and
+    /// Says where the link `name` leads; its text is that of the route. The path is walked first and
     /// the end is asked for afterwards, so no change between the two goes unseen.
     ///
     /// # Errors
@@ -216,8 +216,8 @@ impl PathWatches {
         Ok(Followed { stat: end_of(directory, name)?, is_stable: false })
     }
 
-    /// Watches a file that has other names elsewhere, because what is done through them is not told in
-    /// its directory. A name that it gets elsewhere later is met at the next look. Says whether it is newly
+    /// Watches a file that has other names elsewhere, because there is no event in its directory for
+    /// what is done through them. A name that it gets elsewhere later is found at the next look. Says whether it is newly
     /// watched.
     pub(super) fn watch_inode(
         &mut self,
