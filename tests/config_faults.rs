@@ -465,19 +465,20 @@ fn text_comes_from_commands_descriptors_and_the_emperor_too() {
     }
     assert!(load(&["--ini", "emperor://x.ini"]).unwrap_err().contains("configuration pipe"));
 
-    let mut call = place.call(&["--ini", "emperor://x.ini", "--ini", "fd://5"]);
-    call.env = vec![("UWSGI_EMPEROR_FD_CONFIG".into(), "4".into())];
+    // Numbers that no other test has open: two ends of one pipe would be refused.
+    let mut call = place.call(&["--ini", "emperor://x.ini", "--ini", "fd://905"]);
+    call.env = vec![("UWSGI_EMPEROR_FD_CONFIG".into(), "904".into())];
     call.descriptor = |number| {
         let text = b"[uwsgi]\na = 1\n";
         let length = u8::try_from(text.len()).unwrap();
         let line = [&[115, length, 0, 0], text.as_slice(), b"behind"].concat();
         let [line, file] = OPEN.get_or_init(|| [holding(&line), holding(b"[uwsgi]\nb = %o\n")]);
-        let mut asked = if number == 4 { line } else { file }.try_clone()?;
+        let mut asked = if number == 904 { line } else { file }.try_clone()?;
         asked.rewind()?;
         Ok(asked)
     };
     let resolved = config::load(&call).unwrap();
-    assert_eq!((resolved.first("a"), resolved.first("b")), (Some("1"), Some("fd://5")));
+    assert_eq!((resolved.first("a"), resolved.first("b")), (Some("1"), Some("fd://905")));
 }
 
 #[test]
