@@ -23,9 +23,9 @@ const CONFIG_MODIFIER: u8 = 115;
 
 /// The name of a configuration, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FileName {
+pub(super) struct ConfigName {
     /// What is to be read.
-    pub(super) what: FilePlace,
+    pub(super) target: NameTarget,
     /// As given, without the section.
     pub(super) given: OsString,
     /// The section after the last colon.
@@ -34,7 +34,7 @@ pub(super) struct FileName {
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FilePlace {
+pub(super) enum NameTarget {
     /// A file, by its absolute path.
     Path(PathBuf),
     /// A descriptor, read to its end.
@@ -59,15 +59,15 @@ pub(super) struct Content {
 pub(super) fn parse_name(
     call: &Invocation,
     text: &OsStr,
-    last: Option<&FileName>,
-) -> Result<FileName, String> {
+    last: Option<&ConfigName>,
+) -> Result<ConfigName, String> {
     let bytes = text.as_bytes();
     if let Some((scheme, rest)) = scheme(bytes) {
         return with_scheme(text, scheme, rest);
     }
     if bytes == b"-" {
-        return Ok(FileName {
-            what: FilePlace::Descriptor(0),
+        return Ok(ConfigName {
+            target: NameTarget::Descriptor(0),
             given: text.to_owned(),
             section: None,
         });
@@ -83,10 +83,10 @@ pub(super) fn parse_name(
         let Some(last) = last else {
             return Err("names a section of the file opened last, but none was opened".to_owned());
         };
-        return Ok(FileName { section, ..last.clone() });
+        return Ok(ConfigName { section, ..last.clone() });
     }
     let given = OsString::from_vec(path.to_vec());
-    Ok(FileName { what: FilePlace::Path(call.cwd.join(&given)), given, section })
+    Ok(ConfigName { target: NameTarget::Path(call.cwd.join(&given)), given, section })
 }
 
 fn exists(path: &Path) -> bool {
@@ -98,14 +98,14 @@ fn scheme(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, bytes.get(at + 3..)?))
 }
 
-fn with_scheme(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<FileName, String> {
+fn with_scheme(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<ConfigName, String> {
     let rest_text = String::from_utf8_lossy(rest).into_owned();
-    let what = match scheme {
-        b"exec" => FilePlace::Command(rest_text),
-        b"fd" => FilePlace::Descriptor(rest_text.parse().ok().filter(|fd| *fd >= 0).ok_or_else(
+    let target = match scheme {
+        b"exec" => NameTarget::Command(rest_text),
+        b"fd" => NameTarget::Descriptor(rest_text.parse().ok().filter(|fd| *fd >= 0).ok_or_else(
             || format!("'{}' is not a descriptor (expected fd://N)", cut(&rest_text)),
         )?),
-        b"emperor" => FilePlace::Pushed,
+        b"emperor" => NameTarget::Pushed,
         b"http" | b"https" => {
             return Err(
                 "configuration is not fetched over the network; use exec://curl …".to_owned()
@@ -127,10 +127,10 @@ fn with_scheme(text: &OsStr, scheme: &[u8], rest: &[u8]) -> Result<FileName, Str
             ));
         }
     };
-    Ok(FileName { what, given: text.to_owned(), section: None })
+    Ok(ConfigName { target, given: text.to_owned(), section: None })
 }
 
-impl FileName {
+impl ConfigName {
     /// The format that the ending tells.
     pub(super) fn format(&self) -> Option<Format> {
         let bytes = self.given.as_bytes();
@@ -151,22 +151,22 @@ impl FileName {
 /// What is wrong, and what to do about it.
 pub(super) fn read(
     call: &Invocation,
-    name: &FileName,
+    name: &ConfigName,
     timeout: Duration,
 ) -> Result<Content, String> {
-    match &name.what {
-        FilePlace::Path(path) => match &call.opened {
+    match &name.target {
+        NameTarget::Path(path) => match &call.opened {
             Some((given, file)) if *given == name.given => read_file(file),
             _ => read_file(&open(path)?),
         },
-        FilePlace::Descriptor(number) => refuse_protocol_descriptor(call, *number)
+        NameTarget::Descriptor(number) => refuse_protocol_descriptor(call, *number)
             .and_then(|()| open_descriptor(call, *number))
             .and_then(|file| read_bounded(file, "the input"))
             .map(|bytes| Content { bytes, id: None }),
-        FilePlace::Command(command) => {
+        NameTarget::Command(command) => {
             command_output(call, command, timeout).map(|bytes| Content { bytes, id: None })
         }
-        FilePlace::Pushed => read_config_pipe(call).map(|bytes| Content { bytes, id: None }),
+        NameTarget::Pushed => read_config_pipe(call).map(|bytes| Content { bytes, id: None }),
     }
 }
 
@@ -323,11 +323,11 @@ fn too_slow(timeout: Duration) -> String {
 ///
 /// # Errors
 /// As [`parse_name`].
-pub(super) fn parse_resource_name(call: &Invocation, text: &str) -> Result<FileName, String> {
+pub(super) fn parse_resource_name(call: &Invocation, text: &str) -> Result<ConfigName, String> {
     match scheme(text.as_bytes()) {
         Some((scheme, rest)) => with_scheme(OsStr::new(text), scheme, rest),
-        None => Ok(FileName {
-            what: FilePlace::Path(call.cwd.join(text)),
+        None => Ok(ConfigName {
+            target: NameTarget::Path(call.cwd.join(text)),
             given: text.into(),
             section: None,
         }),

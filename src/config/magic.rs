@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::file::{FileName, FilePlace};
+use super::file::{ConfigName, NameTarget};
 use super::text::Lines;
 use super::{Invocation, accounts};
 
@@ -17,19 +17,19 @@ const MAX_PERCENT_WARNINGS: usize = 100;
 
 /// The names that the variables of one file stand for. They are looked up when a variable is used.
 #[derive(Clone, Debug)]
-pub(super) struct FileNames {
+pub(super) struct MagicNames {
     given: Vec<u8>,
     section: Option<String>,
     path: Option<PathBuf>,
     shown: OnceCell<Vec<u8>>,
 }
 
-impl FileNames {
+impl MagicNames {
     /// The names of a file. Anything but a file has only its own `%o`, and the other names of `before`.
-    pub(super) fn new(name: &FileName, before: Option<&Self>) -> Self {
+    pub(super) fn new(name: &ConfigName, before: Option<&Self>) -> Self {
         let given = name.given.as_bytes().to_vec();
-        match &name.what {
-            FilePlace::Path(path) => Self {
+        match &name.target {
+            NameTarget::Path(path) => Self {
                 given,
                 section: name.section.clone(),
                 path: Some(path.clone()),
@@ -105,9 +105,9 @@ pub(super) struct Replaced<'a> {
 pub(super) struct Magic<'a> {
     pub(super) call: &'a Invocation,
     /// The file that is read.
-    pub(super) current: Option<&'a FileNames>,
+    pub(super) current: Option<&'a MagicNames>,
     /// The first file that is not a template, for the upper-case names.
-    pub(super) first: Option<&'a FileNames>,
+    pub(super) first: Option<&'a MagicNames>,
 }
 
 impl Magic<'_> {
@@ -198,7 +198,7 @@ impl Magic<'_> {
         }
     }
 
-    fn of<'n>(&self, names: &'n FileNames, letter: u8) -> Cow<'n, [u8]> {
+    fn of<'n>(&self, names: &'n MagicNames, letter: u8) -> Cow<'n, [u8]> {
         let path = || names.shown(&self.call.cwd);
         let dir_end = || path().iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let dir = || path().get(..dir_end()).unwrap_or_default();

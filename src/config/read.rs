@@ -18,9 +18,9 @@ use crate::opts::key::{Directive, Format};
 use crate::opts::{self, Class};
 
 use super::Invocation;
-use super::file::FileName;
+use super::file::ConfigName;
 use super::limits::{Counted, Limits};
-use super::magic::{FileNames, Magic};
+use super::magic::{Magic, MagicNames};
 use super::setting::{Fault, Origin, Setting};
 
 use block::OpenBlock;
@@ -73,11 +73,11 @@ pub(super) struct ConfigReader<'a> {
     pub(super) used_names: HashSet<String>,
     block: Option<OpenBlock>,
     /// The first file that a typed option has named.
-    first_typed_file: Option<FileNames>,
+    first_typed_file: Option<MagicNames>,
     /// The first file that is not a template, and its names.
-    pub(super) main_file: Option<(Origin, FileNames)>,
-    current_file: Option<FileNames>,
-    last_opened: Option<FileName>,
+    pub(super) main_file: Option<(Origin, MagicNames)>,
+    current_file: Option<MagicNames>,
+    last_opened: Option<ConfigName>,
     strict: bool,
     /// What is read now is never expanded.
     literal: bool,

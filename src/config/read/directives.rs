@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use crate::opts::key::{Directive, Format};
 use crate::opts::{self, Class};
 
-use super::super::file::{self, FileName, FilePlace};
+use super::super::file::{self, ConfigName, NameTarget};
 use super::super::setting::{Fault, Origin, show};
 use super::super::values;
 use super::block::OpenBlock;
@@ -76,7 +76,7 @@ impl ConfigReader<'_> {
         let value = &mut entry.setting.value;
         let name =
             file::parse_name(self.call, OsStr::new(value.as_str()), self.last_opened.as_ref());
-        if let Ok(FileName { what: FilePlace::Path(_), section: Some(section), .. }) = name {
+        if let Ok(ConfigName { target: NameTarget::Path(_), section: Some(section), .. }) = name {
             value.truncate(value.len().saturating_sub(section.len() + 1));
         }
     }

@@ -7,9 +7,9 @@ use std::time::Instant;
 use crate::opts;
 use crate::opts::key::Format;
 
-use super::super::file::{self, Content, FileName, FilePlace};
+use super::super::file::{self, ConfigName, Content, NameTarget};
 use super::super::limits::Counted;
-use super::super::magic::{DoubtfulPercent, FileNames, Magic};
+use super::super::magic::{DoubtfulPercent, Magic, MagicNames};
 use super::super::setting::{Origin, TextSource};
 use super::super::text::Parsed;
 use super::super::{ini, json, xml, yaml};
@@ -30,7 +30,9 @@ impl ConfigReader<'_> {
         };
         let format = match request.format.or_else(|| name.format()) {
             Some(format) => format,
-            None if request.any_ending || !matches!(name.what, FilePlace::Path(_)) => Format::Ini,
+            None if request.any_ending || !matches!(name.target, NameTarget::Path(_)) => {
+                Format::Ini
+            }
             None => {
                 let message = "unable to load configuration from it: its ending is not known (expected \
                                .ini .json .js .yml .yaml .xml; --config reads any as INI)";
@@ -60,7 +62,7 @@ impl ConfigReader<'_> {
         self.check_nesting(&source, at, key)?;
         let charged = self.limits.charge(Counted::Read, content.bytes.len());
         self.end_if_exceeded(charged, at, key)?;
-        let names = FileNames::new(&name, self.current_file.as_ref());
+        let names = MagicNames::new(&name, self.current_file.as_ref());
         let is_named_inside = matches!(at, Origin::File { .. });
         if request.by_typed_option && !is_named_inside && self.first_typed_file.is_none() {
             self.first_typed_file = Some(names.clone());
@@ -112,10 +114,10 @@ impl ConfigReader<'_> {
     }
 
     /// Reads what a name means; the time that commands take is counted over all of them.
-    fn content(&mut self, name: &FileName) -> Result<Content, String> {
+    fn content(&mut self, name: &ConfigName) -> Result<Content, String> {
         let began = Instant::now();
         let content = file::read(self.call, name, self.limits.command_time);
-        if let FilePlace::Command(_) = name.what {
+        if let NameTarget::Command(_) = name.target {
             let left = self.limits.command_time.saturating_sub(began.elapsed());
             self.limits.command_time = left;
         }
@@ -151,9 +153,9 @@ impl ConfigReader<'_> {
     fn parse(
         &self,
         bytes: &[u8],
-        name: &FileName,
+        name: &ConfigName,
         format: Format,
-        names: &FileNames,
+        names: &MagicNames,
     ) -> (Parsed, Vec<(u32, DoubtfulPercent)>) {
         let first = self.first_typed_file.as_ref();
         let magic = Magic { call: self.call, current: Some(names), first };
@@ -225,7 +227,7 @@ fn is_variable(key: &str) -> bool {
     opts::find(key).is_some_and(|opt| opt.vassal_key() == Some(opts::VassalOption::Env))
 }
 
-fn identity(name: &FileName, id: Option<(u64, u64)>) -> String {
+fn identity(name: &ConfigName, id: Option<(u64, u64)>) -> String {
     let section = name.section.as_deref().unwrap_or_default();
     match id {
         Some((device, inode)) => format!("{device}:{inode}:{section}"),
