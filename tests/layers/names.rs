@@ -35,7 +35,6 @@ fn item(line: &str, kinds: &[&str]) -> Option<String> {
 }
 
 #[test]
-#[ignore = "until all rooms are in order"]
 fn no_two_types_bear_the_same_name() {
     let found = defined_twice(|line| {
         let is_associated = line.starts_with(' ') && line.trim_start().starts_with("type ");
@@ -45,7 +44,6 @@ fn no_two_types_bear_the_same_name() {
 }
 
 #[test]
-#[ignore = "until all rooms are in order"]
 fn no_two_constants_bear_the_same_name() {
     // What belongs to a type bears its name in front.
     let found = defined_twice(|line| {
@@ -56,7 +54,6 @@ fn no_two_constants_bear_the_same_name() {
 }
 
 #[test]
-#[ignore = "until all rooms are in order"]
 fn limits_are_called_max_and_min() {
     let wrong = ["MOST_", "FEWEST_", "PATIENCE", "LONGEST_", "LEAST_", "LIMIT_OF_"];
     let mut faults = Vec::new();

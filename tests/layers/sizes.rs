@@ -55,7 +55,6 @@ fn functions(text: &str) -> Vec<(usize, usize, String)> {
 }
 
 #[test]
-#[ignore = "until all rooms are in order"]
 fn no_function_is_longer_than_a_screen() {
     let mut faults = Vec::new();
     for path in sources() {
