@@ -39,7 +39,7 @@ use crate::opts::{self, Class};
 
 pub use address::SocketSpec;
 pub use emperor::EmperorConfig;
-pub use setting::{Fault, Faults, Located, Origin, Setting, TextSource};
+pub use setting::{Fault, Faults, Located, Origin, Setting};
 pub use vassal::VassalConfig;
 
 /// The process for which a configuration is read.

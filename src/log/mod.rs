@@ -23,7 +23,7 @@ use line::{LineBuffer, MAX_LOG_LINE, Timestamp};
 use output::LogOutput;
 
 pub use crate::types::log_level::Level;
-pub use line::{Escaped, escaped, is_deceptive};
+pub use line::{escaped, is_deceptive};
 
 /// The count of a line that keeps coming is written at least this often.
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(10);
@@ -141,11 +141,6 @@ impl Log {
     /// A transition; the ordinary line.
     pub fn notice(&mut self, text: fmt::Arguments<'_>) {
         self.line(Level::Notice, text);
-    }
-
-    /// Something an administrator asked for.
-    pub fn info(&mut self, text: fmt::Arguments<'_>) {
-        self.line(Level::Info, text);
     }
 
     /// Something for developers.
@@ -608,13 +603,13 @@ mod tests {
         log.set_threshold(Level::Debug);
         log.debug(format_args!("asked for"));
         for stream in [other.as_str(), "", ":", "8:x", "\u{663}:1"] {
-            Log::shared(writer.as_fd(), Some(stream.as_ref())).info(format_args!("dated"));
+            Log::shared(writer.as_fd(), Some(stream.as_ref())).notice(format_args!("dated"));
         }
         drop((log, writer));
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         let (journal, dated) = text.split_at(text.find("20").unwrap());
         assert_eq!(journal, "<3>[a\\x0a<0>.ini] failed\n<7>asked for\n");
-        assert!(dated.lines().all(|line| line.ends_with("Z info dated")), "{dated}");
+        assert!(dated.lines().all(|line| line.ends_with("Z notice dated")), "{dated}");
     }
 }

@@ -30,9 +30,6 @@ pub use files::{DeclaredFiles, FileMark};
 /// Most listening sockets that one vassal can leave in custody.
 pub const MAX_LISTENERS: usize = 16;
 
-/// Most descriptors that one packet carries: the listeners and the on-demand or notify socket.
-pub const MAX_DESCRIPTORS: usize = MAX_LISTENERS + 1;
-
 /// Longest packet, both ways.
 pub const MAX_PACKET: usize = 16 * 1024;
 
@@ -669,7 +666,7 @@ mod tests {
             packet.extend(bytes);
             let _ = Custody::decode(&packet);
             if let Ok(FromStage::Verdict(Verdict::Exec(verdict))) = FromStage::decode(&packet) {
-                prop_assert!(verdict.run.stop_signal() <= 64 && verdict.descriptors() <= MAX_DESCRIPTORS);
+                prop_assert!(verdict.run.stop_signal() <= 64 && verdict.descriptors() <= MAX_LISTENERS + 1);
                 prop_assert!(verdict.run.heartbeat.is_none_or(|period| period <= MAX_DURATION));
             }
         }
