@@ -216,9 +216,9 @@ impl Check {
         let Self { mut faults, mut warnings, .. } = self;
         // A fault of the whole configuration is reported at the main file.
         let own = resolved.main_file.as_ref().unwrap_or(&Origin::CommandLine);
-        for said in faults.iter_mut().chain(&mut warnings) {
-            if said.origin == Origin::CommandLine && said.key.is_empty() {
-                said.origin = own.clone();
+        for found in faults.iter_mut().chain(&mut warnings) {
+            if found.origin == Origin::CommandLine && found.key.is_empty() {
+                found.origin = own.clone();
             }
         }
         let mut all = resolved.warnings.clone();

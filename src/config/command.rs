@@ -107,8 +107,8 @@ pub fn run_query(call: &Invocation, inspector: &mut dyn StartInspector) -> Optio
 /// The output of a start that is refused because its configuration has faults.
 #[must_use]
 pub fn refusal(faults: &Faults) -> QueryOutput {
-    let (said, rest) = faults.0.split_at(faults.0.len().min(MAX_AT_START));
-    let mut err = fault_lines(said, "");
+    let (first, rest) = faults.0.split_at(faults.0.len().min(MAX_AT_START));
+    let mut err = fault_lines(first, "");
     if !rest.is_empty() {
         let _ = writeln!(err, "liege: {} more faults; liege check tells all", rest.len());
     }

@@ -182,7 +182,7 @@ fn open(path: &Path) -> Result<File, String> {
 fn read_file(file: &File) -> Result<Content, String> {
     let meta = file.metadata().map_err(|error| format!("cannot look at it: {error}"))?;
     let kind = meta.file_type();
-    let odd = if kind.is_dir() {
+    let other_kind = if kind.is_dir() {
         "a directory"
     } else if kind.is_fifo() {
         "a FIFO"
@@ -193,8 +193,8 @@ fn read_file(file: &File) -> Result<Content, String> {
     } else {
         ""
     };
-    if !odd.is_empty() {
-        return Err(format!("is {odd} (expected a regular file)"));
+    if !other_kind.is_empty() {
+        return Err(format!("is {other_kind} (expected a regular file)"));
     }
     // The size is only a hint: a file of /proc has the size 0, and any file may grow while it is read.
     let hint = usize::try_from(meta.len()).unwrap_or(usize::MAX).min(MAX_BYTES);
@@ -300,8 +300,9 @@ fn command_output(call: &Invocation, command: &str, timeout: Duration) -> Result
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).current_dir(&call.cwd).stdin(Stdio::null());
     // The command does not get the descriptors of the protocol, so it must not see their numbers either.
-    let told = call.env.iter().filter(|(name, _)| !environment::names_protocol_descriptor(name));
-    shell.env_clear().envs(told.map(|(name, value)| (name, value)));
+    let variables =
+        call.env.iter().filter(|(name, _)| !environment::names_protocol_descriptor(name));
+    shell.env_clear().envs(variables.map(|(name, value)| (name, value)));
     let (text, status) =
         (call.run)(&mut shell, MAX_BYTES, timeout).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => too_slow(call.commands_timeout),

@@ -136,8 +136,8 @@ fn trim(line: &[u8]) -> &[u8] {
 }
 
 fn hide(text: &str, out: &mut String) {
-    let odd = |c: Option<char>| c.is_some_and(char::is_whitespace);
-    let edges = odd(text.chars().next()) || odd(text.chars().next_back());
+    let is_blank = |c: Option<char>| c.is_some_and(char::is_whitespace);
+    let edges = is_blank(text.chars().next()) || is_blank(text.chars().next_back());
     if edges {
         out.extend([HIDE, EDGE]);
     }

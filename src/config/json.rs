@@ -72,13 +72,13 @@ pub(super) fn parse(bytes: &[u8], section: Option<&str>) -> Parsed {
 
 fn syntax_fault(error: &serde_json::Error, lines_before: u32) -> SyntaxFault {
     let line = u32::try_from(error.line()).unwrap_or(0);
-    let told = error.to_string();
+    let reason = error.to_string();
     // The line is named in front of the message already.
-    let told = told.split(" at line ").next().unwrap_or_default();
+    let reason = reason.split(" at line ").next().unwrap_or_default();
     SyntaxFault::new(
         line + lines_before,
         "",
-        format!("JSON: {} (comments and trailing commas are not JSON)", cut(told)),
+        format!("JSON: {} (comments and trailing commas are not JSON)", cut(reason)),
     )
 }
 

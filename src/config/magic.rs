@@ -98,7 +98,7 @@ fn is_like_url(first: u8, second: u8) -> bool {
 pub(super) struct Replaced<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
     /// Percent signs to warn of, each with its line.
-    pub(super) odd: Vec<(u32, DoubtfulPercent)>,
+    pub(super) doubtful: Vec<(u32, DoubtfulPercent)>,
 }
 
 /// The variables of one file, in one process.
@@ -116,9 +116,9 @@ impl Magic<'_> {
     /// # Errors
     /// The line, and what is wrong there: a name with a line feed would add lines to the file.
     pub(super) fn replace<'t>(&self, text: &'t [u8]) -> Result<Replaced<'t>, (u32, String)> {
-        let mut odd = Vec::new();
+        let mut doubtful = Vec::new();
         let Some(mut at) = text.iter().position(|byte| *byte == b'%') else {
-            return Ok(Replaced { bytes: Cow::Borrowed(text), odd });
+            return Ok(Replaced { bytes: Cow::Borrowed(text), doubtful });
         };
         let mut out = Vec::with_capacity(text.len() + 256);
         // Some variables need a system call, and a file may use them half a million times.
@@ -145,9 +145,9 @@ impl Magic<'_> {
             };
             let second = after.get(2).copied().unwrap_or_default();
             if let Some(doubt) = DoubtfulPercent::of(letter, second, value.is_some())
-                .filter(|_| odd.len() < MAX_PERCENT_WARNINGS)
+                .filter(|_| doubtful.len() < MAX_PERCENT_WARNINGS)
             {
-                odd.push((line(after), doubt));
+                doubtful.push((line(after), doubt));
             }
             rest = after.get(length..).unwrap_or_default();
             if out.len() > super::file::MAX_BYTES {
@@ -162,7 +162,7 @@ impl Magic<'_> {
             }
         }
         out.extend_from_slice(rest);
-        Ok(Replaced { bytes: Cow::Owned(out), odd })
+        Ok(Replaced { bytes: Cow::Owned(out), doubtful })
     }
 
     fn value(&self, letter: u8) -> Option<Cow<'_, [u8]>> {

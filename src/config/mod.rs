@@ -248,8 +248,8 @@ impl ReadResult {
 }
 
 fn read(call: &Invocation) -> ReadResult {
-    let said = opts::cli::read(&call.args);
-    let mode = mode(&said);
+    let arguments = opts::cli::read(&call.args);
+    let mode = mode(&arguments);
     if matches!(mode, Mode::Version | Mode::Help | Mode::HelpAll | Mode::Man(_)) {
         let resolved = Resolved { mode, ..Resolved::default() };
         return ReadResult { resolved, faults: Faults::default(), is_complete: true };
@@ -257,7 +257,7 @@ fn read(call: &Invocation) -> ReadResult {
     let mut reader = read::ConfigReader::new(call);
     let is_complete = reader
         .environment()
-        .and_then(|()| reader.command_line(said))
+        .and_then(|()| reader.command_line(arguments))
         .and_then(|()| {
             reader.replace_magic_in_environment();
             reader.expand()
@@ -272,10 +272,10 @@ fn read(call: &Invocation) -> ReadResult {
 }
 
 /// What the program is to do: the last option that says so counts.
-fn mode(said: &[CliArgument]) -> Mode {
+fn mode(arguments: &[CliArgument]) -> Mode {
     let mut mode = Mode::Run;
-    for one in said {
-        let CliArgument::Option { opt, value, .. } = one else { continue };
+    for argument in arguments {
+        let CliArgument::Option { opt, value, .. } = argument else { continue };
         let Class::Directive(directive) = opt.class else { continue };
         let text = || value.to_string_lossy().into_owned();
         mode = match directive {

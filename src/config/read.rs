@@ -151,18 +151,18 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Options from left to right, then the files that stand alone.
-    pub(super) fn command_line(&mut self, said: Vec<CliArgument>) -> Result<(), Stop> {
+    pub(super) fn command_line(&mut self, arguments: Vec<CliArgument>) -> Result<(), Stop> {
         let origin = Origin::CommandLine;
         let mut files = Vec::new();
         // Arguments that cannot be understood are reported even if the reading ends early.
-        for one in &said {
-            if let CliArgument::Bad(name, reason) = one {
+        for argument in &arguments {
+            if let CliArgument::Bad(name, reason) = argument {
                 self.fault(&origin, name, reason.as_str());
             }
         }
         let written_at = self.call.written_at.iter().chain(std::iter::repeat(&origin));
-        for (one, origin) in said.into_iter().zip(written_at) {
-            match one {
+        for (argument, origin) in arguments.into_iter().zip(written_at) {
+            match argument {
                 CliArgument::File(name) => files.push(name),
                 CliArgument::Option { opt, .. } if opt.section == opts::Section::Mode => {}
                 CliArgument::Option { name, opt, value } => {

@@ -281,10 +281,10 @@ pub fn variable(text: &str) -> Result<(&str, Option<&str>), BadText> {
 /// # Errors
 /// The number that means "none" to the kernel, or a text that cannot be a name.
 pub fn account(text: &str) -> Result<&str, BadText> {
-    let odd = text.is_empty() || text.contains([':', '/', ' ', '\t', '\n']);
+    let is_malformed = text.is_empty() || text.contains([':', '/', ' ', '\t', '\n']);
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let too_large = is_number && text.parse::<u32>().ok().is_none_or(|number| number == u32::MAX);
-    if odd || too_large || text.starts_with(['-', '+']) {
+    if is_malformed || too_large || text.starts_with(['-', '+']) {
         return Err(BadText::new(
             text,
             "is not an account (expected a name, or a number up to 4294967294)",

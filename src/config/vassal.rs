@@ -288,11 +288,11 @@ impl VassalConfig {
             );
         } else if self.program.is_none() {
             // Most likely the name of that very option is misspelt.
-            let is_slip = |told: &&Fault| {
-                told.message.contains("binary-patch") || told.message.contains("\"command\"")
+            let is_slip = |warning: &&Fault| {
+                warning.message.contains("binary-patch") || warning.message.contains("\"command\"")
             };
             let slip = resolved.warnings.iter().find(is_slip);
-            let slip = slip.map(|told| format!(" ({told})")).unwrap_or_default();
+            let slip = slip.map(|warning| format!(" ({warning})")).unwrap_or_default();
             check.fault_of_whole(&format!(
                 "nothing to run: write command = PROGRAM ARGUMENTS, the command line of the program{slip}"
             ));

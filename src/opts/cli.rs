@@ -31,15 +31,15 @@ pub enum CliArgument {
 #[must_use]
 pub fn read(args: &[OsString]) -> Vec<CliArgument> {
     let mut parser = Parser::from_args(args);
-    let mut said = Vec::with_capacity(args.len());
+    let mut arguments = Vec::with_capacity(args.len());
     loop {
         match parser.next() {
-            Ok(Some(Token::Value(value))) => said.push(CliArgument::File(value)),
+            Ok(Some(Token::Value(value))) => arguments.push(CliArgument::File(value)),
             Ok(Some(Token::Long(name))) => {
                 let found = long(name);
-                said.push(option(&mut parser, found));
+                arguments.push(option(&mut parser, found));
             }
-            Ok(Some(Token::Short(letter))) => said.push(match lookup::letter(letter) {
+            Ok(Some(Token::Short(letter))) => arguments.push(match lookup::letter(letter) {
                 // A letter without a value may be followed by further letters.
                 Some(opt) if opt.arg == Arg::None => {
                     CliArgument::Option { name: opt.name, opt, value: opt.bare_value().into() }
@@ -53,10 +53,10 @@ pub fn read(args: &[OsString]) -> Vec<CliArgument> {
                     )
                 }
             }),
-            Ok(None) => return said,
+            Ok(None) => return arguments,
             Err(error) => {
-                said.push(CliArgument::Bad(String::new(), error.to_string()));
-                return said;
+                arguments.push(CliArgument::Bad(String::new(), error.to_string()));
+                return arguments;
             }
         }
     }

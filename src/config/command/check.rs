@@ -173,11 +173,11 @@ fn report_output(mut reports: Vec<CheckReport>, as_json: bool) -> QueryOutput {
         };
     }
     // A fault of a template occurs in each vassal that includes it, and is reported once.
-    let mut told = HashSet::new();
+    let mut printed = HashSet::new();
     let mut err = String::new();
     for report in reports {
         let all = fault_lines(&report.faults, "") + &fault_lines(&report.warnings, "warning: ");
-        for line in all.lines().filter(|line| told.insert((*line).to_owned())) {
+        for line in all.lines().filter(|line| printed.insert((*line).to_owned())) {
             err.push_str(line);
             err.push('\n');
         }

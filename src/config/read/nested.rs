@@ -164,20 +164,20 @@ impl ConfigReader<'_> {
             Err((line, message)) => return (Parsed::of_fault(line, "", message), Vec::new()),
         };
         let parsed = parse(format, &replaced.bytes, name.section.as_deref());
-        (parsed, replaced.odd)
+        (parsed, replaced.doubtful)
     }
 
     /// Takes the lines of a file.
     fn add_parsed(
         &mut self,
-        (parsed, odd): (Parsed, Vec<(u32, DoubtfulPercent)>),
+        (parsed, doubtful): (Parsed, Vec<(u32, DoubtfulPercent)>),
         file: &Arc<TextSource>,
     ) -> Result<(), Stop> {
         let at = |line: u32| Origin::File { file: Arc::clone(file), line };
-        for (line, odd) in odd {
+        for (line, doubtful) in doubtful {
             // A percent sign in a comment, or in a section that is not read, does not matter.
             let Some(pair) = parsed.pairs.iter().find(|pair| pair.line == line) else { continue };
-            match odd {
+            match doubtful {
                 DoubtfulPercent::Meaningless(letter) => {
                     let place = match letter {
                         '\n' | '\r' => "at the end of a line".to_owned(),
