@@ -107,14 +107,14 @@ fn uwsgi_only(name: &str) -> Option<Opt> {
     ];
     for (list, arg, class) in lists {
         if let Ok(at) = list.binary_search(&name) {
-            return list.get(at).map(|name| foreign_row(name, arg, class));
+            return list.get(at).map(|name| uwsgi_row(name, arg, class));
         }
     }
     let at = REFUSED.binary_search_by_key(&name, |entry| entry.0).ok()?;
-    REFUSED.get(at).map(|(name, arg, reason)| foreign_row(name, *arg, Class::Refused(reason)))
+    REFUSED.get(at).map(|(name, arg, reason)| uwsgi_row(name, *arg, Class::Refused(reason)))
 }
 
-fn foreign_row(name: &'static str, arg: Arg, class: Class) -> Opt {
+fn uwsgi_row(name: &'static str, arg: Arg, class: Class) -> Opt {
     let kind = if arg == Arg::None { OptionKind::Flag } else { OptionKind::Text };
     let mut row = Opt::new(name, kind, class, Section::Program);
     row.arg = arg;

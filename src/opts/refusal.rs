@@ -40,11 +40,11 @@ pub fn alternative(opt: &Opt) -> &'static str {
         "unshare" | "unshare2" | "namespace-net" | "setns" | "emperor-use-clone" => {
             "Use unshare(1) or nsenter(1) in front of the program, in privileged-binary-patch-arg"
         }
-        "cap" | "emperor-cap" | "no-new-privs" => {
+        "emperor-cap" | "no-new-privs" => {
             "Use setpriv(1) in front of the program, in privileged-binary-patch-arg"
         }
-        "limit-as" | "limit-nproc" | "max-fd" => {
-            "Use prlimit(1) in front of the program, as in command = prlimit --nofile=1024 PROGRAM"
+        "limit-nproc" => {
+            "Use prlimit(1) in front of the program, as in command = prlimit --nproc=100 PROGRAM"
         }
         "prio" => "Use nice(1) in front of the program, as in command = nice -n 5 PROGRAM",
         "cpu-affinity" => {
