@@ -39,9 +39,6 @@ impl SocketSpec {
 }
 
 /// Reads an address; leading blanks are skipped.
-///
-/// # Errors
-/// What is wrong with the text, and what was expected.
 pub fn parse(text: &str) -> Result<SocketSpec, BadText> {
     let text = text.trim_start();
     if text.is_empty() {
@@ -86,9 +83,6 @@ pub const NO_PLACE: &str = "its address file holds no address to listen at (expe
      ./path, NAME.sock or @name)";
 
 /// Reads the address of an address file: one where the emperor itself can listen.
-///
-/// # Errors
-/// [`NO_PLACE`].
 pub fn of_file(text: &str) -> Result<Address, &'static str> {
     match parse(text).map_err(|_| NO_PLACE)? {
         SocketSpec::Bind(Address::Path(_)) if !is_meant_as_path(text) => Err(NO_PLACE),

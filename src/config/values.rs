@@ -25,9 +25,6 @@ pub fn is_usual_flag(text: &str) -> bool {
 }
 
 /// A number from 0 to 2^31 - 1.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn number(text: &str) -> Result<u32, BadText> {
     count(text, "number")
 }
@@ -41,9 +38,6 @@ fn count(text: &str, what: &str) -> Result<u32, BadText> {
 }
 
 /// A number with a sign.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn signed(text: &str) -> Result<i32, BadText> {
     text.trim()
         .parse()
@@ -51,9 +45,6 @@ pub fn signed(text: &str) -> Result<i32, BadText> {
 }
 
 /// A number of mebibytes, as bytes; as in uWSGI 2.1 it may have decimal places.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn megabytes(text: &str) -> Result<u64, BadText> {
     let (whole, part) = text.trim().split_once('.').unwrap_or((text, "0"));
     let is_digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -71,25 +62,16 @@ pub fn megabytes(text: &str) -> Result<u64, BadText> {
 }
 
 /// A number of seconds.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn seconds(text: &str) -> Result<Duration, BadText> {
     count(text, "number of seconds").map(|number| Duration::from_secs(number.into()))
 }
 
 /// A number of milliseconds.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn millis(text: &str) -> Result<Duration, BadText> {
     count(text, "number of milliseconds").map(|number| Duration::from_millis(number.into()))
 }
 
 /// The mode of a socket: three octal digits, or 1 for 666.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn mode(text: &str) -> Result<u32, BadText> {
     if text == "1" {
         return Ok(0o666);
@@ -100,9 +82,6 @@ pub fn mode(text: &str) -> Result<u32, BadText> {
 }
 
 /// A file creation mask: three octal digits, or four of which the first does not count.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn umask(text: &str) -> Result<u32, BadText> {
     octal(text, 3).or_else(|| octal(text, 4).map(|mode| mode & 0o777)).ok_or_else(|| {
         BadText::new(text, "is not a umask (expected three octal digits, such as 022)")
@@ -215,9 +194,6 @@ pub fn capabilities(text: &str) -> Result<Vec<&'static str>, BadText> {
 }
 
 /// The bits of these capabilities, as the kernel numbers them.
-///
-/// # Errors
-/// As [`capabilities`].
 pub fn capability_bits(text: &str) -> Result<u64, BadText> {
     let wanted = capabilities(text)?;
     let is_wanted = |number: &u32| {
@@ -227,9 +203,6 @@ pub fn capability_bits(text: &str) -> Result<u64, BadText> {
 }
 
 /// The number of a signal.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn signal(text: &str) -> Result<u8, BadText> {
     signals::number(text.trim()).ok_or_else(|| {
         BadText::new(text, "is not a signal (expected a name such as TERM or RTMIN+3, or 1 to 64)")
@@ -237,9 +210,6 @@ pub fn signal(text: &str) -> Result<u8, BadText> {
 }
 
 /// A hook: its action and the text for it.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn hook(text: &str) -> Result<(&str, &str), BadText> {
     #[rustfmt::skip] // a list of words
     const ACTIONS: [&str; 28] = [
@@ -262,9 +232,6 @@ pub fn hook(text: &str) -> Result<(&str, &str), BadText> {
 }
 
 /// A change of the environment: the name, and the text if it is set.
-///
-/// # Errors
-/// What is wrong with the text.
 pub fn variable(text: &str) -> Result<(&str, Option<&str>), BadText> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value)),
@@ -294,9 +261,6 @@ pub fn account(text: &str) -> Result<&str, BadText> {
 }
 
 /// Whether a text is right for an option of this kind.
-///
-/// # Errors
-/// What is wrong with it, and what was expected.
 pub fn check(kind: OptionKind, text: &str) -> Result<(), BadText> {
     match kind {
         OptionKind::Flag | OptionKind::AutoFlag | OptionKind::Text => Ok(()),

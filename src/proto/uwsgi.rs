@@ -51,9 +51,6 @@ impl fmt::Display for TooLong {
 impl std::error::Error for TooLong {}
 
 /// A packet whose body is an array of strings.
-///
-/// # Errors
-/// [`TooLong`].
 pub fn array(modifier1: u8, modifier2: u8, strings: &[&[u8]]) -> Result<Vec<u8>, TooLong> {
     let mut body = Vec::new();
     for string in strings {

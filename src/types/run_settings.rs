@@ -93,9 +93,6 @@ pub trait Fields {
     fn flag(&mut self, value: &mut bool) -> Result<(), Self::Error>;
 
     /// A duration, or none.
-    ///
-    /// # Errors
-    /// The packet is too short.
     fn duration(&mut self, value: &mut Option<Duration>) -> Result<(), Self::Error>;
 
     /// A number of listening sockets.
@@ -105,9 +102,6 @@ pub trait Fields {
     fn listeners(&mut self, value: &mut u8) -> Result<(), Self::Error>;
 
     /// A text for the log.
-    ///
-    /// # Errors
-    /// The packet is too short.
     fn text(&mut self, value: &mut Box<str>) -> Result<(), Self::Error>;
 }
 
@@ -120,9 +114,6 @@ impl RunSettings {
 
     /// Reads or writes all fields. The pattern is complete, so that a new field does not compile before it is
     /// named here.
-    ///
-    /// # Errors
-    /// Those of `fields`.
     pub fn visit<F: Fields>(&mut self, fields: &mut F) -> Result<(), F::Error> {
         let Self {
             stop_signal,
