@@ -1,9 +1,9 @@
-//! Faults in liege itself: a panic is caught as near to where it happens as can be, told in the log, and what
-//! it may have left half done is repaired.
+//! Faults in liege itself: a panic is caught close to the place where it happens and is reported in the log, and
+//! what it may have left half done is repaired.
 //!
-//! The emperor's death would be that of every vassal, so everything that it does is done by
-//! [`Emperor::safely`]. What a panic may have lost (an event, an effect, an entry of a table) is found by
-//! comparing: the state with the processes that there are, and both with what the monitors know.
+//! The death of the emperor would end every vassal, so all its work runs inside [`Emperor::safely`]. What a panic
+//! may have lost (an event, an effect, an entry of a table) is found by comparison: of the state with the
+//! processes that exist, and of both with the files that the monitors know.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -22,36 +22,36 @@ use crate::types::moment::Moment;
 
 use super::{Emperor, monitors};
 
-/// From the second failure in a row on: the pause after it, which is doubled with each.
+/// The pause after the second failed turn in a row; each further one doubles it.
 const FIRST_FAULT_PAUSE: Duration = Duration::from_millis(10);
 const MAX_FAULT_PAUSE: Duration = Duration::from_secs(1);
-/// So many turns are remembered as having failed.
+/// The longest run of failed turns that is counted.
 const MAX_FAILED_TURNS: u32 = 10;
-/// From the time at which an ordered end should be over to the one at which it is given up.
+/// How long an ordered shutdown may take beyond its own limit before it is given up.
 const END_GRACE: Duration = Duration::from_secs(3);
-/// Exit status when it is given up.
+/// Exit status when the shutdown is given up.
 const EXIT_GIVEN_UP: u8 = 1;
 
-/// What has failed so far.
+/// The faults that were caught so far.
 #[derive(Debug, Default)]
 pub(super) struct CaughtFaults {
-    /// Since the start, but for rows of the state.
+    /// Since the start, without those in rows of the state.
     count: u64,
-    /// Rows of the state that have failed and were told.
+    /// Faults in rows of the state that were reported.
     rows: u64,
-    /// Turns that have failed lately.
+    /// How many turns have failed lately; each good turn takes one off.
     streak: u32,
-    /// The vassals for which something was being done.
+    /// The vassals whose events or effects were being handled when a fault happened.
     suspects: Vec<VassalId>,
     /// When state, processes and monitors are compared.
     pub repair_at: Option<Moment>,
-    /// Orders that the state has failed to take.
+    /// Orders whose step has failed; they are given to the state once more.
     refused: Vec<Event>,
-    /// By then the end that was ordered is over, or it never will be.
+    /// When an ordered shutdown that is not over is given up.
     end_by: Option<Moment>,
 }
 
-/// What something is done for.
+/// The vassal or life that an event or effect is about.
 #[derive(Clone, Copy, Debug)]
 enum Subject {
     General,
@@ -65,7 +65,7 @@ impl CaughtFaults {
         self.count + self.rows
     }
 
-    /// From one comparison, or one turn that fails, to the next.
+    /// The pause between two comparisons, or between two failed turns.
     fn pause(&self) -> Duration {
         match self.streak {
             0 | 1 => Duration::ZERO,
@@ -77,7 +77,7 @@ impl CaughtFaults {
 }
 
 impl Emperor {
-    /// Does one thing, which must not take anything else with it when it fails.
+    /// Runs one piece of work, whose panic is caught, so that it harms no other.
     pub(super) fn safely(&mut self, act: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             self.faults.count += 1;
@@ -98,7 +98,7 @@ impl Emperor {
         }
     }
 
-    /// Says what has failed, and has everything compared in the next turn.
+    /// Reports the fault in the log, and schedules a repair for the next turn.
     fn report_fault(&mut self) {
         let text = panics::last();
         self.context
@@ -107,7 +107,7 @@ impl Emperor {
         self.faults.repair_at.get_or_insert(self.context.now + self.faults.pause());
     }
 
-    /// One turn; when turns fail again and again there are pauses between them, which a signal ends.
+    /// One turn. Between turns that fail again and again there are pauses; a signal ends a pause early.
     pub(super) fn turn_safely(&mut self, turn: impl FnOnce(&mut Self)) {
         let before = self.faults.count();
         self.safely(turn);
@@ -121,7 +121,7 @@ impl Emperor {
         self.serve_essentials();
     }
 
-    /// What comes last in a turn: one that fails each time must keep neither orders nor the end out.
+    /// The work that a failed turn must not prevent, even if every turn fails: orders and the shutdown.
     fn serve_essentials(&mut self) {
         self.safely(Self::run_effects);
         self.safely(Self::read_signals);
@@ -130,7 +130,7 @@ impl Emperor {
         }
         self.safely(Self::kill_session_leftovers);
         self.safely(Self::tell_manager);
-        // The state itself may be what fails: then nothing is stopped one by one.
+        // If the state itself fails, vassals cannot be stopped one by one.
         if self.faults.end_by.is_some_and(|by| by <= self.context.now) {
             self.context.log.error(format_args!(
                 "cannot end in good order, as liege fails each time: what is left is killed"
@@ -139,7 +139,7 @@ impl Emperor {
         }
     }
 
-    /// Takes an order in, before anything that is said about it can fail.
+    /// Accepts an order, before the log line about it can fail.
     pub(super) fn order(&mut self, order: Event) {
         let mercy = match order {
             Event::Ragnarok => Some(self.realm.rules().reload_mercy),
@@ -187,7 +187,7 @@ impl Emperor {
             }
             emperor.realm.step(emperor.context.now, event, &mut emperor.new_effects);
         });
-        // Whoever has given it does so once.
+        // An order is given once, so it is kept and given to the state again.
         if self.faults.count != before {
             self.faults.refused.extend(order);
         }
@@ -198,7 +198,7 @@ impl Emperor {
         }
     }
 
-    /// Does what one effect asks for.
+    /// Carries out one effect.
     pub(super) fn act_safely(&mut self, effect: Effect) {
         let subject = match &effect {
             Effect::Bind(vassal, _)
@@ -226,9 +226,9 @@ impl Emperor {
         });
     }
 
-    /// Compares everything with what there is, if something has failed; first of all in a turn.
+    /// Compares state, processes and monitors after a fault; this is the first work of a turn.
     pub(super) fn repair(&mut self) {
-        // What is decided already is done before.
+        // Events and effects that wait already come first.
         let due = self.faults.repair_at.is_some_and(|at| at <= self.context.now);
         if !due || !self.context.events.is_empty() || !self.effects.is_empty() {
             return;

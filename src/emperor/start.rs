@@ -1,4 +1,5 @@
-//! The mode *emperor*: arguments to configuration to a run, under a keeper where one is wanted.
+//! The mode *emperor*: reads the configuration from the arguments and runs the emperor, under a keeper where one
+//! is needed.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -24,7 +25,7 @@ use super::{keeper, open_log, own_process, setup};
 /// Exit status for a fault in the configuration or at the start.
 const FAULT: u8 = 1;
 
-/// What the configuration may know of this process.
+/// What the reading of the configuration needs from this process: identity, time, arguments and environment.
 pub fn invocation(args: Vec<OsString>) -> Invocation {
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     Invocation {
@@ -36,7 +37,7 @@ pub fn invocation(args: Vec<OsString>) -> Invocation {
     }
 }
 
-/// What an invocation asks this process to be.
+/// The role that an invocation gives this process.
 #[derive(Debug)]
 pub enum StartMode {
     /// An emperor: it names a source of vassals.
@@ -45,7 +46,7 @@ pub enum StartMode {
     Vassal(Box<Resolved>),
 }
 
-/// Reads what the invocation asks for.
+/// Reads the configuration, and finds out which role it asks for.
 ///
 /// # Errors
 /// All faults of the configuration.
@@ -66,7 +67,7 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     let own_program = own_program();
     // The keeper is this process, the emperor its child.
     let keeper = keeper::wants_keeper(&config, &environment).then(std::process::id);
-    // Before the fork, so that it is true of the keeper as well.
+    // Before the fork, so that the keeper has the score as well.
     let oom_score = oom::become_precious();
     let mut process = ProcessContext { environment, own_program, keeper, oom_score, relay: None };
     if keeper.is_none() {
@@ -74,7 +75,7 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     }
     let log = config.logto.as_ref().map(|path| absolute(Path::new(&path.value)));
     let manager = process.variable("NOTIFY_SOCKET");
-    // One that makes no sense is told by the emperor.
+    // The emperor reports a name that cannot be used.
     let relay = manager.and_then(|name| Relay::new(name).ok()).map(|(relay, its_end)| {
         process.relay = Some(Rc::new(its_end));
         relay
@@ -94,14 +95,15 @@ pub fn start(config: EmperorConfig, environment: Vec<(OsString, OsString)>) -> u
     }
 }
 
-/// The program that is the stage: this one. Without `/proc` it is known by how it was started.
+/// The path of this program, which is executed again as the stage. Without `/proc` the path by which it was
+/// started is used.
 fn own_program() -> PathBuf {
     let started_as = || std::path::absolute(process::executed_as()?).ok();
     let found = std::env::current_exe().ok().or_else(started_as);
     found.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
-/// A path as the keeper wants it, which has no use for a working directory.
+/// An absolute path for the keeper, which has no working directory of its own.
 fn absolute_c(path: &str) -> Option<CString> {
     CString::new(absolute(Path::new(path)).into_os_string().into_vec()).ok()
 }
@@ -110,7 +112,7 @@ fn run_emperor(config: &EmperorConfig, process: &ProcessContext) -> u8 {
     own_process::set_mask(config);
     let prepare =
         || open_log::open(config, process).and_then(|log| setup::build(config, process, log));
-    // Nothing is started yet, so nothing is lost but the start.
+    // No vassal runs yet, so a panic costs no more than the start.
     match catch_unwind(AssertUnwindSafe(prepare)) {
         Ok(Ok(mut emperor)) => emperor.run(),
         Ok(Err(error)) => print_error(&error.to_string()),
@@ -121,7 +123,7 @@ fn run_emperor(config: &EmperorConfig, process: &ProcessContext) -> u8 {
     }
 }
 
-/// One line where a person at the terminal sees it; nobody who does not read is waited for.
+/// Writes one line to standard error, without waiting for a reader, and gives the exit status.
 fn print_error(text: &str) -> u8 {
     write::say(io::stderr().as_fd(), format_args!("liege: {text}"));
     FAULT

@@ -1,4 +1,4 @@
-//! The claim of a fork server that a process is the one that was asked for: it is proved, and only then adopted.
+//! Claims: a fork server names the process that it has forked, which is adopted only after it has been verified.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,14 +15,14 @@ use crate::sys::signal::Signal;
 use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 
-/// Exited children that are remembered while a talk is open.
+/// Most exited children that are remembered while a talk is open.
 const MAX_EXITED: usize = 1024;
 /// From the first check of the parent of a claimed process to the second; then doubled.
 const FIRST_CHECK: Duration = Duration::from_millis(1);
-/// The longest pause between two checks: else the last one would come long before the end of the proof.
+/// The longest pause between two checks, so that the last one is close to the time limit.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(64);
 
-/// A process that was named, and is not ours yet.
+/// A process that was named in an answer, and is not verified yet.
 #[derive(Debug)]
 pub(super) struct Claim {
     pid: Pid,
@@ -37,13 +37,13 @@ pub(super) struct Claim {
 pub(super) struct ExitedChild {
     pid: Pid,
     uid: u32,
-    /// When it was born, in ticks since boot: its number may be another's by now.
+    /// When it was started, in ticks since boot: its pid may have been reused since.
     started_at: u64,
     ended: ExitStatus,
 }
 
 impl ForkServers {
-    /// The processes that a server has named and that are not proved yet.
+    /// The processes that a server has named and that are not verified yet.
     pub fn claimed(&self) -> Vec<Pid> {
         let claimed = |talk: &OpenTalk| match &talk.state {
             TalkState::Claimed(claim) => Some(claim.pid),
@@ -52,7 +52,7 @@ impl ForkServers {
         self.talks.values().filter_map(claimed).collect()
     }
 
-    /// Takes out the exited child that this talk may have named: none that was there before.
+    /// Takes out the exited child that this talk has named, if it was started after the request.
     fn take_exited(&mut self, life: LifeId, number: i32) -> Option<ExitedChild> {
         let talk = self.talks.get(&life)?;
         let is_it = |child: &ExitedChild| {
@@ -75,7 +75,7 @@ impl ForkServers {
         let opened = Pid::new(number)
             .ok_or_else(|| io::ErrorKind::InvalidInput.into())
             .and_then(|pid| pidfd::open(pid).map(|pidfd| (pid, pidfd)));
-        // A child of ours that has the number now is meant, and not one that had it before.
+        // A living child with this pid takes precedence over an exited one that had it before.
         let is_there = opened.as_ref().is_ok_and(|(pid, fd)| user_of_child(*pid, fd).is_some());
         if !is_there && let Some(child) = self.take_exited(life, number) {
             self.close(life);
@@ -101,8 +101,7 @@ impl ForkServers {
         self.fail(life, TalkError::Failed(why), context);
     }
 
-    /// Looks whether the named process is our child by now, and if so, whether it can be what was
-    /// asked for.
+    /// Checks whether the named process is our child by now, and if so, whether it can be the requested one.
     pub(super) fn prove(&mut self, life: LifeId, known: KnownProcesses<'_>, context: &mut Context) {
         let Some(talk) = self.talks.get_mut(&life) else { return };
         let wanted = talk.user();
@@ -120,14 +119,14 @@ impl ForkServers {
             return self.fail_claim(life, &format!("pid {pid}, which is that of a hook"), context);
         }
         let Some(uid) = user_of_child(pid, &claim.pidfd) else {
-            // It is given to us when the process between has ended, which may be a moment later.
+            // It becomes our child when the intermediate process has ended, which may be a moment later.
             claim.check_at = context.now + claim.pause;
             claim.pause = (claim.pause * 2).min(MAX_CHECK_INTERVAL);
             return;
         };
         let too_old = process::start_ticks(pid).is_ok_and(|start| start < talk.asked_at);
         if too_old || uid != wanted {
-            // No base has us kill for it whom it could not kill itself.
+            // A base must not make us kill a process that it could not kill itself.
             let may = wanted == 0 || uid == wanted;
             if may {
                 let _ = pidfd::send(claim.pidfd.as_fd(), Signal::KILL);
@@ -143,7 +142,7 @@ impl ForkServers {
         self.keep_proved(life, pid, context.now);
     }
 
-    /// Keeps a proved process for the lives.
+    /// Keeps a verified process until the lives take it in.
     fn keep_proved(&mut self, life: LifeId, pid: Pid, now: Moment) {
         let Some(talk) = self.close(life) else { return };
         let OpenTalk { vassal, pipe, config, state: TalkState::Claimed(claim), base, .. } = talk
@@ -156,9 +155,9 @@ impl ForkServers {
         self.proved.push((life, process));
     }
 
-    // Children that nobody knows.
+    // Unknown children.
 
-    /// A child has ended that is not in the tables; if a server has named it, it comes into them.
+    /// A child that is in no table has ended; if a server has named it, its claim is checked now.
     pub fn prove_claim_of(&mut self, child: Pid, known: KnownProcesses<'_>, context: &mut Context) {
         let claims = |talk: &OpenTalk| matches!(&talk.state, TalkState::Claimed(claim) if claim.pid == child);
         let found = self.talks.iter().find(|(_, talk)| claims(talk)).map(|(life, _)| *life);
@@ -167,10 +166,10 @@ impl ForkServers {
         }
     }
 
-    /// Reaps a child that nobody knows; while a talk is open it may yet be named.
+    /// Reaps an unknown child. While a talk is open it is remembered, as the answer may still name it.
     pub fn reap_unknown_child(&mut self, pid: Pid) {
         let wanted = !self.talks.is_empty() && self.exited.len() < MAX_EXITED;
-        // Asked before it is reaped: after that its number may be another's.
+        // Its user and age are read before it is reaped: after that its pid may be reused.
         let uid = process::user_of_ended(pid).ok().filter(|_| wanted);
         let started_at = uid.and_then(|_| process::start_ticks(pid).ok());
         if let (Ok(Some(ended)), Some(uid), Some(started_at)) =
@@ -203,7 +202,7 @@ impl ForkServers {
 fn user_of_child(pid: Pid, pidfd: &OwnedFd) -> Option<u32> {
     match pidfd::info(pidfd.as_fd()) {
         Ok(who) => (who.parent == std::process::id()).then_some(who.uid[0]),
-        // It has ended already, and only its parent still sees it.
+        // It has ended, and only its parent can still see it.
         Err(_) => match pidfd::wait(pidfd.as_fd(), Reap::Peek) {
             Ok(Some(_)) => process::user_of_ended(pid).ok(),
             Ok(None) | Err(_) => None,

@@ -1,9 +1,10 @@
-//! Lives that a fork server makes: ask for one, read the answer, prove the claim, adopt the process.
+//! Lives that a fork server forks: send the request, read the answer, verify the claim, adopt the process.
 //!
-//! A talk is one request and one answer on a socket of its own; it is open until the process that the
-//! answer names has become ours, or until the state gives it up. Nothing is believed: the pid is a claim
-//! (`claims.rs`), and only our own child, of the base's user and younger than the request, is adopted. Any other
-//! process is never signalled. What a failed talk has left behind is looked for later (`orphans.rs`).
+//! A talk is one request and one answer on a socket of its own. It stays open until the process that the answer
+//! names has become our child, or until the state cancels it. The answer is not trusted: the pid is a claim
+//! (`claims.rs`), and only a child of ours that runs as the user of the base and is younger than the request is
+//! adopted. No other process is ever signalled. Processes that a failed talk has left behind are looked for later
+//! (`orphans.rs`).
 
 mod claims;
 mod orphans;
@@ -51,9 +52,9 @@ pub(super) struct ForkServers {
 #[derive(Debug)]
 struct ForkServer {
     address: Address,
-    /// Who was last seen to listen there.
+    /// The process that was last found to listen there.
     seen: Option<PeerCredentials>,
-    /// The life of a base that has served there since it was last found to be unreachable.
+    /// The life of the base that listens there, until the address is found to be unreachable.
     base: Option<LifeId>,
 }
 
@@ -66,7 +67,7 @@ pub(super) struct ForkRequest<'a> {
     pub listener: Option<BorrowedFd<'a>>,
 }
 
-/// What is known of other processes: a claim that names one of them is refused.
+/// The processes that are known already: a claim that names one of them is refused.
 #[derive(Clone, Copy)]
 pub(super) struct KnownProcesses<'a> {
     pub lives: &'a Lives,
@@ -74,7 +75,7 @@ pub(super) struct KnownProcesses<'a> {
     pub realm: &'a Realm,
 }
 
-/// One life that is asked for.
+/// One request for a life.
 #[derive(Debug)]
 struct OpenTalk {
     vassal: VassalId,
@@ -84,7 +85,7 @@ struct OpenTalk {
     /// Our end of the config pipe, if there is one.
     config: Option<OwnedFd>,
     state: TalkState,
-    /// Who listens.
+    /// The process that listens at the other end.
     server: PeerCredentials,
     base: Option<Base>,
     /// When it was asked for, in ticks since boot.
@@ -106,11 +107,11 @@ struct Base {
     uid: u32,
 }
 
-/// What one call on the socket of a talk has brought.
+/// The result of one call on the socket of a talk.
 enum TalkStep {
-    /// Something; the next call may bring more.
+    /// Some bytes were sent or read; the next call may move more.
     More,
-    /// Nothing can be sent or read now: the reactor says when.
+    /// Nothing can be sent or read until the socket is ready again.
     Blocked,
     /// The server has named this pid.
     Answered(i32),
@@ -118,9 +119,9 @@ enum TalkStep {
     Failed(TalkError),
 }
 
-/// Why a talk has come to nothing.
+/// Why a talk has failed.
 enum TalkError {
-    /// The base takes no requests yet, or no more.
+    /// The base does not take requests yet, or any longer.
     NotReady(String),
     /// Anything else.
     Failed(String),
@@ -136,7 +137,7 @@ impl From<TalkError> for LifeEvent {
 }
 
 impl OpenTalk {
-    /// The user that a newborn must have: that of the base, or else of who listens.
+    /// The user that the forked process must have: that of the base, or else that of the listening process.
     fn user(&self) -> u32 {
         self.base.as_ref().map_or(self.server.uid, |base| base.uid)
     }
@@ -160,7 +161,7 @@ impl ForkServers {
         claims.chain(self.scans.iter().map(|scan| scan.at)).min()
     }
 
-    /// The lives that are asked for.
+    /// The lives that are requested and not adopted yet.
     pub fn lives(&self) -> impl Iterator<Item = LifeId> {
         self.talks.keys().copied().chain(self.proved.iter().map(|(life, _)| *life))
     }
@@ -175,7 +176,7 @@ impl ForkServers {
         self.server.as_ref().map_or_else(String::new, ForkServer::place)
     }
 
-    /// Takes a talk out; the last one takes the memory of exited children along.
+    /// Removes a talk; with the last one the list of exited children is cleared.
     fn close(&mut self, life: LifeId) -> Option<OpenTalk> {
         let talk = self.talks.remove(&life);
         if self.talks.is_empty() {
@@ -186,7 +187,7 @@ impl ForkServers {
 
     // The talk.
 
-    /// Asks for a life; answers with an event, unless the server takes its time.
+    /// Requests a life. A failure is raised as an event at once; an answer comes later.
     pub fn ask(
         &mut self,
         request: &ForkRequest<'_>,
@@ -238,7 +239,7 @@ impl ForkServers {
         Ok(())
     }
 
-    /// A connection; that to a unix socket is made at once or not at all.
+    /// Connects to the server; a connection to a unix socket succeeds or fails at once.
     fn connect(&mut self, context: &mut Context) -> Result<OwnedFd, TalkError> {
         let place = self.place();
         let Some(server) = &mut self.server else {
@@ -266,8 +267,8 @@ impl ForkServers {
         })
     }
 
-    /// Who has called listen(2) there. Descriptors are given to nobody but root, our own user, and
-    /// the bases among our vassals, whoever they run as.
+    /// Finds the process that has called listen(2) there. Descriptors are only sent to processes of root and of our
+    /// own user, and to the bases among our vassals, whatever user they run as.
     fn identify_server(
         &mut self,
         socket: &OwnedFd,
@@ -280,8 +281,8 @@ impl ForkServers {
         })?;
         let (pid, uid) = (server.pid, server.uid);
         let is_trusted = uid == 0 || uid == creds::effective_uid();
-        // The process that has called listen(2) may be gone and its number another's, of any base; but
-        // what a user could do to its base it may be given.
+        // The process that has called listen(2) may have ended, and its pid may belong to a base by now. If that
+        // base runs as the same user, nothing is given away that this user could not have taken.
         let base = known.base_with(pid).filter(|base| is_trusted || base.uid == uid);
         if base.is_none() && !is_trusted {
             return Err(TalkError::Failed(format!(
@@ -342,7 +343,7 @@ impl ForkServers {
         let mut buffer = [0; 512];
         let heard = match scm::receive(talk.socket.as_fd(), &mut buffer) {
             Ok(chunk) => {
-                // Nobody has asked for descriptors.
+                // No descriptors are expected.
                 scm::discard(chunk.fds);
                 match chunk.length {
                     0 => Err(words.closed()),
@@ -377,14 +378,14 @@ impl ForkServers {
         }
     }
 
-    /// The state has waited long enough; answers with an event.
+    /// The state cancels the request; the result is raised as an event.
     pub fn end_talk(
         &mut self,
         (life, why): (LifeId, &'static str),
         known: KnownProcesses<'_>,
         context: &mut Context,
     ) {
-        // The last look at who was named is that at the end of its time.
+        // A claimed process is checked once more at the end of its time.
         let was_open = self.talks.contains_key(&life);
         self.prove(life, known, context);
         if was_open && !self.talks.contains_key(&life) {
@@ -418,8 +419,8 @@ impl ForkServer {
         format!("fork server at {}", crate::log::escaped(self.address.to_string().as_bytes()))
     }
 
-    /// The socket file is gone; a base that has served there has no way to know. It is told once to the
-    /// state, for which a base that is not running, or is about to listen anew, is another matter.
+    /// The socket file has been removed, which the base that listens there cannot notice. This is raised once; the
+    /// state tells such a base from one that does not run or is about to listen again.
     fn base_unreachable(&mut self, context: &mut Context) {
         if let Some(life) = self.base.take() {
             context.raise_for(life, LifeEvent::Unreachable);
@@ -428,7 +429,7 @@ impl ForkServer {
 }
 
 impl KnownProcesses<'_> {
-    /// The base among our vassals in whose session this process sits.
+    /// The base among our vassals whose session this process belongs to.
     fn base_with(&self, pid: i32) -> Option<Base> {
         let session = process::session_of(Pid::new(pid)?).ok().and_then(Pid::new)?;
         let life = self.lives.with_pid(session)?;
@@ -440,7 +441,7 @@ impl KnownProcesses<'_> {
     }
 }
 
-/// Connecting to a file that is no socket is refused like one to a socket without a server.
+/// connect(2) to a file that is not a socket gives the same error as to a socket without a server.
 fn is_not_socket(address: &Address) -> bool {
     match address {
         Address::Path(path) => {

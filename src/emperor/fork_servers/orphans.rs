@@ -1,4 +1,4 @@
-//! What failed talks, ended bases and ended lives leave behind in the session of a base.
+//! Orphans: processes that failed talks, ended bases and ended lives leave behind in the session of a base.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -12,26 +12,26 @@ use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd};
 use crate::types::moment::Moment;
 
-/// From a failed talk to the first look at what it has left behind; then doubled.
+/// From a failed talk to the first scan for its orphans; then doubled.
 pub(super) const FIRST_SCAN: Duration = Duration::from_secs(1);
-/// The longest pause between two looks: who is born later than that is nobody's guess.
+/// The longest pause between two scans.
 const MAX_SCAN_INTERVAL: Duration = Duration::from_secs(32);
 
-/// A look at the session of a base, for children that nobody knows.
+/// A scheduled scan of the session of a base for children of ours that are in no table.
 #[derive(Debug)]
 pub(super) struct OrphanScan {
     pub at: Moment,
-    /// To the look after that, if this one finds nobody.
+    /// From this scan to the next one, if it finds nothing.
     pub pause: Duration,
     /// The base, unless it has ended already.
     pub life: Option<LifeId>,
     pub session: Pid,
-    /// Only who is not older than this, in ticks since boot.
+    /// Processes that were started before this, in ticks since boot, are left alone.
     pub since: u64,
 }
 
 impl ForkServers {
-    /// Plans a look at a session; one that is planned already takes it over.
+    /// Schedules a scan of a session; it is merged with one that is scheduled already.
     pub(super) fn plan_scan(&mut self, new: OrphanScan) {
         let same = |old: &&mut OrphanScan| (old.session, old.life) == (new.session, new.life);
         match self.scans.iter_mut().find(same) {
@@ -46,26 +46,26 @@ impl ForkServers {
 }
 
 impl ForkServers {
-    /// A base has ended. What was forked from it lives on; what else is left of its session does not.
+    /// A base has ended. The lives that were forked from it go on; all other processes of its session are killed.
     pub fn base_ended(&mut self, life: LifeId, session: Pid, now: Moment) {
         let (at, pause, life) = (now, MAX_SCAN_INTERVAL, Some(life));
         self.plan_scan(OrphanScan { at, pause, life, session, since: 0 });
     }
 
-    /// An adopted process has ended that sat in the session of its base, and is not reaped yet: what it
-    /// has forked sits there still, and is older than nobody but itself.
+    /// An adopted process that was in the session of its base has ended, and is not reaped yet. The processes that it
+    /// has forked are still in that session, and all of them are younger than itself.
     pub fn adopted_ended(&mut self, (pid, session): (Pid, Pid), base: Option<LifeId>, now: Moment) {
         let Ok(since) = process::start_ticks(pid) else { return };
         let (at, pause, life) = (now, MAX_SCAN_INTERVAL, base);
         self.plan_scan(OrphanScan { at, pause, life, session, since });
     }
 
-    /// Kills the children in a base's session whom nobody knows, but for those that an open talk may
-    /// still name; these are looked at again.
+    /// Kills the children in the session of a base that are in no table, except those that the answer to an open
+    /// request may still name; the scan is repeated for these.
     pub(super) fn scan(&mut self, scan: OrphanScan, lives: &Lives, context: &mut Context) {
         let session = scan.session;
         if lives.with_pid(session).is_some_and(|life| Some(life) != scan.life) {
-            return; // The number is another session's by now.
+            return; // The number belongs to another session by now.
         }
         let talks = self.talks.values();
         let same = talks.filter(|talk| talk.base.as_ref().is_some_and(|b| b.session == session));
@@ -86,7 +86,7 @@ impl ForkServers {
             if start < scan.since {
                 continue;
             }
-            // Whoever is killed may leave orphans of its own.
+            // A process that is killed may leave orphans of its own.
             found = true;
             if start >= first_asked {
                 continue;

@@ -1,6 +1,6 @@
-//! What is done for a life a moment later: its pipe is polled again when it has reached its rate limit, it is
-//! sent its file once more when it asks for it all the time, it is told to stop when its pipe was full, and the
-//! end of its pipe is raised as an event when the process has not ended with it.
+//! Delayed actions for a life: its pipe is polled again after the rate limit was reached, its file is sent again
+//! when it asks for it too often, an order is repeated when its pipe was full, and the end of its pipe is raised
+//! as an event when the process has not ended with it.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,37 +13,37 @@ use crate::reactor::{Delivery, Interest};
 use crate::state::{LifeEvent, LifeId, Order};
 use crate::types::moment::Moment;
 
-/// Wake-ups for the words of one life in one second; more, and it waits for the next one.
+/// Most wake-ups for the messages of one life in one second; beyond that it is not polled until the next second.
 const MAX_WAKE_UPS: u32 = 200;
-/// A vassal that sends more bytes than this in a second, for [`MAX_LOUD_SECONDS`], is heard no more.
+/// The pipe of a vassal that sends more bytes per second than this, for [`MAX_LOUD_SECONDS`], is closed.
 const MAX_BYTES_PER_SECOND: u32 = 10_000;
 const MAX_LOUD_SECONDS: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
-/// From the end of a pipe to that of its process, at most, where one is a part of the other.
+/// How long after the end of its pipe a process may end for both to count as one exit.
 const EOF_GRACE: Duration = Duration::from_millis(500);
-/// Between two pushes of a file to one life: each of them is a process.
+/// The shortest interval between two sendings of a file to one life, as each of them starts a process.
 pub(in crate::emperor) const FILE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Between two tries to tell a life that does not read.
+/// The interval at which an order to a life that does not read is repeated.
 const ORDER_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Moments, at most one of each kind for each life.
+/// The delayed actions in order of time; at most one of each kind for each life.
 #[derive(Debug, Default)]
 pub(in crate::emperor) struct DelayedActions(BTreeSet<(Moment, LifeId, DelayedAction)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum DelayedAction {
-    /// Its words are polled again.
+    /// Its pipe and notify socket are polled again.
     Listen,
     /// It is sent its file.
     SendFile,
-    /// It is told this once more.
+    /// The order is sent again.
     SendOrder(Order),
-    /// The other end of its pipe is closed, and the state hears of that.
+    /// The end of its pipe is raised as an event.
     PipeEof,
 }
 
-/// How much a life has talked in the present second, and for how many seconds it has talked too much.
+/// How much a life has sent in the current second, and for how many seconds in a row it has sent too much.
 #[derive(Debug)]
 pub(in crate::emperor) struct RateLimit {
     since: Moment,
@@ -59,14 +59,14 @@ pub(in crate::emperor) struct ConfigPipe {
     pub pipe: OwnedFd,
     /// When its file was last sent.
     pub last: Option<Moment>,
-    /// It has asked too early, and is sent it when it is time.
+    /// It has asked too early, and its file is sent when the interval is over.
     pub is_due: bool,
-    /// Why that has failed, where it has.
+    /// Why the last sending has failed.
     pub failed: Option<String>,
 }
 
 impl RateLimit {
-    /// Nothing so far.
+    /// Nothing was sent yet.
     pub fn new(now: Moment) -> Self {
         Self { since: now, wake_ups: 0, bytes: 0, loud_seconds: 0 }
     }
@@ -79,14 +79,14 @@ impl RateLimit {
         }
     }
 
-    /// Counts wake-ups; the end of the second if it was one too many.
+    /// Counts wake-ups; gives the end of the second if the limit is exceeded.
     fn used_up(&mut self, now: Moment, wake_ups: u32) -> Option<Moment> {
         self.begin_second(now);
         self.wake_ups = self.wake_ups.saturating_add(wake_ups);
         (self.wake_ups > MAX_WAKE_UPS).then(|| self.since + SECOND)
     }
 
-    /// Counts bytes; true if it has been too many for too long.
+    /// Counts bytes; true if the limit was exceeded for too many seconds.
     pub fn is_flood(&mut self, now: Moment, bytes: usize) -> bool {
         self.begin_second(now);
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
@@ -102,9 +102,8 @@ impl ConfigPipe {
 }
 
 impl Lives {
-    /// Whether it may not speak now, as it has said so much in this second; then it is not polled until that is
-    /// over. Nothing is lost: what it has written waits in the kernel, and its end is seen by its pidfd. What it
-    /// has said now has cost as much as so many wake-ups.
+    /// Counts so many wake-ups for a life. True if it has reached its rate limit: then it is not polled until the
+    /// current second is over. Nothing is lost, as the kernel keeps what it has written and its pidfd tells its end.
     pub fn is_rate_limited(&mut self, life: LifeId, wake_ups: u32, context: &mut Context) -> bool {
         let Some(process) = self.get_mut(life) else { return true };
         let Some(until) = process.rate_limit.used_up(context.now, wake_ups) else { return false };
@@ -115,7 +114,7 @@ impl Lives {
         true
     }
 
-    /// It asks for its file too early: it is sent it when it is time; once, however often it asks.
+    /// It has asked for its file too early: the file is sent once, when the interval is over.
     pub fn send_file_later(&mut self, life: LifeId, now: Moment) {
         if let Some(config) = self.config_pipe(life)
             && !std::mem::replace(&mut config.is_due, true)
@@ -124,13 +123,13 @@ impl Lives {
         }
     }
 
-    /// Its pipe is full.
+    /// Its pipe is full: the order is sent again later.
     pub fn send_order_later(&mut self, life: LifeId, order: Order, now: Moment) {
         self.delayed.0.insert((now + ORDER_INTERVAL, life, DelayedAction::SendOrder(order)));
     }
 
-    /// The other end of its pipe is closed, and the process has not ended. A process that ends closes it a
-    /// moment before it can be reaped: then its end alone is raised.
+    /// The other end of its pipe is closed, and the process has not ended. A process that exits closes its pipe a
+    /// moment before it can be reaped: in that case only the exit is raised.
     pub fn raise_eof_later(&mut self, life: LifeId, now: Moment) {
         if self.processes.contains_key(&life) {
             self.delayed.0.insert((now + EOF_GRACE, life, DelayedAction::PipeEof));
@@ -154,7 +153,7 @@ impl Lives {
         self.delayed.0.first().map(|(at, ..)| *at)
     }
 
-    /// Does the delayed actions whose time has come.
+    /// Performs the delayed actions whose time has come.
     pub fn expire(&mut self, context: &mut Context) {
         while let Some(&(at, life, action)) = self.delayed.0.first()
             && at <= context.now

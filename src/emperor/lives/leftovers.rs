@@ -1,9 +1,9 @@
-//! What a life leaves behind: processes of its group and session, and those in sessions of their own.
+//! Leftovers of a life: processes of its group and session, and those in sessions of their own.
 //!
-//! We are a subreaper, so an orphan of a life becomes our child; which life it came from is told by its
-//! session, or by the mark that each life gets at its start and hands on to all it starts (`sys::mark`). An
-//! orphan of a running life is that program's own affair. When the main process has ended, what is left is
-//! ended too, and the end of the life is told when nothing of it is found any more: its ports are free then.
+//! The emperor is a subreaper, so an orphan of a life becomes its child. The session of the orphan tells which life
+//! it came from, or the mark that each life gets at its start and that its descendants inherit (`sys::mark`).
+//! Orphans of a running life are left alone. When the main process has ended, its leftovers are killed, and the
+//! end of the life is raised when none is found any more, because its ports are free only then.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -23,42 +23,43 @@ use crate::types::moment::Moment;
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Orphans that are asked for their mark in one turn: a few microseconds each.
 const MAX_MARKS_READ: usize = 128;
-/// A program that ends well so soon after its start, and leaves something behind in a session of its own, has
-/// gone to the background.
+/// A program that exits with 0 so soon after its start, and leaves a process in a session of its own, has gone to
+/// the background.
 const DAEMON_AGE: Duration = Duration::from_secs(3);
 
-/// What is left, and of whom.
+/// The lives that have ended and may have left processes behind.
 #[derive(Debug)]
 pub(super) struct Leftovers {
     marks: ProcessMarks,
-    /// Lives whose main process is reaped, until nobody of them is found.
+    /// Lives whose main process is reaped, until none of their processes is found.
     ended: HashMap<LifeId, EndedLife>,
-    /// The lives of orphans that were asked: while they are our children their numbers are their own.
+    /// The lives of orphans whose marks were read. The entries hold as long as the orphans are our children, because
+    /// their pids cannot be reused before they are reaped.
     orphans: HashMap<Pid, Option<LifeId>>,
-    /// The kernel has told who our children are when it was asked last.
+    /// The last listing of our children has succeeded.
     children_listable: bool,
-    /// More orphans than one turn asks.
+    /// There are more orphans than the marks that one turn reads.
     more: bool,
 }
 
 /// A life whose main process is reaped.
 #[derive(Debug)]
 struct EndedLife {
-    /// The session that it led, as long as no new one can have this number.
+    /// The session that it led, until a new session has this number.
     session: Option<Pid>,
-    /// Its end, until that is told.
+    /// Its end, until it is raised.
     end: Option<End>,
-    /// It was told to stop with all its group, and what is left of that may finish: until it is killed.
+    /// It was told to stop together with its group, and the rest of the group may finish until the life is killed.
     may_finish: bool,
 }
 
-/// An end that is not told yet.
+/// An end that is not raised yet.
 #[derive(Debug)]
 struct End {
     event: LifeEvent,
-    /// Told then at the latest, unless what is left may finish.
+    /// When it is raised at the latest, unless the leftovers may finish.
     by: Moment,
-    /// It has ended well, unasked, and very soon.
+    /// It has exited with 0, without an order, very soon after its start.
     is_early: bool,
 }
 
@@ -80,21 +81,21 @@ impl Leftovers {
         self.marks.mark(life.0)
     }
 
-    /// The lives whose end is not told yet.
+    /// The lives whose end is not raised yet.
     pub fn untold(&self) -> impl Iterator<Item = LifeId> {
         self.ended.iter().filter(|(_, ended)| ended.end.is_some()).map(|(life, _)| *life)
     }
 
-    /// A new process leads a session of this number: whatever was left of another one is gone, as its number
-    /// could not be given out again.
+    /// A new process leads a session of this number. The kernel does not reuse the number of a session that has
+    /// processes, so nothing is left of an older session with it.
     pub fn is_new(&mut self, session: Pid) {
         for ended in self.ended.values_mut().filter(|ended| ended.session == Some(session)) {
             ended.session = None;
         }
     }
 
-    /// A base has forked this for a life, and what it starts is no more the base's. Where that cannot be said,
-    /// what it leaves behind stays until the end.
+    /// A base has forked this process for a life, so it gets the mark of that life in place of the mark of the base.
+    /// If that fails, its leftovers stay until the end of the emperor.
     pub fn adopt(&mut self, pid: Pid, life: LifeId) {
         self.orphans.remove(&pid);
         if let Some(mark) = self.mark(life) {
@@ -102,7 +103,7 @@ impl Leftovers {
         }
     }
 
-    /// What is left of this life may not finish any more.
+    /// The leftovers of this life may not finish any more.
     pub fn kill(&mut self, life: LifeId, now: Moment) {
         if let Some(ended) = self.ended.get_mut(&life)
             && std::mem::take(&mut ended.may_finish)
@@ -114,7 +115,7 @@ impl Leftovers {
         }
     }
 
-    /// When a turn is needed, though nobody has anything to say.
+    /// When a turn is needed even if no descriptor is ready.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         if self.more {
             return Some(now);
@@ -123,7 +124,7 @@ impl Leftovers {
         must_end.filter_map(|ended| ended.end.as_ref().map(|end| end.by)).min()
     }
 
-    /// The life that an orphan came from, if that has ended.
+    /// The ended life that an orphan came from.
     fn owner(
         &mut self,
         pid: Pid,
@@ -151,25 +152,25 @@ impl Leftovers {
     }
 }
 
-/// What is left of a life that has ended well, unasked, and very soon.
+/// A leftover of a life that has exited with 0, without an order, very soon after its start.
 struct Daemon {
     pid: Pid,
     /// It has a session of its own.
     has_own_session: bool,
 }
 
-/// Whose an orphan is.
+/// The owner of an orphan.
 enum OrphanOwner {
-    /// Of a life that has ended; it sits in this session.
+    /// A life that has ended; the orphan is in this session.
     OfEnded(LifeId, Option<Pid>),
-    /// Of a life that has not, or of nobody's.
+    /// A life that has not ended, or no life.
     Other,
-    /// The next turn asks it.
+    /// Not known yet: its mark is read in the next turn.
     NotAsked,
 }
 
 impl Lives {
-    /// How a life leaves whose main process has ended and is not reaped.
+    /// The policy for the leftovers of a life whose main process has ended and is not reaped yet.
     pub fn leftover_policy(
         &self,
         life: LifeId,
@@ -186,9 +187,9 @@ impl Lives {
         LeftoverPolicy { session: dying.pid, may_finish: dying.group_signalled && cursed, is_early }
     }
 
-    /// The main process of a life is reaped: its end is raised when nothing is left of it. True if what is left
-    /// must be looked at now: what we have just killed with its group is reaped later in this turn, and would be
-    /// seen by nobody.
+    /// The main process of a life is reaped: its end is raised when it has no leftovers. True if these must be
+    /// examined now: processes that were just killed with its group are reaped later in this turn, and a daemon
+    /// among them would go unnoticed.
     pub fn main_ended(
         &mut self,
         life: LifeId,
@@ -205,24 +206,24 @@ impl Lives {
         is_early
     }
 
-    /// Whether there is an ended life of which something may be left.
+    /// Whether there is an ended life that may have leftovers.
     pub fn may_have_leftovers(&self) -> bool {
         !self.leftovers.ended.is_empty()
     }
 
-    /// When the leftovers are to be looked at again, though nobody has anything to say.
+    /// When the leftovers are to be examined again even if no descriptor is ready.
     pub fn leftovers_deadline(&self, now: Moment) -> Option<Moment> {
         self.leftovers.deadline(now)
     }
 
-    /// A child that nobody knows is reaped.
+    /// An unknown child was reaped.
     pub fn orphan_reaped(&mut self, pid: Pid) {
         self.leftovers.orphans.remove(&pid);
     }
 
-    /// Kills what ended lives have left behind, and raises the ends of those of which nothing is left. What is
-    /// killed here leaves its own children to us in a later turn, so this looks again, whenever a child has
-    /// ended, until nothing is found. Processes that a fork server has just named (`claimed`) are not orphans.
+    /// Kills the leftovers of ended lives, and raises the ends of lives without leftovers. The children of a process
+    /// that is killed here become ours in a later turn, so this is repeated whenever a child has ended, until none
+    /// is found. Processes that a fork server has just named (`claimed`) are not orphans.
     pub fn kill_session_leftovers(
         &mut self,
         claimed: &[Pid],
@@ -235,7 +236,7 @@ impl Lives {
         }
         let mut unknown = Vec::new();
         let listed = descendants::each_child(|pid| {
-            // Nearly all children are known, and asking the kernel costs more than the table.
+            // Nearly all children are in the table, which costs less than a question to the kernel.
             if !self.by_pid.contains_key(&pid) {
                 unknown.push(pid);
             }
@@ -257,7 +258,7 @@ impl Lives {
 }
 
 impl Leftovers {
-    /// Kills those of ended lives; gives the lives of which some are left, and who may be a daemon.
+    /// Kills the orphans of ended lives; gives the lives that have leftovers, and the processes that may be daemons.
     fn kill_left(&mut self, unknown: &[Pid]) -> (HashSet<LifeId>, HashMap<LifeId, Daemon>) {
         let sessions = self.ended.iter();
         let sessions = sessions.filter_map(|(life, it)| Some((it.session?.get(), *life))).collect();
@@ -271,13 +272,13 @@ impl Leftovers {
                     let Some(ended) = self.ended.get(&life) else { continue };
                     let has_own_session = session != ended.session;
                     if ended.end.as_ref().is_some_and(|end| end.is_early) {
-                        // Its own session is the sign of a daemon; but it may not have come to that yet.
+                        // A session of its own is the sign of a daemon, but it may not have called setsid(2) yet.
                         daemons
                             .entry(life)
                             .and_modify(|it: &mut Daemon| it.has_own_session |= has_own_session)
                             .or_insert(Daemon { pid, has_own_session });
                     }
-                    // Who has a session of its own was not told to stop, and would not.
+                    // A process in a session of its own did not get the signal to stop.
                     if has_own_session || !ended.may_finish {
                         let _ = process::kill_child(pid, Signal::KILL);
                     }
@@ -292,7 +293,7 @@ impl Leftovers {
         (left, daemons)
     }
 
-    /// Raises that programs have gone to the background.
+    /// Raises the events of programs that have gone to the background.
     fn raise_daemons(
         &mut self,
         daemons: HashMap<LifeId, Daemon>,
@@ -302,7 +303,7 @@ impl Leftovers {
         for (life, Daemon { pid, has_own_session }) in daemons {
             let vassal = realm.vassal_of(life).and_then(|vassal| realm.vassal(vassal));
             let is_on_demand = vassal.is_some_and(|vassal| vassal.address().is_some());
-            // On demand it may well end after the first request, and before its workers.
+            // An on-demand vassal may well exit after its first request, and before its workers.
             if !has_own_session && is_on_demand {
                 continue;
             }
@@ -317,7 +318,7 @@ impl Leftovers {
         }
     }
 
-    /// Raises the ends of lives of which nothing is left, or for which was waited long enough.
+    /// Raises the ends of lives without leftovers, and of those whose time limit has passed.
     fn raise_ends(&mut self, left: &HashSet<LifeId>, context: &mut Context) {
         let mut ends = Vec::new();
         self.ended.retain(|life, ended| {
@@ -338,13 +339,13 @@ impl Leftovers {
     }
 }
 
-/// How a life goes.
+/// How the leftovers of a life are treated.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::emperor) struct LeftoverPolicy {
     /// The session that it led.
     session: Pid,
-    /// What is left of it may finish.
+    /// They may finish what they do.
     pub may_finish: bool,
-    /// Nobody has told it to, and it has only just begun.
+    /// The life has ended without an order, very soon after its start.
     is_early: bool,
 }

@@ -1,5 +1,5 @@
-//! What a life says: packets of its stage on the status socket, bytes on the emperor pipe, datagrams on its
-//! notify socket.
+//! Reads the messages of a life: packets of its stage on the status socket, bytes on the emperor pipe, datagrams
+//! on its notify socket.
 
 use std::hash::BuildHasher;
 use std::io;
@@ -24,7 +24,7 @@ use super::{Lives, Process, wire};
 
 /// Bytes read from one emperor pipe at once, and in one wake-up.
 const PIPE_CHUNK: usize = 64;
-/// Bytes read from the pipe of a life that has ended, before its end is believed.
+/// Most bytes that are read from the pipe of a life that has ended, before its exit is raised.
 pub(in crate::emperor) const FINAL_READ_LIMIT: usize = 256 * 1024;
 /// Packets read from one status socket in one wake-up.
 pub(in crate::emperor) const STATUS_PACKETS: usize = 8;
@@ -33,13 +33,13 @@ pub(in crate::emperor) const NOTIFY_PACKETS: usize = 16;
 /// The longest datagram that is read on a notify socket.
 const MAX_DATAGRAM: usize = 4096;
 
-/// What one read of a status socket has brought.
+/// The result of one read of a status socket.
 pub(in crate::emperor) enum StatusRead {
-    /// There is nothing more to be read now.
+    /// There is nothing more to read now.
     Blocked,
-    /// A packet that is no event.
+    /// A packet that needs no event.
     Noted,
-    /// A packet that is one.
+    /// A packet that is an event for the state.
     Event(LifeEvent),
     /// The stage has refused the start.
     Refused(Box<StageFault>),
@@ -54,15 +54,15 @@ pub(in crate::emperor) struct Heard {
     pub messages: Vec<VassalMessage>,
     /// The vassal asks for its file.
     pub wants_config: bool,
-    /// Nothing comes any more: the other end is closed, or has sent too much.
+    /// The pipe is finished: the other end is closed, or has exceeded the rate limit for too long.
     pub end: bool,
 }
 
 /// One datagram of a notify socket.
 pub(in crate::emperor) struct Datagram {
-    /// None if the sender does not belong to the life.
+    /// `None` if the sender does not belong to the life.
     pub messages: Option<Vec<VassalMessage>>,
-    /// As many wake-ups as the buffers that it would fill beyond the first.
+    /// How many further buffers it would fill; each costs as much as a wake-up.
     pub extra_cost: u32,
 }
 
@@ -90,8 +90,8 @@ impl Lives {
                 self.truncated_verdict(life, realm, context);
                 StatusRead::Blocked
             }
-            // It has ended without reading what it was sent, which is told once, before the packets that it
-            // has left behind.
+            // The process has ended without reading what it was sent. The kernel reports that once, before the
+            // packets that the process has left behind.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => StatusRead::Noted,
             Ok(_) | Err(_) => {
                 context.close(self.get_mut(life).and_then(|process| process.status.take()));
@@ -100,8 +100,8 @@ impl Lives {
         }
     }
 
-    /// There was no descriptor left for the listeners of its verdict, which is no fault of the vassal's: the
-    /// life is ended, and its end tells of a spawn that has failed.
+    /// There was no descriptor left for the listeners of its verdict, which is not a fault of the vassal: the life
+    /// is killed, and its exit is raised as a failed spawn.
     fn truncated_verdict(&mut self, life: LifeId, realm: &Realm, context: &mut Context) {
         let Some(process) = self.get_mut(life) else { return };
         process.has_truncated_verdict = true;
@@ -163,7 +163,7 @@ impl Lives {
         read
     }
 
-    /// What is odd about the file of its vassal; once until that changes, however often it starts.
+    /// Logs the warnings about the file of its vassal; the same warnings are logged once, however often it starts.
     fn log_warnings(
         &mut self,
         life: LifeId,
@@ -192,7 +192,7 @@ impl Lives {
 
     // The emperor pipe.
 
-    /// Reads the emperor pipe until there have been `limit` bytes; what is said twice in them is heard once.
+    /// Reads at least `limit` bytes from the emperor pipe, if they are there; a repeated message counts once.
     pub fn drain_pipe(
         &mut self,
         life: LifeId,
@@ -224,7 +224,7 @@ impl Lives {
         heard
     }
 
-    /// Nothing comes from it any more.
+    /// Closes our end of the emperor pipe.
     pub fn close_pipe(&mut self, life: LifeId, context: &mut Context) {
         context.close(self.get_mut(life).and_then(|process| process.pipe.take()));
     }
@@ -254,7 +254,7 @@ impl Lives {
         let mut buffer = [0_u8; MAX_DATAGRAM];
         let process = self.get(life)?;
         let packet = scm::receive_text(process.notify.as_ref()?.as_fd(), &mut buffer).ok()?;
-        // Nothing is believed of one that is cut off.
+        // A datagram that is cut off is not counted.
         let text = buffer.get(..packet.length).unwrap_or_default();
         let is = |line: &[u8]| text.split(|byte| *byte == b'\n').any(|found| found == line);
         let words =
@@ -276,8 +276,9 @@ impl Lives {
         }
     }
 
-    /// Whether a sender belongs to this life: its process, or one of its session that is no life itself.
-    /// One that has ended since is believed by its user, who could do anything to this life anyway.
+    /// Whether a sender belongs to this life: it is its main process, or one of its session that is not a life itself.
+    /// A sender that has ended since is judged by its user: one that runs as the user of this life could signal it
+    /// anyway.
     fn speaks_for(&self, process: &Process, sender: &PeerCredentials) -> bool {
         let Some(pid) = Pid::new(sender.pid) else { return false };
         if pid == process.pid {
@@ -292,7 +293,7 @@ impl Lives {
         }
     }
 
-    /// Whoever else can reach the socket cannot speak for this life; it is logged once.
+    /// Logs, once for each life, that a foreign process has sent to its notify socket.
     fn log_foreign_sender(
         &mut self,
         life: LifeId,

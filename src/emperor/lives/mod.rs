@@ -1,7 +1,8 @@
 //! The processes of the vassals, one for each life: start them, listen to them, give them orders, reap them.
 //!
-//! What a life says and how it ends is given to the caller, or raised as an event; what it means is decided in
-//! `state`. The order in which a dead process is heard, killed and reaped is that of [`super::serve`].
+//! The messages of a life and its end are returned to the caller or raised as events; `state` decides what they
+//! mean. [`super::serve`] defines the order in which the last messages of a dead process are read, its group is
+//! killed, and it is reaped.
 
 mod delayed;
 mod leftovers;
@@ -57,9 +58,9 @@ pub(super) struct Lives {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dying {
     pub pid: Pid,
-    /// Others were forked from it, which may sit in its group.
+    /// Others were forked from it, and may be in its process group.
     pub is_base: bool,
-    /// It was told to stop or to reload with all its group.
+    /// The last signal for a stop or a reload went to its whole process group.
     group_signalled: bool,
 }
 
@@ -102,12 +103,12 @@ impl Lives {
         self.processes.values().any(|process| process.vassal == vassal)
     }
 
-    /// The lives whose end the state does not know.
+    /// The lives whose end was not raised as an event yet.
     pub fn alive(&self) -> impl Iterator<Item = LifeId> {
         self.processes.keys().copied().chain(self.leftovers.untold())
     }
 
-    /// Makes the table of numbers anew from that of the processes, after a fault.
+    /// Rebuilds the table of pids from that of the processes, after a fault.
     pub fn rebuild_pids(&mut self) {
         self.by_pid = self.processes.iter().map(|(life, process)| (process.pid, *life)).collect();
     }
@@ -127,17 +128,17 @@ impl Lives {
         Some(std::mem::take(&mut self.get_mut(life)?.listeners))
     }
 
-    /// Takes out the names of files that the stage of this life has sent for its vassal.
+    /// Takes out the declared files that the stage of this life has sent for its vassal.
     pub fn take_files(&mut self, life: LifeId) -> Option<Box<crate::proto::status::DeclaredFiles>> {
         self.get_mut(life)?.files.take()
     }
 
-    /// The file of a vassal has changed, or is gone: what is odd about it is said again.
+    /// The file of a vassal has changed or is gone: its warnings are logged again when they come again.
     pub fn forget_warnings(&mut self, vassal: VassalId) {
         self.warned.remove(&vassal);
     }
 
-    /// Where notify sockets are made.
+    /// The directory of the notify sockets.
     fn runtime_path(&self) -> OsString {
         self.runtime_dir.path().map(OsString::from).unwrap_or_default()
     }
@@ -156,7 +157,7 @@ impl Lives {
 
     // The end of a process.
 
-    /// Whether this process has ended: its pidfd is readable, its pipe is closed, or it was met among the dead.
+    /// The process, if it has ended and can be reaped.
     pub fn ended(&self, life: LifeId, realm: &Realm, context: &mut Context) -> Option<Dying> {
         let process = self.get(life)?;
         match pidfd::wait(process.pidfd.as_fd(), Reap::Peek) {
@@ -191,7 +192,7 @@ impl Lives {
         Some(event)
     }
 
-    /// The end of the emperor: closed, the notify sockets are nobody's, and can be removed.
+    /// At the end of the emperor: closes all descriptors; then the notify sockets can be removed.
     pub fn clear(&mut self) {
         self.processes.clear();
         self.runtime_dir.clear();

@@ -1,4 +1,4 @@
-//! What a life is told: bytes on its pipe, and signals.
+//! Orders to a life: bytes on its pipe, and signals.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,8 +17,8 @@ use super::super::messages;
 use super::{Lives, wire};
 
 impl Lives {
-    /// One byte on its pipe. When the pipe of a vassal that does not read is full, all that waits in it are
-    /// reloads: one reload more is not needed, but a stop is, as soon as the vassal reads again.
+    /// Sends one byte on its pipe. The pipe of a vassal that does not read can only be full of reloads: a further
+    /// reload is not needed then, but a stop is sent as soon as the vassal reads again.
     pub fn send_order(&mut self, life: LifeId, order: Order, now: Moment) {
         let pipe = self.get(life).and_then(|process| process.pipe.as_ref());
         let sent = pipe.map(|pipe| socket::send(pipe.as_fd(), &[wire::order_byte(order)]));
@@ -39,11 +39,11 @@ impl Lives {
         }
     }
 
-    /// A signal of a polite stop, or of a reload.
+    /// Sends a signal for a polite stop or for a reload.
     ///
-    /// A process that is told by a server's main process what to do must not be told by us as well: QUIT, which
-    /// means "finish, then leave" to the main process, may mean "leave now" to its workers. But a shell passes
-    /// nothing on.
+    /// Workers that a main process controls must not get the signal from us as well: SIGQUIT, which means "finish,
+    /// then exit" to the main process, may mean "exit now" to its workers. A shell, however, does not forward
+    /// signals.
     pub fn signal(
         &mut self,
         life: LifeId,
@@ -58,8 +58,8 @@ impl Lives {
         }
     }
 
-    /// A signal to a process, or to its group, whose leader is our own child that is not reaped. One that
-    /// leads no group, because it still sits in that of its base, gets it alone; true if one does.
+    /// Sends a signal to a process, or to the process group that it leads. A process that does not lead a group,
+    /// because it is still in that of its base, gets the signal alone. True if only the process was addressed.
     fn send_signal(
         &self,
         life: LifeId,
@@ -68,7 +68,7 @@ impl Lives {
         context: &mut Context,
     ) -> bool {
         let Some(process) = self.get(life) else { return true };
-        // Before its setsid the group does not exist yet; the process does.
+        // Before its setsid(2) the group does not exist yet, but the process does.
         let signal_pid_only = || pidfd::send(process.pidfd.as_fd(), signal);
         let is_alone = process.is_base
             || match to {

@@ -24,25 +24,25 @@ pub(in crate::emperor) struct Process {
     pub notify: Option<OwnedFd>,
     /// Its config pipe, if it has one.
     pub config: Option<Box<ConfigPipe>>,
-    /// The listeners that its stage has sent, until they become the vassal's.
+    /// The listeners that its stage has sent, until they are moved to its vassal.
     pub listeners: Vec<OwnedFd>,
-    /// The files that its stage has named, until they are the vassal's.
+    /// The files that its stage has declared, until they are moved to its vassal.
     pub files: Option<Box<DeclaredFiles>>,
-    /// Others are forked from this one and may sit in its group: signals go to it alone.
+    /// Others are forked from this one and may be in its process group: signals go to its pid alone.
     pub is_base: bool,
     /// The base that it was forked from.
     pub base: Option<Rc<[u8]>>,
-    /// A process of somebody else has sent to its notify socket, and that was logged.
+    /// A message of a foreign process on its notify socket was logged.
     pub has_logged_foreign_sender: bool,
-    /// It was told to stop or to reload with all its group.
+    /// The last signal for a stop or a reload went to its whole process group.
     pub group_signalled: bool,
-    /// Its verdict came without its listeners, as no descriptor was left for them.
+    /// Its verdict was received without the listeners, because no descriptor was left for them.
     pub has_truncated_verdict: bool,
     pub rate_limit: RateLimit,
 }
 
 impl Process {
-    /// A process that has said nothing yet, with our end of its emperor pipe.
+    /// A new process, with our end of its emperor pipe.
     pub fn new(vassal: VassalId, (pid, pidfd): (Pid, OwnedFd), pipe: OwnedFd, now: Moment) -> Self {
         Self {
             vassal,

@@ -1,4 +1,4 @@
-//! Forks a life, and takes it into the tables; or takes one in that a fork server has made.
+//! Forks a life and adds it to the tables; or adds one that a fork server has forked.
 
 use std::ffi::OsString;
 use std::io;
@@ -69,7 +69,7 @@ impl Lives {
         Ok(pid)
     }
 
-    /// Sends the stage what it needs to know, and the listeners that are kept for its vassal.
+    /// Sends the stage its instructions and the listeners in custody of its vassal.
     fn send_custody(
         &self,
         status: &OwnedFd,
@@ -98,7 +98,7 @@ impl Lives {
         Ok(())
     }
 
-    /// Takes a new child into the tables; if that fails it is killed, as nobody would ever see it.
+    /// Adds a new child to the tables. If that fails the child is killed, as it would be unsupervised.
     fn insert_child(
         &mut self,
         new: NewLife<'_>,
@@ -112,7 +112,7 @@ impl Lives {
         let (vassal, life) = (new.record.id, new.life);
         let process = Process::new(vassal, (pid, pidfd), pipe, context.now);
         let process = Process { status: Some(status), ..process };
-        // First of all: what is in the tables is ended if something fails after this.
+        // This comes first: if a later step fails, a life that is in the tables can be killed.
         self.processes.insert(life, Box::new(process));
         self.by_pid.insert(pid, life);
         context.trip("birth");
@@ -132,7 +132,7 @@ impl Lives {
         Ok(())
     }
 
-    /// Takes a process into the tables that a fork server has made, and that is our child now.
+    /// Adds a verified process that a fork server has forked to the tables.
     pub fn adopt(&mut self, life: LifeId, process: Process, context: &mut Context) {
         let pid = process.pid;
         let channels = [

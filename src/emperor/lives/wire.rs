@@ -1,11 +1,11 @@
-//! Between the wire and the state: what a stage and a vassal say, in the words of `state` and of the log.
+//! Translates the protocols of stage and vassal into the types of `state` and the texts of the log.
 
 use crate::proto::emperor::{FromVassal, MAX_CONFIG};
 use crate::proto::status::StageFault;
 use crate::spawn::step::Step;
 use crate::state::{Order, VassalMessage};
 
-/// What a byte means for the state; what only the shell serves means nothing there.
+/// The message of a byte, for the state; `None` for the requests that only the emperor serves.
 pub(super) fn message_of(byte: FromVassal) -> Option<VassalMessage> {
     Some(match byte {
         FromVassal::Ready => VassalMessage::Ready,
@@ -28,9 +28,9 @@ pub(super) fn order_byte(order: Order) -> u8 {
     .byte()
 }
 
-/// A fault that the stage has found, in one sentence.
+/// A fault that the stage has found, as text.
 pub(in crate::emperor) fn fault_text(fault: &StageFault) -> String {
-    // A message that says what could not be done needs no name of the step.
+    // A message that begins with what has failed needs no name of the step.
     let says_it = fault.message.starts_with(&format!("cannot {} ", fault.step));
     let step = if says_it { None } else { Some(fault.step.as_str()) };
     let origin = Some(fault.origin.as_str()).filter(|origin| !origin.is_empty());
@@ -38,7 +38,7 @@ pub(in crate::emperor) fn fault_text(fault: &StageFault) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// Why a file was not sent by the config pipe.
+/// Why a file was not sent over the config pipe.
 pub(in crate::emperor) fn send_failure(errno: i32) -> String {
     let error = std::io::Error::from_raw_os_error(errno);
     match error.kind() {

@@ -1,7 +1,7 @@
 //! One connection: its request, its answer, its end.
 //!
-//! A client that has got everything is waited for until it closes: closing first, with a request of its own
-//! unread, would reset the connection and take back what is under way (RFC 1122, 4.2.2.13).
+//! A connection whose answer is sent stays open until the client closes it: if we closed it first, with unread
+//! bytes of the client, the kernel would reset it and discard what is under way (RFC 1122, 4.2.2.13).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,17 +28,17 @@ pub(super) struct Client {
     pub id: ClientId,
     pub socket: OwnedFd,
     state: ClientState,
-    /// When it last took something.
+    /// When it last took some of its answer.
     pub last_progress: Moment,
     pub deadline: Moment,
 }
 
 enum ClientState {
-    /// So much of its request has come.
+    /// What has been received of its request.
     Reading(Vec<u8>),
     /// So much of an answer is sent; what has come of the next request, unless the answer is the last one.
     Writing { answer: Bytes, sent: usize, next: Option<Vec<u8>> },
-    /// It has everything; what it still sends is thrown away.
+    /// It has got its whole answer; what it still sends is discarded.
     Closing { ignored: usize },
 }
 
@@ -56,7 +56,7 @@ impl Client {
         Self { id, socket, state, last_progress: now, deadline: now + CLIENT_TIMEOUT }
     }
 
-    /// What it is polled for.
+    /// The readiness that it is polled for.
     pub fn interest(&self) -> Interest {
         match self.state {
             ClientState::Writing { .. } => Interest::Write,
@@ -64,12 +64,12 @@ impl Client {
         }
     }
 
-    /// Whether it has got everything.
+    /// Whether it has got its whole answer.
     pub fn is_closing(&self) -> bool {
         matches!(self.state, ClientState::Closing { .. })
     }
 
-    /// The answer that it still needs.
+    /// The answer that is not sent completely.
     pub fn unsent(&self) -> Option<&Bytes> {
         match &self.state {
             ClientState::Writing { answer, .. } => Some(answer),
@@ -77,7 +77,7 @@ impl Client {
         }
     }
 
-    /// Reads, answers and sends as far as that goes without waiting; at most one piece is read.
+    /// Reads, answers and sends as far as possible without blocking; at most one buffer is read.
     pub fn advance(&mut self, now: Moment, mut answer: impl FnMut(&[u8]) -> Answer) -> Connection {
         let mut may_read = true;
         loop {
@@ -129,7 +129,7 @@ impl Client {
     }
 }
 
-/// Appends what has come; false if nothing has.
+/// Appends what can be read; false if there was nothing.
 fn receive(socket: BorrowedFd<'_>, request: &mut Vec<u8>) -> io::Result<bool> {
     let mut buffer = [0; MAX_REQUEST];
     let room = MAX_REQUEST.saturating_sub(request.len());
@@ -162,7 +162,7 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Sends what fits to a client that cannot be waited for, and ends the connection.
+/// Sends as much as fits at once to a client, and closes the connection.
 pub(super) fn answer_at_once(client: &OwnedFd, answer: &[u8]) {
     let _ = socket::send(client.as_fd(), answer);
     let _ = write::shutdown_write(client.as_fd());

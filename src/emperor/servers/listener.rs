@@ -1,4 +1,4 @@
-//! A socket at which clients connect: what it lets in, when it rests, and how it is bound again.
+//! A listening socket of a server: how many connections it accepts, when it pauses, and how it is bound again.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::sys::socket::{self, ListenOptions, SocketError};
 use crate::types::address::Address;
 use crate::types::moment::Moment;
 
-/// The time in which a listener lets [`MAX_ACCEPTS`] in.
+/// The time in which a listener accepts at most [`MAX_ACCEPTS`] connections.
 pub(super) const ACCEPT_WINDOW: Duration = Duration::from_millis(20);
 
 /// Most connections accepted at one listener within [`ACCEPT_WINDOW`].
@@ -30,7 +30,7 @@ pub(in crate::emperor) struct ServerListener {
     place: BindPlace,
     /// It is not polled until then.
     pub(super) paused_until: Option<Moment>,
-    /// How many were let in since then.
+    /// Since when connections are counted, and how many were accepted since.
     accepted: (Option<Moment>, usize),
 }
 
@@ -52,7 +52,7 @@ impl ServerListener {
         Self { socket, place, paused_until: None, accepted: (None, 0) }
     }
 
-    /// When the next one may be let in, which is counted if that is now.
+    /// When the next connection may be accepted; it is counted if that is now.
     pub(super) fn next_accept(&mut self, now: Moment) -> Moment {
         let (since, count) = &mut self.accepted;
         match *since {
@@ -67,7 +67,7 @@ impl ServerListener {
         now
     }
 
-    /// Binds it again if clients do not find it any more. The socket before, and what is to be said of it.
+    /// Binds it again if clients cannot reach it any more; gives the old socket and a text for the log.
     pub(super) fn bind_again_if_lost(&mut self, name: &str) -> Option<(Option<OwnedFd>, String)> {
         let lost = self.socket.lost(Path::new("/"))?;
         let address = self.place.address.clone();

@@ -1,4 +1,4 @@
-//! The servers of the emperor: what answers the clients that connect to it.
+//! The servers of the emperor, which answer the clients that connect to it.
 //!
 //! A server is sockets and clients ([`server`]) and a service ([`service::Service`]) that answers them. A new
 //! service is a file with that trait, and a line in [`services`].
@@ -31,7 +31,7 @@ use statistics::{Form, Statistics};
 /// Mode of the sockets, which show what runs and with which errors; anybody's by `chmod-socket`.
 const SERVER_SOCKET_MODE: u32 = 0o660;
 
-/// All services. One that has no address is not served.
+/// All services. A service without an address is not served.
 fn services(config: &EmperorConfig) -> Vec<(Served, Box<dyn Service>)> {
     let form = if config.stats_http { Form::Http } else { Form::Json };
     vec![(Served::Statistics, Box::new(Statistics::new(form)))]
@@ -84,7 +84,7 @@ impl Servers {
         self.0.iter().filter_map(Server::deadline).min()
     }
 
-    /// Drops clients that have had their time, and polls again the listeners that have rested.
+    /// Drops the clients whose time is over, and polls the listeners again whose pause is over.
     pub fn expire(&mut self, context: &mut Context) {
         for server in &mut self.0 {
             server.expire(context.now);
@@ -92,7 +92,7 @@ impl Servers {
         self.update_reactor(context);
     }
 
-    /// Binds listeners again that clients do not find any more.
+    /// Binds listeners again that clients cannot reach any more.
     pub fn check_listeners(&mut self, context: &mut Context) {
         for server in &mut self.0 {
             server.check_listeners(context);
@@ -100,7 +100,7 @@ impl Servers {
         self.update_reactor(context);
     }
 
-    /// Tells the reactor what is to be polled.
+    /// Passes the changes of all servers on to the reactor.
     pub fn update_reactor(&mut self, context: &mut Context) {
         for server in &mut self.0 {
             server.update_reactor(&mut context.reactor);

@@ -1,10 +1,10 @@
-//! A server: its listeners, its clients, their time-outs, and one service that answers them all.
+//! A server: its listeners, its clients, their time-outs, and the service that answers all clients.
 //!
-//! No write waits, and nobody can make the emperor grow: at most [`MAX_CLIENTS`] clients for
+//! No write blocks, and clients cannot make the memory of the emperor grow: at most [`MAX_CLIENTS`] clients for
 //! [`CLIENT_TIMEOUT`](super::client::CLIENT_TIMEOUT) each, and [`MAX_KEPT_ANSWERS`] bytes of answers kept for them. No more than
-//! [`MAX_ACCEPTS`](super::listener::MAX_ACCEPTS) are let in within 20 ms, so that one who storms costs little and keeps
-//! nobody else out: who waits is served in its turn. When no descriptor is left, a spare one is given up for as long as
-//! it takes to answer.
+//! [`MAX_ACCEPTS`](super::listener::MAX_ACCEPTS) are let in within 20 ms, so that a storm of
+//! connections costs little and blocks no other client: waiting connections are served in turn. When no descriptor
+//! is left, a spare one is given up for as long as an answer takes.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::ids::{ClientId, ServerId, ServerSocket};
 use super::listener::ServerListener;
 use super::service::{Access, Answer, Bytes, Service};
 
-/// Most clients at one time; one more, and one that has got nothing for longest is dropped.
+/// Most clients at one time; for one more, the client that has taken nothing for the longest time is dropped.
 const MAX_CLIENTS: usize = 32;
 
 /// Most bytes of answers kept for clients; one answer may be larger.
@@ -35,10 +35,10 @@ pub(super) struct Server {
     id: ServerId,
     service: Box<dyn Service>,
     listeners: Vec<ServerListener>,
-    /// In the order of their coming.
+    /// In the order in which they have connected.
     clients: Vec<Client>,
     last_client: u64,
-    /// Given up when there is no other descriptor for a client.
+    /// Closed to make room for a client when there is no other descriptor.
     spare: Option<OwnedFd>,
     changes: Vec<PollChange>,
 }
@@ -74,7 +74,7 @@ impl Server {
         }
     }
 
-    /// Takes the connections that wait at a listener, and answers them as far as that goes at once.
+    /// Accepts the connections that wait at a listener, and sends them as much of the answer as fits at once.
     pub fn accept(&mut self, index: usize, access: &mut Access<'_>) {
         let now = access.context.now;
         while let Some(listener) = self.listeners.get_mut(index) {
@@ -119,7 +119,7 @@ impl Server {
         clients.chain(self.listeners.iter().filter_map(|listener| listener.paused_until)).min()
     }
 
-    /// Drops the clients that have had their time, and polls again the listeners that have rested.
+    /// Drops the clients whose time is over, and polls the listeners again whose pause is over.
     pub fn expire(&mut self, now: Moment) {
         while let Some(place) = self.clients.iter().position(|client| client.deadline <= now) {
             self.drop_client(place);
@@ -132,7 +132,7 @@ impl Server {
         }
     }
 
-    /// Binds listeners again that clients do not find any more.
+    /// Binds listeners again that clients cannot reach any more.
     pub fn check_listeners(&mut self, context: &mut Context) {
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             let Some((old, message)) = listener.bind_again_if_lost(self.service.name()) else {
@@ -146,7 +146,7 @@ impl Server {
         }
     }
 
-    /// Tells the reactor what has changed; due after each other call, and once at the start.
+    /// Passes the changes on to the reactor; due after each other call, and once at the start.
     pub fn update_reactor(&mut self, reactor: &mut Reactor<Token>) {
         for change in std::mem::take(&mut self.changes) {
             match change {
@@ -182,7 +182,7 @@ impl Server {
             Accepted::Failed => AcceptNext::Continue,
             Accepted::Broken => AcceptNext::Pause,
             Accepted::NoDescriptor => {
-                // The spare one makes room for one client, which gets what fits at once.
+                // The spare descriptor makes room for one client, which gets as much as fits at once.
                 if self.spare.take().is_none() {
                     return AcceptNext::Pause;
                 }
@@ -225,8 +225,8 @@ impl Server {
         }
     }
 
-    /// Drops a client that has everything, or else the one that has taken nothing for longest; never
-    /// the newest.
+    /// Drops a client that has got its whole answer, or else the one that has taken nothing for the longest time;
+    /// never the newest.
     fn evict_one(&mut self) {
         let Some((_newest, older)) = self.clients.split_last() else { return };
         let worth = |(_, client): &(usize, &Client)| (!client.is_closing(), client.last_progress);
@@ -248,7 +248,7 @@ impl Server {
         }
     }
 
-    /// Bytes of all answers that somebody still needs; neighbours share theirs.
+    /// Bytes of all answers that are not sent completely; adjacent clients share theirs.
     fn kept(&self) -> usize {
         let mut last: Option<&Bytes> = None;
         let mut sum = 0;
