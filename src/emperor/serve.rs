@@ -1,5 +1,5 @@
-//! What is done when a descriptor is ready: each token goes to the part that it belongs to, and what that part
-//! has to say goes to the state at once, so that each message is acted on before the next one is read.
+//! Serves descriptors that are ready: each token goes to the part that owns the descriptor, and the events of that
+//! part go to the state at once, so that each message is acted on before the next one is read.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -52,7 +52,7 @@ impl Emperor {
         }
     }
 
-    // What a life says.
+    // Messages of a life.
 
     fn read_status(&mut self, life: LifeId) {
         for _ in 0..STATUS_PACKETS {
@@ -69,7 +69,7 @@ impl Emperor {
         }
     }
 
-    /// A start that the stage has refused, or that another vassal of ours is in the way of.
+    /// The stage has refused a start, perhaps because another vassal listens at its address.
     fn start_refused(&self, life: LifeId, fault: &StageFault) -> LifeEvent {
         if fault.taken.is_empty() {
             return LifeEvent::StartFailed(lives::fault_text(fault));
@@ -80,7 +80,7 @@ impl Emperor {
         });
         match holder.and_then(|id| self.realm.vassal(id)) {
             Some(holder) => {
-                // A path may be the output of a command, which is nobody's business.
+                // A path may be the output of a command, and is not shown.
                 let place = fault.taken.parse::<SocketAddr>();
                 let place = place.map_or("there".to_owned(), |address| format!("on {address}"));
                 let name = self.context.sources.label(&holder.key);
@@ -95,9 +95,9 @@ impl Emperor {
     }
 
     fn read_pipe(&mut self, life: LifeId) {
-        // The exec is told by the end of the status socket, which comes before the first byte.
+        // The end of the status socket reports the exec, and comes before the first byte on the pipe.
         self.read_status(life);
-        // One chunk: if there is more, poll says so again.
+        // One chunk: if there is more, poll reports the pipe again.
         if !self.lives.is_rate_limited(life, 1, &mut self.context) && self.serve_pipe(life, 1) {
             // A process that ends closes its pipe first.
             self.reap(life);
@@ -105,7 +105,7 @@ impl Emperor {
         }
     }
 
-    /// True if that was the last that comes from this pipe.
+    /// Reads the emperor pipe and dispatches its messages; true if the pipe is finished.
     fn serve_pipe(&mut self, life: LifeId, limit: usize) -> bool {
         let heard = self.lives.drain_pipe(life, limit, &self.realm, &mut self.context);
         if heard.wants_config {
@@ -128,9 +128,9 @@ impl Emperor {
         }
     }
 
-    /// Gives how many wake-ups this is worth. A life pays for its own datagrams only: those of others must not
-    /// make it unheard. One that is longer than the buffer is not for us and costs as much as all the buffers
-    /// that it would fill.
+    /// Reads datagrams and dispatches their messages; gives how many wake-ups they cost. A life is charged for its
+    /// own datagrams only, so that foreign ones cannot exhaust its rate limit. A datagram that is longer than the
+    /// buffer is not a valid message, and costs as much as all the buffers that it would fill.
     fn serve_datagrams(&mut self, life: LifeId) -> u32 {
         let mut cost = 0_u32;
         for _ in 0..NOTIFY_PACKETS {
@@ -145,7 +145,7 @@ impl Emperor {
         cost
     }
 
-    // What a fork server says.
+    // Answers of a fork server.
 
     fn continue_talk(&mut self, life: LifeId) {
         let known =
@@ -163,7 +163,7 @@ impl Emperor {
         self.dispatch_raised();
     }
 
-    /// A child has ended that is not in the tables; if a server has named it, it comes into them.
+    /// A child that is in no table has ended; if a server has named it, its claim is checked now.
     fn prove_claim_of(&mut self, child: Pid) {
         let known =
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
@@ -174,26 +174,27 @@ impl Emperor {
 
     // The end of a life.
 
-    /// The pidfd is readable, the pipe is closed, or the process was met among the dead.
+    /// Reaps the process of a life, if it has ended: its pidfd is readable, its pipe is closed, or waitid(2) has found
+    /// it.
     pub(super) fn reap(&mut self, life: LifeId) {
         let Some(dying) = self.lives.ended(life, &self.realm, &mut self.context) else { return };
-        // Its last words come before its death, whatever poll has said: "I go idle" makes it a good one.
+        // Its last messages are read before its exit is raised: after "going idle" it is a clean exit.
         self.serve_final_messages(life);
-        // After its words: they may have changed what the state knows of it.
+        // After these messages, which may have changed its record in the state.
         let policy = self.lives.leftover_policy(life, dying, &self.realm, self.context.now);
-        // Before it is reaped: until then its number, and that of its group, can be nobody else's.
+        // Before it is reaped: until then its pid, and that of its group, cannot be reused.
         if !dying.is_base && !policy.may_finish {
             dying.kill_group();
         }
-        // Before it is reaped as well: after that its session cannot be asked for.
+        // Before it is reaped as well: after that its session cannot be read.
         self.scan_session_of_base(life, dying.pid);
         let Some(event) = self.lives.take_exit(life, &mut self.context) else { return };
         if dying.is_base {
-            // What was forked from it lives on, so nothing of it is waited for.
+            // The lives that were forked from it go on, so its leftovers are not waited for.
             self.fork_servers.base_ended(life, dying.pid, self.context.now);
             return self.dispatch(Event::Life(life, event));
         }
-        // The end itself is raised when nothing is left of it, which may be now.
+        // The end itself is raised when it has no leftovers, which may be now.
         if self.lives.main_ended(life, event, policy, self.context.now) {
             self.kill_session_leftovers();
         }
@@ -207,7 +208,7 @@ impl Emperor {
         self.serve_datagrams(life);
     }
 
-    /// One that a base has forked may sit in the session of that base, and what it has left is there too.
+    /// A process that a base has forked may be in the session of that base, and so are its leftovers.
     fn scan_session_of_base(&mut self, life: LifeId, pid: Pid) {
         if self.lives.base_of(life).is_some()
             && let Some(session) = process::session_of(pid).ok().and_then(Pid::new)
@@ -227,7 +228,7 @@ impl Emperor {
         self.dispatch_raised();
     }
 
-    // Processes and files beside the vassals.
+    // Helper processes, unknown children, watched files.
 
     fn reap_helper(&mut self, id: HelperId) {
         match self.helpers.reap(id, &mut self.context) {
@@ -240,16 +241,16 @@ impl Emperor {
         }
     }
 
-    /// SIGCHLD says that some child has ended. Those we know are told of by their pidfd; if one of
-    /// them is met here it is served at once, or it would hide all others.
+    /// SIGCHLD reports that some child has ended. Known children have a pidfd; if waitid(2) finds one of them here,
+    /// it is reaped at once, or it would hide all others.
     pub(super) fn reap_unknown_children(&mut self) {
         for _ in 0..MAX_UNKNOWN_CHILDREN {
-            // One that we know may be among them, and what was decided for it comes first.
+            // A known child may be among them, and effects that are due come before its exit.
             if !self.effects.is_empty() {
                 break;
             }
             let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
-            // One that a fork server has named is ours from the moment it can be seen here.
+            // A process that a fork server has named is our child from the moment it can be seen here.
             self.prove_claim_of(pid);
             if let Some(life) = self.lives.with_pid(pid) {
                 self.reap(life);
@@ -368,7 +369,7 @@ impl Emperor {
         self.dispatch_raised();
     }
 
-    /// The keeper has died: what it would have done for us is done here, at once.
+    /// The keeper has died: every vassal is killed at once, as the keeper would do after the emperor.
     fn keeper_lost(&mut self) {
         self.context.log.error(format_args!("the keeper has died: every vassal is killed"));
         self.leave = Some(KEEPER_LOST);
