@@ -3,7 +3,8 @@
 //! `…-binary-patch = P` runs P with the vassal's own arguments behind it. `…-binary-patch-arg = TEXT` is a
 //! command line, which uWSGI gives to a shell. The shell of many systems then stays as the parent of the
 //! program, and signals, the parent-death signal and `LISTEN_PID` name the shell; so a text that needs no
-//! shell is split into words here and exec'd directly.
+//! shell is split into words here and exec'd directly. Crates that split words cannot say whether a text needs a
+//! shell.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
