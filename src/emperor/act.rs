@@ -1,4 +1,4 @@
-//! Effects to calls.
+//! Carries out the effects of the state, by calls of the parts that they concern.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ use super::lives::{FILE_INTERVAL, NewLife};
 use super::{Emperor, messages};
 
 impl Emperor {
-    /// Does what one effect asks for; what fails becomes an event, which comes next.
+    /// Carries out one effect; a failure is raised as an event, which is the next one that the state takes.
     pub(super) fn act(&mut self, effect: Effect) {
         match effect {
             Effect::Bind(vassal, address) => self.bind(vassal, &address),
@@ -47,9 +47,9 @@ impl Emperor {
         }
     }
 
-    /// Binds a vassal's address; answers with an event.
+    /// Binds the address of a vassal; the result is raised as an event.
     fn bind(&mut self, vassal: VassalId, address: &str) {
-        // Its file may have been changed again since this was asked for; then that asks for another one.
+        // The file may have changed again since; then another effect binds the new address.
         if self.realm.vassal(vassal).and_then(Vassal::address) != Some(address) {
             return;
         }
@@ -62,7 +62,7 @@ impl Emperor {
         });
     }
 
-    /// What the stage of this life has sent is the vassal's from now on.
+    /// Moves the listeners and declared files that the stage of this life has sent to its vassal.
     fn take_custody(&mut self, vassal: VassalId, life: LifeId) {
         let files = self.lives.take_files(life).map(|files| *files).unwrap_or_default();
         self.vassal_files.replace(vassal, files, &self.realm, &mut self.context);
@@ -71,7 +71,7 @@ impl Emperor {
         }
     }
 
-    /// Sees whether a life waits for connections on a listener that it was given.
+    /// Probes whether a life accepts connections on a listener that it was given.
     fn probe_accepting(&mut self, vassal: VassalId, life: LifeId) {
         let Some(process) = self.lives.get(life) else { return };
         let kept = self.listeners.get(vassal).into_iter().flat_map(VassalSockets::all);
@@ -81,7 +81,7 @@ impl Emperor {
         self.helpers.probe_accepting(life, process.pid, &inodes, &mut self.context);
     }
 
-    /// Sends its file to a life that asks for it; when it asks all the time, at intervals.
+    /// Sends its file to a life that asks for it, at intervals at most.
     pub(super) fn push_config(&mut self, life: LifeId) {
         let now = self.context.now;
         let Some(vassal) = self.lives.vassal_of(life) else { return };
@@ -98,7 +98,7 @@ impl Emperor {
         }
     }
 
-    /// Says why a life was not sent its file, once for each reason.
+    /// Logs why its file was not sent to a life, once for each reason.
     pub(super) fn config_sent(&mut self, life: LifeId, result: Result<(), String>) {
         let Some(config) = self.lives.config_pipe(life) else { return };
         let failed = result.err();
@@ -110,7 +110,7 @@ impl Emperor {
         }
     }
 
-    /// Does what parts want of each other.
+    /// Serves the requests of parts to each other.
     pub(super) fn serve_requests(&mut self) {
         while let Some(request) = self.context.requests.pop_front() {
             match request {
@@ -119,7 +119,7 @@ impl Emperor {
         }
     }
 
-    /// Asks a fork server for a life; answers with an event.
+    /// Requests a life from a fork server; the result is raised as an event.
     fn ask(&mut self, vassal: VassalId, life: LifeId) {
         let Some(record) = self.realm.vassal(vassal) else {
             let why = "cannot ask a fork server: its vassal is gone".to_owned();
@@ -132,7 +132,7 @@ impl Emperor {
         self.fork_servers.ask(&request, known, &mut self.context);
     }
 
-    /// The state has waited long enough for a fork server.
+    /// Cancels a request to a fork server whose time is over.
     fn end_talk(&mut self, life: LifeId, why: &'static str) {
         let known =
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
@@ -140,7 +140,7 @@ impl Emperor {
         self.adopt_proved();
     }
 
-    /// Takes the processes in that fork servers have made and that are proved to be what was asked for.
+    /// Adds the verified processes of fork servers to the tables.
     pub(super) fn adopt_proved(&mut self) {
         for (life, process) in self.fork_servers.take_proved() {
             let pid = process.pid;
@@ -150,7 +150,7 @@ impl Emperor {
         }
     }
 
-    /// Forks a life; answers with an event.
+    /// Forks a life; the result is raised as an event.
     fn spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) {
         let answer = match self.try_spawn(vassal, life, purpose) {
             Ok(pid) => LifeEvent::Spawned(pid.get()),
@@ -174,7 +174,7 @@ impl Emperor {
         self.vassal_files.forget(vassal, &self.realm, &mut self.context);
     }
 
-    /// A wait that many share.
+    /// Logs a wait that many vassals share.
     fn say_to_all(&mut self, notice: WaitNotice) {
         if let WaitNotice::Ending { left } = notice {
             return self.say_who_is_left(left);
@@ -182,7 +182,7 @@ impl Emperor {
         self.context.log.notice(format_args!("{}", messages::SharedWait(notice)));
     }
 
-    /// Ragnarok: whom it waits for.
+    /// Logs which vassals ragnarok waits for.
     fn say_who_is_left(&mut self, left: Duration) {
         let vassals = self.realm.vassals().filter(|vassal| vassal.current().is_some());
         let names: Vec<String> =

@@ -1,12 +1,12 @@
-//! What keeps a turn short however much there is to do, so that nobody waits for long.
+//! Limits that keep a turn short however much there is to do, so that no descriptor waits for long.
 
-/// Rounds of one run: effects answer with events, which have effects again. A thousand forks that are refused
-/// one after the other must not keep everything else waiting.
+/// Most rounds of one run: effects raise events, which have effects in turn. A thousand forks that fail one after
+/// the other must not keep everything else waiting.
 const MAX_ROUNDS: usize = 64;
-/// Effects of one run. A thousand vassals that are stopped at once take many turns, of a few milliseconds each.
+/// Most effects of one run. To stop a thousand vassals at once takes many turns of a few milliseconds each.
 const MAX_EFFECTS: usize = 64;
-/// Turns in a row in which lives are read before deadlines are served, and no deadline is. A life that speaks
-/// without end must not keep the others from being judged.
+/// Most turns in a row that read lives instead of serving deadlines. A life that sends without end must not delay
+/// the deadlines of the others.
 const MAX_DRAIN_TURNS: usize = 256;
 
 /// The counters of the three limits.
@@ -14,23 +14,23 @@ const MAX_DRAIN_TURNS: usize = 256;
 pub(super) struct Backpressure {
     rounds: usize,
     effects: usize,
-    /// Since the last turn that served the deadlines, or had none to serve.
+    /// Such turns since the last one that served the deadlines, or had none to serve.
     drain_turns: usize,
 }
 
 impl Backpressure {
-    /// A run of effects begins.
+    /// Begins a run of effects.
     pub fn begin_run(&mut self) {
         (self.rounds, self.effects) = (0, 0);
     }
 
-    /// Counts a round of this run; false if it is one too many.
+    /// Counts a round of this run; false if the limit is exceeded.
     pub fn allows_round(&mut self) -> bool {
         self.rounds += 1;
         self.rounds <= MAX_ROUNDS
     }
 
-    /// Whether this run may do one effect more.
+    /// Whether this run may carry out one more effect.
     pub fn allows_effect(&self) -> bool {
         self.effects < MAX_EFFECTS
     }
@@ -39,7 +39,7 @@ impl Backpressure {
         self.effects += 1;
     }
 
-    /// Counts a turn in which lives are read before the deadlines; false if it is one too many.
+    /// Counts a turn that reads lives before the deadlines; false if the limit is exceeded.
     pub fn allows_drain(&mut self) -> bool {
         self.drain_turns += 1;
         self.drain_turns <= MAX_DRAIN_TURNS

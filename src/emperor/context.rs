@@ -1,7 +1,7 @@
-//! What every part of the emperor needs, and nothing else: the reactor, the log, the time of this wake-up, the
-//! events for the state, the version of the statistics and the faults that tests cause.
+//! What every part of the emperor needs: the reactor, the log, the time of this wake-up, the events for the state,
+//! the version of the statistics, and the faults that tests cause.
 //!
-//! A part never sees another one. What it wants of one it says as an event here or as what it returns.
+//! A part has no access to another one. It raises an event or a request here, or returns a value to the loop.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, OsStr};
@@ -19,17 +19,17 @@ use crate::types::moment::Moment;
 use super::messages;
 use super::token::Token;
 
-/// What every part is given.
+/// The shared resources that every part is given.
 pub(super) struct Context {
     pub reactor: Reactor<Token>,
     pub log: Log,
-    /// The time of the wake-up: everything that is done until the next one happens at this moment.
+    /// The time of the wake-up, which is the current time for all work until the next one.
     pub now: Moment,
-    /// Events that the state has not taken in yet, oldest first.
+    /// Events that the state has not taken yet, oldest first.
     pub events: VecDeque<Event>,
-    /// What parts want of each other, oldest first.
+    /// Requests of parts to each other, oldest first.
     pub requests: VecDeque<Request>,
-    /// Grows with all that can change what statistics show.
+    /// Incremented by every event, as it can change what the statistics show.
     pub version: u64,
     pub sources: Sources,
     pub trips: Trips,
@@ -50,22 +50,22 @@ impl Context {
         }
     }
 
-    /// An event for the state, which takes it in after those that came before it.
+    /// Queues an event for the state.
     pub fn raise(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
-    /// An event of one life.
+    /// Queues an event of one life.
     pub fn raise_for(&mut self, life: LifeId, event: LifeEvent) {
         self.raise(Event::Life(life, event));
     }
 
-    /// Something for another part, which is done before the state takes in its next event.
+    /// Queues a request to another part, which is served before the state takes its next event.
     pub fn request(&mut self, request: Request) {
         self.requests.push_back(request);
     }
 
-    /// A line about a vassal; of its own name a text says nothing.
+    /// Logs a line about a vassal. Its name stands in front, and is left out of the text.
     pub fn log_for(&mut self, key: Option<&Key>, level: Level, text: &str) {
         let text = escaped(text.as_bytes()).to_string();
         match key {
@@ -78,7 +78,7 @@ impl Context {
         }
     }
 
-    /// Closes a descriptor that was waited for.
+    /// Removes a descriptor from the reactor and closes it.
     pub fn close(&mut self, descriptor: Option<OwnedFd>) {
         if let Some(descriptor) = descriptor {
             self.reactor.remove(descriptor.as_fd());
@@ -91,19 +91,19 @@ impl Context {
     }
 }
 
-/// What one part wants of another.
+/// A request of one part to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// The helpers send its file to a life.
+    /// A helper is to send its file to a life.
     SendFile(LifeId),
 }
 
-/// Where the vassals of each source start, as chdir(2) wants it; by the number of the source.
+/// The start directory of the vassals of each source, as an argument of chdir(2); by the number of the source.
 #[derive(Debug, Default)]
 pub(super) struct Sources(pub Vec<Rc<CStr>>);
 
 impl Sources {
-    /// Where the vassals of a source start.
+    /// The start directory of the vassals of a source.
     pub fn start(&self, source: SourceId) -> Option<Rc<CStr>> {
         self.0.get(source.0).map(Rc::clone)
     }
@@ -130,8 +130,8 @@ impl Sources {
     }
 }
 
-/// Faults that tests cause: `LIEGE_TEST_FAULT` names a file that names the point at which a panic is wanted,
-/// after `always` if it is wanted each time. There are none without debug assertions.
+/// Faults that tests inject: `LIEGE_TEST_FAULT` names a file, and the file names the point that is to panic, after
+/// `always` if it is to panic each time. There are none without debug assertions.
 #[derive(Debug, Default)]
 pub(super) struct Trips {
     #[cfg(debug_assertions)]

@@ -1,4 +1,4 @@
-//! Room for vassals: how many descriptors are left, and for whom they are kept.
+//! The budget of descriptors: how many are left, and what they are reserved for.
 //!
 //! An on-demand vassal that waits for its first connection has one descriptor, and needs more when it is started:
 //! its address is bound only as long as enough are left for all that wait. A vassal without room is held for that
@@ -14,29 +14,29 @@ use crate::sys::limits;
 
 use super::listeners::Listeners;
 
-/// What a life holds while it runs: pipe, pidfd, notify socket.
+/// Descriptors of a running life: pipe, pidfd, notify socket.
 const PER_LIFE: u64 = 3;
-/// Kept for what is not a vassal's, and a part of the limit where that is low.
+/// Descriptors that are reserved for everything but vassals; where the limit is low, a part of it.
 const RESERVE: (u64, u64) = (64, 4);
-/// Kept while one vassal more starts, for its start and for all else that goes on.
+/// Descriptors that must be free when one more vassal starts, for its start and for other work.
 const START_RESERVE: (u64, u64) = (16, 8);
 
 /// How many descriptors there are for vassals.
 #[derive(Debug)]
 pub(super) struct DescriptorBudget {
-    /// `/dev/null`: what is copied to see which number is the next one.
+    /// `/dev/null`, which is duplicated to find the lowest unused number.
     null: Rc<OwnedFd>,
-    /// How many vassals have room: each may have a listener and a life.
+    /// How many vassals the limit allows, each with a listener and a life.
     pub max_vassals: usize,
 }
 
-/// The part of a limit that is kept.
+/// The part of a limit that is reserved.
 fn kept(limit: u64, (most, part): (u64, u64)) -> u64 {
     most.min(limit / part)
 }
 
 impl DescriptorBudget {
-    /// By the limit of this process.
+    /// The budget for the descriptor limit of this process.
     pub fn new(null: Rc<OwnedFd>) -> Self {
         let limit = limit();
         let most = limit.saturating_sub(kept(limit, RESERVE)) / (1 + PER_LIFE);
@@ -46,14 +46,14 @@ impl DescriptorBudget {
     /// Whether one more on-demand vassal can be given a listener.
     ///
     /// # Errors
-    /// Why not, and the way out.
+    /// The reason, and what to do about it.
     pub fn room_to_listen(&self, listeners: &Listeners, realm: &Realm) -> Result<(), String> {
         let limit = limit();
         let used = self.used().unwrap_or(limit);
         let rest = limit.saturating_sub(used + 1 + kept(limit, RESERVE));
         let most = rest / PER_LIFE;
-        // Vassals that wait for a connection are counted only where it matters.
-        if most > count(listeners.vassals().len()) || most > asleep(listeners, realm) {
+        // On-demand vassals without a life are only counted when the budget is tight.
+        if most > count(listeners.vassals().len()) || most > waiting_on_demand(listeners, realm) {
             return Ok(());
         }
         Err(format!(
@@ -62,11 +62,11 @@ impl DescriptorBudget {
         ))
     }
 
-    /// Whether one more life can be started where there are so many processes; `has_room`: what the vassal needs
-    /// is counted already, as it has a process or a listener.
+    /// Whether one more life can be started beside so many processes; `has_room`: the descriptors of the vassal are
+    /// counted already, as it has a process or a listener.
     ///
     /// # Errors
-    /// Why not, and the way out.
+    /// The reason, and what to do about it.
     pub fn room_to_start(
         &self,
         processes: usize,
@@ -83,17 +83,18 @@ impl DescriptorBudget {
         Ok(())
     }
 
-    /// The number that the next descriptor gets, so that all below are used; none if there is no more.
+    /// The lowest unused descriptor number; `None` if all are used.
     fn used(&self) -> Option<u64> {
         u64::try_from(self.null.try_clone().ok()?.as_raw_fd()).ok()
     }
 }
 
 /// How many on-demand vassals have a listener and no life.
-fn asleep(listeners: &Listeners, realm: &Realm) -> u64 {
+fn waiting_on_demand(listeners: &Listeners, realm: &Realm) -> u64 {
     let bound = listeners.vassals().filter(|id| listeners.on_demand(*id).is_some());
-    let asleep = |id: &VassalId| realm.vassal(*id).is_some_and(|it| it.current().is_none());
-    count(bound.filter(asleep).count())
+    let waiting_on_demand =
+        |id: &VassalId| realm.vassal(*id).is_some_and(|it| it.current().is_none());
+    count(bound.filter(waiting_on_demand).count())
 }
 
 fn count(number: usize) -> u64 {

@@ -1,5 +1,5 @@
-//! Processes beside the vassals: stop hooks, those that send a file by its config pipe once more, and those that
-//! see whether a life accepts connections.
+//! Helper processes: they run stop hooks, send a file over a config pipe again, or probe whether a life accepts
+//! connections.
 //!
 //! Each is watched by its pidfd and has a limit; the loop waits for none of them.
 
@@ -27,10 +27,10 @@ use super::context::Context;
 use super::messages;
 use super::token::{HelperId, Token};
 
-/// Stop hooks that run at one time; when all vassals end at once, the others wait for their turn.
+/// Most stop hooks that run at one time; when all vassals end at once, the others wait in a queue.
 const MAX_HOOKS: usize = 16;
 
-/// Probes of whether a life accepts that run at one time, and the limit of each.
+/// Most probes that run at one time, and the time limit of each.
 const MAX_PROBES: usize = 4;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -38,7 +38,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Helpers {
     running: HashMap<HelperId, Helper>,
-    /// Stop hooks that are not started yet, and where: at most two for each vassal that there was.
+    /// Stop hooks that are not started yet, and their directories: at most two for each vassal.
     waiting: VecDeque<(Key, Rc<CStr>)>,
     last: u64,
     template: Rc<Template>,
@@ -57,24 +57,24 @@ struct Helper {
 
 #[derive(Debug)]
 enum Task {
-    /// Clears up after a life of this vassal.
+    /// Runs the stop hook of this vassal.
     StopHook(Key),
-    /// Sends its file to a life.
+    /// Sends its file to this life.
     SendConfig(LifeId),
-    /// Sees whether a life accepts.
+    /// Probes whether this life accepts connections.
     ProbeAccepting(LifeId),
 }
 
-/// What has come of a helper.
+/// The result of a helper.
 #[derive(Debug)]
 pub(super) enum HelperEnd {
     /// The stop hook of this vassal is over.
     StopHook(Key),
-    /// This life was sent its file, or not, for this error number: 0 where there is none.
+    /// Its file was sent to this life, or not, for this error number; 0 if there is none.
     SentConfig(LifeId, Result<(), i32>),
     /// This life waits for connections.
     Accepts(LifeId),
-    /// Nothing that anybody has to know.
+    /// No event follows.
     Nothing,
 }
 
@@ -137,7 +137,7 @@ impl Helpers {
         }
     }
 
-    /// Sends a vassal's file to a life, by our end of its config pipe.
+    /// Sends the file of its vassal to a life, over our end of its config pipe.
     ///
     /// # Errors
     /// There is no process or descriptor left.
@@ -154,9 +154,8 @@ impl Helpers {
         self.watch_helper(pid, Task::SendConfig(life), push::CONFIG_PUSH_TIMEOUT, context)
     }
 
-    /// Sees, from a process of its own, whether a process of this life waits for connections on one of these
-    /// sockets: `/proc` may keep the one who asks waiting. While others are probed this one has to wait for its
-    /// next turn.
+    /// Probes whether a process of this life waits for connections on one of these sockets. A helper does that, as
+    /// reads of `/proc` may block. While too many probes run this one is left out, until it is due again.
     pub fn probe_accepting(
         &mut self,
         life: LifeId,
@@ -173,12 +172,12 @@ impl Helpers {
                 .and_then(|()| set_mask(SignalMask::NONE));
             u8::from(armed.is_err() || !waiters::is_awaited(pid, inodes))
         });
-        // Where no probe can run, a life is taken to accept when it is old enough.
+        // If no probe can run, a life counts as accepting when it is old enough.
         let task = Task::ProbeAccepting(life);
         let _ = probe.and_then(|pid| self.watch_helper(pid, task, PROBE_TIMEOUT, context));
     }
 
-    /// Watches a new child; if that is not possible it is killed, as nobody would ever see it.
+    /// Watches a new child. If that fails the child is killed, as it would be unsupervised.
     fn watch_helper(
         &mut self,
         pid: Pid,
@@ -197,7 +196,7 @@ impl Helpers {
         Ok(())
     }
 
-    /// A pidfd is readable, or the process was met among the dead: what has come of it.
+    /// Reaps a helper whose pidfd is readable, or which waitid(2) has found; gives its result.
     pub fn reap(&mut self, id: HelperId, context: &mut Context) -> HelperEnd {
         let Some(helper) = self.running.get(&id) else { return HelperEnd::Nothing };
         let ended = match pidfd::wait(helper.pidfd.as_fd(), Reap::Take) {
@@ -229,7 +228,7 @@ impl Helpers {
         }
     }
 
-    /// Kills every helper, and starts no other: the reload mercy has passed.
+    /// The reload mercy has passed: kills every helper, and starts no further one.
     pub fn kill_all(&mut self, context: &mut Context) {
         for (key, _) in self.waiting.drain(..) {
             context.raise(Event::HookEnded(key));
@@ -239,12 +238,12 @@ impl Helpers {
 }
 
 impl Helpers {
-    /// When the next limit has passed.
+    /// When the next time limit passes.
     pub fn deadline(&self) -> Option<Moment> {
         self.running.values().map(|helper| helper.kill_at).min()
     }
 
-    /// Kills whatever has passed its limit, and what is in its group.
+    /// Kills every helper that has exceeded its time limit, with its group.
     pub fn expire(&mut self, realm: &Realm, context: &mut Context) {
         for helper in self.running.values_mut().filter(|helper| helper.kill_at <= context.now) {
             helper.kill_at = context.now + helper.limit;
@@ -255,7 +254,7 @@ impl Helpers {
                     let vassal = realm.vassal_of(*life).and_then(|id| realm.vassal(id));
                     ("the sending of its file", vassal.map(|vassal| &vassal.key))
                 }
-                // `/proc` has kept it waiting; the next probe may see more.
+                // A read of `/proc` has blocked; the next probe may succeed.
                 Task::ProbeAccepting(_) => continue,
             };
             let name = key.map(|key| context.sources.label(key)).unwrap_or_default();
@@ -266,7 +265,7 @@ impl Helpers {
 }
 
 impl Helper {
-    /// The process, which is our child and not reaped, and its group, if it leads one.
+    /// Kills the process, which is our unreaped child, and its group, if it leads one.
     fn kill(&self) {
         let _ = process::kill_group(self.pid, Signal::KILL);
         let _ = pidfd::send(self.pidfd.as_fd(), Signal::KILL);

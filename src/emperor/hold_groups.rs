@@ -1,5 +1,5 @@
-//! Vassals that are not started for one reason at one time (a limit, a fork server): one line for the first of
-//! them, and one for all others.
+//! Groups log lines about vassals that are not started for the same reason at the same time (a limit, a fork
+//! server): one line for the first vassal, and one for all others.
 
 use std::time::Duration;
 
@@ -10,27 +10,28 @@ use crate::types::moment::Moment;
 use super::context::Context;
 use super::messages::{self, Message};
 
-/// From the first to the line about the others.
+/// From the line about the first vassal to that about the others.
 const GROUP_WINDOW: Duration = Duration::from_secs(1);
-/// Most reasons at one time; one more has a line for each vassal.
+/// Most reasons at one time; for a further one each vassal gets a line of its own.
 const MAX_HOLD_GROUPS: usize = 8;
 
-/// Reasons that were logged a moment ago.
+/// The reasons that were logged a moment ago.
 #[derive(Debug, Default)]
 pub(super) struct HoldGroups(Vec<HoldGroup>);
 
 #[derive(Debug)]
 struct HoldGroup {
     why: String,
-    /// To the next attempt of the last one.
+    /// The time until the next attempt of the last vassal.
     wait: Option<Duration>,
     until: Moment,
-    /// Who was held for it since.
+    /// The vassals that were held for this reason since.
     names: Vec<String>,
 }
 
 impl HoldGroups {
-    /// Whether this message waits for what other vassals have to say of the same kind.
+    /// Adds the vassal to the group of its reason, if that was logged a moment ago: its message is logged later,
+    /// with those of the others. True if so.
     pub fn takes_over(&mut self, label: &str, note: &Note, now: Moment) -> bool {
         let Note::Held { why, wait } = note else { return false };
         self.takes(label, why, *wait, now)
@@ -41,7 +42,6 @@ impl HoldGroups {
         self.0.iter().filter(|group| !group.names.is_empty()).map(|group| group.until).min()
     }
 
-    /// Whether others are held for this reason too, so that it is logged with them.
     fn takes(&mut self, name: &str, why: &str, wait: Option<Duration>, now: Moment) -> bool {
         self.0.retain(|group| group.until > now || !group.names.is_empty());
         if let Some(group) = self.0.iter_mut().find(|group| group.why == why) {
@@ -56,7 +56,7 @@ impl HoldGroups {
         false
     }
 
-    /// Logs who else is held for a reason that was logged a moment ago.
+    /// Logs the other vassals of each reason whose time is over.
     pub fn log_due(&mut self, context: &mut Context) {
         for HoldGroup { why, wait, names, .. } in self.due(context.now) {
             if let [name] = &names[..] {
@@ -73,7 +73,7 @@ impl HoldGroups {
         }
     }
 
-    /// Those whose time is over.
+    /// Takes out the groups whose time is over.
     fn due(&mut self, now: Moment) -> Vec<HoldGroup> {
         let due: Vec<HoldGroup> = self.0.extract_if(.., |group| group.until <= now).collect();
         due.into_iter().filter(|group| !group.names.is_empty()).collect()

@@ -1,28 +1,27 @@
-//! The shell of the emperor: it waits for what happens, passes it to the state as events, and does what the state
-//! asks for in effects. What an event means for a vassal is decided in `state`, by its event table.
+//! The shell of the emperor: it waits for descriptors and deadlines, passes them to the state as events, and carries
+//! out the effects that the state returns. The event table of `state` decides what an event means for a vassal.
 //!
 //! The order of a turn ([`Emperor::turn`]) is a contract:
 //!
-//! 1. *Wait* for a descriptor or a deadline; the time of the wake-up is that of all that is done in this turn.
-//! 2. *Effects* that the turns before have left over. What is decided already comes before what is new.
-//! 3. *Repair*, if something has failed by a fault in liege: compares the state with what there is.
-//! 4. *Lives and sources*, by the rank of their tokens: "exec failed" before "it exited", the last words of a
-//!    process before its death, and what has happened to lives before what monitors have found.
-//! 5. *Deadlines*, after all that lives have said until now: a heartbeat that has just come must be seen before
-//!    the deadline that would punish its absence. But before orders: a storm of them gives no rest.
+//! 1. *Wait* for a descriptor or a deadline; the time of the wake-up is the current time for the whole turn.
+//! 2. *Effects* that earlier turns have left over: earlier decisions come before new events.
+//! 3. *Repair*, after a fault in liege: compares the state with the processes and files that exist.
+//! 4. *Lives and sources*, by the rank of their tokens: "exec failed" before "it exited", the last messages of a
+//!    process before its exit, and events of lives before those of monitors.
+//! 5. *Deadlines*, after all messages of lives: a heartbeat that has just arrived must be seen before the deadline
+//!    that would punish its absence. But before orders, as a storm of orders would delay them for ever.
 //! 6. *Orders*: signals, the end of the keeper, the emperor above.
 //! 7. *Unknown children* that have exited, if there were more than one wake-up reaps.
-//! 8. *Leftovers* of lives that have ended are killed, and the ends of lives of which nothing is left are told.
+//! 8. *Leftovers* of lives that have ended are killed, and the ends of lives without leftovers are raised.
 //! 9. *The service manager* is told what has changed.
 //!
-//! While effects are left over, 4 to 6 wait in the kernel, but for those who only want to know something. The
-//! limits that cause that stand in [`backpressure`]. Each thing is done by [`Emperor::safely`], so that a fault
-//! takes nothing else with it.
+//! While effects are left over, the input of 4 to 6 waits in the kernel, except clients that only read. The limits
+//! that cause this are in [`backpressure`]. Each piece of work runs inside [`Emperor::safely`], so that a fault
+//! affects nothing else.
 //!
-//! A part (lives, listeners, monitors …) owns its fields, descriptors and deadlines. It is given the
-//! [`Context`], and to read what it must know of others; it never calls the loop. What it has to say it raises as
-//! an event or gives back, and only this file, `serve.rs` (what a ready descriptor means), `act.rs` (what an
-//! effect means) and `faults.rs` know all parts.
+//! A part (lives, listeners, monitors …) owns its fields, descriptors and deadlines. It is given the [`Context`], and
+//! shared references to what it must read of other parts; it never calls the loop. It raises events or returns
+//! values, and only this file, `serve.rs` (ready descriptors), `act.rs` (effects) and `faults.rs` know all parts.
 
 mod act;
 mod backpressure;
@@ -72,7 +71,7 @@ use servers::ids::ServerSocket;
 use servers::service::Access;
 use token::{LAST_RANK_OF_LIVES, RANK_OF_ORDERS, Token};
 
-/// A deadline, and what is done when it has passed.
+/// A deadline, and the call that serves it.
 type Deadline = (Option<Moment>, fn(&mut Emperor));
 
 /// The emperor.
@@ -93,11 +92,11 @@ pub struct Emperor {
     parent: parent::Parent,
     process_info: own_process::OwnProcess,
     pidfile: Option<pid_file::PidFile>,
-    /// What the state has asked for and one turn could not do.
+    /// Effects that one turn could not carry out.
     effects: VecDeque<Effect>,
     backpressure: backpressure::Backpressure,
     started: Moment,
-    /// What the state asks for in one step; empty between two.
+    /// The effects of one step of the state; empty between two steps.
     new_effects: Vec<Effect>,
     descriptors: descriptors::DescriptorBudget,
     faults: faults::CaughtFaults,
@@ -145,8 +144,8 @@ impl Emperor {
         ready.split_off(ready.partition_point(|token| token.rank() < RANK_OF_ORDERS))
     }
 
-    /// Serves what is ready. What lives say, what is found and what is ordered waits, in the kernel, until all
-    /// is done that was decided before.
+    /// Serves the descriptors that are ready. While effects are left over, lives, monitors and orders wait in the
+    /// kernel.
     fn serve_all(&mut self, ready: &mut Vec<Token>) {
         for token in ready.drain(..) {
             if self.effects.is_empty() || token.bypasses_backpressure() {
@@ -166,11 +165,11 @@ impl Emperor {
         }
     }
 
-    /// Reads lives once more before any is judged: between the end of the wait and the look at the clock this
-    /// process may have been stopped for hours, and all have spoken since. True if none had anything to say;
-    /// else the next turn, in which everybody else is served too, tries again.
+    /// Reads all lives once more before deadlines are served: between the end of the wait and the reading of the clock
+    /// this process may have been stopped for hours, and the lives have sent messages since. True if there were none;
+    /// otherwise the next turn, which serves everything else too, tries again.
     fn drain_lives_before_deadlines(&mut self, ready: &mut Vec<Token>) -> bool {
-        // A life that is late by this clock is judged by the time of the wake-up, not by a later one.
+        // Deadlines are compared with the time of the wake-up, not with a later one.
         if self.backpressure.allows_drain()
             && self.context.reactor.wait(Some(self.context.now), ready).is_ok()
         {
@@ -244,8 +243,8 @@ impl Emperor {
 
     // Events and effects.
 
-    /// Steps the state with one event, and with all that its effects answer, before anything else; unless
-    /// the state is ahead of what is done, which comes first.
+    /// Steps the state with one event, and with all events that its effects raise, before anything else; unless
+    /// effects are left over, which come first.
     fn dispatch(&mut self, event: Event) {
         self.context.raise(event);
         self.dispatch_raised();
@@ -259,8 +258,8 @@ impl Emperor {
         }
     }
 
-    /// Goes on until effects and events have come to rest, or until [`backpressure`] ends this run: what is left
-    /// is for the next turn, which comes at once.
+    /// Alternates between events and effects until both are used up, or until [`backpressure`] ends this run: the next
+    /// turn, which begins at once, goes on with the rest.
     fn run_effects(&mut self) {
         self.backpressure.begin_run();
         while self.backpressure.allows_round() {
@@ -348,7 +347,7 @@ impl Emperor {
         self.tell_manager();
     }
 
-    /// Somebody wants to know something.
+    /// Serves a client of a server.
     fn serve_client(&mut self, socket: ServerSocket) {
         let base_of = |life| self.lives.base_of(life);
         let mut access = Access {
@@ -389,7 +388,7 @@ impl Emperor {
         }
     }
 
-    /// The end: nothing that was started here is left behind.
+    /// The end of the emperor: everything that it has started is ended and closed.
     fn shut_down(&mut self, status: u8) {
         descendants::clear(|| {});
         drop(self.pidfile.take());

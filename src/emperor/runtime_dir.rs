@@ -15,12 +15,12 @@ use crate::sys::{creds, socket};
 
 use super::process_context::ProcessContext;
 
-/// All may go in, to the socket that is theirs; only we may see what else there is.
+/// Every user may reach a socket in it by name; only we may list it.
 const DIR_MODE: u32 = 0o711;
-/// Left-over sockets that are looked at: those of an emperor that was killed, with so many vassals.
+/// Most left-over sockets that are examined, which an emperor that was killed has left.
 const MAX_LEFT_OVER_SOCKETS: usize = 10_000;
 
-/// What it means that there is no directory for notify sockets.
+/// The consequence of a missing directory, for the log.
 const NO_DIRECTORY: &str = "those of the vassals have abstract names, which every user can reach; make \
      /run/liege, or set XDG_RUNTIME_DIR";
 
@@ -28,11 +28,11 @@ const NO_DIRECTORY: &str = "those of the vassals have abstract names, which ever
 #[derive(Debug, Default)]
 pub(super) struct RuntimeDir(Option<PrivateDir>);
 
-/// A directory that was made here, or that has served us before.
+/// A directory that was created here, or that existed before.
 #[derive(Debug, PartialEq, Eq)]
 struct PrivateDir {
     path: PathBuf,
-    /// Removed at the end if nothing is in it: who has made it for us removes it himself.
+    /// We have created it, so it is removed at the end if it is empty.
     is_ours: bool,
 }
 
@@ -52,8 +52,8 @@ impl RuntimeDir {
         found
     }
 
-    /// The first that can be had: `/run/liege` for root, `liege` in the user's own runtime directory, or one for
-    /// the user in the directory of temporary files, where somebody else may have taken the name.
+    /// The first that can be used: `/run/liege` for root, `liege` in the runtime directory of the user, or one for the
+    /// user in the directory of temporary files, where another user may have taken the name.
     fn make(user_dir: Option<&Path>, temporary: Option<&Path>) -> Self {
         let uid = creds::effective_uid();
         let system = (uid == 0).then(|| PathBuf::from("/run/liege"));
@@ -73,10 +73,10 @@ impl RuntimeDir {
         self.0.as_ref().map(|place| place.path.as_path())
     }
 
-    /// Makes it again where somebody has removed it: another unit whose directory it is, or a cleaner of `/tmp`.
+    /// Creates it again if it was removed, by another unit that owns the directory or by a cleaner of `/tmp`.
     ///
     /// # Errors
-    /// What is there now does not fit, or nothing can be made; it is not used any more.
+    /// What is there now cannot be used, or the directory cannot be created; it is not used any more.
     fn renew(&mut self) -> Result<(), PathBuf> {
         let Some(place) = &mut self.0 else { return Ok(()) };
         if fs::symlink_metadata(&place.path).is_ok() {
@@ -91,14 +91,14 @@ impl RuntimeDir {
         }
     }
 
-    /// The process is reaped: its socket goes, if it has one.
+    /// The process is reaped: removes its socket, if it has one.
     pub fn forget(&self, pid: Pid) {
         if let Some(dir) = self.path() {
             let _ = fs::remove_file(dir.join(notify::name(std::process::id(), pid.get())));
         }
     }
 
-    /// The end: what is left of ours goes. Another emperor of this user makes the directory again.
+    /// The end of the emperor: removes the sockets and the directory. Another emperor of this user creates it again.
     pub fn clear(&self) {
         if let Some(place) = &self.0 {
             remove_left_over_sockets(&place.path);
@@ -108,7 +108,7 @@ impl RuntimeDir {
         }
     }
 
-    /// [`RuntimeDir::renew`] before a start that may need it.
+    /// Calls [`RuntimeDir::renew`] before a start that may need the directory, and logs a failure.
     pub fn renew_or_warn(&mut self, log: &mut Log) {
         if let Err(path) = self.renew() {
             let path = escaped(path.as_os_str().as_bytes());
@@ -119,19 +119,19 @@ impl RuntimeDir {
     }
 }
 
-/// One for this user in the directory of temporary files, where everybody can make anything: where the usual name
-/// is somebody else's, one that nobody can guess.
+/// A directory for this user in that of temporary files, where every user can create files: if the usual name is
+/// taken by another user, it gets a name that cannot be guessed.
 fn in_temporary_dir(temporary: &Path, uid: u32) -> Option<PrivateDir> {
     let usual = temporary.join(format!("liege-{uid}"));
     let chance = || RandomState::new().build_hasher().finish();
     let rare = || temporary.join(format!("liege-{uid}-{:016x}", chance()));
     let place = private_dir(&usual, uid).or_else(|| private_dir(&rare(), uid))?;
-    // No manager of services makes one here.
+    // A service manager does not create this one.
     Some(PrivateDir { is_ours: true, ..place })
 }
 
-/// Makes the directory if it is not there; gives it if it is one in which nobody else can change anything, and to
-/// which everybody can go. A mode without that right, which a umask has left, is mended.
+/// Creates the directory if it is missing. Gives it if no other user can change anything in it and every user can
+/// reach it; a mode without that right, which a umask has left, is corrected.
 fn private_dir(dir: &Path, uid: u32) -> Option<PrivateDir> {
     let made = DirBuilder::new().mode(DIR_MODE).create(dir);
     let is_ours = made.is_ok();
@@ -144,13 +144,13 @@ fn private_dir(dir: &Path, uid: u32) -> Option<PrivateDir> {
         return None;
     }
     if mode & DIR_MODE != DIR_MODE {
-        // Nobody else can have put another one here: it is ours, and so is what it lies in, or that is sticky.
+        // Another user cannot have replaced it: it is ours, and its parent is ours too, or is sticky.
         fs::set_permissions(dir, fs::Permissions::from_mode(mode | DIR_MODE)).ok()?;
     }
     Some(PrivateDir { path: dir.to_owned(), is_ours })
 }
 
-/// Removes sockets that nobody has any more.
+/// Removes sockets that no process has open any more.
 fn remove_left_over_sockets(dir: &Path) {
     let Ok(listing) = fs::read_dir(dir) else { return };
     for entry in listing.flatten().take(MAX_LEFT_OVER_SOCKETS) {

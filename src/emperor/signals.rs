@@ -12,7 +12,7 @@ use super::token::Token;
 /// What a signal orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignalOrder {
-    /// Some child has ended: those that no pidfd is polled for are reaped.
+    /// A child has ended: unknown children, which have no pidfd, are reaped.
     ReapChildren,
     /// Ragnarok.
     Stop,
@@ -25,7 +25,7 @@ pub(super) enum SignalOrder {
     ReopenLog,
     /// Every source is scanned.
     Rescan,
-    /// Nothing: a write has failed, as its error number says too, and the default action would end us.
+    /// Ignored: a write has failed, which its error number reports too; the default action would end the emperor.
     Ignore,
 }
 
@@ -49,11 +49,11 @@ const ORDERS: [(&str, SignalOrder); 12] = [
 #[derive(Debug)]
 pub(super) struct Signals {
     fd: SignalFd,
-    /// The pid of the keeper, which passes signals on and says who has sent them.
+    /// The pid of the keeper, which forwards signals together with their senders.
     keeper: Option<u32>,
 }
 
-/// A signal that has come.
+/// A signal that was received.
 #[derive(Debug)]
 pub(super) struct OrderBySignal {
     pub order: SignalOrder,
@@ -71,8 +71,8 @@ impl Signals {
         let mask = wanted.fold(SignalMask::NONE, SignalMask::with);
         let fd = SignalFd::new(mask)?;
         set_mask(mask)?;
-        // Rust's start-up code handles these two, to tell of a stack that has overflown; a handler makes
-        // the first one that somebody sends vanish.
+        // The start-up code of Rust has handlers for these two, to report a stack overflow; such a handler ignores
+        // the first signal that another process sends.
         for name in ["SIGSEGV", "SIGBUS"] {
             Signal::parse(name).map_or(Ok(()), set_default)?;
         }
@@ -84,7 +84,7 @@ impl Signals {
         reactor.add(self.fd.as_fd(), Token::Signals, Interest::Read, Delivery::Direct);
     }
 
-    /// The next signal that has come, if there is one.
+    /// The next signal that was received, if there is one.
     pub fn next(&mut self, log: &mut Log) -> Option<OrderBySignal> {
         let received = match self.fd.next() {
             Ok(received) => received?,
@@ -96,7 +96,7 @@ impl Signals {
         let name = received.signal.name().unwrap_or("?");
         let order = ORDERS.iter().find(|(known, _)| *known == name);
         let order = order.map_or(SignalOrder::Ignore, |(_, order)| *order);
-        // The keeper passes on who has sent a signal to it; nobody else is believed such a claim.
+        // The keeper forwards the sender of a signal; such a claim is accepted from the keeper alone.
         let sender = received.original_sender(self.keeper);
         let from = format!("{name} from pid {} (uid {})", sender.pid, sender.uid);
         Some(OrderBySignal { order, from })

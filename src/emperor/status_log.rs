@@ -1,4 +1,4 @@
-//! The state of all vassals in the log, as SIGUSR1 asks for it.
+//! Writes the state of all vassals into the log, on SIGUSR1.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::types::moment::Moment;
 use super::context::Context;
 use super::state_words;
 
-/// It is written no more often than this, however many ask for it.
+/// The shortest interval between two of these reports.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When the state of all vassals is written into the log.
+/// When the state of all vassals was written into the log, and when it is written next.
 #[derive(Debug, Default)]
 pub(super) struct StatusLog {
     written: Option<Moment>,
-    /// Somebody has asked for it too soon.
+    /// When a request that came too early is served.
     due: Option<Moment>,
 }
 
 impl StatusLog {
-    /// Somebody asks for it.
+    /// Writes it now, or as soon as the interval is over.
     pub fn request(&mut self, realm: &Realm, context: &mut Context) {
         let next = self.written.map(|last| last + STATUS_INTERVAL);
         match next.filter(|next| *next > context.now) {

@@ -4,7 +4,7 @@ use crate::state::{LifeId, SourceId, VassalId};
 
 use super::servers::ids::ServerSocket;
 
-/// A process beside the vassals; never used again for another one.
+/// The number of a helper process; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HelperId(pub u64);
 
@@ -30,7 +30,7 @@ pub(super) enum Token {
     Server(ServerSocket),
     /// Files whose change is a reload.
     Touches,
-    /// End of a process beside the vassals.
+    /// End of a helper process.
     Helper(HelperId),
     /// The signalfd.
     Signals,
@@ -42,11 +42,11 @@ pub(super) enum Token {
 
 /// Status sockets, pipes, notify sockets and ends of processes have this rank or a lower one.
 pub(super) const LAST_RANK_OF_LIVES: u8 = 2;
-/// Signals, the keeper and the emperor above: served after everybody else.
+/// Signals, the keeper and the emperor above: served last.
 pub(super) const RANK_OF_ORDERS: u8 = 4;
 
 impl Token {
-    /// Served however much is to be done: who only wants to know something, and the end of all.
+    /// Served even while effects are left over: clients of servers, which change nothing, and the end of the keeper.
     pub(super) fn bypasses_backpressure(self) -> bool {
         matches!(self, Self::Server(_) | Self::Keeper)
     }
@@ -56,7 +56,7 @@ impl crate::reactor::Ranked for Token {
     fn rank(self) -> u8 {
         match self {
             Self::Status(_) => 0, // "exec failed" before "it exited"
-            // Last words before the death notice; who was named as born before who has died.
+            // Last messages before the end of a process; answers of fork servers before ends as well.
             Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => LAST_RANK_OF_LIVES,
             Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Server(_) => 3,
