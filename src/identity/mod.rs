@@ -164,7 +164,7 @@ pub fn socket_owner(
     }
 }
 
-/// Whether a process that is no superuser already is what is written in the vassal file.
+/// Whether a process that is not root's already is what the configuration says.
 ///
 /// # Errors
 /// What it is not and cannot become.

@@ -38,7 +38,7 @@ pub fn spawn(to: BorrowedFd<'_>, directory: &CStr, name: &CStr) -> io::Result<Pi
 /// Needs no memory from the heap: it is called between fork and exec.
 ///
 /// # Errors
-/// Those of open(2); `EINVAL` if it is no regular file, `EFBIG` if it is longer than the pipe can carry,
+/// Those of open(2); `EINVAL` if it is not a regular file, `EFBIG` if it is longer than the pipe can carry,
 /// `EAGAIN` if the kernel does not take it whole.
 pub(super) fn push(to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     let errno = |number| Err(io::Error::from_raw_os_error(number));

@@ -1,11 +1,10 @@
 //! The named points of a start: what failed, in a packet, a log line and the statistics.
 
-/// One point of a start, in the order of execution: first the child between fork and exec, then the stage.
+/// One point of a start, in the order in which they come: first in the child between fork and exec, then in the
+/// stage, whose part is the order of its actions (`stage/action.rs`).
 ///
-/// `Signals`, `Fds`, `Limits`, `ParentDeath` and `Exec` come twice, in each image: the stage sets limits before it
-/// drops its user, and arranges the program's
-/// descriptors last of all, where nothing but a want of descriptors can fail. `ParentDeath` comes after the ids: the kernel clears
-/// the parent-death signal whenever the effective uid or gid changes (prctl(2)).
+/// Some come in both: `Signals`, `Fds` and `Limits` stand where the child has them, `ParentDeath` and `Exec` where the
+/// stage has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Step {

@@ -1,4 +1,4 @@
-//! The files that the emperor minds for a vassal: those that it removes at the end, and those whose change is
+//! The files of a vassal that the emperor looks after: those that it removes at the end, and those whose change is
 //! a reload.
 
 use std::fs;
@@ -14,7 +14,7 @@ use crate::sys::socket::Address;
 use super::failure::Failure;
 use super::sockets::Sockets;
 
-/// Refuses what the emperor could not mind.
+/// Refuses what the emperor could not look after.
 ///
 /// # Errors
 /// More files than it watches, or a path that is too long.

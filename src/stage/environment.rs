@@ -1,4 +1,4 @@
-//! The environment of the program: what was inherited, what it is told of its start, and the words of the
+//! The environment of the program: what was inherited, what it has to know about its start, and the words of the
 //! vassal file, which come last and win.
 
 use std::ffi::{OsStr, OsString};
@@ -34,7 +34,7 @@ const NEVER_INHERITED: &[&str] = &[
     "WATCHDOG_PID",
 ];
 
-/// What the program is told of its start.
+/// What the program has to know about its start.
 #[derive(Debug, Default)]
 pub struct StartInfo<'a> {
     /// Its pid.
@@ -60,37 +60,37 @@ pub struct StartInfo<'a> {
 /// Puts the environment together.
 pub fn build(
     mut env: Vec<Variable>,
-    told: &StartInfo<'_>,
+    info: &StartInfo<'_>,
     changes: &[Located<EnvChange>],
 ) -> Vec<Variable> {
     env.retain(|(name, _)| !NEVER_INHERITED.iter().any(|never| name == never));
-    if let Some(user) = told.user {
+    if let Some(user) = info.user {
         become_user(&mut env, user);
     }
     let mut set = |name: &str, value: String| put(&mut env, name.as_ref(), value.into());
-    if let Some(number) = told.emperor {
+    if let Some(number) = info.emperor {
         set(emperor::PIPE_FD_VARIABLE, number.to_string());
     }
-    if !told.sockets.is_empty() {
-        let names: Vec<_> = told.sockets.iter().map(|socket| socket.name.as_str()).collect();
-        set("LISTEN_FDS", told.sockets.len().to_string());
-        set("LISTEN_PID", told.pid.to_string());
+    if !info.sockets.is_empty() {
+        let names: Vec<_> = info.sockets.iter().map(|socket| socket.name.as_str()).collect();
+        set("LISTEN_FDS", info.sockets.len().to_string());
+        set("LISTEN_PID", info.pid.to_string());
         set("LISTEN_FDNAMES", names.join(":"));
     }
-    if let Some(count) = told.processes {
+    if let Some(count) = info.processes {
         set("WEB_CONCURRENCY", count.to_string());
         set("LIEGE_PROCESSES", count.to_string());
     }
-    if let Some(count) = told.threads {
+    if let Some(count) = info.threads {
         set("LIEGE_THREADS", count.to_string());
     }
-    if let Some(address) = told.notify {
+    if let Some(address) = info.notify {
         set("NOTIFY_SOCKET", address.to_string());
     }
-    if let Some(period) = told.watchdog {
+    if let Some(period) = info.watchdog {
         set("WATCHDOG_USEC", period.as_micros().to_string());
     }
-    let starter = server_starter(told);
+    let starter = server_starter(info);
     if !starter.is_empty() {
         put(&mut env, OsStr::new("SERVER_STARTER_PORT"), starter);
     }
@@ -104,12 +104,12 @@ pub fn build(
 }
 
 /// `host:port=fd;/path=fd`, for the Server::Starter family; it has no form for abstract names.
-fn server_starter(told: &StartInfo<'_>) -> OsString {
+fn server_starter(info: &StartInfo<'_>) -> OsString {
     let mut text = OsString::new();
-    for (number, socket) in (3..).zip(told.sockets) {
+    for (number, socket) in (3..).zip(info.sockets) {
         let place = match &socket.address {
             Some(Address::Tcp(address)) => address.to_string().into(),
-            Some(Address::Path(path)) => told.cwd.join(path).into_os_string(),
+            Some(Address::Path(path)) => info.cwd.join(path).into_os_string(),
             Some(Address::Abstract(_)) | None => continue,
         };
         if !text.is_empty() {
@@ -156,8 +156,8 @@ mod tests {
     fn home_and_name_follow_a_change_of_user_unless_the_file_says_otherwise() {
         let root = [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", "/bin/sh")];
         let build_as = |user, list| {
-            let told = StartInfo { user, ..Default::default() };
-            build(env(&root), &told, &changes(list))
+            let info = StartInfo { user, ..Default::default() };
+            build(env(&root), &info, &changes(list))
         };
         assert_eq!(build_as(None, vec![]), env(&root));
         let web = User { name: "web".into(), uid: 33, gid: 33, home: "/srv/web".into() };
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_words_of_the_vassal_file_act_in_order_and_win() {
-        let told = StartInfo { processes: Some(4), threads: Some(2), ..Default::default() };
+        let info = StartInfo { processes: Some(4), threads: Some(2), ..Default::default() };
         let list = changes(vec![
             set("A", "1"),
             set("A", "2"),
@@ -187,7 +187,7 @@ mod tests {
             set("WEB_CONCURRENCY", "9"),
             EnvChange::Unset("LIEGE_THREADS".into()),
         ]);
-        let built = build(env(&[("A", "0"), ("B", "0")]), &told, &list);
+        let built = build(env(&[("A", "0"), ("B", "0")]), &info, &list);
         let expected = [("A", "2"), ("WEB_CONCURRENCY", "9"), ("LIEGE_PROCESSES", "4"), ("C", "")];
         assert_eq!(built, env(&expected));
     }
@@ -206,7 +206,7 @@ mod tests {
             socket(None, "raw-socket"),
         ];
         let notify = Address::Abstract(b"0a1b2".to_vec());
-        let told = StartInfo {
+        let info = StartInfo {
             pid: 77,
             sockets: &sockets,
             cwd: "/srv/vassals".into(),
@@ -224,6 +224,6 @@ mod tests {
             ("WATCHDOG_USEC", "30000000"),
             ("SERVER_STARTER_PORT", "127.0.0.1:80=3;/srv/vassals/run/a.sock=5;/run/b.sock=6"),
         ];
-        assert_eq!(build(Vec::new(), &told, &[]), env(&expected));
+        assert_eq!(build(Vec::new(), &info, &[]), env(&expected));
     }
 }

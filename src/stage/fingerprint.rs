@@ -230,8 +230,8 @@ impl Print {
     /// As the program would get it, but for what tells it of its own start.
     fn environment(&mut self, given: &[Variable], config: &VassalConfig) {
         let (processes, threads) = (config.processes, config.threads);
-        let told = StartInfo { processes, threads, ..StartInfo::default() };
-        let env = environment::build(given.to_vec(), &told, &config.env);
+        let info = StartInfo { processes, threads, ..StartInfo::default() };
+        let env = environment::build(given.to_vec(), &info, &config.env);
         self.number(env.len());
         for (name, value) in &env {
             self.text(name.as_encoded_bytes());

@@ -42,7 +42,7 @@ const MAX_STRING: usize = 128 << 10;
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a shell may take to read a command line.
 const SHELL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How much of what a shell says is told.
+/// How much of what a shell says is shown.
 const MAX_ECHO: usize = 64;
 /// The capability to bind ports below 1024.
 const NET_BIND_SERVICE: u32 = 10;
@@ -80,7 +80,7 @@ impl StartInspector for System {
         look: &mut dyn FnMut(&Invocation, &mut dyn StartInspector),
     ) {
         let wanted = identity::look_up(&config.own_process, &mut self.accounts, &mut Vec::new());
-        // Unknown names are told elsewhere.
+        // Unknown names are reported elsewhere.
         let wanted = wanted.unwrap_or_default();
         let env = identity::environment::below_emperor(
             call.env.clone(),
@@ -152,7 +152,7 @@ impl Look<'_> {
     fn vassal(&mut self, config: &VassalConfig) {
         let mut warnings = Vec::new();
         let wanted = identity::look_up(config, &mut self.system.accounts, &mut warnings);
-        // Unknown names are told elsewhere.
+        // Unknown names are reported elsewhere.
         let Ok(wanted) = wanted else { return };
         let is_root = creds::effective_uid() == 0;
         let same = |wanted: Option<u32>, now: u32| wanted.is_none_or(|id| id == now);
@@ -207,9 +207,9 @@ impl Look<'_> {
         if let Some(place) = &config.own_process.chdir
             && let Err(error) = fs::metadata(self.call.cwd.join(&place.value))
         {
-            let told = advice::enter(error.kind());
+            let remedy = advice::enter(error.kind());
             let shown = place.show(&place.value);
-            return self.fault(place, format!("cannot enter {shown}: {error}{told}"));
+            return self.fault(place, format!("cannot enter {shown}: {error}{remedy}"));
         }
         for place in config.logto.iter().chain(&config.pidfile) {
             self.file(place);
@@ -409,11 +409,11 @@ fn as_user(
     let Some(text) = text else {
         return failed("its directory or program does not answer within 10 s");
     };
-    let told = text.lines().filter_map(|line| {
+    let failures = text.lines().filter_map(|line| {
         let (step, message) = line.split_once('\t')?;
         Some(Failure::new(Step::from_u8(step.parse().ok()?)?, message))
     });
-    told.collect()
+    failures.collect()
 }
 
 fn read_to_end(stream: &mut UnixStream, end_at: Instant) -> Option<String> {
@@ -512,7 +512,7 @@ pub(super) fn syntax(program: &Program, place: &Located<VassalProgram>) -> Resul
             let said = place.show(said);
             Err(Failure::new(Step::Exec, format!("the shell cannot read this command: {said}")))
         }
-        // Too long for an argument is told elsewhere; a shell without -n says nothing.
+        // One that is too long for an argument is reported elsewhere; a shell without -n says nothing.
         _ => Ok(()),
     }
 }

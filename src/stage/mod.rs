@@ -41,8 +41,8 @@ use status_channel::{Handoff, StatusChannel};
 /// What a stage comes back with, as it has not become a program.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The status to exit with: the program is not started, and whoever takes the verdict has been told
-    /// why; or it was only to be checked.
+    /// The status to exit with: the program is not started, and whoever takes the verdict knows
+    /// why; or it was only to be tried.
     Ended(u8),
     /// The vassal is an emperor itself, which this process is to become, with this environment.
     Emperor(Box<EmperorConfig>, Vec<Variable>),

@@ -64,18 +64,18 @@ fn identities(
     warnings: &mut Vec<String>,
 ) -> Result<(NewIdentity, SocketOwner), Vec<config::Fault>> {
     let mut faults = Vec::new();
-    let mut wanted = NewIdentity::default();
+    let mut identity = NewIdentity::default();
     let is_root = creds::effective_uid() == 0;
     if !privileged {
-        let found = identity::look_up(config, accounts, warnings).and_then(|wanted| {
+        let found = identity::look_up(config, accounts, warnings).and_then(|found| {
             if !is_root {
                 let now = Identity::current().unwrap_or_default();
-                identity::check_current_identity(config, &wanted, &now)?;
+                identity::check_current_identity(config, &found, &now)?;
             }
-            Ok(wanted)
+            Ok(found)
         });
         match found {
-            Ok(found) if is_root => wanted = found,
+            Ok(found) if is_root => identity = found,
             Ok(_) => {}
             Err(more) => faults.extend(more),
         }
@@ -90,6 +90,6 @@ fn identities(
         None
     });
     // What it had bound after the drop would be its own, too.
-    let own = SocketOwner { uid: wanted.uid, gid: wanted.gid };
-    if faults.is_empty() { Ok((wanted, owner.unwrap_or(own))) } else { Err(faults) }
+    let own = SocketOwner { uid: identity.uid, gid: identity.gid };
+    if faults.is_empty() { Ok((identity, owner.unwrap_or(own))) } else { Err(faults) }
 }

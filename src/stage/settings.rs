@@ -24,7 +24,7 @@ pub fn exec_verdict(
     ExecVerdict { run, notify_socket: false, fingerprint, argv0: program.name(), warnings }
 }
 
-/// Adds what is odd about the settings here, though it is no fault of the file.
+/// Adds what is odd about the settings here, although the file is not faulty.
 pub fn warn(config: &VassalConfig, is_emperor: bool, warnings: &mut Vec<String>) {
     if !is_emperor && !config.for_emperor.is_empty() {
         let named = config.for_emperor.join(", ");

@@ -139,7 +139,7 @@ fn on_demand(config: &VassalConfig, given: Option<OwnedFd>) -> Result<Option<Own
 
 /// A failure to move descriptors about.
 pub fn descriptors(error: io::Error) -> Failure {
-    Failure::new(Step::Fds, format!("cannot arrange the descriptors: {error}"))
+    Failure::new(Step::Fds, format!("cannot put the descriptors in their places: {error}"))
 }
 
 /// Programs expect an `accept` that waits. While another program uses the socket it stays as that one has
@@ -167,7 +167,7 @@ fn claim(config: &VassalConfig, mut held: Vec<(OwnedFd, Address)>) -> Vec<Option
     claimed
 }
 
-/// The same address; a unix socket whose file is gone or replaced cannot be reached, so it is no match.
+/// The same address; a unix socket whose file is gone or replaced cannot be reached, so it does not match.
 fn same(wanted: &Address, have: &Address) -> bool {
     let reachable = |path: &Path| {
         std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())

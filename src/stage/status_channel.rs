@@ -65,7 +65,7 @@ impl StatusChannel {
             return Ok(Self::stderr());
         };
         let number: Option<RawFd> = text.to_str().and_then(|text| text.parse().ok());
-        // Taken over, not copied: a vassal that goes on as an emperor must close it, which is how it is told
+        // Taken over, not copied: a vassal that goes on as an emperor must close it, which is how the emperor knows
         // that it runs.
         let socket = number.and_then(|number| fd::take_inherited(number).ok());
         let socket = socket.ok_or_else(|| {
