@@ -89,8 +89,16 @@ pub enum StartResult {
     Prepared,
     /// It has failed, for this reason.
     Failed(Box<str>),
-    /// It has failed for this reason: its address is taken; if known, by this vassal.
-    AddressTaken(Box<str>, Option<VassalId>),
+    /// It has failed because its address is taken.
+    AddressTaken(Box<AddressConflict>),
+}
+
+/// Why an address cannot be bound. In a box of its own, as few lives ever meet one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressConflict {
+    pub why: Box<str>,
+    /// The vassal that has the address, if it is one of ours.
+    pub holder: Option<VassalId>,
 }
 
 /// One process.
@@ -162,14 +170,15 @@ impl Life {
     pub fn failure(&self) -> Option<&str> {
         match &self.start {
             StartResult::Undecided | StartResult::Prepared => None,
-            StartResult::Failed(why) | StartResult::AddressTaken(why, _) => Some(why),
+            StartResult::Failed(why) => Some(why),
+            StartResult::AddressTaken(conflict) => Some(&conflict.why),
         }
     }
 
     /// It wants an address that this other vassal has.
     pub fn blocked_by(&self) -> Option<VassalId> {
         match &self.start {
-            StartResult::AddressTaken(_, holder) => *holder,
+            StartResult::AddressTaken(conflict) => conflict.holder,
             StartResult::Undecided | StartResult::Prepared | StartResult::Failed(_) => None,
         }
     }

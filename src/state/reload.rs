@@ -43,7 +43,7 @@ impl Vassal {
         // Where it is to listen cannot be read: what runs is better than what could not start.
         if let OnDemand::Fault(why) = &self.file.on_demand {
             let why = why.to_string();
-            self.history.last_error = Some(why.clone());
+            self.history.last_error = Some(why.as_str().into());
             self.note(Note::ReplacementFailed { why }, ctx);
             return running(current);
         }

@@ -56,7 +56,7 @@ impl Vassal {
         }
         let wait = self.internal_retries.next(&INTERNAL_RETRY);
         let why = "internal error".to_owned();
-        self.history.last_error = Some(why.clone());
+        self.history.last_error = Some(why.as_str().into());
         self.last_logged_hold = None;
         self.note(Note::Held { why, wait: Some(wait) }, ctx);
         let hold = Hold {

@@ -77,7 +77,7 @@ impl Vassal {
         if !life.is_loyal() && !life.is_cursed() && life.failure().is_none() {
             hint = self::hint(life, exit);
             self.history.last_error =
-                Some(format!("its program has ended ({exit}) before it was loyal{hint}"));
+                Some(format!("its program has ended ({exit}) before it was loyal{hint}").into());
         }
         let attempt = self.penalty.deaths();
         let (loyal, failed) = (life.is_loyal(), life.failure().is_some());

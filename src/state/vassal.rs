@@ -198,7 +198,7 @@ pub struct History {
     /// How the last life ended.
     pub last_exit: Option<ExitStatus>,
     /// What went wrong last; cleared by the next program that runs.
-    pub last_error: Option<String>,
+    pub last_error: Option<Box<str>>,
 }
 
 /// One vassal file, from found to lost-and-gone.
@@ -346,7 +346,7 @@ impl Vassal {
     pub(super) fn request_start(&mut self, queue: Queue, ctx: &mut StepContext<'_>) -> Phase {
         if let OnDemand::Fault(why) = &self.file.on_demand {
             let why = why.to_string();
-            self.history.last_error = Some(why.clone());
+            self.history.last_error = Some(why.as_str().into());
             self.note(Note::Held { why: why.clone(), wait: None }, ctx);
             return Phase::Held(Hold::new(HoldReason::Address(why.into())));
         }

@@ -62,7 +62,8 @@ impl Servers {
             let bind = |(_, address): &_| bind(service.name(), address, (directory, &options));
             let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
             if !listeners.is_empty() {
-                servers.push(Server::new(ServerId(servers.len()), service, listeners));
+                let id = ServerId(u8::try_from(servers.len()).unwrap_or(u8::MAX));
+                servers.push(Server::new(id, service, listeners));
             }
         }
         Ok(Self(servers))
@@ -71,7 +72,7 @@ impl Servers {
     /// Serves a descriptor that is ready.
     pub fn serve(&mut self, socket: ServerSocket, access: &mut Access<'_>) {
         let (ServerSocket::Listener(id, _) | ServerSocket::Client(id, _)) = socket;
-        let Some(server) = self.0.get_mut(id.0) else { return };
+        let Some(server) = self.0.get_mut(usize::from(id.0)) else { return };
         match socket {
             ServerSocket::Listener(_, index) => server.accept(index, access),
             ServerSocket::Client(_, client) => server.serve(client, access),

@@ -94,15 +94,15 @@ impl Vassal {
         if checked && !next.is_cursed() {
             return self.check_passed(current, next, ctx);
         }
-        if let StartResult::AddressTaken(why, _) = &next.start {
-            self.refused = Some(why.clone());
+        if let StartResult::AddressTaken(conflict) = &next.start {
+            self.refused = Some(conflict.why.clone());
             let due = Some(Box::new(self.wait_for_address(next, ctx.now)));
             return Phase::Running { current, due };
         }
         current.replacement_logged = false;
         if next.failure().is_none() && !next.is_cursed() {
             let why = format!("the replacement has ended ({exit}) before it was accepting");
-            self.history.last_error = Some(why.clone());
+            self.history.last_error = Some(why.as_str().into());
             self.note(Note::ReplacementFailed { why }, ctx);
         }
         let why = next.failure().or(self.history.last_error.as_deref());
@@ -168,7 +168,7 @@ impl Vassal {
         due.purpose = Purpose::Start;
         if self.history.last_error.is_none() {
             let why = format!("its new program has ended ({exit}) soon after it had taken over");
-            self.history.last_error = Some(why);
+            self.history.last_error = Some(why.into());
         }
         self.refused = self.history.last_error.as_deref().map(Box::from);
         old.become_fallback();

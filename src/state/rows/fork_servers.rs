@@ -28,7 +28,7 @@ impl Vassal {
 
     pub fn base_not_ready(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
         let wait = self.base_retries.next(&BASE_RETRY);
-        self.history.last_error = Some(why.clone());
+        self.history.last_error = Some(why.as_str().into());
         let hold = Hold::until(HoldReason::Base(why.as_str().into()), ctx.now + wait);
         // A base that crashes gives another reason at each try.
         if !matches!(self.last_logged_hold.as_deref(), Some(HoldReason::Base(_))) {

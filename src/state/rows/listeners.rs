@@ -36,9 +36,9 @@ impl Vassal {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if matches!(hold.reason, HoldReason::Address(_)) => {
                 let wait = self.bind_pause();
-                if self.history.last_error.as_ref() != Some(&why) {
+                if self.history.last_error.as_deref() != Some(why.as_str()) {
                     self.note(Note::Held { why: why.clone(), wait: Some(wait) }, ctx);
-                    self.history.last_error = Some(why.clone());
+                    self.history.last_error = Some(why.as_str().into());
                 }
                 Phase::Held(Hold::until(HoldReason::Address(why.into()), ctx.now + wait))
             }
@@ -57,7 +57,7 @@ impl Vassal {
                 ctx.out.push(Effect::Unbind(self.id));
                 let wait = self.bind_pause();
                 self.note(Note::Held { why: why.clone(), wait: Some(wait) }, ctx);
-                self.history.last_error = Some(why.clone());
+                self.history.last_error = Some(why.as_str().into());
                 Phase::Held(Hold::until(HoldReason::Address(why.into()), ctx.now + wait))
             }
             same @ phases!(Held | Starting | Running | Replacing | Draining | Stopping) => same,

@@ -60,7 +60,7 @@ impl Vassal {
             return;
         }
         life.curse(ctx);
-        self.history.last_error = Some("its emperor pipe is closed".to_owned());
+        self.history.last_error = Some("its emperor pipe is closed".into());
         self.note(Note::Stopping { why: "because its emperor pipe is closed" }, ctx);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due: _ } => {

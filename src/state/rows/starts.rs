@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::state::context::StepContext;
-use crate::state::life::{Life, StartResult};
+use crate::state::life::{AddressConflict, Life, StartResult};
 use crate::state::run_state::{FIRST_PROBE, IDLE_PROBE};
 use crate::state::start_queue::{Queue, Ticket};
 use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases};
@@ -94,7 +94,7 @@ impl Vassal {
 
     pub fn spawn_failed(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
         let wait = self.resource_retries.next(&RESOURCE_RETRY);
-        self.history.last_error = Some(why.clone());
+        self.history.last_error = Some(why.as_str().into());
         let hold = Hold::until(HoldReason::Resource(why.as_str().into()), ctx.now + wait);
         if self.last_logged_hold.as_deref() != Some(&hold.reason) {
             self.last_logged_hold = Some(Box::new(hold.reason.clone()));
@@ -154,8 +154,9 @@ impl Vassal {
         if life.failure().is_some() {
             return;
         }
-        life.start = StartResult::AddressTaken(why.as_str().into(), holder);
-        self.history.last_error = Some(why.clone());
+        let conflict = AddressConflict { why: why.as_str().into(), holder };
+        life.start = StartResult::AddressTaken(Box::new(conflict));
+        self.history.last_error = Some(why.as_str().into());
         let taken = HoldReason::address_taken(&why, holder);
         if self.last_logged_hold.as_deref() == Some(&taken) {
             return;
@@ -210,7 +211,7 @@ impl Vassal {
     }
 
     pub(super) fn show_failure(&mut self, why: String, ctx: &mut StepContext<'_>) {
-        self.history.last_error = Some(why.clone());
+        self.history.last_error = Some(why.as_str().into());
         let note = match &self.phase {
             Phase::Replacing { .. } => Note::ReplacementFailed { why },
             phases!(Held | Listening | Starting | Running | Draining | Stopping) => {

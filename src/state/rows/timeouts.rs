@@ -126,7 +126,7 @@ impl Vassal {
             life.start = StartResult::Failed(why.into());
         }
         life.kill(ctx);
-        self.history.last_error = Some(told.unwrap_or_else(|| why.to_owned()));
+        self.history.last_error = Some(told.unwrap_or_else(|| why.to_owned()).into());
         self.note(Note::Killed { why }, ctx);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(life) | Phase::Running { current: life, due: _ } => {

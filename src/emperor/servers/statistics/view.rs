@@ -135,7 +135,7 @@ fn vassal_report(
         state: state_name(vassal),
         reason: reason(vassal).unwrap_or_default(),
         last_exit: history.last_exit,
-        last_error: history.last_error.clone(),
+        last_error: history.last_error.as_deref().map(str::to_owned),
         stale: stale.is_some(),
         stale_reason: stale.map(|stale| stale_reason(vassal, stale)),
         starts: u64::from(history.starts),
