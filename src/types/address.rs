@@ -49,7 +49,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Path(path) => path.display().fmt(f),
-            Self::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
         }
     }
 }
@@ -64,7 +64,7 @@ mod tests {
         let shown = |address: Address| address.to_string();
         assert_eq!(shown(Address::Tcp(([0, 0, 0, 0], 80).into())), "0.0.0.0:80");
         assert_eq!(shown(Address::Tcp((Ipv6Addr::LOCALHOST, 80).into())), "[::1]:80");
-        assert_eq!(shown(Address::Abstract(b"a\n".to_vec())), "@a\\n");
+        assert_eq!(shown(Address::Abstract("blög".into())), "@blög");
         assert_eq!(shown(Address::Path("/run/a".into())), "/run/a");
     }
 }
