@@ -1,7 +1,8 @@
 //! What every part of the emperor needs: the reactor, the log, the time of this wake-up, the events for the state,
 //! the version of the statistics, and the faults that tests cause.
 //!
-//! A part has no access to another one. It raises an event or a request here, or returns a value to the loop.
+//! A part calls no other one. It raises an event or a request here, or returns a value to the loop. What it must
+//! read of other parts it is given as a shared reference.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, OsStr};

@@ -15,13 +15,15 @@
 //! 8. *Leftovers* of lives that have ended are killed, and the ends of lives without leftovers are raised.
 //! 9. *The service manager* is told what has changed.
 //!
-//! While effects are left over, the input of 4 to 6 waits in the kernel, except clients that only read. The limits
-//! that cause this are in [`backpressure`]. Each piece of work runs inside [`Emperor::safely`], so that a fault
+//! While effects are left over, the input of 4 and 6 waits in the kernel, except clients that only read and the end
+//! of the keeper, and deadlines wait too. The limits that cause this are in [`backpressure`]. A turn that a fault
+//! has ended is followed by what must not be missed, in [`faults`]. Each piece of work runs inside [`Emperor::safely`], so that a fault
 //! affects nothing else.
 //!
 //! A part (lives, listeners, monitors …) owns its fields, descriptors and deadlines. It is given the [`Context`], and
 //! shared references to what it must read of other parts; it never calls the loop. It raises events or returns
-//! values, and only this file, `serve.rs` (ready descriptors), `act.rs` (effects) and `faults.rs` know all parts.
+//! values, and only this file, `serve.rs` (ready descriptors), `act.rs` (effects) and `faults.rs` call all parts;
+//! `setup.rs` makes them.
 
 mod act;
 mod backpressure;

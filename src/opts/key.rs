@@ -145,7 +145,7 @@ pub enum RunOption {
 }
 
 /// What the emperor serves to those who connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Served {
     Statistics,
 }

@@ -356,7 +356,21 @@ pub enum WaitNotice {
 impl Event {
     /// Somebody wants it from the emperor as a whole, and says so once.
     pub fn is_order(&self) -> bool {
-        matches!(self, Self::ReloadAll | Self::ForgetBlacklist | Self::Ragnarok | Self::RagnarokNow)
+        match self {
+            Self::ReloadAll | Self::ForgetBlacklist | Self::Ragnarok | Self::RagnarokNow => true,
+            Self::Found { .. }
+            | Self::Changed { .. }
+            | Self::Chowned { .. }
+            | Self::Lost(_)
+            | Self::ListenerBound(_)
+            | Self::ListenerRefused(..)
+            | Self::ListenerLost(..)
+            | Self::ListenersRenewed(_)
+            | Self::Connection(_)
+            | Self::Life(..)
+            | Self::HookEnded(_)
+            | Self::Time => false,
+        }
     }
 }
 

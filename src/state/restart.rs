@@ -1,7 +1,8 @@
 //! What follows the death of a process: the one page on it.
 //!
 //! 1. The kernel says by the pidfd, or by the end of the emperor pipe, that the process has ended. The shell
-//!    reads its status socket and its pipe to their end, reaps it, and hands over `LifeEvent::Exited`.
+//!    reads its status socket and its pipe to their end, and reaps it. When nothing of the life is left, or after
+//!    a second, it raises `LifeEvent::Exited`.
 //! 2. The realm takes the life from its lists, gives its slot in the start budget back, and asks for the stop
 //!    hook.
 //! 3. The row `exits::exited` says which life stands for the vassal from now on. If there is a second one,

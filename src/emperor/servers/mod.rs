@@ -1,7 +1,7 @@
 //! The servers of the emperor, which answer the clients that connect to it.
 //!
 //! A server is sockets and clients ([`server`]) and a service ([`service::Service`]) that answers them. A new
-//! service is a file with that trait, and a line in [`services`].
+//! service is a file with that trait, and a line in [`service`].
 
 mod client;
 pub(super) mod ids;
@@ -31,10 +31,14 @@ use statistics::{Form, Statistics};
 /// Mode of the sockets, which show what runs and with which errors; anybody's by `chmod-socket`.
 const SERVER_SOCKET_MODE: u32 = 0o660;
 
-/// All services. A service without an address is not served.
-fn services(config: &EmperorConfig) -> Vec<(Served, Box<dyn Service>)> {
-    let form = if config.stats_http { Form::Http } else { Form::Json };
-    vec![(Served::Statistics, Box::new(Statistics::new(form)))]
+/// The service behind addresses of this kind.
+fn service(served: Served, config: &EmperorConfig) -> Box<dyn Service> {
+    match served {
+        Served::Statistics => {
+            let form = if config.stats_http { Form::Http } else { Form::Json };
+            Box::new(Statistics::new(form))
+        }
+    }
 }
 
 /// All servers.
@@ -57,14 +61,17 @@ impl Servers {
             ..ListenOptions::default()
         };
         let mut servers = Vec::new();
-        for (what, service) in services(config) {
-            let addresses = config.served.iter().filter(|(served, _)| *served == what);
+        let mut kinds: Vec<Served> = Vec::new();
+        kinds.extend(config.served.iter().map(|(served, _)| *served));
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds {
+            let service = service(kind, config);
+            let addresses = config.served.iter().filter(|(served, _)| *served == kind);
             let bind = |(_, address): &_| bind(service.name(), address, (directory, &options));
             let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
-            if !listeners.is_empty() {
-                let id = ServerId(u8::try_from(servers.len()).unwrap_or(u8::MAX));
-                servers.push(Server::new(id, service, listeners));
-            }
+            let id = ServerId(u8::try_from(servers.len()).unwrap_or(u8::MAX));
+            servers.push(Server::new(id, service, listeners));
         }
         Ok(Self(servers))
     }

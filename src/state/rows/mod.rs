@@ -1,9 +1,10 @@
 //! The event table: what each event means in each phase of a vassal. `EVENTS.md` beside this folder shows it
 //! whole; the files here are its groups, in its order.
 //!
-//! A public function is a row, an arm of its `match` is a column; each arm gives the next phase. There is no
-//! wildcard over phases or events: a new one does not compile before all have met it. Here is only which
-//! function an event, or a deadline that has passed, belongs to.
+//! A public function is a row. Where the phase matters, an arm of its `match` is a column and gives the next phase,
+//! without a wildcard, so that a new phase does not compile before all rows have met it. A row that only notes
+//! something about one life looks that life up instead. Here is only which function an event, or a deadline that
+//! has passed, belongs to; a new event does not compile before it has one.
 
 mod exits;
 mod files;
