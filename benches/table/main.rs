@@ -135,7 +135,7 @@ impl Table<'_> {
         self.row(
             "memory of the supervisor, PSS, KiB",
             &of(|it| it.memory),
-            &[(Stage, Value(3904.0))],
+            &[(Stage, Value(3072.0))],
         );
         self.row(
             "memory of one more vassal, bytes",
