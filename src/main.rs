@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Some((mode, rest)) => (mode.to_str(), rest),
         None => (None, &arguments[..]),
     };
-    let mut inspector = stage::inspect::System::default();
+    let mut inspector = stage::inspect::SystemInspector::default();
     match mode {
         Some("init") => ExitCode::from(init::main(rest.iter().cloned())),
         Some("check") => print(&command::check(rest, &invocation(Vec::new()), &mut inspector)),

@@ -205,7 +205,7 @@ impl Emperor {
 
     fn note(&mut self, key: &Key, note: &Note) {
         let (label, line) = (self.context.sources.label(key), messages::Message(note));
-        if self.hold_groups.takes_over(&label, note, self.context.now) {
+        if self.hold_groups.absorb_note(&label, note, self.context.now) {
             return;
         }
         let line = messages::without_name(&line.to_string(), &key.name);

@@ -25,7 +25,7 @@ impl Backpressure {
     }
 
     /// Counts a round of this run; false if the limit is exceeded.
-    pub fn allows_round(&mut self) -> bool {
+    pub fn begin_round(&mut self) -> bool {
         self.rounds += 1;
         self.rounds <= MAX_ROUNDS
     }
@@ -40,7 +40,7 @@ impl Backpressure {
     }
 
     /// Counts a turn that reads lives before the deadlines; false if the limit is exceeded.
-    pub fn allows_drain(&mut self) -> bool {
+    pub fn begin_drain_turn(&mut self) -> bool {
         self.drain_turns += 1;
         self.drain_turns <= MAX_DRAIN_TURNS
     }

@@ -105,7 +105,7 @@ pub(super) struct Sources(pub Vec<Rc<CStr>>);
 
 impl Sources {
     /// The start directory of the vassals of a source.
-    pub fn start(&self, source: SourceId) -> Option<Rc<CStr>> {
+    pub fn start_directory(&self, source: SourceId) -> Option<Rc<CStr>> {
         self.0.get(source.0).map(Rc::clone)
     }
 

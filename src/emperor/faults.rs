@@ -165,7 +165,7 @@ impl Emperor {
             | Event::ListenerLost(vassal, _)
             | Event::ListenersRenewed(vassal)
             | Event::Connection(vassal) => Subject::Vassal(*vassal),
-            Event::Changed { key, .. } | Event::Chowned { key, .. } | Event::Lost(key) => {
+            Event::Changed { key, .. } | Event::OwnerChanged { key, .. } | Event::Lost(key) => {
                 self.realm.named_id(key).map_or(Subject::General, Subject::Vassal)
             }
             Event::Found { .. }
@@ -279,7 +279,9 @@ impl Emperor {
         for (name, file) in &known {
             let what = match governed.get(name) {
                 None => ChangeKind::Found(file.clone()),
-                Some(old) if *old != monitors::file(file) => ChangeKind::Changed(file.clone()),
+                Some(old) if *old != monitors::to_state_file(file) => {
+                    ChangeKind::Changed(file.clone())
+                }
                 Some(_) => continue,
             };
             missed.push((name.clone(), what));

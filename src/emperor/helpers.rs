@@ -109,7 +109,7 @@ impl Helpers {
 
     /// Runs the stop hook for a life of this vassal that has ended.
     pub fn run_stop_hook(&mut self, key: Key, context: &mut Context) {
-        let Some(directory) = context.sources.start(key.source) else {
+        let Some(directory) = context.sources.start_directory(key.source) else {
             return context.raise(Event::HookEnded(key));
         };
         self.waiting.push_back((key, directory));
@@ -148,7 +148,8 @@ impl Helpers {
         key: &Key,
         context: &mut Context,
     ) -> io::Result<()> {
-        let directory = context.sources.start(key.source).ok_or(io::ErrorKind::NotFound)?;
+        let directory =
+            context.sources.start_directory(key.source).ok_or(io::ErrorKind::NotFound)?;
         let name = CString::new(&*key.name)?;
         let pid = push::spawn(pipe, &directory, &name)?;
         self.watch_helper(pid, Task::SendConfig(life), push::CONFIG_PUSH_TIMEOUT, context)

@@ -32,9 +32,9 @@ struct HoldGroup {
 impl HoldGroups {
     /// Adds the vassal to the group of its reason, if that was logged a moment ago: its message is logged later,
     /// with those of the others. True if so.
-    pub fn takes_over(&mut self, label: &str, note: &Note, now: Moment) -> bool {
+    pub fn absorb_note(&mut self, label: &str, note: &Note, now: Moment) -> bool {
         let Note::Held { why, wait } = note else { return false };
-        self.takes(label, why, *wait, now)
+        self.absorb(label, why, *wait, now)
     }
 
     /// When [`HoldGroups::log_due`] is due.
@@ -42,7 +42,7 @@ impl HoldGroups {
         self.0.iter().filter(|group| !group.names.is_empty()).map(|group| group.until).min()
     }
 
-    fn takes(&mut self, name: &str, why: &str, wait: Option<Duration>, now: Moment) -> bool {
+    fn absorb(&mut self, name: &str, why: &str, wait: Option<Duration>, now: Moment) -> bool {
         self.0.retain(|group| group.until > now || !group.names.is_empty());
         if let Some(group) = self.0.iter_mut().find(|group| group.why == why) {
             group.names.push(name.to_owned());
@@ -89,11 +89,11 @@ mod tests {
     fn the_first_of_a_reason_is_told_at_once_and_all_others_together() {
         let (zero, mut hold_groups) = (clock::now(), HoldGroups::default());
         let wait = Some(Duration::from_millis(50));
-        assert!(!hold_groups.takes("a.ini", "no room", wait, zero));
-        assert!(!hold_groups.takes("b.ini", "something else", wait, zero));
+        assert!(!hold_groups.absorb("a.ini", "no room", wait, zero));
+        assert!(!hold_groups.absorb("b.ini", "something else", wait, zero));
         assert_eq!(hold_groups.deadline(), None);
-        assert!(hold_groups.takes("c.ini", "no room", wait, zero));
-        assert!(hold_groups.takes("d.ini", "no room", wait, zero + GROUP_WINDOW / 2));
+        assert!(hold_groups.absorb("c.ini", "no room", wait, zero));
+        assert!(hold_groups.absorb("d.ini", "no room", wait, zero + GROUP_WINDOW / 2));
         assert_eq!(hold_groups.deadline(), Some(zero + GROUP_WINDOW));
         let told = hold_groups.due(zero + GROUP_WINDOW);
         assert_eq!(told.len(), 1);
@@ -101,6 +101,6 @@ mod tests {
             (told[0].why.as_str(), &told[0].names[..]),
             ("no room", &["c.ini".to_owned(), "d.ini".to_owned()][..])
         );
-        assert!(!hold_groups.takes("e.ini", "no room", wait, zero + GROUP_WINDOW));
+        assert!(!hold_groups.absorb("e.ini", "no room", wait, zero + GROUP_WINDOW));
     }
 }

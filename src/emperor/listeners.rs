@@ -264,7 +264,7 @@ impl Listeners {
     }
 
     /// All listeners are new.
-    pub fn inspect_none(&mut self) {
+    pub fn cancel_inspections(&mut self) {
         self.inspections.clear();
     }
 

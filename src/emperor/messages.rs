@@ -129,12 +129,12 @@ impl fmt::Display for Reload<'_> {
             }
             ReloadWay::Byte => "is told to reload",
             ReloadWay::Replacement => "checking the file before a replacement on the same listeners",
-            ReloadWay::Checked => {
+            ReloadWay::ReplacementAfterCheck => {
                 "starting a replacement on the same listeners: the file starts something else than what runs"
             }
-            ReloadWay::Renewed => "starting a replacement on new listeners",
+            ReloadWay::OnNewListeners => "starting a replacement on new listeners",
             ReloadWay::Restart => "checking the new file before a restart",
-            ReloadWay::Anew => "restarting: the file starts something else than what runs",
+            ReloadWay::RestartAfterCheck => "restarting: the file starts something else than what runs",
         })
     }
 }

@@ -172,7 +172,7 @@ impl Emperor {
     /// otherwise the next turn, which serves everything else too, tries again.
     fn drain_lives_before_deadlines(&mut self, ready: &mut Vec<Token>) -> bool {
         // Deadlines are compared with the time of the wake-up, not with a later one.
-        if self.backpressure.allows_drain()
+        if self.backpressure.begin_drain_turn()
             && self.context.reactor.wait(Some(self.context.now), ready).is_ok()
         {
             ready.retain(|token| token.rank() <= LAST_RANK_OF_LIVES);
@@ -237,7 +237,7 @@ impl Emperor {
                 self.safely(|emperor| {
                     emperor.context.trip("deadline");
                     expire(emperor);
-                    emperor.dispatch_raised();
+                    emperor.settle_raised();
                 });
             }
         }
@@ -249,11 +249,11 @@ impl Emperor {
     /// effects are left over, which come first.
     fn dispatch(&mut self, event: Event) {
         self.context.raise(event);
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     /// Steps the state with the events that were raised, unless effects are left over: they come first.
-    fn dispatch_raised(&mut self) {
+    fn settle_raised(&mut self) {
         self.serve_requests();
         if self.effects.is_empty() {
             self.run_effects();
@@ -264,7 +264,7 @@ impl Emperor {
     /// turn, which begins at once, goes on with the rest.
     fn run_effects(&mut self) {
         self.backpressure.begin_run();
-        while self.backpressure.allows_round() {
+        while self.backpressure.begin_round() {
             while let Some(event) = self.context.events.pop_front() {
                 self.step(event);
             }
@@ -303,15 +303,21 @@ impl Emperor {
 
     fn dispatch_change(&mut self, source: SourceId, change: Change) {
         let key = Key { source, name: change.name.as_encoded_bytes().into() };
-        let boot = change.is_initial;
+        let is_initial = change.is_initial;
         if let (ChangeKind::Changed(_), Some(vassal)) = (&change.kind, self.realm.named_id(&key)) {
             self.inspect(vassal);
             self.lives.forget_warnings(vassal);
         }
         self.dispatch(match change.kind {
-            ChangeKind::Found(file) => Event::Found { key, file: monitors::file(&file), boot },
-            ChangeKind::Changed(file) => Event::Changed { key, file: monitors::file(&file) },
-            ChangeKind::OwnerChanged(file) => Event::Chowned { key, file: monitors::file(&file) },
+            ChangeKind::Found(file) => {
+                Event::Found { key, file: monitors::to_state_file(&file), is_initial }
+            }
+            ChangeKind::Changed(file) => {
+                Event::Changed { key, file: monitors::to_state_file(&file) }
+            }
+            ChangeKind::OwnerChanged(file) => {
+                Event::OwnerChanged { key, file: monitors::to_state_file(&file) }
+            }
             ChangeKind::Lost => Event::Lost(key),
         });
     }
@@ -319,7 +325,7 @@ impl Emperor {
     /// Inspects the listeners of one vassal.
     fn inspect(&mut self, vassal: VassalId) {
         self.listeners.inspect(vassal, &self.realm, &mut self.context);
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     /// Inspects the listeners of some of the vassals that wait for it.
@@ -339,7 +345,7 @@ impl Emperor {
     fn first_scan(&mut self) {
         self.rescan();
         // All listeners are new.
-        self.listeners.inspect_none();
+        self.listeners.cancel_inspections();
         let count = messages::vassals(self.realm.len());
         let pid = std::process::id();
         self.context.log.notice(format_args!("the emperor (pid {pid}) governs {count}"));

@@ -129,7 +129,7 @@ pub(super) fn log_notices(source: SourceId, notices: Vec<LogLine>, context: &mut
 }
 
 /// What the state wants to know of a file.
-pub(super) fn file(found: &VassalFile) -> File {
+pub(super) fn to_state_file(found: &VassalFile) -> File {
     File {
         modified: found.version.mtime.0,
         uid: found.uid,

@@ -42,7 +42,7 @@ impl Emperor {
             }
             Token::OnDemand(vassal) => {
                 self.listeners.on_readable(vassal, &mut self.context);
-                self.dispatch_raised();
+                self.settle_raised();
             }
             Token::Touches => self.read_touches(),
             Token::Server(socket) => self.serve_client(socket),
@@ -98,7 +98,7 @@ impl Emperor {
         // The end of the status socket reports the exec, and comes before the first byte on the pipe.
         self.read_status(life);
         // One chunk: if there is more, poll reports the pipe again.
-        if !self.lives.is_rate_limited(life, 1, &mut self.context) && self.serve_pipe(life, 1) {
+        if !self.lives.charge_wake_ups(life, 1, &mut self.context) && self.serve_pipe(life, 1) {
             // A process that ends closes its pipe first.
             self.reap(life);
             self.lives.raise_eof_later(life, self.context.now);
@@ -124,7 +124,7 @@ impl Emperor {
         self.read_status(life);
         let cost = self.serve_datagrams(life);
         if cost > 0 {
-            self.lives.is_rate_limited(life, cost, &mut self.context);
+            self.lives.charge_wake_ups(life, cost, &mut self.context);
         }
     }
 
@@ -152,7 +152,7 @@ impl Emperor {
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
         self.fork_servers.continue_talk(life, known, &mut self.context);
         self.adopt_proved();
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     pub(super) fn check_claims(&mut self) {
@@ -160,7 +160,7 @@ impl Emperor {
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
         self.fork_servers.check_claims(known, &mut self.context);
         self.adopt_proved();
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     /// A child that is in no table has ended; if a server has named it, its claim is checked now.
@@ -169,7 +169,7 @@ impl Emperor {
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
         self.fork_servers.prove_claim_of(child, known, &mut self.context);
         self.adopt_proved();
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     // The end of a life.
@@ -177,7 +177,7 @@ impl Emperor {
     /// Reaps the process of a life, if it has ended: its pidfd is readable, its pipe is closed, or waitid(2) has found
     /// it.
     pub(super) fn reap(&mut self, life: LifeId) {
-        let Some(dying) = self.lives.ended(life, &self.realm, &mut self.context) else { return };
+        let Some(dying) = self.lives.peek_end(life, &self.realm, &mut self.context) else { return };
         // Its last messages are read before its exit is raised: after "going idle" it is a clean exit.
         self.serve_final_messages(life);
         // After these messages, which may have changed its record in the state.
@@ -225,7 +225,7 @@ impl Emperor {
             false => Vec::new(),
         };
         self.lives.kill_session_leftovers(&claimed, &self.realm, &mut self.context);
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     // Helper processes, unknown children, watched files.
@@ -302,7 +302,7 @@ impl Emperor {
                 self.context.log.notice(format_args!("{from}: every vassal reloads"));
                 let sent = self.manager.reloading(clock::now());
                 self.warn_if_failed(sent);
-                self.dispatch_raised();
+                self.settle_raised();
                 self.inspect_soon(Inspection::Ordered);
                 let sent = self.manager.ready();
                 self.warn_if_failed(sent);
@@ -310,7 +310,7 @@ impl Emperor {
             SignalOrder::ForgetBlacklist => {
                 self.order(Event::ForgetBlacklist);
                 self.context.log.notice(format_args!("{from}: the blacklist is forgotten"));
-                self.dispatch_raised();
+                self.settle_raised();
             }
             SignalOrder::LogStatus => self.status_log.request(&self.realm, &mut self.context),
             SignalOrder::ReopenLog => {
@@ -338,7 +338,7 @@ impl Emperor {
             self.order(Event::RagnarokNow);
         }
         self.context.log.notice(format_args!("{from}: {what}"));
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     fn read_parent(&mut self) {
@@ -350,7 +350,7 @@ impl Emperor {
                     "told to reload by the emperor above: every vassal reloads; options of this emperor itself \
                      change when it is started anew"
                 ));
-                self.dispatch_raised();
+                self.settle_raised();
                 return self.parent.tell_ready();
             }
             Some(ParentOrder::Gone) => "the emperor above is gone",
@@ -366,7 +366,7 @@ impl Emperor {
         self.context.log.notice(format_args!("{line}"));
         let sent = self.manager.stopping();
         self.warn_if_failed(sent);
-        self.dispatch_raised();
+        self.settle_raised();
     }
 
     /// The keeper has died: every vassal is killed at once, as the keeper would do after the emperor.

@@ -32,7 +32,7 @@ fn run(plan: &Plan<'_>) -> u8 {
     };
     let packet = status::failed_packet(step as u8, error.raw_os_error().unwrap_or(0));
     // If the emperor is gone nobody is left to tell; the exit status remains.
-    let _ = fd::write(plan.start.status, &packet);
+    let _ = fd::write(plan.setup.status, &packet);
     NOT_EXECUTABLE
 }
 
@@ -43,27 +43,27 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
     }
     process::setsid().map_err(at(Step::Session))?;
     plan.template.be_expendable();
-    fd::set_stdio(0, plan.start.input).map_err(at(Step::Fds))?;
-    fd::clear_cloexec(plan.start.pipe).map_err(at(Step::Fds))?;
+    fd::set_stdio(0, plan.setup.input).map_err(at(Step::Fds))?;
+    fd::clear_cloexec(plan.setup.pipe).map_err(at(Step::Fds))?;
     if plan.template.stage {
-        fd::clear_cloexec(plan.start.status).map_err(at(Step::Fds))?;
+        fd::clear_cloexec(plan.setup.status).map_err(at(Step::Fds))?;
     }
     limits::lower_descriptor_limit(plan.template.descriptor_limit).map_err(at(Step::Limits))?;
-    if let Some(mark) = plan.start.mark {
+    if let Some(mark) = plan.setup.mark {
         // Without it only what sits in its session is found at its end.
         let _ = mark::set_own(mark);
     }
-    process::chdir(plan.start.directory).map_err(at(Step::Cwd))?;
+    process::chdir(plan.setup.directory).map_err(at(Step::Cwd))?;
     prctl::set_parent_death(Signal::new(libc::SIGKILL)).map_err(at(Step::ParentDeath))?;
     // The emperor may have died before the signal was armed; nobody would send it then.
     if i32::try_from(parent_id()).ok() != Some(plan.parent) {
         return Err((Step::ParentDeath, io::Error::from_raw_os_error(libc::ESRCH)));
     }
     if let Some(hook) = &plan.hook {
-        let ended = hook.attend(plan.start.null);
-        let _ = fd::write(plan.start.status, &status::hook_packet(ended));
+        let ended = hook.attend(plan.setup.null);
+        let _ = fd::write(plan.setup.status, &status::hook_packet(ended));
     }
-    if let Some([ours, theirs]) = plan.start.config {
+    if let Some([ours, theirs]) = plan.setup.config {
         push::push(ours, plan.file()).map_err(at(Step::Read))?;
         fd::clear_cloexec(theirs).map_err(at(Step::Fds))?;
     }

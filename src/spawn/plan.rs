@@ -37,7 +37,7 @@ pub struct ChildSetup<'a> {
 /// A start, ready to be forked.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    pub(super) start: &'a ChildSetup<'a>,
+    pub(super) setup: &'a ChildSetup<'a>,
     pub(super) template: &'a Template,
     /// The first is set between fork and exec: it is the program that is tried.
     pub(super) argv: Vec<Cell<*const c_char>>,
@@ -53,31 +53,31 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// `EINVAL` for a name with a NUL byte.
-    pub fn new(template: &'a Template, start: &'a ChildSetup<'a>) -> io::Result<Self> {
+    pub fn new(template: &'a Template, setup: &'a ChildSetup<'a>) -> io::Result<Self> {
         let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
         let variable = |name: &str, fd: BorrowedFd<'_>| {
             CString::new(format!("{name}={}", fd.as_raw_fd())).map_err(invalid)
         };
-        let named = match start.config {
-            Some(_) => [emperor::CONFIG_SCHEME.as_bytes(), start.name].concat(),
-            None => start.name.to_owned(),
+        let named = match setup.config {
+            Some(_) => [emperor::CONFIG_SCHEME.as_bytes(), setup.name].concat(),
+            None => setup.name.to_owned(),
         };
         let mut own = vec![
             CString::new(named).map_err(invalid)?,
-            variable(emperor::PIPE_FD_VARIABLE, start.pipe)?,
+            variable(emperor::PIPE_FD_VARIABLE, setup.pipe)?,
         ];
-        if let Some([_, theirs]) = start.config {
+        if let Some([_, theirs]) = setup.config {
             own.push(variable(emperor::CONFIG_FD_VARIABLE, theirs)?);
         }
         if template.stage {
-            own.push(variable(status::STATUS_FD_VARIABLE, start.status)?);
+            own.push(variable(status::STATUS_FD_VARIABLE, setup.status)?);
         }
         let mut own_pointers = own.iter().map(|text| text.as_ptr());
         let name = own_pointers.next();
         let program = template.programs.first().map(|program| program.as_ptr());
         let before = template.before.iter().map(|text| text.as_ptr());
         let after = template.after.iter().map(|text| text.as_ptr());
-        let named = [template.option(start.name).as_ptr()].into_iter().chain(name);
+        let named = [template.option(setup.name).as_ptr()].into_iter().chain(name);
         let end = std::iter::once(std::ptr::null());
         let argv = program.into_iter().chain(before).chain(named).chain(after).chain(end.clone());
         let argv = argv.map(Cell::new).collect();
@@ -87,16 +87,16 @@ impl<'a> Plan<'a> {
         let hook = template
             .start_hook
             .as_ref()
-            .filter(|_| start.runs)
-            .map(|command| Hook::new(template, command, start.name, start.directory));
+            .filter(|_| setup.runs)
+            .map(|command| Hook::new(template, command, setup.name, setup.directory));
         let hook = hook.transpose()?;
-        Ok(Self { start, template, argv, environment, parent, hook, own })
+        Ok(Self { setup, template, argv, environment, parent, hook, own })
     }
 
     /// The vassal's name, which is the name of its file.
     pub(super) fn file(&self) -> &CStr {
         let named = self.own.first().map_or(c"", CString::as_c_str);
-        let scheme = self.start.config.map_or(0, |_| emperor::CONFIG_SCHEME.len());
+        let scheme = self.setup.config.map_or(0, |_| emperor::CONFIG_SCHEME.len());
         let bytes = named.to_bytes_with_nul().get(scheme..).unwrap_or_default();
         CStr::from_bytes_with_nul(bytes).unwrap_or(c"")
     }

@@ -49,7 +49,7 @@ const NET_BIND_SERVICE: u32 = 10;
 
 /// The system as the check sees it.
 #[derive(Debug, Default)]
-pub struct System {
+pub struct SystemInspector {
     accounts: Accounts<'static>,
     /// The name service did not answer once, and is not asked again.
     no_answer: bool,
@@ -58,7 +58,7 @@ pub struct System {
     above: Option<Identity>,
 }
 
-impl StartInspector for System {
+impl StartInspector for SystemInspector {
     fn find_user(&mut self, name: &str) -> Result<(), String> {
         self.account(|accounts| accounts.user(name).map(drop))
     }
@@ -116,7 +116,7 @@ impl StartInspector for System {
     }
 }
 
-impl System {
+impl SystemInspector {
     fn account(
         &mut self,
         ask: impl FnOnce(&mut Accounts<'static>) -> Result<(), LookupError>,
@@ -137,7 +137,7 @@ impl System {
 
 /// One look at one configuration.
 struct Look<'a> {
-    system: &'a mut System,
+    system: &'a mut SystemInspector,
     call: &'a Invocation,
     found: Findings,
     /// Whether this process may do what the start would do as another user; a refusal means nothing otherwise.

@@ -119,8 +119,9 @@ fn become_emperor(
         return Err(Failure::new(Step::Read, message));
     }
     if handoff.purpose == Purpose::Check {
-        let faults =
-            inspect::System::default().inspect_emperor(&config, &input.invocation()).faults;
+        let faults = inspect::SystemInspector::default()
+            .inspect_emperor(&config, &input.invocation())
+            .faults;
         if !faults.is_empty() {
             return Err(Failure::of_faults(&Faults(faults)));
         }

@@ -121,7 +121,7 @@ pub struct Life {
     /// The last revision of its file that it is known to be as good as.
     pub revision: u32,
     /// How far its start has come.
-    pub start: StartResult,
+    pub start_result: StartResult,
     /// It has sent a protocol byte.
     pub uses_protocol: bool,
     /// What its program has announced.
@@ -141,7 +141,7 @@ pub struct Life {
 impl Life {
     /// A life that is about to be forked, or asked for.
     pub fn new(id: LifeId, purpose: Purpose, birth: Birth, ctx: &StepContext<'_>) -> Self {
-        let (limit, start) = match birth {
+        let (limit, start_result) = match birth {
             Birth::Stage => (ctx.rules.stage_timeout, StartResult::Undecided),
             Birth::Direct => (ctx.rules.stage_timeout, StartResult::Prepared),
             Birth::Asked { .. } => (ctx.rules.adoption_timeout, StartResult::Prepared),
@@ -155,7 +155,7 @@ impl Life {
             settings: Rc::clone(&ctx.rules.settings),
             fingerprint: Fingerprint::default(),
             revision: 0,
-            start,
+            start_result,
             uses_protocol: false,
             announced: Announced::default(),
             last_heartbeat: None,
@@ -168,7 +168,7 @@ impl Life {
 
     /// Why its start has failed, if it has.
     pub fn failure(&self) -> Option<&str> {
-        match &self.start {
+        match &self.start_result {
             StartResult::Undecided | StartResult::Prepared => None,
             StartResult::Failed(why) => Some(why),
             StartResult::AddressTaken(conflict) => Some(&conflict.why),
@@ -177,7 +177,7 @@ impl Life {
 
     /// It wants an address that this other vassal has.
     pub fn blocked_by(&self) -> Option<VassalId> {
-        match &self.start {
+        match &self.start_result {
             StartResult::AddressTaken(conflict) => conflict.holder,
             StartResult::Undecided | StartResult::Prepared | StartResult::Failed(_) => None,
         }

@@ -217,14 +217,14 @@ pub enum LifeEvent {
 /// What happens in the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A vassal file is there; `boot` = it was there at the first look.
+    /// A vassal file is there; `is_initial` = it was there at the first look.
     Found {
         /// Its name.
         key: Key,
         /// What is known of it.
         file: File,
         /// Found by the first look at its directory, at the start or when that has come back.
-        boot: bool,
+        is_initial: bool,
     },
     /// A vassal file is another than before.
     Changed {
@@ -234,7 +234,7 @@ pub enum Event {
         file: File,
     },
     /// A vassal file is the same, but has another owner.
-    Chowned {
+    OwnerChanged {
         /// Its name.
         key: Key,
         /// What is known of it now.
@@ -360,7 +360,7 @@ impl Event {
             Self::ReloadAll | Self::ForgetBlacklist | Self::Ragnarok | Self::RagnarokNow => true,
             Self::Found { .. }
             | Self::Changed { .. }
-            | Self::Chowned { .. }
+            | Self::OwnerChanged { .. }
             | Self::Lost(_)
             | Self::ListenerBound(_)
             | Self::ListenerRefused(..)

@@ -28,7 +28,7 @@ pub struct Realm {
     pub(super) rules: Rules,
     pub(super) vassals: BTreeMap<VassalId, Box<Vassal>>,
     /// All of them, in the order of their keys.
-    pub(super) names: Vec<VassalId>,
+    pub(super) by_key: Vec<VassalId>,
     /// In order, because each is numbered higher than all before it.
     pub(super) lives: Vec<(LifeId, VassalId)>,
     pub(super) deadlines: DeadlineQueue,
@@ -86,7 +86,7 @@ impl Realm {
         Self {
             rules,
             vassals: BTreeMap::new(),
-            names: Vec::new(),
+            by_key: Vec::new(),
             lives: Vec::new(),
             deadlines: DeadlineQueue::default(),
             queue: StartQueue::default(),
@@ -111,8 +111,8 @@ impl Realm {
         match event {
             // What is found or changed in ragnarok comes too late.
             Event::Found { .. } | Event::Changed { .. } if self.ragnarok.is_some() => {}
-            Event::Found { key, file, boot } => {
-                let queue = if boot { Queue::Budget } else { Queue::Throttle };
+            Event::Found { key, file, is_initial } => {
+                let queue = if is_initial { Queue::Budget } else { Queue::Throttle };
                 self.found(key, file, queue, &mut outbox);
             }
             Event::Changed { key, file } => {
@@ -121,7 +121,7 @@ impl Realm {
                 });
             }
             // Only a tyrant minds; statistics show it.
-            Event::Chowned { key, file } => {
+            Event::OwnerChanged { key, file } => {
                 self.apply_to_named(&key, &mut outbox, |vassal, _| vassal.owner_changed(file));
             }
             Event::Lost(key) => self.apply_to_named(&key, &mut outbox, Vassal::file_lost),
@@ -134,18 +134,18 @@ impl Realm {
             }
             Event::ListenersRenewed(id) => self.apply(id, &mut outbox, Vassal::listeners_renewed),
             Event::Connection(id) => self.apply(id, &mut outbox, Vassal::connection),
-            Event::Life(id, event) => self.life(id, event, &mut outbox),
+            Event::Life(id, event) => self.apply_life_event(id, event, &mut outbox),
             Event::HookEnded(key) => self.hook_ended(&key, &mut outbox),
             Event::ReloadAll => self.apply_to_all(&mut outbox, Vassal::reload_ordered),
             Event::ForgetBlacklist => self.apply_to_all(&mut outbox, Vassal::forget_blacklist),
             Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut outbox),
             Event::RagnarokNow => self.begin_ragnarok(Duration::ZERO, &mut outbox),
-            Event::Time => self.time(&mut outbox),
+            Event::Time => self.serve_deadlines(&mut outbox),
         }
-        self.serve(&mut outbox);
+        self.grant_starts(&mut outbox);
         if !self.blocked.is_empty() {
             self.start_unblocked(first, &mut outbox);
-            self.serve(&mut outbox);
+            self.grant_starts(&mut outbox);
         }
         self.log_waits(&mut outbox);
         self.leave_if_empty(out);
@@ -205,20 +205,21 @@ impl Realm {
 
     /// Which vassal bears this name.
     pub fn named_id(&self, key: &Key) -> Option<VassalId> {
-        self.names.get(self.place(key).ok()?).copied()
+        self.by_key.get(self.index_of_key(key).ok()?).copied()
     }
 
     /// The place of a key in the order of all, or the one where it belongs.
-    fn place(&self, key: &Key) -> Result<usize, usize> {
-        self.names.binary_search_by(|id| self.vassal(*id).map(|vassal| &vassal.key).cmp(&Some(key)))
+    fn index_of_key(&self, key: &Key) -> Result<usize, usize> {
+        self.by_key
+            .binary_search_by(|id| self.vassal(*id).map(|vassal| &vassal.key).cmp(&Some(key)))
     }
 
     /// Which vassal a living process belongs to.
     pub fn vassal_of(&self, life: LifeId) -> Option<VassalId> {
-        self.lives.get(self.place_of(life)?).map(|(_, vassal)| *vassal)
+        self.lives.get(self.index_of_life(life)?).map(|(_, vassal)| *vassal)
     }
 
-    fn place_of(&self, life: LifeId) -> Option<usize> {
+    fn index_of_life(&self, life: LifeId) -> Option<usize> {
         self.lives.binary_search_by_key(&life, |(id, _)| *id).ok()
     }
 
@@ -238,12 +239,12 @@ impl Realm {
     }
 
     fn found(&mut self, key: Key, file: File, queue: Queue, outbox: &mut Outbox<'_>) {
-        let Err(place) = self.place(&key) else {
+        let Err(index) = self.index_of_key(&key) else {
             return self.apply_to_named(&key, outbox, |vassal, ctx| vassal.file_changed(file, ctx));
         };
         self.last_vassal += 1;
         let id = VassalId(self.last_vassal);
-        self.names.insert(place, id);
+        self.by_key.insert(index, id);
         self.vassals.insert(id, Box::new(Vassal::new(id, key, file, &self.rules)));
         self.apply(id, outbox, |vassal, ctx| vassal.file_found(queue, ctx));
     }
@@ -268,7 +269,7 @@ impl Realm {
         self.blocked = still;
     }
 
-    fn life(&mut self, id: LifeId, event: LifeEvent, outbox: &mut Outbox<'_>) {
+    fn apply_life_event(&mut self, id: LifeId, event: LifeEvent, outbox: &mut Outbox<'_>) {
         let Some(vassal) = self.vassal_of(id) else { return };
         let before = self.is_base_up(vassal);
         match &event {
@@ -304,8 +305,8 @@ impl Realm {
     }
 
     fn life_is_over(&mut self, id: LifeId) {
-        if let Some(place) = self.place_of(id) {
-            self.lives.remove(place);
+        if let Some(index) = self.index_of_life(id) {
+            self.lives.remove(index);
         }
         self.queue.free_slot(id);
     }
@@ -429,7 +430,7 @@ impl Realm {
         }
     }
 
-    fn time(&mut self, outbox: &mut Outbox<'_>) {
+    fn serve_deadlines(&mut self, outbox: &mut Outbox<'_>) {
         for id in self.deadlines.due(outbox.now) {
             self.apply(id, outbox, Vassal::time_passed);
         }
@@ -437,7 +438,7 @@ impl Realm {
     }
 
     /// Serves what vassals ask for, until none of them can start or asks for more.
-    pub(super) fn serve(&mut self, outbox: &mut Outbox<'_>) {
+    pub(super) fn grant_starts(&mut self, outbox: &mut Outbox<'_>) {
         let now = outbox.now;
         loop {
             self.take_requests(outbox);
@@ -446,7 +447,7 @@ impl Realm {
             let Some((id, ticket)) = self.queue.next(now, &self.rules, waits) else { return };
             let hooks = &self.hooks;
             if self.vassals.get_mut(&id).is_some_and(|vassal| {
-                hooks.contains_key(&vassal.key) && vassal.hook_pending(ticket)
+                hooks.contains_key(&vassal.key) && vassal.hold_for_hook(ticket)
             }) {
                 continue;
             }
@@ -481,8 +482,9 @@ impl Realm {
     }
 
     fn forget(&mut self, id: VassalId, out: &mut Vec<Effect>) {
-        if let Some(place) = self.vassal(id).and_then(|vassal| self.place(&vassal.key).ok()) {
-            self.names.remove(place);
+        if let Some(index) = self.vassal(id).and_then(|vassal| self.index_of_key(&vassal.key).ok())
+        {
+            self.by_key.remove(index);
         }
         if let Some(vassal) = self.vassals.remove(&id) {
             self.deadlines.set(id, None);

@@ -18,13 +18,13 @@ pub enum ReloadWay {
     /// A second life on the same listeners, which reads its file first.
     Replacement,
     /// The same, and the file is known to be good, and that it starts something else.
-    Checked,
+    ReplacementAfterCheck,
     /// A second life on listeners that were bound anew.
-    Renewed,
+    OnNewListeners,
     /// Its file is checked, then it is stopped and started.
     Restart,
     /// The same, and it is known to be good, and that it starts something else.
-    Anew,
+    RestartAfterCheck,
 }
 
 impl Vassal {
@@ -122,11 +122,11 @@ impl Vassal {
             return running(current);
         }
         if self.has_custody(&current) {
-            self.log_replacement(&mut current, ReloadWay::Checked, ctx);
+            self.log_replacement(&mut current, ReloadWay::ReplacementAfterCheck, ctx);
             return self.start_next(current, Purpose::Start, ctx);
         }
         if in_place {
-            self.log_replacement(&mut current, ReloadWay::Anew, ctx);
+            self.log_replacement(&mut current, ReloadWay::RestartAfterCheck, ctx);
         }
         self.stop(current, None, AfterStop::Start(Queue::Budget), ctx)
     }

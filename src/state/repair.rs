@@ -149,7 +149,7 @@ impl Realm {
         if outbox.ending {
             self.apply_to_all(&mut outbox, Vassal::file_lost);
         }
-        self.serve(&mut outbox);
+        self.grant_starts(&mut outbox);
         // Maybe that was asked for and not done.
         if let Some(end) = &mut self.ragnarok {
             end.left = false;
@@ -161,7 +161,7 @@ impl Realm {
     fn rebuild_indexes(&mut self, now: Moment, truth: &Truth) {
         let mut names: Vec<VassalId> = self.vassals.keys().copied().collect();
         names.sort_by_key(|id| self.vassals.get(id).map(|vassal| &vassal.key));
-        self.names = names;
+        self.by_key = names;
         self.deadlines = DeadlineQueue::default();
         self.counts = Counts::default();
         self.lives.clear();

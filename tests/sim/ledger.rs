@@ -307,7 +307,7 @@ impl Ledger {
             | Event::ListenersRenewed(_)
             | Event::Connection(_)
             | Event::Lost(_)
-            | Event::Chowned { .. }
+            | Event::OwnerChanged { .. }
             | Event::HookEnded(_)
             | Event::ReloadAll
             | Event::Time => {}
@@ -655,7 +655,7 @@ fn check_spawn(
         ledger.contended = true;
     }
     // The throttle.
-    let fresh = seen.is_none() && matches!(event, Event::Found { boot: false, .. });
+    let fresh = seen.is_none() && matches!(event, Event::Found { is_initial: false, .. });
     if seen.is_some_and(|seen| seen.throttled)
         || (fresh && world.realm.vassal(id).is_some_and(|v| v.address().is_none()))
     {

@@ -261,7 +261,7 @@ impl World {
     }
 
     /// A file is written: found if it is new, else changed.
-    fn write_file(&mut self, boot: bool) {
+    fn write_file(&mut self, is_initial: bool) {
         let key = self.any_key();
         let name = format!("{}-{}", key.source.0, String::from_utf8_lossy(&key.name));
         // The same vassals are on-demand most of the time, so that their files seldom move.
@@ -274,7 +274,7 @@ impl World {
         let file = File { modified, uid: 0, gid: 0, on_demand: content.on_demand.clone() };
         match self.files.insert(key.clone(), content) {
             Some(_) => self.turn(Event::Changed { key, file }),
-            None => self.turn(Event::Found { key, file, boot }),
+            None => self.turn(Event::Found { key, file, is_initial }),
         }
     }
 

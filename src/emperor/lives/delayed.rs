@@ -87,7 +87,7 @@ impl RateLimit {
     }
 
     /// Counts bytes; true if the limit was exceeded for too many seconds.
-    pub fn is_flood(&mut self, now: Moment, bytes: usize) -> bool {
+    pub fn count_bytes(&mut self, now: Moment, bytes: usize) -> bool {
         self.begin_second(now);
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.loud_seconds >= MAX_LOUD_SECONDS
@@ -104,7 +104,7 @@ impl ConfigPipe {
 impl Lives {
     /// Counts so many wake-ups for a life. True if it has reached its rate limit: then it is not polled until the
     /// current second is over. Nothing is lost, as the kernel keeps what it has written and its pidfd tells its end.
-    pub fn is_rate_limited(&mut self, life: LifeId, wake_ups: u32, context: &mut Context) -> bool {
+    pub fn charge_wake_ups(&mut self, life: LifeId, wake_ups: u32, context: &mut Context) -> bool {
         let Some(process) = self.get_mut(life) else { return true };
         let Some(until) = process.rate_limit.used_up(context.now, wake_ups) else { return false };
         for channel in [&process.pipe, &process.notify].into_iter().flatten() {

@@ -88,7 +88,7 @@ impl Leftovers {
 
     /// A new process leads a session of this number. The kernel does not reuse the number of a session that has
     /// processes, so nothing is left of an older session with it.
-    pub fn is_new(&mut self, session: Pid) {
+    pub fn forget_reused_session(&mut self, session: Pid) {
         for ended in self.ended.values_mut().filter(|ended| ended.session == Some(session)) {
             ended.session = None;
         }

@@ -209,7 +209,7 @@ impl Lives {
             match scm::receive_text(pipe.as_fd(), &mut buffer) {
                 Ok(chunk) if chunk.length > 0 => {
                     total += chunk.length;
-                    is_flood = process.rate_limit.is_flood(context.now, chunk.length);
+                    is_flood = process.rate_limit.count_bytes(context.now, chunk.length);
                     heard.end = is_flood;
                     heard.note(buffer.get(..chunk.length).unwrap_or_default());
                 }

@@ -158,7 +158,7 @@ impl Lives {
     // The end of a process.
 
     /// The process, if it has ended and can be reaped.
-    pub fn ended(&self, life: LifeId, realm: &Realm, context: &mut Context) -> Option<Dying> {
+    pub fn peek_end(&self, life: LifeId, realm: &Realm, context: &mut Context) -> Option<Dying> {
         let process = self.get(life)?;
         match pidfd::wait(process.pidfd.as_fd(), Reap::Peek) {
             Ok(Some(_)) => {}

@@ -41,7 +41,7 @@ impl Lives {
     pub fn spawn(&mut self, new: NewLife<'_>, context: &mut Context) -> io::Result<Pid> {
         self.runtime_dir.renew_or_warn(&mut context.log);
         let source = new.record.key.source;
-        let directory = context.sources.start(source).ok_or(io::ErrorKind::NotFound)?;
+        let directory = context.sources.start_directory(source).ok_or(io::ErrorKind::NotFound)?;
         let listener = new.sockets.and_then(|sockets| sockets.listener.as_ref());
         let (pipe, its_pipe) = socket::stream_pair()?;
         let (status, its_status) = socket::packet_pair()?;
@@ -116,7 +116,7 @@ impl Lives {
         self.processes.insert(life, Box::new(process));
         self.by_pid.insert(pid, life);
         context.trip("birth");
-        self.leftovers.is_new(pid);
+        self.leftovers.forget_reused_session(pid);
         let Some(process) = self.get_mut(life) else { return Ok(()) };
         process.is_base = new.record.is_base;
         let channels = [

@@ -82,7 +82,7 @@ impl Vassal {
         if current.is_fallback() {
             return self.fall_back(next, current, exit, ctx);
         }
-        let checked = next.purpose == Purpose::Check && next.start == StartResult::Prepared;
+        let checked = next.purpose == Purpose::Check && next.start_result == StartResult::Prepared;
         if current.is_cursed() {
             let fresh = again || checked;
             let then = if fresh { AfterStop::Start(Queue::Budget) } else { AfterStop::JudgeExit };
@@ -94,7 +94,7 @@ impl Vassal {
         if checked && !next.is_cursed() {
             return self.check_passed(current, next, ctx);
         }
-        if let StartResult::AddressTaken(conflict) = &next.start {
+        if let StartResult::AddressTaken(conflict) = &next.start_result {
             self.refused = Some(conflict.why.clone());
             let due = Some(Box::new(self.wait_for_address(next, ctx.now)));
             return Phase::Running { current, due };

@@ -80,7 +80,7 @@ impl Vassal {
                 self.stop(current, None, AfterStop::Start(Queue::Budget), ctx)
             }
             Phase::Running { mut current, due: _ } if self.has_custody(&current) => {
-                self.log_replacement(&mut current, ReloadWay::Renewed, ctx);
+                self.log_replacement(&mut current, ReloadWay::OnNewListeners, ctx);
                 self.start_next(current, Purpose::Start, ctx)
             }
             Phase::Replacing { mut current, mut next, again: _ } => {

@@ -82,7 +82,7 @@ impl Vassal {
     pub fn daemonized(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_running()) else { return };
         if life.settings.restart == Restart::Always {
-            life.start = StartResult::Failed(why.as_str().into());
+            life.start_result = StartResult::Failed(why.as_str().into());
         }
         self.show_failure(why, ctx);
     }

@@ -43,7 +43,7 @@ impl Vassal {
     }
 
     /// Its turn has come, while a stop hook is clearing up after its last life: true if it waits for that.
-    pub fn hook_pending(&mut self, ticket: Ticket) -> bool {
+    pub fn hold_for_hook(&mut self, ticket: Ticket) -> bool {
         match &mut self.phase {
             Phase::Held(hold) if hold.ticket == Some(ticket) => {
                 *hold = Hold::new(HoldReason::StopHook);
@@ -116,8 +116,8 @@ impl Vassal {
             life.settings = Rc::new(settings);
         }
         life.fingerprint = fingerprint;
-        if life.start == StartResult::Undecided {
-            life.start = StartResult::Prepared;
+        if life.start_result == StartResult::Undecided {
+            life.start_result = StartResult::Prepared;
         }
         // What runs is what the newer file would start: it has that edition from now on.
         if let Phase::Replacing { current, next, again: _ } = &mut self.phase
@@ -134,7 +134,7 @@ impl Vassal {
         if life.failure().is_some() {
             return;
         }
-        life.start = StartResult::Failed(why.as_str().into());
+        life.start_result = StartResult::Failed(why.as_str().into());
         self.show_failure(why, ctx);
     }
 
@@ -155,7 +155,7 @@ impl Vassal {
             return;
         }
         let conflict = AddressConflict { why: why.as_str().into(), holder };
-        life.start = StartResult::AddressTaken(Box::new(conflict));
+        life.start_result = StartResult::AddressTaken(Box::new(conflict));
         self.history.last_error = Some(why.as_str().into());
         let taken = HoldReason::address_taken(&why, holder);
         if self.last_logged_hold.as_deref() == Some(&taken) {
@@ -176,7 +176,7 @@ impl Vassal {
         if life.failure().is_some() {
             return;
         }
-        if life.start == StartResult::Undecided {
+        if life.start_result == StartResult::Undecided {
             let why = "the stage has ended without a verdict".to_owned();
             return self.start_failed(id, why, ctx);
         }

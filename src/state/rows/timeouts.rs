@@ -123,7 +123,7 @@ impl Vassal {
         // A stage that has told its reason, and then hangs, has told the better one.
         let told = life.failure().map(str::to_owned);
         if life.is_starting() && told.is_none() {
-            life.start = StartResult::Failed(why.into());
+            life.start_result = StartResult::Failed(why.into());
         }
         life.kill(ctx);
         self.history.last_error = Some(told.unwrap_or_else(|| why.to_owned()).into());

@@ -8,9 +8,12 @@ fn events() -> Vec<(&'static str, Event)> {
     let life = |id, event| Event::Life(LifeId(id), event);
     let said = |said, channel| life(1, LifeEvent::Message(said, channel));
     vec![
-        ("found again", Event::Found { key: key(BLOG), file: file(OnDemand::No), boot: true }),
+        (
+            "found again",
+            Event::Found { key: key(BLOG), file: file(OnDemand::No), is_initial: true },
+        ),
         ("changed", Event::Changed { key: key(BLOG), file: file(OnDemand::No) }),
-        ("chowned", Event::Chowned { key: key(BLOG), file: file(OnDemand::No) }),
+        ("owner changed", Event::OwnerChanged { key: key(BLOG), file: file(OnDemand::No) }),
         ("lost", Event::Lost(key(BLOG))),
         ("bound", Event::ListenerBound(VassalId(1))),
         ("refused", Event::ListenerRefused(VassalId(1), "in use".to_owned())),
@@ -139,7 +142,7 @@ fn others_that_the_same_event_concerns_are_served() {
 #[test]
 fn a_new_vassal_whose_first_row_fails_is_not_lost() {
     let mut scene = Scene::new(Rules::default());
-    scene.fail(Event::Found { key: key(BLOG), file: file(OnDemand::No), boot: true });
+    scene.fail(Event::Found { key: key(BLOG), file: file(OnDemand::No), is_initial: true });
     assert_eq!(scene.phase(), "held: internal 1000");
     scene.wait(1000);
     scene.is("starting 1", &["unwatch", "spawn 1"]);

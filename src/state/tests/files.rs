@@ -23,7 +23,7 @@ fn a_found_on_demand_vassal_binds_its_address_and_waits() {
 fn the_same_name_in_two_sources_is_two_vassals() {
     let mut scene = Scene::starting();
     let other = Key { source: SourceId(1), ..key(BLOG) };
-    scene.send(Event::Found { key: other, file: file(OnDemand::No), boot: true });
+    scene.send(Event::Found { key: other, file: file(OnDemand::No), is_initial: true });
     scene.is("starting 1", &["spawn 2"]);
     assert_eq!(scene.realm.len(), 2);
 }

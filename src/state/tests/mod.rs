@@ -291,8 +291,8 @@ impl Scene {
         self.find_as(BLOG, on_demand, true);
     }
 
-    fn find_as(&mut self, name: &str, on_demand: OnDemand, boot: bool) {
-        self.send(Event::Found { key: key(name), file: file(on_demand), boot });
+    fn find_as(&mut self, name: &str, on_demand: OnDemand, is_initial: bool) {
+        self.send(Event::Found { key: key(name), file: file(on_demand), is_initial });
     }
 
     fn change(&mut self) {

@@ -738,7 +738,7 @@ fn a_replacement_that_is_begun_anew_is_told_once() {
     scene.exits(2, ExitStatus::Signal(9));
     scene.done.clear();
     scene.is("replacing 1 by 3", &[]);
-    assert_eq!(told(&scene), [Note::Reloading { by: ReloadWay::Renewed }]);
+    assert_eq!(told(&scene), [Note::Reloading { by: ReloadWay::OnNewListeners }]);
     scene.runs(3, custody());
     scene.wait(10_000);
     scene.exits(1, TERMINATED);

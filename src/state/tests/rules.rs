@@ -4,10 +4,10 @@ use super::*;
 use crate::types::exit_status::ExitStatus;
 
 /// Finds so many always-on vassals, `v1.ini` and on; gives when each was forked, in milliseconds.
-fn starts(rules: Rules, count: u64, boot: bool) -> Vec<u64> {
+fn starts(rules: Rules, count: u64, is_initial: bool) -> Vec<u64> {
     let mut scene = Scene::new(rules);
     for n in 1..=count {
-        scene.find_as(&format!("v{n}.ini"), OnDemand::No, boot);
+        scene.find_as(&format!("v{n}.ini"), OnDemand::No, is_initial);
     }
     let mut times = Vec::new();
     while times.len() < usize::try_from(count).unwrap() {
