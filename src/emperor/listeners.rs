@@ -35,19 +35,20 @@ const SOCKET_MODE: u32 = 0o666;
 /// The listeners of all vassals.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    /// A vassal without listeners has no entry.
+    /// The listeners of each vassal; a vassal without listeners has no entry.
     sockets: HashMap<VassalId, VassalSockets>,
     /// Vassals whose listeners are to be inspected, some of them in each turn.
     inspections: VecDeque<VassalId>,
     /// How many connections may wait at an on-demand socket.
     backlog: u32,
+    /// Mode of a new on-demand socket.
     mode: u32,
 }
 
 /// One vassal's listeners.
 #[derive(Debug, Default)]
 pub(super) struct VassalSockets {
-    /// On-demand; blocking, as programs expect it.
+    /// The on-demand listener; it is in blocking mode, as programs expect.
     pub listener: Option<ListeningSocket>,
     /// The listening sockets that its stage has bound.
     pub custody: Vec<ListeningSocket>,
@@ -65,14 +66,14 @@ impl VassalSockets {
 /// Why the listeners of all vassals are inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inspection {
-    /// An administrator wants it.
+    /// An order of the administrator.
     Ordered,
-    /// It is time. A program that loses its listener at each start is replaced once in a minute at most.
+    /// The regular scan. A program that loses its listener at each start is replaced once in a minute at most.
     Regular,
 }
 
 impl Listeners {
-    /// None yet.
+    /// Without listeners.
     pub fn new(config: &EmperorConfig) -> Self {
         Self {
             sockets: HashMap::new(),
@@ -101,7 +102,7 @@ impl Listeners {
         self.sockets.entry(vassal).or_default()
     }
 
-    /// Which other vassal has a listener that is in the way of this address.
+    /// The other vassal that has a listener at this address, or at one that excludes it.
     pub fn holder(
         &self,
         address: &str,
@@ -116,7 +117,7 @@ impl Listeners {
                     let any = wanted.ip().is_unspecified() || have.ip().is_unspecified();
                     wanted.port() == have.port() && (any || wanted.ip() == have.ip())
                 }),
-                // A relative one counts from where its stage has started.
+                // A relative path counts from the directory in which its stage has started.
                 Some(Address::Path(path)) => {
                     let start = directory(id, realm, sources).unwrap_or_default();
                     start.join(path).display().to_string() == address
@@ -133,7 +134,7 @@ impl Listeners {
         found.map(|(id, _)| *id)
     }
 
-    /// The set of listeners that the stage of a life has sent is the vassal's from now on.
+    /// Moves the listeners that the stage of a life has sent to the custody of its vassal.
     pub fn take_custody(
         &mut self,
         vassal: VassalId,
@@ -153,7 +154,7 @@ impl Listeners {
     /// Binds a vassal's address.
     ///
     /// # Errors
-    /// Why there can be no listener, with the way out.
+    /// Why the address cannot be bound, and what to do about it.
     pub fn bind(
         &mut self,
         vassal: VassalId,
@@ -223,15 +224,15 @@ impl Listeners {
         context.reactor.add(listener.as_fd(), token, Interest::Read, Delivery::Batched);
     }
 
-    /// Its on-demand listener is not polled any more.
+    /// Stops polling the on-demand listener of a vassal.
     pub fn unwatch(&self, vassal: VassalId, context: &mut Context) {
         if let Some(listener) = self.on_demand(vassal) {
             context.reactor.remove(listener.as_fd());
         }
     }
 
-    /// The polled listener of a vassal is readable: somebody has connected; or a program has shut it down, for
-    /// all who hold it.
+    /// The polled listener of a vassal is readable: a client has connected, or a program has shut the listener down,
+    /// for all processes that hold it.
     pub fn on_readable(&mut self, vassal: VassalId, context: &mut Context) {
         let Some(listener) = self.on_demand(vassal) else { return };
         match socket::is_shut_down(listener.as_fd()) {
@@ -246,7 +247,7 @@ impl Listeners {
         context.raise(Event::ListenerLost(vassal, why));
     }
 
-    /// The vassal is gone, and with it all its listeners.
+    /// Closes all listeners of a vassal that is gone.
     pub fn forget(&mut self, vassal: VassalId, context: &mut Context) {
         self.unwatch(vassal, context);
         self.sockets.remove(&vassal);
@@ -263,12 +264,12 @@ impl Listeners {
         self.inspections = realm.vassals().filter(is_due).map(|vassal| vassal.id).collect();
     }
 
-    /// All listeners are new.
+    /// Cancels all inspections that are still due.
     pub fn cancel_inspections(&mut self) {
         self.inspections.clear();
     }
 
-    /// Whether some are still to be inspected.
+    /// Whether listeners of some vassals are still to be inspected.
     pub fn has_inspections(&self) -> bool {
         !self.inspections.is_empty()
     }
@@ -278,8 +279,8 @@ impl Listeners {
         self.inspections.pop_front()
     }
 
-    /// Sees whether clients still come to the listeners of a vassal, and makes new ones where they do not. What
-    /// runs keeps the old ones, and so is replaced.
+    /// Checks whether clients still reach the listeners of a vassal, and binds new ones where they do not. A running
+    /// life keeps the old listeners, and is therefore replaced.
     pub fn inspect(&mut self, vassal: VassalId, realm: &Realm, context: &mut Context) {
         let Some(directory) = directory(vassal, realm, &context.sources) else { return };
         let Some(sockets) = self.get(vassal) else { return };
@@ -336,7 +337,7 @@ fn warn_of(vassal: VassalId, line: fmt::Arguments<'_>, realm: &Realm, context: &
     }
 }
 
-/// Where a vassal starts.
+/// The start directory of a vassal.
 fn directory(vassal: VassalId, realm: &Realm, sources: &Sources) -> Option<PathBuf> {
     sources.directory(realm.vassal(vassal)?.key.source)
 }

@@ -17,7 +17,7 @@ pub struct ListeningSocket {
     file: Option<(u64, u64)>,
 }
 
-/// Why nobody can come to a listener any more.
+/// Why clients cannot reach a listener any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketLoss {
     /// Some program has shut it down, for all who hold it.

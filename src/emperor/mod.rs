@@ -252,7 +252,9 @@ impl Emperor {
         self.settle_raised();
     }
 
-    /// Steps the state with the events that were raised, unless effects are left over: they come first.
+    /// Serves the requests of parts to each other, then steps the state with the events that were raised and carries
+    /// out their effects, until none is left. Effects that are left over from an earlier run come first: then the
+    /// events wait for the next turn.
     fn settle_raised(&mut self) {
         self.serve_requests();
         if self.effects.is_empty() {

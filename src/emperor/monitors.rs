@@ -102,13 +102,13 @@ impl Monitors {
         std::mem::take(&mut self.found)
     }
 
-    /// The vassal files that a monitor knows, as the state sees them, if there is such a monitor.
+    /// The vassal files that a monitor knows, if there is such a monitor.
     pub fn known(&self, source: SourceId) -> Option<HashMap<OsString, VassalFile>> {
         let known = self.monitors.get(source.0)?.known().into_iter();
         Some(known.map(|(name, file)| (name.to_owned(), file.clone())).collect())
     }
 
-    /// All of them, by the number of their source.
+    /// All monitors, by the number of their source.
     pub fn all(&self) -> Vec<&dyn Monitor> {
         self.monitors.iter().map(AsRef::as_ref).collect()
     }
@@ -128,7 +128,7 @@ pub(super) fn log_notices(source: SourceId, notices: Vec<LogLine>, context: &mut
     }
 }
 
-/// What the state wants to know of a file.
+/// The part of what a monitor knows about a file that the state uses.
 pub(super) fn to_state_file(found: &VassalFile) -> File {
     File {
         modified: found.version.mtime.0,
@@ -136,7 +136,7 @@ pub(super) fn to_state_file(found: &VassalFile) -> File {
         gid: found.gid,
         on_demand: match &found.on_demand {
             OnDemandAddress::No => OnDemand::No,
-            // One at which nobody can ever listen is a fault, which only a change of its file mends.
+            // An address at which no process can ever listen is a fault, which only a change of its file mends.
             OnDemandAddress::Address(text) => match address::of_file(text) {
                 Ok(_) => OnDemand::Address(Rc::clone(text)),
                 Err(why) => OnDemand::Fault(why.into()),

@@ -13,7 +13,7 @@ use super::setup_error::{SetupError, at, cannot};
 pub(super) struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Written beside and renamed, so that nobody ever reads half of it.
+    /// Writes the file under another name and renames it, so that no reader sees half of it.
     pub fn write(config: &EmperorConfig) -> Result<Option<Self>, SetupError> {
         let Some(setting) = &config.pidfile else { return Ok(None) };
         let path = absolute(Path::new(&setting.value));

@@ -69,7 +69,7 @@ impl Emperor {
         }
     }
 
-    /// The stage has refused a start, perhaps because another vassal listens at its address.
+    /// The event for a start that the stage has refused, or that has failed because another vassal holds the address.
     fn start_refused(&self, life: LifeId, fault: &StageFault) -> LifeEvent {
         if fault.taken.is_empty() {
             return LifeEvent::StartFailed(lives::fault_text(fault));
@@ -80,7 +80,7 @@ impl Emperor {
         });
         match holder.and_then(|id| self.realm.vassal(id)) {
             Some(holder) => {
-                // A path may be the output of a command, and is not shown.
+                // A path may be secret (the output of a command), and is not shown.
                 let place = fault.taken.parse::<SocketAddr>();
                 let place = place.map_or("there".to_owned(), |address| format!("on {address}"));
                 let name = self.context.sources.label(&holder.key);

@@ -139,7 +139,7 @@ fn prepare_process(config: &EmperorConfig) -> Result<DescriptorLimit, SetupError
     let limit = raise_descriptor_limit()
         .or_else(|_| descriptor_limit())
         .map_err(cannot("read the limit of descriptors"))?;
-    // What was inherited without close-on-exec is nobody's business below.
+    // Inherited descriptors may be secret, and vassals must not get them.
     fd::cloexec_from(3).map_err(cannot("close inherited descriptors at exec"))?;
     prctl::become_subreaper().map_err(cannot("become a subreaper"))?;
     Ok(limit)

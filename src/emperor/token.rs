@@ -4,12 +4,12 @@ use crate::state::{LifeId, SourceId, VassalId};
 
 use super::servers::ids::ServerSocket;
 
-/// The number of a helper process; never used again for another one.
+/// The number of a helper process; it is never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HelperId(pub u64);
 
-/// One descriptor that is polled. A token is never used again for something else, so an event that is left
-/// over from something that is gone finds nobody.
+/// One descriptor that is polled. A token is never used again for another descriptor, so a late
+/// event of a closed descriptor is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// Status socket of a start.
@@ -46,7 +46,8 @@ pub(super) const LAST_RANK_OF_LIVES: u8 = 2;
 pub(super) const RANK_OF_ORDERS: u8 = 4;
 
 impl Token {
-    /// Served even while effects are left over: clients of servers, which change nothing, and the end of the keeper.
+    /// Whether it is served even while effects are left over: clients of servers change nothing, and the end of the
+    /// keeper cannot wait.
     pub(super) fn bypasses_backpressure(self) -> bool {
         matches!(self, Self::Server(_) | Self::Keeper)
     }
@@ -60,7 +61,8 @@ impl crate::reactor::Ranked for Token {
             Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => LAST_RANK_OF_LIVES,
             Self::Monitor(_) | Self::OnDemand(_) | Self::Touches | Self::Server(_) => 3,
-            Self::Signals | Self::Keeper | Self::Parent => RANK_OF_ORDERS, // SIGCHLD only means orphans
+            // SIGCHLD among them: the ends of children that we know are reported by their pidfds.
+            Self::Signals | Self::Keeper | Self::Parent => RANK_OF_ORDERS,
         }
     }
 }

@@ -75,6 +75,7 @@ impl Template {
 
     /// The option that names a vassal file of this name.
     pub(super) fn option(&self, name: &[u8]) -> &'static CStr {
+        // As uWSGI does for a name with any other ending.
         names::option(name, &self.extra_extensions).unwrap_or(c"--inherit")
     }
 

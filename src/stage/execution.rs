@@ -121,13 +121,13 @@ impl<'p> Execution<'p> {
     /// Why the program could not be started.
     pub fn dry_run(&mut self, action: &Action<'_>) -> Result<(), Failure> {
         match action {
-            // It could be seen from outside, or would outlive this process.
+            // Not needed for the check, or visible outside.
             Action::Umask(_) | Action::NotifySocket | Action::Environment | Action::ParentDeath => {
                 Ok(())
             }
             Action::Log(place) => files::try_log(place, self.channel.is_emperor()),
             Action::PidFile(place) => files::try_pid(place),
-            // They are only tried, too, as that is what was received for.
+            // Safe in a dry run: they change only this process, or (listeners) the sockets were sent for a check.
             Action::Listeners
             | Action::MaxDescriptors(_)
             | Action::AddressSpace(_)

@@ -24,10 +24,10 @@ pub enum Birth {
     Direct,
     /// A fork server is asked to fork, and the process is adopted.
     Asked {
-        /// The fork server has named a process; whether it is ours is being proved.
+        /// Whether the fork server has named a process. Then it is being proved that the process is ours.
         answered: bool,
-        /// It is not wanted any more since then: the process is stopped when it is adopted. The request is
-        /// not cut short, because the process that came of it would be lost.
+        /// Time at which the life was cancelled: its process is stopped when it is adopted. The request goes on,
+        /// because otherwise the process that the fork server makes would be lost.
         cancelled_at: Option<Moment>,
     },
 }
@@ -51,32 +51,32 @@ impl Birth {
 pub enum LifePhase {
     /// Its program does not run yet.
     Starting {
-        /// The program must run by then; or the answer, or the proof of it, must be there.
+        /// Time limit for the exec of the program, for the answer of a fork server, or for the proof of the answer.
         deadline: Moment,
-        /// How it comes to be.
+        /// Way in which its process is made.
         birth: Birth,
     },
     /// Its program runs.
     Running(RunState),
     /// Told to stop, or to be killed.
     Cursed {
-        /// Since then.
+        /// Time of the order.
         since: Moment,
-        /// SIGKILL then, and again each curse tolerance; never as long as it is a fallback.
+        /// Time of the next SIGKILL, which is repeated after each curse tolerance; `None` while it is a fallback.
         kill_at: Option<Moment>,
-        /// If it is still there then, that is logged.
+        /// Time at which a slow stop is logged.
         log_at: Option<Moment>,
-        /// What is to be known at its end of a program that has run.
+        /// State of its program when it was told to stop; `None` if the program has not run.
         ran: Option<Ran>,
     },
 }
 
-/// What is to be known of a program that was told to stop.
+/// The state of a program when it was told to stop, by which its end is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ran {
-    /// It was told so by this signal.
+    /// Signal by which it was told to stop, if it was a signal.
     stop_signal: Option<i32>,
-    /// It was reloading then.
+    /// Whether it was reloading.
     was_reloading: bool,
 }
 
@@ -85,17 +85,18 @@ pub struct Ran {
 pub enum StartResult {
     /// The stage has not given its verdict.
     Undecided,
-    /// It has, or there is none.
+    /// The stage has given its verdict, or there is no stage.
     Prepared,
-    /// It has failed, for this reason.
+    /// The start has failed, for this reason.
     Failed(Box<str>),
-    /// It has failed because its address is taken.
+    /// The start has failed because its address is taken.
     AddressTaken(Box<AddressConflict>),
 }
 
-/// Why an address cannot be bound. In a box of its own, as few lives ever meet one.
+/// Why an address cannot be bound. It is boxed, because few lives ever meet a conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressConflict {
+    /// The reason.
     pub why: Box<str>,
     /// The vassal that has the address, if it is one of ours.
     pub holder: Option<VassalId>,
@@ -104,37 +105,37 @@ pub struct AddressConflict {
 /// One process.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// Its number.
+    /// Number of the life.
     pub id: LifeId,
-    /// The part it plays.
+    /// Purpose of the process: a start, or a check of the file.
     pub purpose: Purpose,
-    /// Its process id, to be shown only.
+    /// Process id, only to be shown.
     pub pid: Option<i32>,
-    /// Where it is.
+    /// Phase of the process.
     pub phase: LifePhase,
-    /// When it was forked, or asked for.
+    /// Time of the fork, or of the request to the fork server.
     pub created: Moment,
-    /// What its stage has told of it.
+    /// Settings from the verdict of its stage, or those of the rules.
     pub settings: Rc<RunSettings>,
-    /// Of its start, as far as a stage has told.
+    /// Fingerprint of its start, from the verdict of its stage.
     pub fingerprint: Fingerprint,
-    /// The last revision of its file that it is known to be as good as.
+    /// Newest revision of the file that is known to start the same as this life.
     pub revision: u32,
-    /// How far its start has come.
+    /// Progress of its start.
     pub start_result: StartResult,
-    /// It has sent a protocol byte.
+    /// Whether it has sent a protocol byte.
     pub uses_protocol: bool,
-    /// What its program has announced.
+    /// Announcements of its program.
     pub announced: Announced,
-    /// When its last heartbeat came.
+    /// Time of its last heartbeat.
     pub last_heartbeat: Option<Moment>,
-    /// It was logged that another is to come after it.
+    /// Whether the log says already that another life is to replace it.
     pub replacement_logged: bool,
-    /// Reloads in place.
+    /// Number of reloads in place.
     pub reloads: u32,
-    /// The last of them.
+    /// Time of the last reload in place.
     pub last_reload: Option<Moment>,
-    /// It was forked by a base.
+    /// Whether a base has forked it.
     pub is_adopted: bool,
 }
 
@@ -175,7 +176,7 @@ impl Life {
         }
     }
 
-    /// It wants an address that this other vassal has.
+    /// The other vassal that has the address which this life wants, if that is why its start has failed.
     pub fn blocked_by(&self) -> Option<VassalId> {
         match &self.start_result {
             StartResult::AddressTaken(conflict) => conflict.holder,
@@ -188,7 +189,7 @@ impl Life {
         self.cursed_since().is_some()
     }
 
-    /// Since when that is so.
+    /// When it was told to stop, or was cancelled.
     pub fn cursed_since(&self) -> Option<Moment> {
         match self.phase {
             LifePhase::Cursed { since, .. } => Some(since),
@@ -228,7 +229,7 @@ impl Life {
         }
     }
 
-    /// It has a process; tells whether anybody still wants it.
+    /// Its process was proved and adopted; false if the life was cancelled before.
     pub fn adopt(&mut self, pid: i32, ctx: &StepContext<'_>) -> bool {
         let wanted = !self.is_cursed();
         self.pid = Some(pid);
@@ -318,9 +319,9 @@ impl Life {
         }
     }
 
-    /// It has listeners of ours: as long as nothing is known of it, it is looked at whether it accepts, from
-    /// this time after its begin on, in pauses as long as it has run so far, but of a second at most (or a
-    /// tenth of its age).
+    /// Has a life with listeners of ours probed for whether it accepts, until it has announced something or counts as
+    /// accepting. The first probe comes this time after the begin of its program. The pause before each further one
+    /// is as long as the program has run, but at most one second, or a tenth of its age where that is more.
     pub fn probe_after(&mut self, first: Duration) {
         if let LifePhase::Running(run) = &mut self.phase {
             let at = run.since + first;
@@ -398,7 +399,7 @@ impl Life {
         }
     }
 
-    /// The life that it was to replace is gone: only what it has promised is asked of it.
+    /// The life that it was to replace has ended: its readiness deadline goes, unless it has a notify socket.
     pub fn clear_replacement_deadline(&mut self) {
         if let LifePhase::Running(run) = &mut self.phase
             && !self.settings.notify

@@ -27,16 +27,16 @@ const EXIT_PROCESSES_LEFT: u8 = 1;
 pub struct Realm {
     pub(super) rules: Rules,
     pub(super) vassals: BTreeMap<VassalId, Box<Vassal>>,
-    /// All of them, in the order of their keys.
+    /// All vassals, in the order of their keys.
     pub(super) by_key: Vec<VassalId>,
-    /// In order, because each is numbered higher than all before it.
+    /// Living processes with their vassals. Sorted by [`LifeId`].
     pub(super) lives: Vec<(LifeId, VassalId)>,
     pub(super) deadlines: DeadlineQueue,
     pub(super) queue: StartQueue,
-    /// How many stop hooks are not over, by the name for which they run.
+    /// The number of stop hooks that are not over, for each key.
     pub(super) hooks: HashMap<Key, usize>,
     pub(super) counts: Counts,
-    /// Those that wait for an address of another.
+    /// Vassals that wait for an address of another vassal.
     blocked: BTreeSet<VassalId>,
     last_vassal: u64,
     last_life: u64,
@@ -208,7 +208,7 @@ impl Realm {
         self.by_key.get(self.index_of_key(key).ok()?).copied()
     }
 
-    /// The place of a key in the order of all, or the one where it belongs.
+    /// The index of a key in [`Realm::by_key`], or the index where it belongs.
     fn index_of_key(&self, key: &Key) -> Result<usize, usize> {
         self.by_key
             .binary_search_by(|id| self.vassal(*id).map(|vassal| &vassal.key).cmp(&Some(key)))
@@ -437,7 +437,7 @@ impl Realm {
         self.mercy_ends(outbox);
     }
 
-    /// Serves what vassals ask for, until none of them can start or asks for more.
+    /// Serves the requests of vassals and grants starts, until no vassal can start or has a request.
     pub(super) fn grant_starts(&mut self, outbox: &mut Outbox<'_>) {
         let now = outbox.now;
         loop {

@@ -132,7 +132,8 @@ impl Vassal {
         }
     }
 
-    /// A life has ended as it was told to. The end of a stage whose program has not run is not logged.
+    /// A life has ended as it was told to. The end of a life whose program has not run is neither remembered nor
+    /// logged.
     pub(super) fn stopped(
         &mut self,
         life: &Life,

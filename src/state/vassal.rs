@@ -1,4 +1,4 @@
-//! One vassal file: its phases, and what the rows of the event table (`table`) are made of.
+//! One vassal file: its phases, and what the rows of the event table (`rows`) are made of.
 
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -19,42 +19,42 @@ use crate::types::purpose::Purpose;
 pub enum Phase {
     /// Not started, with the reason.
     Held(Hold),
-    /// On demand: until a client connects.
+    /// On demand: its listener waits for the first client.
     Listening,
-    /// One life that does not run its program yet.
+    /// One life, whose program does not run yet.
     Starting(Box<Life>),
-    /// One life that does.
+    /// One life, whose program runs.
     Running {
-        /// The vassal.
+        /// The life that stands for the vassal.
         current: Box<Life>,
-        /// A replacement is due, and waits for this.
+        /// The hold of a replacement that is due, if one is.
         due: Option<Box<Hold>>,
     },
     /// A second life is to take over.
     Replacing {
-        /// The vassal, until then.
+        /// The life that stands for the vassal until `next` takes over.
         current: Box<Life>,
-        /// The one to take over, or a check of the file.
+        /// The life that is to take over, or a check of the file.
         next: Box<Life>,
-        /// Next is being killed, for one that reads a newer file.
+        /// Whether `next` is being killed, because another one is to read a newer file.
         again: bool,
     },
     /// The second life has taken over.
     Draining {
-        /// The vassal.
+        /// The life that has taken over and stands for the vassal.
         current: Box<Life>,
-        /// The one that leaves.
+        /// The life before it, which was told to stop.
         old: Box<Life>,
-        /// The file has changed since.
+        /// Whether the file has changed since the takeover.
         reload: bool,
     },
     /// All lives are told to stop.
     Stopping {
-        /// The vassal.
+        /// The life that stands for the vassal.
         life: Box<Life>,
-        /// A second one.
+        /// The second life, if there is one.
         other: Option<Box<Life>>,
-        /// What follows.
+        /// The step that follows when both have ended.
         then: AfterStop,
     },
 }
@@ -76,11 +76,13 @@ impl Default for Phase {
 pub struct Hold {
     /// The reason.
     pub reason: HoldReason,
-    /// Until then; `None`: until something else happens.
+    /// The end of the hold; `None`: an event ends it.
     pub until: Option<Moment>,
+    /// The ticket of its place in a queue, if it has one.
     pub(super) ticket: Option<Ticket>,
+    /// The queue in which the start is placed when the hold has ended.
     pub(super) queue: Queue,
-    /// The part that the process is to play which it waits for.
+    /// The purpose of the process whose start is put off.
     pub(super) purpose: Purpose,
 }
 
@@ -174,7 +176,7 @@ impl AfterStop {
     }
 }
 
-/// Its address, and whether it is bound.
+/// The on-demand address of a vassal, and whether it is bound.
 #[derive(Debug)]
 pub(super) struct OnDemandListener {
     pub(super) address: Rc<str>,
@@ -182,14 +184,14 @@ pub(super) struct OnDemandListener {
     pub(super) retries: Backoff,
 }
 
-/// For statistics.
+/// The counters and times of a vassal, for statistics.
 #[derive(Debug, Default)]
 pub struct History {
     /// Lives that were started.
     pub starts: u32,
-    /// Of them, those whose end was not ordered.
+    /// Lives that have ended without an order.
     pub deaths: u32,
-    /// Reloads in place of lives that are gone.
+    /// Reloads in place of the lives that have ended.
     pub reloads: u32,
     /// Start of the first life.
     pub first_run: Option<Moment>,
@@ -204,32 +206,33 @@ pub struct History {
 /// One vassal file, from found to lost-and-gone.
 #[derive(Debug)]
 pub struct Vassal {
-    /// Its number.
+    /// Number of the vassal.
     pub id: VassalId,
-    /// Its name.
+    /// Name of the vassal.
     pub key: Key,
-    /// What the monitor knows of its file.
+    /// Attributes of its file, as the monitor has found them.
     pub file: File,
     /// Modification time of the file when it was found.
     pub first_modified: i64,
-    /// Where it is.
+    /// Phase, with its lives.
     pub phase: Phase,
-    /// What its deaths have earned.
+    /// Penalty for its deaths.
     pub penalty: Penalty,
-    /// For statistics.
+    /// Counters and times for statistics.
     pub history: History,
-    /// Counts the changes of its file.
+    /// Number of changes of its file so far.
     pub(super) revision: u32,
-    /// Why the start that the newest edition describes has failed, while something older runs.
+    /// Reason why the newest revision of the file cannot start, while an older revision runs.
     pub(super) refused: Option<Box<str>>,
+    /// On-demand listener, if its file asks for one.
     pub(super) listener: Option<Box<OnDemandListener>>,
-    /// Others are forked from its lives.
+    /// Whether it is a base: other vassals are forked from its lives.
     pub is_base: bool,
     pub(super) resource_retries: Backoff,
     pub(super) base_retries: Backoff,
     pub(super) address_retries: Backoff,
     pub(super) internal_retries: Backoff,
-    /// Why it was last said to be held, since a program of it has run.
+    /// Reason of the last hold in the log, until a program of it runs.
     pub(super) last_logged_hold: Option<Box<HoldReason>>,
     last_ticket: u32,
 }
@@ -417,7 +420,7 @@ impl Vassal {
         Phase::Stopping { life, other, then }
     }
 
-    /// Takes over what the monitor knows; true if it is to listen somewhere else.
+    /// Takes over the new attributes of the file; true if its on-demand address has changed.
     pub(super) fn update_file(&mut self, file: File, ctx: &mut StepContext<'_>) -> bool {
         self.file = file;
         self.revision = self.revision.wrapping_add(1);

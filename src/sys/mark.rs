@@ -2,10 +2,11 @@
 //! user, environment or descriptors.
 //!
 //! It is the hard limit of file locks (`RLIMIT_LOCKS`), which no Linux since 2.4.25 looks at, but which fork and
-//! exec keep as any other. A process may lower it, and never raise it again without privileges: no life owns it then: it
-//! lives on as an orphan when its life ends, and ends with the emperor at the latest. With intent it may take the
-//! mark of a later life, which harms nobody but itself: only orphans that have become our own children are asked,
-//! and a number kills only where a life that we have started, and seen end, had it.
+//! exec keep as any other. A process that lowers its limit hides from us: it belongs to no life then, so it goes on as
+//! an orphan when its life ends, until the emperor ends. It cannot raise the limit again without privileges. It
+//! may choose the mark of a later life, but that harms only itself: only the marks of orphans that have become our
+//! own children are read, and an orphan is killed only if its mark is that of a life that we have started and
+//! that has ended.
 
 use std::io;
 

@@ -19,7 +19,7 @@ use crate::sys::signal::Signal;
 use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 
-/// How long the end of a life waits for what was killed; who hangs in the kernel holds up nobody.
+/// How long the end of a life waits for its killed leftovers. A process that hangs in the kernel delays it no longer.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Orphans that are asked for their mark in one turn: a few microseconds each.
 const MAX_MARKS_READ: usize = 128;

@@ -200,8 +200,8 @@ impl Lives {
 }
 
 impl Dying {
-    /// Kills the group that it led. It is not reaped yet, so its number, and that of its group, can be nobody
-    /// else's.
+    /// Kills the process group that it led. It is not reaped yet, so the kernel cannot have reused its number or that
+    /// of its group.
     pub fn kill_group(self) {
         let _ = kernel::kill_group(self.pid, Signal::KILL);
     }

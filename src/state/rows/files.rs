@@ -6,7 +6,7 @@ use crate::state::vassal::{AfterStop, HoldReason, Phase, Vassal};
 use crate::state::{Effect, File, Note};
 
 impl Vassal {
-    /// It begins; `lane` is the queue of its first start.
+    /// Its file was found; `queue` is the queue of its first start.
     pub fn file_found(&mut self, queue: Queue, ctx: &mut StepContext<'_>) {
         self.phase = self.request_start(queue, ctx);
     }
