@@ -35,7 +35,7 @@ const EXIT_GIVEN_UP: u8 = 1;
 /// The faults that were caught so far.
 #[derive(Debug, Default)]
 pub(super) struct CaughtFaults {
-    /// Since the start, without those in rows of the state.
+    /// Faults since the start, without those in rows of the state.
     count: u64,
     /// Faults in rows of the state that were reported.
     rows: u64,

@@ -20,11 +20,11 @@ pub struct ListeningSocket {
 /// Why clients cannot reach a listener any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketLoss {
-    /// Some program has shut it down, for all who hold it.
+    /// A program has shut it down, for all processes that hold it.
     ShutDown,
     /// Its file is removed.
     Removed,
-    /// Its name is that of another file.
+    /// Another file has its name.
     Replaced,
 }
 
@@ -47,7 +47,7 @@ impl ListeningSocket {
         Self { socket, file }
     }
 
-    /// Whether clients still come to it: one lstat(2) for a unix socket.
+    /// Why clients cannot reach it any more, if so; that costs one lstat(2) for a unix socket.
     pub fn lost(&self, directory: &Path) -> Option<SocketLoss> {
         if socket::is_shut_down(self.socket.as_fd()) {
             return Some(SocketLoss::ShutDown);
@@ -59,14 +59,14 @@ impl ListeningSocket {
         }
     }
 
-    /// Whether somebody else is reached in its place. A program that has bound the address itself is served
-    /// as it wants to be.
+    /// Whether clients reach another listener at its path. That is left alone, as a program has bound the path on
+    /// purpose.
     pub fn has_successor(&self, lost: SocketLoss, directory: &Path) -> bool {
         let path = || path_of(&self.socket, directory);
         lost == SocketLoss::Replaced && path().is_some_and(|path| socket::is_held(&path))
     }
 
-    /// Whether the next life can be given it. The stage finds out itself what was shut down or removed.
+    /// Whether it can be given to the next life. The stage finds out itself whether it was shut down or removed.
     pub fn is_of_use(&self, directory: &Path) -> bool {
         let lost = self.lost(directory);
         lost.is_none_or(|lost| lost != SocketLoss::Replaced || self.has_successor(lost, directory))

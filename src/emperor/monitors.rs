@@ -23,7 +23,7 @@ use super::token::Token;
 /// All monitors, by the number of their source.
 pub(super) struct Monitors {
     monitors: Vec<Box<dyn Monitor>>,
-    /// What a monitor has to say; empty between two looks, but after a fault.
+    /// Changes that a monitor has found; empty between two calls, except after a fault.
     found: Changes,
 }
 

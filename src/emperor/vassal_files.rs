@@ -71,8 +71,8 @@ fn remove(mark: &FileMark) -> std::io::Result<()> {
 }
 
 impl VassalFiles {
-    /// The files that the stage of a life has named are the vassal's from now on. What was marked for the life
-    /// before, and is not any more, is of no use to anybody.
+    /// Replaces the declared files of a vassal by those that the stage of a new life has named. Files that the life
+    /// before wanted removed at its end are removed now, unless they are named again.
     pub fn replace(
         &mut self,
         vassal: VassalId,
@@ -95,7 +95,7 @@ impl VassalFiles {
         }
     }
 
-    /// The vassal is gone.
+    /// The vassal is gone: removes the files that it wanted removed, and stops watching the others.
     pub fn forget(&mut self, vassal: VassalId, realm: &Realm, context: &mut Context) {
         let marks = self.vacuum.remove(&vassal).unwrap_or_default();
         remove_all(marks.iter(), vassal, realm, context);
@@ -146,8 +146,8 @@ impl VassalFiles {
         Ok((inotify.watch(directory.as_fd(), CHANGES)?, name.to_owned()))
     }
 
-    /// Something has happened in a watched directory: the vassals of which a file is another now, each with the
-    /// first of them.
+    /// Reads the events of the watched directories; gives the vassals of which a file has changed, each with the
+    /// first such file.
     pub fn read(&mut self) -> Vec<(VassalId, OsString)> {
         let mut buffer = [0; TOUCH_BUFFER];
         let read = self.inotify.as_ref().and_then(|it| it.read(&mut buffer).ok());
@@ -162,7 +162,7 @@ impl VassalFiles {
         self.changed(&happened)
     }
 
-    /// The vassals of which a file is another now, each with the first of them.
+    /// The vassals of which a file has changed, each with the first such file.
     fn changed(
         &mut self,
         happened: &[(WatchDescriptor, OsString, bool)],
@@ -177,7 +177,7 @@ impl VassalFiles {
             let mut first = None;
             for touched in files.iter_mut().filter(|touched| concerns(touched)) {
                 let now = stamp(&touched.path);
-                // One that has gone away says nothing; one that comes back does.
+                // A file that was removed is not a change; a file that has come back is one.
                 if now.is_some() && std::mem::replace(&mut touched.stamp, now) != now {
                     first = first.or_else(|| Some(touched.path.clone()));
                 }

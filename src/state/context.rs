@@ -9,7 +9,7 @@ use crate::types::moment::Moment;
 pub enum RealmRequest {
     /// A start, in its turn.
     Start(VassalId, Ticket, Queue),
-    /// To be forgotten.
+    /// The removal of the vassal.
     Forget(VassalId),
 }
 
@@ -17,13 +17,13 @@ pub enum RealmRequest {
 pub struct StepContext<'a> {
     /// The time of this wake-up.
     pub now: Moment,
-    /// The administrator's numbers.
+    /// Rules of the administrator.
     pub rules: &'a Rules,
-    /// Ragnarok has begun.
+    /// Whether ragnarok has begun.
     pub ending: bool,
-    /// What the shell must do, in order.
+    /// Effects for the shell, in order.
     pub out: &'a mut Vec<Effect>,
-    /// What the realm must do.
+    /// Requests to the realm.
     pub requests: &'a mut Vec<RealmRequest>,
     /// The number of the last life.
     pub last_life: &'a mut u64,

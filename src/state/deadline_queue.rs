@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::VassalId;
 use crate::types::moment::Moment;
 
-/// The nearest deadline of each vassal that has one; a vassal that is left in peace has none.
+/// The nearest deadline of each vassal that has one; a vassal that needs no attention has none.
 #[derive(Debug, Default)]
 pub struct DeadlineQueue {
     order: BTreeSet<(Moment, VassalId)>,

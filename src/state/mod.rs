@@ -62,43 +62,43 @@ pub struct Key {
 pub struct Rules {
     /// One step of the penalty, and of the level of the throttle.
     pub throttle: Duration,
-    /// The ceiling of both.
+    /// The longest penalty, and the highest level of the throttle.
     pub max_throttle: Duration,
     /// Queued starts in one second that do not wait.
     pub throttle_burst: usize,
     /// Lives between fork and verdict at one time.
     pub max_starting: usize,
-    /// Deaths earn a penalty.
+    /// Whether deaths earn a penalty.
     pub blacklist: bool,
-    /// From one heartbeat to the next.
+    /// The longest time from one heartbeat to the next.
     pub required_heartbeat: Duration,
-    /// From a polite stop to SIGKILL, and between two of these.
+    /// The time from a polite stop to SIGKILL, and from one SIGKILL to the next.
     pub curse_tolerance: Duration,
-    /// From the begin of ragnarok to SIGKILL for all.
+    /// The time from the begin of ragnarok to SIGKILL for all.
     pub reload_mercy: Duration,
-    /// Alive this long is loyal, for programs that speak no protocol.
+    /// The age at which a program that does not use the protocol counts as loyal.
     pub loyal_after: Duration,
-    /// Alive this long is accepting, for programs that announce nothing.
+    /// The age at which a program that announces nothing counts as accepting.
     pub ready_after: Duration,
-    /// From the start of a stage to its exec.
+    /// The time limit from the start of a stage to its exec.
     pub stage_timeout: Duration,
-    /// From exec to readiness, for programs that announce it.
+    /// The time limit from exec to readiness, for programs that announce it.
     pub start_timeout: Duration,
-    /// Stops are byte 2 instead of byte 0.
+    /// Whether vassals are stopped by byte 2 instead of byte 0.
     pub graceful_shutdown: bool,
-    /// Vassals start through the stage; else `binary-path` is started directly.
+    /// Whether vassals start through the stage; else `binary-path` is started directly.
     pub stage: bool,
-    /// A command is run for each life that has ended.
+    /// Whether a command is run for each life that has ended.
     pub stop_hook: bool,
-    /// Vassals are asked from a fork server, but for the bases.
+    /// Whether a fork server is asked for each vassal that is not a base.
     pub fork_server: bool,
     /// Names of vassals that serve others as fork servers, and are started normally themselves.
     pub bases: Vec<Vec<u8>>,
-    /// From the request to a fork server to its answer.
+    /// The time limit from the request to a fork server to its answer.
     pub adoption_timeout: Duration,
-    /// From its answer until the process that it names is our child.
+    /// The time limit from the answer of a fork server until the process that it names is our child.
     pub claim_timeout: Duration,
-    /// Of a vassal whose file says nothing else; all of these share it.
+    /// The settings of a vassal whose file says nothing else; all of these vassals share them.
     pub settings: Rc<RunSettings>,
 }
 
@@ -134,11 +134,11 @@ impl Default for Rules {
 pub struct File {
     /// Modification time, seconds since the epoch.
     pub modified: i64,
-    /// Owner.
+    /// User id of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group id.
     pub gid: u32,
-    /// Where it listens before it runs.
+    /// The address at which the emperor listens before the vassal runs.
     pub on_demand: OnDemand,
 }
 
@@ -150,7 +150,7 @@ pub enum OnDemand {
     No,
     /// It waits at this address.
     Address(Rc<str>),
-    /// It has an address that cannot be read, with the reason; it must not start without.
+    /// Its address cannot be read, for this reason; it must not start without an address.
     Fault(Rc<str>),
 }
 
@@ -169,7 +169,7 @@ pub enum VassalMessage {
     Heartbeat,
 }
 
-/// On which way it came: a byte shows that a program uses the protocol.
+/// The channel by which a message came: a byte on the pipe shows that a program uses the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// The emperor pipe.
@@ -181,7 +181,7 @@ pub enum Channel {
 /// What happens to one life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifeEvent {
-    /// The fork has worked; the number is to be shown only.
+    /// The fork has worked; the pid is only to be shown.
     Spawned(i32),
     /// No process was made, or it is reaped before it could become the vassal, for want of something
     /// that is ours to give: the reason. The vassal is not to blame.
@@ -192,23 +192,23 @@ pub enum LifeEvent {
     Unreachable,
     /// The fork server has named a process; whether that is ours is being proved.
     Answered,
-    /// It is: this life has the process of this number, which is to be shown only.
+    /// The process that the fork server has named is our child: the life has it now. The pid is only to be shown.
     Adopted(i32),
     /// The stage has prepared everything.
     Verdict(RunSettings, Fingerprint),
     /// The start has failed for this reason; the process is about to end.
     StartFailed(String),
-    /// The same, because another vassal of ours has an address that it wants.
+    /// The start has failed for this reason: an address is taken, by this vassal if it is one of ours.
     AddressTaken(String, Option<VassalId>),
     /// End-of-file on the status socket.
     StatusClosed,
     /// A message of the vassal.
     Message(VassalMessage, Channel),
-    /// A process of it is seen to wait for connections on a listener of ours.
+    /// One of its processes waits for connections on a listener of ours.
     SeenAccepting,
     /// End-of-file on the emperor pipe.
     PipeClosed,
-    /// It is about to end, and has left in the background what was to be the program: the reason to show.
+    /// Its program has gone to the background, and the process is about to end; with the reason to show.
     Daemonized(String),
     /// It has ended and is reaped.
     Exited(ExitStatus),
@@ -217,13 +217,13 @@ pub enum LifeEvent {
 /// What happens in the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A vassal file is there; `is_initial` = it was there at the first look.
+    /// A vassal file was found.
     Found {
         /// Its name.
         key: Key,
         /// What is known of it.
         file: File,
-        /// Found by the first look at its directory, at the start or when that has come back.
+        /// Whether the first look at its directory has found it, at the start or when the directory has come back.
         is_initial: bool,
     },
     /// A vassal file is another than before.
@@ -240,20 +240,20 @@ pub enum Event {
         /// What is known of it now.
         file: File,
     },
-    /// A vassal file is there no more.
+    /// A vassal file was removed.
     Lost(Key),
     /// The on-demand address is bound.
     ListenerBound(VassalId),
-    /// It is not, for this reason.
+    /// The on-demand address cannot be bound, for this reason.
     ListenerRefused(VassalId, String),
     /// The on-demand listener is of no use any more, for this reason.
     ListenerLost(VassalId, String),
-    /// Clients cannot come to the listeners that its lives have any more, but to others, which the next life
-    /// is given.
+    /// The listeners of this vassal were bound anew. Its lives hold the old ones, which clients cannot reach; the
+    /// next life is given the new ones.
     ListenersRenewed(VassalId),
-    /// Somebody has connected to a waiting vassal.
+    /// A client has connected to the on-demand listener of this vassal.
     Connection(VassalId),
-    /// Of one process.
+    /// An event of one life.
     Life(LifeId, LifeEvent),
     /// The stop hook of an ended life of this vassal is over, or could not be started.
     HookEnded(Key),
@@ -289,7 +289,7 @@ pub enum Effect {
     Unbind(VassalId),
     /// Poll the on-demand listener for connections.
     Watch(VassalId),
-    /// Poll it no more.
+    /// Stop polling the on-demand listener.
     Unwatch(VassalId),
     /// Fork; answered by `Spawned` or `SpawnFailed`.
     Spawn(VassalId, LifeId, Purpose),
@@ -298,28 +298,28 @@ pub enum Effect {
     Ask(VassalId, LifeId),
     /// Give the talk up for this reason; answered by `SpawnFailed`.
     EndTalk(LifeId, &'static str),
-    /// See whether it waits for connections on a listener of ours; answered by `SeenAccepting` if so.
+    /// Probe whether this life waits for connections on a listener of ours; answered by `SeenAccepting` if so.
     ProbeAccepting(VassalId, LifeId),
-    /// Say this on its emperor pipe.
+    /// Send this order on the emperor pipe of this life.
     Tell(LifeId, Order),
-    /// Send this signal to it, as far as that says.
+    /// Send this signal to the main process of this life or to its group, as the last value says.
     Signal(LifeId, i32, StopTo),
-    /// SIGKILL to its process group.
+    /// Send SIGKILL to the process group of this life.
     Kill(LifeId),
-    /// Run the stop hook for a life that has ended; answered by `HookEnded`. The name is told, as the
-    /// record may be dropped in the same turn.
+    /// Run the stop hook for a life that has ended; answered by `HookEnded`. It has the key as well,
+    /// because the vassal may be forgotten in the same turn.
     StopHook(VassalId, Key),
-    /// SIGKILL to all stop hooks; those that wait for their turn are not started.
+    /// Send SIGKILL to all stop hooks; those that wait for their turn are not started.
     KillHooks,
-    /// The listeners that this life's stage has sent are the vassal's from now on.
+    /// Move the listeners that the stage of this life has sent to the custody of this vassal.
     TakeCustody(VassalId, LifeId),
-    /// The record is dropped: close what belongs to it.
+    /// The vassal is forgotten: close what belongs to it.
     Forget(VassalId),
-    /// Worth a line in the log. The name is told for the same reason.
+    /// Log this transition of a vassal. It has the key for the same reason as [`Effect::StopHook`].
     Note(VassalId, Key, Note),
-    /// Worth a line in the log, and not about one vassal alone.
+    /// Log a wait that many vassals share.
     Notice(WaitNotice),
-    /// Nothing is left: leave with this status.
+    /// Leave with this exit status, because nothing is left.
     Leave(u8),
 }
 

@@ -26,11 +26,11 @@ const INTERNAL_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Durati
 /// What the shell has: everything else is known to the realm alone.
 #[derive(Debug, Default)]
 pub struct Truth {
-    /// Lives that have a process, or are being asked for, or whose end waits to be told; in order.
+    /// Lives that have a process, that a fork server is asked for, or whose end is not raised yet; sorted.
     pub lives: Vec<LifeId>,
     /// Stop hooks that are not over.
     pub hooks: HashMap<Key, usize>,
-    /// Vassals for which something was being done when it failed.
+    /// Vassals whose event or effect was being handled when the fault happened.
     pub suspects: Vec<VassalId>,
 }
 

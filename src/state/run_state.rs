@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::types::moment::Moment;
 
-/// The first look at a life that is to take over, and the shortest pause between two.
+/// The time to the first probe of a life that is to take over, and the shortest pause between two probes.
 pub(super) const FIRST_PROBE: Duration = Duration::from_millis(20);
-/// The first look at a life that does not replace another.
+/// The time to the first probe of a life that does not replace another.
 pub(super) const IDLE_PROBE: Duration = Duration::from_millis(500);
-/// The longest pause between two looks, while it is young.
+/// The longest pause between two probes, while the life is young.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A deadline of a life that has passed.
@@ -39,11 +39,11 @@ pub enum Timeout {
 /// A program that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunState {
-    /// Its program began.
+    /// Time at which the program has begun to run.
     pub(super) since: Moment,
-    /// It was told to reload by byte, and has said nothing since.
+    /// Whether it was told to reload by a byte, and has sent no message after that.
     pub(super) is_reloading: bool,
-    /// Nothing once it has settled, as most have: a vassal that is left in peace costs no memory for them.
+    /// Deadlines; `None` when there are none, as for most programs, which then cost no memory for them.
     deadlines: Option<Box<Deadlines>>,
 }
 
@@ -84,17 +84,17 @@ impl RunState {
 /// The deadlines of a running life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deadlines {
-    /// Counts as accepting then, as it announces nothing.
+    /// Time at which a program that announces nothing counts as accepting.
     pub(super) assume_accepting_at: Option<Moment>,
-    /// Is looked at then, whether it accepts already.
+    /// Time of the next probe for whether it accepts connections.
     pub(super) probe_at: Option<Moment>,
-    /// Counts as loyal then, as it does not use the protocol.
+    /// Time at which a program that does not use the protocol counts as loyal.
     pub(super) assume_loyal_at: Option<Moment>,
-    /// Must have announced its readiness by then.
+    /// Time limit for the announcement of its readiness.
     pub(super) readiness_deadline: Option<Moment>,
-    /// The next heartbeat must have come by then.
+    /// Time limit for the next heartbeat.
     pub(super) heartbeat_deadline: Option<Moment>,
-    /// It was asked to reload for its silence; any message must have come by then.
+    /// Time limit for any message after it was asked to reload because its heartbeat was missing.
     pub(super) reply_deadline: Option<Moment>,
 }
 

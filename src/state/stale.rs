@@ -9,15 +9,15 @@ use super::vassal::{Hold, Phase, Vassal};
 pub enum Stale<'a> {
     /// The start that the file describes has failed.
     Refused(&'a str),
-    /// Where the vassal is to listen cannot be read.
+    /// The on-demand address of the file cannot be read.
     Address(&'a str),
-    /// The process that is to read the file waits for this.
+    /// The process that is to read the file is held.
     Held(&'a Hold),
     /// The file is being read, or its program is on its way.
     Replacing,
     /// The process before this one has not ended yet.
     Draining,
-    /// It has changed, and nothing is known of that.
+    /// The file has changed, and why it is not in use is not known.
     Changed,
 }
 

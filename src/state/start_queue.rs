@@ -39,8 +39,7 @@ impl StartQueue {
         }
     }
 
-    /// The next that may start now, if there is one and a slot for it; whoever gets it may have lost
-    /// interest.
+    /// The next vassal that may start now, if there are one and a free slot. Its ticket may be out of date.
     pub fn next(
         &mut self,
         now: Moment,
@@ -92,7 +91,7 @@ impl StartQueue {
         }
     }
 
-    /// Drops those from the queue of the throttle that are gone, for nothing.
+    /// Drops vassals that do not wait any more from the queue of the throttle, without counting them as starts.
     pub fn drop_gone(
         &mut self,
         now: Moment,
@@ -115,7 +114,7 @@ impl StartQueue {
         }
     }
 
-    /// Those in the queue of the throttle, and when they leave it.
+    /// The vassals in the queue of the throttle, and when they leave it.
     pub fn throttled(
         &self,
         rules: &Rules,
@@ -125,7 +124,7 @@ impl StartQueue {
         starts.filter(|(id, ticket, _)| waits(*id, *ticket)).map(|(id, _, at)| (id, at)).collect()
     }
 
-    /// Those in the queue of the start budget, and when they leave it at the latest.
+    /// The vassals in the queue of the start budget, and when they leave it at the latest.
     pub fn budgeted(&self, waits: impl Fn(VassalId, Ticket) -> bool) -> Vec<(VassalId, Moment)> {
         let free: Vec<Moment> = self.slots.iter().map(|(at, _)| *at).collect();
         let waiting = self.budget.iter().filter(|(id, ticket)| waits(*id, *ticket)).enumerate();

@@ -14,7 +14,7 @@ use crate::types::moment::Moment;
 const WINDOW: Duration = Duration::from_secs(1);
 const SMALLEST: Duration = Duration::from_millis(1);
 
-/// A place in a queue; a vassal that has lost interest holds another number by then.
+/// The number of a place in a queue. It is out of date when the vassal does not hold this number any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(pub u32);
 
@@ -27,16 +27,16 @@ pub struct Throttle {
     head: Option<Head>,
 }
 
-/// What is decided for the first of the queue.
+/// The decision about the first start of the queue.
 #[derive(Clone, Copy, Debug)]
 struct Head {
-    /// When it may go.
+    /// Time at which it may start.
     at: Moment,
-    /// The level from then on.
+    /// Level of the throttle after its start.
     level: Duration,
-    /// It has joined others that waited.
+    /// Whether others waited when it joined the queue.
     joined: bool,
-    /// Whoever comes behind it joins one that waits.
+    /// Whether the start behind it has joined one that waited.
     waits: bool,
 }
 
@@ -56,7 +56,7 @@ impl Throttle {
         self.queue.is_empty()
     }
 
-    /// When each of the queue starts, if none of them leaves it.
+    /// When each vassal of the queue starts, if none of them leaves it.
     pub fn forecast(&self, rules: &Rules) -> Vec<(VassalId, Ticket, Moment)> {
         let Some(mut head) = self.head else { return Vec::new() };
         let (level, recent) = (self.level, self.recent.clone());
@@ -105,7 +105,7 @@ impl Throttle {
         Some(start)
     }
 
-    /// Drops from the queue, for nothing, whoever no longer waits.
+    /// Drops vassals that do not wait any more from the queue, without counting them as starts.
     pub fn retain(&mut self, now: Moment, rules: &Rules, waits: impl Fn(VassalId, Ticket) -> bool) {
         let first = self.queue.front().copied();
         self.queue.retain(|(vassal, ticket)| waits(*vassal, *ticket));
@@ -116,7 +116,7 @@ impl Throttle {
         }
     }
 
-    /// One has started.
+    /// Counts a start.
     fn went(&mut self, at: Moment, level: Duration, rules: &Rules) {
         self.level = level;
         self.recent.push_back(at);

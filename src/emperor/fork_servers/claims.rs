@@ -17,7 +17,8 @@ use crate::types::moment::Moment;
 
 /// Most exited children that are remembered while a talk is open.
 const MAX_EXITED: usize = 1024;
-/// From the first check of the parent of a claimed process to the second; then doubled.
+/// The time from the first check of the parent of a claimed process to the second; each further pause is twice as
+/// long.
 const FIRST_CHECK: Duration = Duration::from_millis(1);
 /// The longest pause between two checks, so that the last one is close to the time limit.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(64);
@@ -27,7 +28,7 @@ const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(64);
 pub(super) struct Claim {
     pid: Pid,
     pidfd: OwnedFd,
-    /// When it is checked next.
+    /// Time of the next check.
     pub check_at: Moment,
     pause: Duration,
 }
@@ -37,7 +38,7 @@ pub(super) struct Claim {
 pub(super) struct ExitedChild {
     pid: Pid,
     uid: u32,
-    /// When it was started, in ticks since boot: its pid may have been reused since.
+    /// Time of its start, in ticks since boot, as its pid may have been reused.
     started_at: u64,
     ended: ExitStatus,
 }

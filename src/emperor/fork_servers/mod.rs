@@ -41,7 +41,7 @@ pub(super) struct ForkServers {
     server: Option<ForkServer>,
     template: Rc<Template>,
     talks: HashMap<LifeId, OpenTalk>,
-    /// Processes that were proved to be what was asked for, until the lives take them in.
+    /// Verified processes, until they are added to the lives.
     proved: Vec<(LifeId, Process)>,
     /// Unknown children that have exited while a talk was open.
     exited: Vec<ExitedChild>,
@@ -58,10 +58,10 @@ struct ForkServer {
     base: Option<LifeId>,
 }
 
-/// A life that a fork server is to make.
+/// The life that a fork server is asked for.
 pub(super) struct ForkRequest<'a> {
     pub life: LifeId,
-    /// Its vassal.
+    /// Vassal of the life.
     pub record: &'a Vassal,
     /// The on-demand listener of its vassal.
     pub listener: Option<BorrowedFd<'a>>,
@@ -88,7 +88,7 @@ struct OpenTalk {
     /// The process that listens at the other end.
     server: PeerCredentials,
     base: Option<Base>,
-    /// When it was asked for, in ticks since boot.
+    /// Time of the request, in ticks since boot.
     asked_at: u64,
 }
 
@@ -144,7 +144,7 @@ impl OpenTalk {
 }
 
 impl ForkServers {
-    /// With the server at this address, if there is one.
+    /// Knows the server at this address, if there is one; no talk is open.
     pub fn new(address: Option<Address>, template: Rc<Template>) -> Self {
         let server = address.map(|address| ForkServer { address, seen: None, base: None });
         let talks = HashMap::new();
@@ -166,7 +166,7 @@ impl ForkServers {
         self.talks.keys().copied().chain(self.proved.iter().map(|(life, _)| *life))
     }
 
-    /// Takes out the processes that were proved to be what was asked for.
+    /// Takes out the verified processes.
     pub fn take_proved(&mut self) -> Vec<(LifeId, Process)> {
         std::mem::take(&mut self.proved)
     }
@@ -401,7 +401,7 @@ impl ForkServers {
         context.raise_for(life, error.into());
     }
 
-    /// Ends a talk that has failed; what was born of it all the same is looked for a little later.
+    /// Ends a talk that has failed. A process that was forked nevertheless is found by a scan a little later.
     fn close_talk(&mut self, life: LifeId, context: &mut Context) {
         let Some(talk) = self.close(life) else { return };
         context.reactor.remove(talk.socket.as_fd());

@@ -12,7 +12,7 @@ use crate::sys::signal::Signal;
 use crate::sys::{descendants, pidfd};
 use crate::types::moment::Moment;
 
-/// From a failed talk to the first scan for its orphans; then doubled.
+/// The time from a failed talk to the first scan for its orphans; each further pause is twice as long.
 pub(super) const FIRST_SCAN: Duration = Duration::from_secs(1);
 /// The longest pause between two scans.
 const MAX_SCAN_INTERVAL: Duration = Duration::from_secs(32);
@@ -20,13 +20,15 @@ const MAX_SCAN_INTERVAL: Duration = Duration::from_secs(32);
 /// A scheduled scan of the session of a base for children of ours that are in no table.
 #[derive(Debug)]
 pub(super) struct OrphanScan {
+    /// Time of the scan.
     pub at: Moment,
-    /// From this scan to the next one, if it finds nothing.
+    /// Pause between this scan and the next one, if it finds nothing.
     pub pause: Duration,
     /// The base, unless it has ended already.
     pub life: Option<LifeId>,
+    /// Session that is scanned.
     pub session: Pid,
-    /// Processes that were started before this, in ticks since boot, are left alone.
+    /// Earliest start of a process that is killed, in ticks since boot.
     pub since: u64,
 }
 

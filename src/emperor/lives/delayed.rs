@@ -33,13 +33,13 @@ pub(in crate::emperor) struct DelayedActions(BTreeSet<(Moment, LifeId, DelayedAc
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum DelayedAction {
-    /// Its pipe and notify socket are polled again.
+    /// Poll its pipe and notify socket again.
     Listen,
-    /// It is sent its file.
+    /// Send its file.
     SendFile,
-    /// The order is sent again.
+    /// Send the order again.
     SendOrder(Order),
-    /// The end of its pipe is raised as an event.
+    /// Raise the end of its pipe as an event.
     PipeEof,
 }
 
@@ -55,13 +55,13 @@ pub(in crate::emperor) struct RateLimit {
 /// The config pipe of a life, and what was sent on it.
 #[derive(Debug)]
 pub(in crate::emperor) struct ConfigPipe {
-    /// Our end.
+    /// Our end of the pipe.
     pub pipe: OwnedFd,
-    /// When its file was last sent.
+    /// Time at which the file was sent last.
     pub last: Option<Moment>,
-    /// It has asked too early, and its file is sent when the interval is over.
+    /// Whether the file is sent when the interval is over, because the life has asked for it too early.
     pub is_due: bool,
-    /// Why the last sending has failed.
+    /// Error of the last sending, if it has failed.
     pub failed: Option<String>,
 }
 
@@ -86,7 +86,7 @@ impl RateLimit {
         (self.wake_ups > MAX_WAKE_UPS).then(|| self.since + SECOND)
     }
 
-    /// Counts bytes; true if the limit was exceeded for too many seconds.
+    /// Counts received bytes. True if the limit was exceeded for too many seconds: then it is a flood.
     pub fn count_bytes(&mut self, now: Moment, bytes: usize) -> bool {
         self.begin_second(now);
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));

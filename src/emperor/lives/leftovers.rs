@@ -36,20 +36,20 @@ pub(super) struct Leftovers {
     /// The lives of orphans whose marks were read. The entries hold as long as the orphans are our children, because
     /// their pids cannot be reused before they are reaped.
     orphans: HashMap<Pid, Option<LifeId>>,
-    /// The last listing of our children has succeeded.
+    /// Whether the last listing of our children has succeeded.
     children_listable: bool,
-    /// There are more orphans than the marks that one turn reads.
+    /// Whether there are more orphans than the marks that one turn reads.
     more: bool,
 }
 
 /// A life whose main process is reaped.
 #[derive(Debug)]
 struct EndedLife {
-    /// The session that it led, until a new session has this number.
+    /// Session that the main process led, until a new session has this number.
     session: Option<Pid>,
     /// Its end, until it is raised.
     end: Option<End>,
-    /// It was told to stop together with its group, and the rest of the group may finish until the life is killed.
+    /// Whether its leftovers may finish until the life is killed, because its whole group was told to stop.
     may_finish: bool,
 }
 
@@ -57,9 +57,9 @@ struct EndedLife {
 #[derive(Debug)]
 struct End {
     event: LifeEvent,
-    /// When it is raised at the latest, unless the leftovers may finish.
+    /// Latest time at which it is raised, unless the leftovers may finish.
     by: Moment,
-    /// It has exited with 0, without an order, very soon after its start.
+    /// Whether the life has exited with 0, without an order, very soon after its start.
     is_early: bool,
 }
 
@@ -155,7 +155,7 @@ impl Leftovers {
 /// A leftover of a life that has exited with 0, without an order, very soon after its start.
 struct Daemon {
     pid: Pid,
-    /// It has a session of its own.
+    /// Whether it has a session of its own.
     has_own_session: bool,
 }
 
@@ -342,10 +342,10 @@ impl Leftovers {
 /// How the leftovers of a life are treated.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::emperor) struct LeftoverPolicy {
-    /// The session that it led.
+    /// Session that the main process led.
     session: Pid,
-    /// They may finish what they do.
+    /// Whether they may finish.
     pub may_finish: bool,
-    /// The life has ended without an order, very soon after its start.
+    /// Whether the life has ended without an order, very soon after its start.
     is_early: bool,
 }

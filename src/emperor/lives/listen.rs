@@ -50,17 +50,17 @@ pub(in crate::emperor) enum StatusRead {
 /// What was read from an emperor pipe.
 #[derive(Debug, Default)]
 pub(in crate::emperor) struct Heard {
-    /// Each kind once, in the order in which they came.
+    /// Messages, each kind once, in the order in which they came.
     pub messages: Vec<VassalMessage>,
-    /// The vassal asks for its file.
+    /// Whether the vassal asks for its file.
     pub wants_config: bool,
-    /// The pipe is finished: the other end is closed, or has exceeded the rate limit for too long.
+    /// Whether the pipe is finished: the other end is closed, or has exceeded the rate limit for too long.
     pub end: bool,
 }
 
 /// One datagram of a notify socket.
 pub(in crate::emperor) struct Datagram {
-    /// `None` if the sender does not belong to the life.
+    /// Its messages; `None` if the sender does not belong to the life.
     pub messages: Option<Vec<VassalMessage>>,
     /// How many further buffers it would fill; each costs as much as a wake-up.
     pub extra_cost: u32,

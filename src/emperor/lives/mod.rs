@@ -44,8 +44,8 @@ pub(super) struct Lives {
     by_pid: HashMap<Pid, LifeId>,
     delayed: DelayedActions,
     leftovers: Leftovers,
-    /// The hash of the last warnings about the file of a vassal, where there were some, since it has changed;
-    /// the texts themselves would cost 200 bytes for each vassal.
+    /// Hash of the warnings about the present file of each vassal, where there are some; the texts would cost 200
+    /// bytes for each vassal.
     warned: HashMap<VassalId, u64>,
     warning_hasher: RandomState,
     runtime_dir: RuntimeDir,
@@ -58,14 +58,14 @@ pub(super) struct Lives {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dying {
     pub pid: Pid,
-    /// Others were forked from it, and may be in its process group.
+    /// Whether it is a base: lives that were forked from it may be in its process group.
     pub is_base: bool,
-    /// The last signal for a stop or a reload went to its whole process group.
+    /// Whether the last signal for a stop or a reload went to its whole process group.
     group_signalled: bool,
 }
 
 impl Lives {
-    /// None yet.
+    /// Without processes.
     pub fn new(template: Rc<Template>, null: Rc<OwnedFd>, runtime_dir: RuntimeDir) -> Self {
         Self {
             processes: HashMap::new(),
@@ -157,7 +157,7 @@ impl Lives {
 
     // The end of a process.
 
-    /// The process, if it has ended and can be reaped.
+    /// Looks whether the main process of a life has ended, without reaping it.
     pub fn peek_end(&self, life: LifeId, realm: &Realm, context: &mut Context) -> Option<Dying> {
         let process = self.get(life)?;
         match pidfd::wait(process.pidfd.as_fd(), Reap::Peek) {

@@ -28,16 +28,17 @@ pub(in crate::emperor) struct Process {
     pub listeners: Vec<OwnedFd>,
     /// The files that its stage has declared, until they are moved to its vassal.
     pub files: Option<Box<DeclaredFiles>>,
-    /// Others are forked from this one and may be in its process group: signals go to its pid alone.
+    /// Whether it is a base: lives that are forked from it may be in its process group, so signals go to its pid alone.
     pub is_base: bool,
-    /// The base that it was forked from.
+    /// Name of the base that has forked it.
     pub base: Option<Rc<[u8]>>,
-    /// A message of a foreign process on its notify socket was logged.
+    /// Whether a message of a foreign process on its notify socket was logged.
     pub has_logged_foreign_sender: bool,
-    /// The last signal for a stop or a reload went to its whole process group.
+    /// Whether the last signal for a stop or a reload went to its whole process group.
     pub group_signalled: bool,
-    /// Its verdict was received without the listeners, because no descriptor was left for them.
+    /// Whether its verdict was received without the listeners, because no descriptor was left for them.
     pub has_truncated_verdict: bool,
+    /// Counters of its messages.
     pub rate_limit: RateLimit,
 }
 

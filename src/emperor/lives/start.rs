@@ -27,7 +27,7 @@ use super::{ConfigPipe, Lives, Process};
 pub(in crate::emperor) struct NewLife<'a> {
     pub life: LifeId,
     pub purpose: Purpose,
-    /// Its vassal.
+    /// Vassal of the life.
     pub record: &'a Vassal,
     /// The listeners of its vassal, if there are some.
     pub sockets: Option<&'a VassalSockets>,

@@ -28,15 +28,15 @@ pub(super) struct Client {
     pub id: ClientId,
     pub socket: OwnedFd,
     state: ClientState,
-    /// When it last took some of its answer.
+    /// Time at which it last took some of its answer.
     pub last_progress: Moment,
     pub deadline: Moment,
 }
 
 enum ClientState {
-    /// What has been received of its request.
+    /// The part of its request that was received.
     Reading(Vec<u8>),
-    /// So much of an answer is sent; what has come of the next request, unless the answer is the last one.
+    /// An answer, how much of it is sent, and the received part of the next request, unless the answer is the last one.
     Writing { answer: Bytes, sent: usize, next: Option<Vec<u8>> },
     /// It has got its whole answer; what it still sends is discarded.
     Closing { ignored: usize },

@@ -28,7 +28,7 @@ pub(in crate::emperor) struct BindPlace {
 pub(in crate::emperor) struct ServerListener {
     socket: ListeningSocket,
     place: BindPlace,
-    /// It is not polled until then.
+    /// End of the pause in which it is not polled.
     pub(super) paused_until: Option<Moment>,
     /// Since when connections are counted, and how many were accepted since.
     accepted: (Option<Moment>, usize),

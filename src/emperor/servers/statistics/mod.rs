@@ -39,19 +39,19 @@ pub(super) struct Statistics {
     snapshot: Option<Snapshot>,
 }
 
-/// What the clients of a moment get.
+/// An answer that all clients get for a short time.
 #[derive(Debug)]
 struct Snapshot {
     made: Moment,
-    /// How long that took.
+    /// Time that it took to make it.
     cost: Duration,
-    /// That of the context when it was made.
+    /// Version of the context when it was made.
     version: u64,
     answer: Bytes,
 }
 
 impl Statistics {
-    /// Nothing is known yet.
+    /// Without a snapshot.
     pub fn new(form: Form) -> Self {
         Self { form, snapshot: None }
     }

@@ -12,13 +12,13 @@ use crate::types::exit_status::ExitStatus;
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StatisticsReport {
-    /// Of liege.
+    /// Version of liege.
     pub version: String,
-    /// The emperor, not its keeper.
+    /// Process id of the emperor, not of its keeper.
     pub pid: i32,
-    /// Whom the emperor runs as.
+    /// User id of the emperor.
     pub uid: u32,
-    /// Whom the emperor runs as.
+    /// Group id of the emperor.
     pub gid: u32,
     /// Working directory.
     pub cwd: OutsideText,
@@ -31,7 +31,7 @@ pub struct StatisticsReport {
     pub throttle_level: u64,
     /// All vassals, also those that do not run.
     pub vassals: Vec<VassalReport>,
-    /// Those with a penalty.
+    /// Vassals with a penalty.
     pub blacklist: Vec<BlacklistEntry>,
     /// `governing`, `ragnarok`; ours, like all that follows.
     pub state: &'static str,
@@ -40,7 +40,7 @@ pub struct StatisticsReport {
     pub death_guards: Vec<&'static str>,
     /// The keeper, if there is one.
     pub keeper_pid: Option<i32>,
-    /// Since when the emperor runs.
+    /// Start of the emperor.
     pub started: i64,
     /// Vassals whose program runs.
     pub running: usize,
@@ -52,7 +52,7 @@ pub struct StatisticsReport {
     pub max_vassals: usize,
     /// Faults in liege that were caught and mended.
     pub internal_errors: u64,
-    /// The longest time that the loop has taken over one turn, microseconds: so long everybody had to wait.
+    /// The longest turn of the loop, microseconds: so long all vassals and clients had to wait.
     pub longest_loop_us: u64,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
@@ -80,11 +80,11 @@ pub struct VassalReport {
     pub ready: bool,
     /// It takes requests.
     pub accepting: bool,
-    /// When it became so.
+    /// Time at which it became loyal.
     pub last_loyal: i64,
-    /// When it became so.
+    /// Time at which it became ready.
     pub last_ready: i64,
-    /// When it became so.
+    /// Time at which it was accepting.
     pub last_accepting: i64,
     /// Start of its first life.
     pub first_run: i64,
@@ -129,13 +129,13 @@ pub struct VassalReport {
     pub stale_reason: Option<String>,
     /// The base it was, or is to be, forked from.
     pub base: Option<OutsideText>,
-    /// Of the code that the base holds.
+    /// Generation of the code that the base holds.
     pub generation: u64,
     /// Resident memory of its process, bytes, where it was measured.
     pub memory: Option<u64>,
     /// Lives that were started.
     pub starts: u64,
-    /// Of them, those that ended though nobody had asked for it.
+    /// Lives that have ended without an order.
     pub deaths: u64,
     /// Its second process: the replacement under way, or the one that leaves.
     pub other_pid: Option<i32>,
