@@ -12,8 +12,8 @@ use super::process_context::{ProcessContext, variable};
 use super::setup_error::{SetupError, cannot};
 use super::token::Token;
 
-/// Whether this emperor is to run under a keeper: not as PID 1, where the kernel does it, and not where
-/// the service manager ends the whole control group.
+/// Whether this emperor is to run under a keeper. By default it does not as PID 1, because there the kernel kills
+/// all processes, nor under a service manager that kills the whole control group.
 pub(super) fn wants_keeper(config: &EmperorConfig, environment: &[(OsString, OsString)]) -> bool {
     let own = std::process::id();
     let managed = variable(environment, "SYSTEMD_EXEC_PID")
@@ -34,14 +34,14 @@ pub(super) struct KeeperHandle {
 }
 
 impl KeeperHandle {
-    /// The keeper that is our parent, if we have one.
+    /// Opens a pidfd of the keeper that is our parent, if there is one.
     pub(super) fn open(process: &ProcessContext) -> Result<Option<Self>, SetupError> {
         let Some(pid) = process.keeper else { return Ok(None) };
         let pidfd = pidfd::open_parent(pid).map_err(cannot("watch the keeper"))?;
         Ok(Some(Self { pid, pidfd }))
     }
 
-    /// Has the reactor wait for its end.
+    /// Has the reactor wait for the end of the keeper.
     pub(super) fn watch(&self, reactor: &mut Reactor<Token>) {
         reactor.add(self.pidfd.as_fd(), Token::Keeper, Interest::Read, Delivery::Direct);
     }

@@ -18,44 +18,44 @@ use crate::types::moment::Moment;
 
 use super::process_context::ProcessContext;
 
-/// Until a message that did not fit is tried again.
+/// The time until a message that did not fit is sent again.
 pub const RETRY: Duration = Duration::from_secs(1);
 
-/// The last status: nothing is left.
+/// The last status line: no vassal is left.
 pub const BURIED: &str = "The Emperor is buried.";
 
-/// What the service manager has put into the environment.
+/// What the service manager has told this process by environment variables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ManagerEnvironment<'a> {
     /// `$NOTIFY_SOCKET`: a path, or `@` and an abstract name.
     pub socket: Option<&'a OsStr>,
     /// `$WATCHDOG_USEC`.
     pub watchdog_usec: Option<&'a OsStr>,
-    /// `$WATCHDOG_PID`: who is meant; everybody if there is none.
+    /// `$WATCHDOG_PID`: the process that must send the heartbeats; if it is not set, it is this one.
     pub watchdog_pid: Option<&'a OsStr>,
-    /// Whom the manager takes us for.
+    /// The process id by which the manager knows this service.
     pub pid: u32,
-    /// Messages go here, and are passed on.
+    /// The socket to the keeper, which passes messages on to the manager, if there is a keeper.
     pub relay: Option<&'a UnixDatagram>,
 }
 
-/// One message.
+/// A message to the service manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManagerMessage {
     /// The first scan is done.
     Ready,
-    /// A line for people.
+    /// A status line for administrators.
     Status(String),
-    /// All vassals are being reloaded, since this time; `Ready` ends it.
+    /// All vassals have been reloading since this time. `Ready` ends the reload.
     Reloading(Moment),
     /// Ragnarok has begun.
     Stopping,
-    /// The loop still turns.
+    /// The heartbeat of the loop.
     Watchdog,
 }
 
 impl ManagerMessage {
-    /// The datagram.
+    /// The text of the datagram.
     pub fn text(&self) -> String {
         match self {
             Self::Ready => "READY=1\n".to_owned(),
@@ -73,32 +73,32 @@ impl ManagerMessage {
     }
 }
 
-/// uWSGI's status line, and how many of the vassals have trouble.
+/// The status line of uWSGI, followed by the number of vassals that fail, if some do.
 pub fn governing(running: usize, failing: usize) -> String {
     let line = format!("The Emperor is governing {running} vassals");
     if failing == 0 { line } else { format!("{line}, {failing} failing") }
 }
 
-/// The line to the service manager; silent if there is none.
+/// The connection to the service manager. Without a manager it sends nothing.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     manager: Option<ManagerSocket>,
-    /// Not told yet, oldest first; of each kind at most one.
+    /// Messages that are not sent yet, the oldest first; at most one of each kind.
     pending: Vec<ManagerMessage>,
     status: String,
-    /// Half of the watchdog's period, and when the next beat is due.
+    /// Half of the watchdog's period, and the time of the next heartbeat.
     watchdog: Option<(Duration, Moment)>,
-    /// The last message did not fit.
+    /// Whether the last message did not fit.
     is_full: bool,
     retry_at: Option<Moment>,
-    /// The last message has failed, and that was said.
+    /// Whether the last message has failed, and the log says so.
     has_complained: bool,
 }
 
 #[derive(Debug)]
 struct ManagerSocket {
     socket: UnixDatagram,
-    /// None for one whose other end passes everything on.
+    /// Address of the manager; `None` for a socket to the keeper, which passes everything on.
     address: Option<SocketAddr>,
 }
 
@@ -112,10 +112,10 @@ impl ManagerSocket {
 }
 
 impl ServiceManager {
-    /// Prepares a line to the manager that the environment names, if it names one.
+    /// Prepares the connection to the manager that the environment names, if it names one.
     ///
     /// # Errors
-    /// A sentence for the log: the address is of no known kind, or there is no descriptor left.
+    /// A sentence for the log: the kind of the address is not known, or there is no descriptor left.
     pub fn new(environment: &ManagerEnvironment<'_>, now: Moment) -> Result<Self, String> {
         let Some(name) = environment.socket else { return Ok(Self::default()) };
         let cannot = |why: io::Error| format!("cannot use NOTIFY_SOCKET: {why}");
@@ -134,7 +134,7 @@ impl ServiceManager {
         })
     }
 
-    /// The line of this process; silent where there is no manager, or an address that makes no sense.
+    /// Opens the connection of this process. Without a manager, or with an address that cannot be used, it sends nothing.
     pub(super) fn open(process: &ProcessContext, now: Moment, log: &mut Log) -> Self {
         let environment = ManagerEnvironment {
             socket: process.variable("NOTIFY_SOCKET"),
@@ -150,20 +150,21 @@ impl ServiceManager {
         })
     }
 
-    /// Whether nobody is to be told anything.
+    /// Whether there is no manager.
     pub fn is_idle(&self) -> bool {
         self.manager.is_none()
     }
 
-    /// The first scan, or a reload, is done.
+    /// Tells that the first scan, or a reload, is complete.
     ///
     /// # Errors
-    /// Here and below: a sentence for the log, once until a message gets through again.
+    /// A sentence for the log if the message cannot be sent; only once, until a message is sent again.
     pub fn ready(&mut self) -> Result<(), String> {
         self.tell(ManagerMessage::Ready)
     }
 
-    /// All vassals are being reloaded, since this time on CLOCK_MONOTONIC; end it with `ready`.
+    /// Tells that all vassals have been reloading since this time on CLOCK_MONOTONIC. [`ServiceManager::ready`] ends the
+    /// reload.
     ///
     /// # Errors
     /// As [`ServiceManager::ready`].
@@ -171,7 +172,7 @@ impl ServiceManager {
         self.tell(ManagerMessage::Reloading(since))
     }
 
-    /// Ragnarok has begun.
+    /// Tells that ragnarok has begun.
     ///
     /// # Errors
     /// As [`ServiceManager::ready`].
@@ -179,7 +180,7 @@ impl ServiceManager {
         self.tell(ManagerMessage::Stopping)
     }
 
-    /// Nothing is left.
+    /// Tells that no vassal is left.
     ///
     /// # Errors
     /// As [`ServiceManager::ready`].
@@ -187,8 +188,8 @@ impl ServiceManager {
         self.tell(ManagerMessage::Status(BURIED.to_owned()))
     }
 
-    /// Tells how many vassals run and have trouble, if that has changed, and all that is due: the
-    /// watchdog's beat, what did not fit before. To be called at the end of each turn of the loop.
+    /// Tells how many vassals run and how many fail, if that has changed. Also sends what is due: the heartbeat of the
+    /// watchdog, and messages that did not fit before. The loop calls this at the end of each turn.
     ///
     /// # Errors
     /// As [`ServiceManager::ready`].
@@ -217,7 +218,7 @@ impl ServiceManager {
         result
     }
 
-    /// When [`ServiceManager::status`] must be called, at the latest.
+    /// The latest time at which [`ServiceManager::status`] must be called.
     pub fn deadline(&self) -> Option<Moment> {
         self.watchdog.map(|(_, beat_at)| beat_at).into_iter().chain(self.retry_at).min()
     }
@@ -234,14 +235,14 @@ impl ServiceManager {
         self.pending.retain(|older| !older.is_like(&message));
         self.pending.push(message);
     }
-    /// Sends what is pending, in order, as far as it goes.
+    /// Sends the pending messages in order, until one cannot be sent.
     fn send(&mut self) -> Result<(), String> {
         self.is_full = false;
         let Some(manager) = &self.manager else { return Ok(()) };
         while let Some(first) = self.pending.first() {
             let text = first.text();
             if let Err(error) = manager.send(text.as_bytes()) {
-                // A manager that is gone is not waited for: the next message tries again.
+                // If the manager is gone, the next message tries again; there is no timer for it.
                 self.is_full =
                     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory);
                 let was_said = std::mem::replace(&mut self.has_complained, true);
@@ -256,7 +257,7 @@ impl ServiceManager {
     }
 }
 
-/// The manager wants a beat in each period; sd_watchdog_enabled(3) advises to send two.
+/// The interval of heartbeats. The manager wants one in each period; sd_watchdog_enabled(3) advises to send two.
 fn half_period(environment: &ManagerEnvironment<'_>) -> Option<Duration> {
     let number = |text: &OsStr| text.to_str()?.parse::<u64>().ok();
     if let Some(pid) = environment.watchdog_pid

@@ -1,8 +1,8 @@
-//! The emperor above this one, where this one is itself a vassal: what it is told, what it orders.
+//! The emperor above this one, where this one is itself a vassal.
 //!
-//! It is told that this one has started (1), that it governs (5), and that it is loyal (17), after the first
-//! scan. It orders to stop (0, 2), which is ragnarok, and to reload (1), which is what SIGHUP is. When its end
-//! of the pipe is closed it is lost: ragnarok.
+//! After the first scan this emperor tells the one above that it has started (1), that it is accepting (5), and
+//! that it is loyal (17). The one above can order a stop (0, 2), which begins ragnarok, and a reload (1), which has
+//! the effect of SIGHUP. When its end of the pipe is closed, it is gone, and ragnarok begins.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,26 +16,26 @@ use super::context::Context;
 use super::process_context::ProcessContext;
 use super::token::Token;
 
-/// Orders read in one wake-up.
+/// Most orders that are read in one wake-up.
 const MAX_ORDERS: usize = 64;
 
-/// The line to the emperor above, if there is one.
+/// The connection to the emperor above, if there is one.
 #[derive(Debug)]
 pub(super) struct Parent {
     pipe: Option<OwnedFd>,
 }
 
-/// What the emperor above wants.
+/// An order of the emperor above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ParentOrder {
     Stop,
     Reload,
-    /// Nothing any more: it is gone.
+    /// Not an order: the emperor above is gone.
     Gone,
 }
 
 impl Parent {
-    /// The line of this process; a variable that names no open socket is told in the log.
+    /// Opens the connection of this process. A variable that does not name an open socket is logged.
     pub fn open(process: &ProcessContext, log: &mut Log) -> Self {
         let pipe = pipe(process).unwrap_or_else(|why| {
             log.warning(format_args!("{why}"));
@@ -44,15 +44,15 @@ impl Parent {
         Self { pipe }
     }
 
-    /// Has the reactor wait for its orders.
+    /// Has the reactor wait for orders of the emperor above.
     pub fn watch(&self, reactor: &mut Reactor<Token>) {
         if let Some(pipe) = &self.pipe {
             reactor.add(pipe.as_fd(), Token::Parent, Interest::Read, Delivery::Direct);
         }
     }
 
-    /// Tells it that all vassals of this emperor are known. It skips words that it does not know; an emperor that
-    /// does not read its pipe must not block this one.
+    /// Tells the emperor above that all vassals of this emperor are known. It ignores bytes that it does not know. The
+    /// send does not block, as the emperor above may not read its pipe.
     pub fn tell_ready(&self) {
         if let Some(pipe) = &self.pipe {
             let words = [FromVassal::Ready, FromVassal::Accepting, FromVassal::Loyal];
@@ -60,7 +60,7 @@ impl Parent {
         }
     }
 
-    /// Reads its orders; gives the one that counts.
+    /// Reads orders of the emperor above; gives the one that takes effect: a stop wins over a reload.
     pub fn read(&mut self, context: &mut Context) -> Option<ParentOrder> {
         let mut orders = [0_u8; MAX_ORDERS];
         let length = match scm::receive(self.pipe.as_ref()?.as_fd(), &mut orders) {
@@ -87,7 +87,7 @@ impl Parent {
 /// Our end of the pipe to the emperor above, if there is one.
 ///
 /// # Errors
-/// The variable is there, but names no open socket.
+/// The variable is set, but does not name an open socket.
 fn pipe(process: &ProcessContext) -> Result<Option<OwnedFd>, String> {
     let name = emperor::PIPE_FD_VARIABLE;
     let Some(text) = process.variable(name) else { return Ok(None) };
@@ -99,7 +99,7 @@ fn pipe(process: &ProcessContext) -> Result<Option<OwnedFd>, String> {
         .ok_or_else(|| format!("{name}={text} is not an emperor pipe: this is not a vassal"))
 }
 
-/// What tells the vassals of an emperor that is a vassal how deep they are.
+/// The environment variable with the depth of nested emperors for the vassals; only if this emperor is a vassal.
 pub(super) fn depth(process: &ProcessContext) -> Option<String> {
     process.variable(emperor::PIPE_FD_VARIABLE)?;
     let above = process.variable(emperor::DEPTH_VARIABLE);

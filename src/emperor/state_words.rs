@@ -2,7 +2,7 @@
 
 use crate::state::vassal::{Hold, HoldReason, Phase, Vassal};
 
-/// The name of a phase.
+/// The name of the phase of a vassal.
 pub(super) fn state_name(vassal: &Vassal) -> &'static str {
     match &vassal.phase {
         Phase::Held(hold) => hold_name(&hold.reason),
@@ -32,12 +32,12 @@ fn hold_name(why: &HoldReason) -> &'static str {
     }
 }
 
-/// uWSGI's number for it: 0 normal, 1 leaving.
+/// The number of uWSGI for the status of a vassal: 0 is normal, 1 is stopping.
 pub(super) fn uwsgi_status(vassal: &Vassal) -> u8 {
     u8::from(matches!(vassal.phase, Phase::Stopping { .. }))
 }
 
-/// Why a vassal does not run, or what its replacement waits for.
+/// The reason why a vassal does not run, or why its replacement is held.
 pub(super) fn reason(vassal: &Vassal) -> Option<String> {
     let hold = match &vassal.phase {
         Phase::Held(hold) => hold,
@@ -51,7 +51,7 @@ pub(super) fn reason(vassal: &Vassal) -> Option<String> {
     Some(hold_reason(vassal, hold))
 }
 
-/// Why a vassal is held.
+/// The reason why a vassal is held.
 pub(super) fn hold_reason(vassal: &Vassal, hold: &Hold) -> String {
     match &hold.reason {
         HoldReason::Throttle => "throttled: too many starts in one second".to_owned(),

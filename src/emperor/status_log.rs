@@ -12,16 +12,17 @@ use super::state_words;
 /// The shortest interval between two of these reports.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When the state of all vassals was written into the log, and when it is written next.
+/// The schedule of the reports about all vassals in the log.
 #[derive(Debug, Default)]
 pub(super) struct StatusLog {
+    /// Time of the last report.
     written: Option<Moment>,
-    /// When a request that came too early is served.
+    /// Time of the report for a request that came too early.
     due: Option<Moment>,
 }
 
 impl StatusLog {
-    /// Writes it now, or as soon as the interval is over.
+    /// Writes the state of all vassals into the log, now or as soon as the interval is over.
     pub fn request(&mut self, realm: &Realm, context: &mut Context) {
         let next = self.written.map(|last| last + STATUS_INTERVAL);
         match next.filter(|next| *next > context.now) {
@@ -32,12 +33,12 @@ impl StatusLog {
 }
 
 impl StatusLog {
-    /// When [`StatusLog::expire`] is due.
+    /// The time at which [`StatusLog::expire`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         self.due
     }
 
-    /// One line for each vassal, in uWSGI's words and ours.
+    /// Writes one line for each vassal, in the words of uWSGI and of liege.
     pub fn expire(&mut self, realm: &Realm, context: &mut Context) {
         *self = Self { written: Some(context.now), due: None };
         for vassal in realm.vassals() {
