@@ -134,7 +134,8 @@ impl ServiceManager {
         })
     }
 
-    /// Opens the connection of this process. Without a manager, or with an address that cannot be used, it sends nothing.
+    /// Opens the connection of this process. Without a manager, or with an address that cannot be used, it sends
+    /// nothing.
     pub(super) fn open(process: &ProcessContext, now: Moment, log: &mut Log) -> Self {
         let environment = ManagerEnvironment {
             socket: process.variable("NOTIFY_SOCKET"),

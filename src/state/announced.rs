@@ -10,7 +10,7 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    /// It was announced, and not taken back by a reload.
+    /// Whether it was announced, and not withdrawn by a reload.
     pub fn holds(self) -> bool {
         self.holds
     }
@@ -20,7 +20,7 @@ impl Announcement {
         self.last
     }
 
-    /// True if that is news.
+    /// Makes the announcement; true if it did not hold before.
     pub(super) fn make(&mut self, now: Moment) -> bool {
         self.last = Some(now);
         !std::mem::replace(&mut self.holds, true)
@@ -34,10 +34,10 @@ impl Announcement {
 /// What a program has announced.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Announced {
-    /// It has started.
+    /// The program has started.
     pub ready: Announcement,
-    /// It takes requests.
+    /// The program takes requests.
     pub accepting: Announcement,
-    /// It has served one.
+    /// The program has served a request.
     pub loyal: Announcement,
 }

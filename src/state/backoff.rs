@@ -17,7 +17,7 @@ impl Backoff {
         pauses.start().saturating_mul(doubled).min(*pauses.end())
     }
 
-    /// It has worked, or begins anew.
+    /// Begins with the first pause again.
     pub fn forget(&mut self) {
         *self = Self::default();
     }

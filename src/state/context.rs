@@ -29,7 +29,7 @@ pub struct StepContext<'a> {
     pub last_life: &'a mut u64,
 }
 
-/// Where a step of the realm puts what it wants done.
+/// The effects and requests of one step of the realm.
 pub(super) struct Outbox<'a> {
     pub(super) now: Moment,
     pub(super) out: &'a mut Vec<Effect>,

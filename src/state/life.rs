@@ -46,19 +46,19 @@ impl Birth {
     }
 }
 
-/// Where a life is.
+/// The phase of a life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifePhase {
-    /// Its program does not run yet.
+    /// The program does not run yet.
     Starting {
         /// Time limit for the exec of the program, for the answer of a fork server, or for the proof of the answer.
         deadline: Moment,
         /// Way in which its process is made.
         birth: Birth,
     },
-    /// Its program runs.
+    /// The program runs.
     Running(RunState),
-    /// Told to stop, or to be killed.
+    /// The life was told to stop, or is killed.
     Cursed {
         /// Time of the order.
         since: Moment,
@@ -184,7 +184,7 @@ impl Life {
         }
     }
 
-    /// It was told to stop, or to be killed; or will be, as soon as it is born.
+    /// Whether it was told to stop or is killed, or was cancelled before it has a process.
     pub fn is_cursed(&self) -> bool {
         self.cursed_since().is_some()
     }
@@ -199,7 +199,7 @@ impl Life {
         }
     }
 
-    /// A fork server was asked for it, and it is not adopted yet.
+    /// Whether a fork server was asked for it, and it is not adopted yet.
     pub fn is_asked(&self) -> bool {
         matches!(self.phase, LifePhase::Starting { birth: Birth::Asked { .. }, .. })
     }
@@ -238,7 +238,7 @@ impl Life {
         wanted
     }
 
-    /// It has ended by itself instead of reloading: its successor is a new fork.
+    /// Whether it has ended instead of reloading, so that its successor is a new fork of the base.
     pub fn ended_for_reload(&self, exit: ExitStatus) -> bool {
         let is_reloading = match &self.phase {
             LifePhase::Running(run) => run.is_reloading,
@@ -248,17 +248,17 @@ impl Life {
         self.is_adopted && is_reloading && matches!(exit, ExitStatus::Code(_))
     }
 
-    /// Its program runs, and was not told to stop.
+    /// Whether its program runs and was not told to stop.
     pub fn is_running(&self) -> bool {
         matches!(self.phase, LifePhase::Running(_))
     }
 
-    /// Its program does not run yet, and it has a process.
+    /// Whether it has a process whose program does not run yet.
     pub fn is_starting(&self) -> bool {
         matches!(self.phase, LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. })
     }
 
-    /// Its program has run, not only its stage.
+    /// Whether its program has run, not only its stage.
     pub fn has_run(&self) -> bool {
         match &self.phase {
             LifePhase::Starting { .. } => false,
@@ -329,18 +329,18 @@ impl Life {
         }
     }
 
-    /// Nothing is known of it yet, and whether it accepts is looked at.
+    /// Whether it is probed, because it has announced nothing yet.
     pub fn is_probed(&self) -> bool {
         matches!(&self.phase, LifePhase::Running(run) if run.is_probed())
     }
 
-    /// It is time to look at it; true if it is, as long as it does not count as accepting by its age.
+    /// Schedules the next probe. True if one is due now, and the program does not count as accepting by its age.
     pub fn next_probe(&mut self, now: Moment) -> bool {
         let LifePhase::Running(run) = &mut self.phase else { return false };
         run.next_probe(now)
     }
 
-    /// Can be told to reload without an exec of ours.
+    /// Whether it can be told to reload in place, without a new exec.
     pub fn reloads_in_place(&self) -> bool {
         self.uses_protocol || self.settings.reload_signal.is_some()
     }
@@ -408,7 +408,7 @@ impl Life {
         }
     }
 
-    /// It was told to reload in place: it says again when it is ready.
+    /// Counts a reload in place, after which the program announces its readiness again.
     pub fn reload(&mut self, now: Moment) {
         self.count_reload(now);
         self.announced.ready.withdraw();
@@ -420,13 +420,13 @@ impl Life {
         }
     }
 
-    /// It was told to reload in place.
+    /// Counts a reload in place.
     pub fn count_reload(&mut self, now: Moment) {
         self.reloads = self.reloads.saturating_add(1);
         self.last_reload = Some(now);
     }
 
-    /// Its heartbeat is missing: gives it the curse tolerance for any message.
+    /// The heartbeat is missing: waits as long as the curse tolerance for any message.
     pub fn expect_reply(&mut self, ctx: &StepContext<'_>) {
         if let LifePhase::Running(run) = &mut self.phase {
             run.change(|deadlines| {
@@ -467,7 +467,7 @@ impl Life {
         }
     }
 
-    /// Its pipe is gone, so it cannot be told: the curse alone.
+    /// Begins the curse tolerance without an order, because its pipe is closed or the order was given already.
     pub fn curse(&mut self, ctx: &StepContext<'_>) {
         let (since, ran) = match &mut self.phase {
             LifePhase::Starting { birth: Birth::Asked { cancelled_at, .. }, .. } => {
@@ -492,7 +492,7 @@ impl Life {
         }
     }
 
-    /// Its slow stop is logged; gives the time that is left to it.
+    /// Notes that its slow stop was logged; gives the time until it is killed.
     pub fn stops_slowly(&mut self, now: Moment) -> Duration {
         match &mut self.phase {
             LifePhase::Cursed { kill_at, log_at, .. } => {
@@ -503,14 +503,14 @@ impl Life {
         }
     }
 
-    /// It was told to stop, and may take its time as long as no other life takes requests in its place.
+    /// Makes it the fallback: it was told to stop, but is not killed as long as no other life takes requests.
     pub fn become_fallback(&mut self) {
         if let LifePhase::Cursed { kill_at, log_at, .. } = &mut self.phase {
             (*kill_at, *log_at) = (None, None);
         }
     }
 
-    /// It was told to stop, and is not killed if it does not.
+    /// Whether it was told to stop, but is not killed as long as no other life takes requests.
     pub fn is_fallback(&self) -> bool {
         matches!(self.phase, LifePhase::Cursed { kill_at: None, .. })
     }
@@ -534,7 +534,7 @@ impl Life {
         }
     }
 
-    /// Its nearest deadline, and what has passed with it.
+    /// The nearest deadline, and its kind.
     pub fn deadline(&self) -> Option<(Moment, Timeout)> {
         match &self.phase {
             LifePhase::Starting { deadline, birth: Birth::Stage | Birth::Direct } => {
@@ -568,12 +568,12 @@ impl Life {
         self.announced.loyal.make(now)
     }
 
-    /// It has said, or is assumed by its age, to take requests.
+    /// Whether it has announced that it takes requests, or is assumed by its age to do so.
     pub fn is_accepting(&self) -> bool {
         self.announced.accepting.holds()
     }
 
-    /// It has said, or is assumed by its age, to have served a request.
+    /// Whether it has announced that it is loyal, or is assumed to be by its age.
     pub fn is_loyal(&self) -> bool {
         self.announced.loyal.holds()
     }

@@ -32,11 +32,11 @@ use crate::types::run_settings::{RunSettings, StopTo};
 #[cfg(test)]
 mod tests;
 
-/// One spawn of one vassal; never reused, so a late event finds nobody.
+/// The number of a life. It is never used again, so a late event of a life that has ended is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LifeId(pub u64);
 
-/// One vassal file from found to gone; never reused.
+/// The number of a vassal, from the time its file is found until it is forgotten. It is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VassalId(pub u64);
 
@@ -60,7 +60,7 @@ pub struct Key {
 /// The numbers and switches that the administrator has set for all vassals.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// One step of the penalty, and of the level of the throttle.
+    /// The step of the penalty, and of the level of the throttle.
     pub throttle: Duration,
     /// The longest penalty, and the highest level of the throttle.
     pub max_throttle: Duration,
@@ -145,27 +145,27 @@ pub struct File {
 /// Whether a vassal waits for its first connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnDemand {
-    /// It runs at once.
+    /// The vassal runs at once.
     #[default]
     No,
-    /// It waits at this address.
+    /// The vassal waits for its first connection at this address.
     Address(Rc<str>),
-    /// Its address cannot be read, for this reason; it must not start without an address.
+    /// The address cannot be read, for this reason; the vassal must not start without it.
     Fault(Rc<str>),
 }
 
 /// What a running vassal says, by a byte or by its notify socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VassalMessage {
-    /// It has started.
+    /// "I have started."
     Ready,
-    /// It takes requests.
+    /// "I take requests."
     Accepting,
-    /// It has served one.
+    /// "I have served a request."
     Loyal,
-    /// It wants to be stopped until it is needed.
+    /// "Stop me until a client connects."
     GoIdle,
-    /// It is alive.
+    /// "I am alive."
     Heartbeat,
 }
 
@@ -188,7 +188,7 @@ pub enum LifeEvent {
     SpawnFailed(String),
     /// The base takes no requests yet, or no more: the reason. No process was made.
     BaseNotReady(String),
-    /// It is a base, and its address has vanished: it cannot be asked any more.
+    /// The socket file of this base was removed, so it cannot be asked for processes any more.
     Unreachable,
     /// The fork server has named a process; whether that is ours is being proved.
     Answered,
@@ -219,9 +219,9 @@ pub enum LifeEvent {
 pub enum Event {
     /// A vassal file was found.
     Found {
-        /// Its name.
+        /// Name of the vassal.
         key: Key,
-        /// What is known of it.
+        /// Attributes of the file.
         file: File,
         /// Whether the first look at its directory has found it, at the start or when the directory has come back.
         is_initial: bool,
@@ -328,33 +328,33 @@ pub enum Effect {
 pub enum WaitNotice {
     /// Starts come too fast.
     ThrottleBegins {
-        /// How many wait.
+        /// The number of vassals that wait.
         waiting: usize,
-        /// Until the last of them starts.
+        /// The time until the last of them starts.
         last: Duration,
     },
-    /// No vassal waits for that any more.
+    /// No vassal waits in the queue of the throttle any more.
     ThrottleEnds,
     /// Vassals have been waiting for their turn to start.
     BudgetBegins {
-        /// How many wait.
+        /// The number of vassals that wait.
         waiting: usize,
-        /// Until the last of them starts, at most.
+        /// The longest time until the last of them starts.
         last: Duration,
-        /// How many start at one time.
+        /// The number of vassals that start at one time.
         at_once: usize,
     },
-    /// No vassal waits for that any more.
+    /// No vassal waits for its turn any more.
     BudgetEnds,
-    /// Ragnarok waits for those that are not gone yet.
+    /// Ragnarok waits for vassals that have not ended yet.
     Ending {
-        /// Until all that is left is killed.
+        /// The time until all processes that are left are killed.
         left: Duration,
     },
 }
 
 impl Event {
-    /// Somebody wants it from the emperor as a whole, and says so once.
+    /// Whether it is an order to the emperor as a whole: it comes only once, and must not be lost.
     pub fn is_order(&self) -> bool {
         match self {
             Self::ReloadAll | Self::ForgetBlacklist | Self::Ragnarok | Self::RagnarokNow => true,
@@ -379,45 +379,45 @@ impl Event {
 pub enum Note {
     /// The program runs.
     Running {
-        /// Of the process.
+        /// Process id.
         pid: Option<i32>,
     },
-    /// The process that a base has forked is the vassal's.
+    /// The vassal has the process that a base has forked.
     Adopted {
-        /// Of the process.
+        /// Process id.
         pid: i32,
     },
-    /// It has said, or is assumed by its age, to have started.
+    /// The program has announced, or is assumed by its age, to have started.
     Ready,
-    /// It takes requests.
+    /// The program takes requests.
     Accepting,
-    /// It is loyal; its penalty is forgotten.
+    /// The program is loyal; the penalty is forgotten.
     Loyal,
-    /// Waiting for the first connection.
+    /// The on-demand listener waits for the first connection.
     Listening {
-        /// Where.
+        /// The on-demand address.
         address: String,
     },
-    /// Not started.
+    /// The vassal is held.
     Held {
         /// The reason.
         why: String,
-        /// To the next try, where it is known.
+        /// The time to the next attempt, if it is known.
         wait: Option<Duration>,
     },
-    /// Told to read its configuration again.
+    /// The vassal takes a new configuration.
     Reloading {
-        /// The way.
+        /// The way in which it does.
         by: ReloadWay,
     },
     /// The replacement takes over.
     Replaced {
-        /// Of the process.
+        /// Process id.
         pid: Option<i32>,
     },
     /// The life that had taken over has ended; the one before it serves on as far as it still can.
     FallBack {
-        /// Of the process.
+        /// Process id.
         pid: i32,
     },
     /// The replacement, or its check, has failed; the running one goes on.
@@ -430,53 +430,53 @@ pub enum Note {
         /// The reason.
         why: String,
     },
-    /// Told to stop.
+    /// The lives are told to stop.
     Stopping {
         /// The reason.
         why: &'static str,
     },
-    /// Told to stop a second ago, and still there.
+    /// A life that was told to stop a second ago has not ended.
     StopsSlowly {
-        /// Until it is killed.
+        /// The time until it is killed.
         left: Duration,
     },
-    /// Killed.
+    /// The lives are killed.
     Killed {
         /// The reason.
         why: &'static str,
     },
-    /// It has ended, as it was told to.
+    /// A life has ended as it was told to.
     Stopped {
-        /// How it ended.
+        /// The exit status.
         exit: ExitStatus,
-        /// From fork to end.
+        /// The time from fork to end.
         lived: Duration,
-        /// Why it was told so.
+        /// The reason for the order.
         why: &'static str,
     },
-    /// It has ended by itself.
+    /// A life has ended without an order.
     Died {
-        /// How it ended.
+        /// The exit status.
         exit: ExitStatus,
-        /// From fork to end.
+        /// The time from fork to end.
         lived: Duration,
-        /// It was loyal.
+        /// Whether it was loyal.
         loyal: bool,
         /// The penalty before the next start.
         wait: Duration,
-        /// Deaths that are not forgiven.
+        /// The number of deaths that are not forgiven.
         attempt: u32,
-        /// Its program has never run: the start has failed, which was told.
+        /// Whether the start has failed, which the log says already.
         failed: bool,
-        /// What its administrator may have to know, if it was not said before; or empty.
+        /// Advice for the administrator, if it was not given before; or empty.
         hint: String,
     },
-    /// It has ended for good, as its restart setting says.
+    /// A life has ended, and the restart setting says that no other follows.
     Finished {
-        /// How it ended.
+        /// The exit status.
         exit: ExitStatus,
     },
-    /// No heartbeat in time.
+    /// The heartbeat has not come in time.
     Silent,
     /// The file is gone, and so is the vassal.
     Gone,

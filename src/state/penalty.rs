@@ -18,7 +18,7 @@ struct Deaths {
 }
 
 impl Penalty {
-    /// One more death that was not loyal; gives the wait before the next start.
+    /// Adds the death of a life that was not loyal; gives the wait before the next start.
     pub fn add(&mut self, now: Moment, rules: &Rules) -> Duration {
         if !rules.blacklist {
             return Duration::ZERO;

@@ -11,19 +11,19 @@ use crate::types::purpose::Purpose;
 /// How a reload is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadWay {
-    /// Byte 1.
+    /// By byte 1 on the emperor pipe.
     Byte,
-    /// This signal.
+    /// By this signal.
     Signal(i32),
-    /// A second life on the same listeners, which reads its file first.
+    /// By a second life on the same listeners, which checks the file first.
     Replacement,
-    /// The same, and the file is known to be good, and that it starts something else.
+    /// By a second life on the same listeners. A check has shown that the file is good and starts something else.
     ReplacementAfterCheck,
-    /// A second life on listeners that were bound anew.
+    /// By a second life on listeners that were bound anew.
     OnNewListeners,
-    /// Its file is checked, then it is stopped and started.
+    /// By a stop and a start, after a check of the file.
     Restart,
-    /// The same, and it is known to be good, and that it starts something else.
+    /// By a stop and a start. A check has shown that the file is good and starts something else.
     RestartAfterCheck,
 }
 

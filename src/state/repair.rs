@@ -35,13 +35,13 @@ pub struct Truth {
 }
 
 impl Vassal {
-    /// Its address, and whether it is bound.
+    /// The on-demand address, and whether it is bound.
     pub(super) fn listens_at(&self) -> Option<(Rc<str>, bool)> {
         self.listener.as_ref().map(|listener| (Rc::clone(&listener.address), listener.bound))
     }
 
-    /// What was known of it is lost: these are its lives, and there it has listened before. Its lives are
-    /// killed; when they are reaped it is held for a while, then it starts again through the queue.
+    /// Builds the vassal anew after its phase was lost, with these lives and this on-demand address. The lives are
+    /// killed. When they are reaped, the vassal is held for a while, then it starts again through the queue.
     pub(super) fn rebuild(
         &mut self,
         lives: impl Iterator<Item = LifeId>,
@@ -72,8 +72,8 @@ impl Vassal {
         };
     }
 
-    /// One of its lives, of which nothing is known but that it is to end. Maybe it is asked for and not born
-    /// yet: then it is stopped as soon as it is.
+    /// A record for one of its lives that only says that the life is to end. If a fork server is still asked for it, its
+    /// process is stopped when it is adopted.
     fn life_to_end(&self, id: LifeId, ctx: &mut StepContext<'_>) -> Life {
         ctx.out.push(Effect::Kill(id));
         let birth = Birth::by_rules(ctx.rules, self.is_base);
@@ -82,7 +82,7 @@ impl Vassal {
         life
     }
 
-    /// The worst that a row can do, for tests: it loses the phase, and panics.
+    /// Loses the phase and panics, which is the worst fault of a row; for tests.
     #[cfg(any(test, debug_assertions))]
     #[cfg_attr(not(test), expect(clippy::panic, reason = "that is what it is for"))]
     pub(super) fn fail(&mut self) {
@@ -93,7 +93,7 @@ impl Vassal {
         std::panic::panic_any("a row fails, as a test wants it");
     }
 
-    /// It waits for nothing that could still come.
+    /// Whether it waits for an event that cannot come any more.
     fn is_forgotten(&self) -> bool {
         match &self.phase {
             Phase::Held(hold) => {
@@ -111,8 +111,8 @@ impl Vassal {
 }
 
 impl Realm {
-    /// Makes all that is known agree with itself and with what there really is. Lives that nobody knows any
-    /// more are killed; vassals whose life has vanished, or for which something has failed, are rebuilt.
+    /// Makes the records of the realm agree with each other and with what the shell really has. Lives that belong to no
+    /// vassal are killed. Vassals whose life does not exist any more, and suspects, are rebuilt.
     pub fn repair(&mut self, now: Moment, truth: &Truth, out: &mut Vec<Effect>) {
         self.rebuild_indexes(now, truth);
         let mut outbox = self.outbox(now, out);
@@ -157,11 +157,11 @@ impl Realm {
         self.leave_if_empty(out);
     }
 
-    /// Everything that can be told from the vassals themselves.
+    /// Rebuilds all tables that follow from the vassals.
     fn rebuild_indexes(&mut self, now: Moment, truth: &Truth) {
-        let mut names: Vec<VassalId> = self.vassals.keys().copied().collect();
-        names.sort_by_key(|id| self.vassals.get(id).map(|vassal| &vassal.key));
-        self.by_key = names;
+        let mut by_key: Vec<VassalId> = self.vassals.keys().copied().collect();
+        by_key.sort_by_key(|id| self.vassals.get(id).map(|vassal| &vassal.key));
+        self.by_key = by_key;
         self.deadlines = DeadlineQueue::default();
         self.counts = Counts::default();
         self.lives.clear();

@@ -14,25 +14,25 @@ const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// A deadline of a life that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeout {
-    /// Its program does not run in time.
+    /// The program does not run in time.
     Start,
-    /// The fork server does not answer in time, or with what cannot be proved in time.
+    /// The fork server does not answer in time, or its answer cannot be proved in time.
     ForkServer,
-    /// It has been running long enough to count as accepting.
+    /// The program has been running long enough to count as accepting.
     AssumeAccepting,
-    /// It is time to see whether it accepts.
+    /// A probe for whether it accepts connections is due.
     Probe,
-    /// It has been running long enough to count as loyal.
+    /// The program has been running long enough to count as loyal.
     AssumeLoyal,
-    /// It has not announced its readiness in time.
+    /// The program has not announced its readiness in time.
     Readiness,
-    /// Its heartbeat has not come.
+    /// The heartbeat has not come in time.
     Heartbeat,
-    /// It was asked to reload for that, and is silent still.
+    /// No message has come after the program was asked to reload because its heartbeat was missing.
     Reply,
-    /// It was told to stop a second ago, and lives.
+    /// The life was told to stop a second ago, and has not ended.
     SlowStop,
-    /// It was told to stop, and lives.
+    /// The life has not ended within the curse tolerance.
     Kill,
 }
 
@@ -58,12 +58,12 @@ impl RunState {
         self.deadlines = Some(deadlines).filter(|left| **left != Deadlines::default());
     }
 
-    /// Nothing is known of it yet, and whether it accepts is looked at.
+    /// Whether it is probed, because it has announced nothing yet.
     pub(super) fn is_probed(&self) -> bool {
         self.deadlines.as_ref().is_some_and(|deadlines| deadlines.probe_at.is_some())
     }
 
-    /// It is time to look at it; true if it is, as long as it does not count as accepting by its age.
+    /// Schedules the next probe. True if one is due now, and the program does not count as accepting by its age.
     pub(super) fn next_probe(&mut self, now: Moment) -> bool {
         let age = now.saturating_duration_since(self.since);
         let pause = age.min(MAX_PROBE_INTERVAL.max(age / 10)).max(FIRST_PROBE);

@@ -26,7 +26,7 @@ pub enum Queue {
 pub struct StartQueue {
     throttle: Throttle,
     budget: VecDeque<(VassalId, Ticket)>,
-    /// Until when each life between fork and verdict holds its slot, in order.
+    /// The lives that hold a slot, with the time at which they lose it; sorted.
     slots: VecDeque<(Moment, LifeId)>,
 }
 

@@ -14,7 +14,7 @@ use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 use crate::types::purpose::Purpose;
 
-/// Where a vassal is.
+/// The phase of a vassal, with the lives that it has in that phase.
 #[derive(Debug)]
 pub enum Phase {
     /// Not started, with the reason.
@@ -95,7 +95,7 @@ impl Hold {
         Self { until: Some(until), ..Self::new(reason) }
     }
 
-    /// It has a place in a queue.
+    /// Whether the start has a place in a queue.
     pub(super) fn is_queued(&self) -> bool {
         self.ticket.is_some()
     }
@@ -112,21 +112,21 @@ pub enum HoldReason {
     Throttle,
     /// Too many lives are starting.
     Budget,
-    /// Its deaths have earned it.
+    /// The penalty for its deaths is not served yet.
     Penalty,
-    /// The kernel has refused to fork, or a talk with the fork server has failed.
+    /// The kernel has refused to fork, or a request to the fork server has failed, for this reason.
     Resource(Rc<str>),
-    /// The fork server takes no requests yet.
+    /// The fork server does not take requests, for this reason.
     Base(Rc<str>),
-    /// Its on-demand address is not bound.
+    /// The address is not bound, or cannot be, for this reason.
     Address(Rc<str>),
-    /// This other vassal has an address that it wants to bind.
+    /// Another vassal, with this number, has an address that this one wants to bind.
     AddressTaken(Rc<str>, VassalId),
     /// The stop hook of a life that has ended is not over.
     StopHook,
-    /// Its last life has ended at once.
+    /// The minimum interval between two starts is not over.
     RestartInterval,
-    /// It has ended, and is not to come back before its file changes.
+    /// The vassal has ended with this status, and is not started again before its file changes.
     Finished(ExitStatus),
     /// A fault in liege has lost what was known of it.
     InternalError,
@@ -141,7 +141,7 @@ impl HoldReason {
         }
     }
 
-    /// It waits for an address that this vassal has.
+    /// Whether the hold waits for an address that this vassal has.
     pub(super) fn is_taken_by(&self, of: VassalId) -> bool {
         matches!(self, Self::AddressTaken(_, holder) if *holder == of)
     }
@@ -150,13 +150,13 @@ impl HoldReason {
 /// What follows when the last life is reaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterStop {
-    /// The record goes.
+    /// The vassal is forgotten.
     Forget,
-    /// On-demand: waiting; else a start.
+    /// The vassal starts through this queue; on demand it listens for a client first.
     Start(Queue),
-    /// A death that is judged already.
+    /// The vassal is held, as was decided when its death was judged.
     Hold(Box<Hold>),
-    /// Its end is judged like one that was not ordered.
+    /// The end is judged like one that was not ordered.
     JudgeExit,
 }
 
@@ -203,7 +203,7 @@ pub struct History {
     pub last_error: Option<Box<str>>,
 }
 
-/// One vassal file, from found to lost-and-gone.
+/// A vassal file, from the time it is found until it is removed and all its lives have ended.
 #[derive(Debug)]
 pub struct Vassal {
     /// Number of the vassal.
@@ -290,7 +290,7 @@ impl Vassal {
         }
     }
 
-    /// Its nearest deadline.
+    /// The nearest deadline of its lives and of its hold.
     pub fn deadline(&self) -> Option<Moment> {
         let lives = [self.current(), self.other()];
         let nearest =
@@ -312,25 +312,25 @@ impl Vassal {
         self.hold().is_some_and(|hold| hold.ticket == Some(ticket))
     }
 
-    /// Its ticket, if it waits in a queue, and in which.
+    /// The ticket and the queue, if it waits in a queue.
     pub(super) fn place_in_queue(&self) -> Option<(Ticket, Queue)> {
         let hold = self.hold()?;
         let is_throttled = hold.reason == HoldReason::Throttle;
         Some((hold.ticket?, if is_throttled { Queue::Throttle } else { Queue::Budget }))
     }
 
-    /// Until when it, or its replacement, is held, where that is known.
+    /// The end of its hold, or of the hold of its replacement, if it is known.
     pub fn held_until(&self) -> Option<Moment> {
         self.hold()?.until
     }
 
-    /// Until the address is given back, if another vassal has it, or the next try.
+    /// A hold until the other vassal gives the address back, or until the next attempt.
     pub(super) fn wait_for_address(&mut self, life: &Life, now: Moment) -> Hold {
         let why = HoldReason::address_taken(life.failure().unwrap_or_default(), life.blocked_by());
         Hold::until(why, now + self.address_retries.next(&TAKEN_RETRY))
     }
 
-    /// It waits for an address that another vassal has, or is about to.
+    /// Whether it waits for an address that another vassal has, or will do so when its lives have ended.
     pub(super) fn waits_for_address(&self) -> bool {
         let taken = |hold: &Hold| matches!(hold.reason, HoldReason::AddressTaken(..));
         let blocked = |life: Option<&Life>| life.is_some_and(|life| life.blocked_by().is_some());
@@ -443,7 +443,7 @@ impl Vassal {
         moved
     }
 
-    /// Its file names an address that cannot be read, so it must not start.
+    /// Whether its file names an address that cannot be read, so that it must not start.
     pub(super) fn has_bad_address(&self) -> bool {
         matches!(self.file.on_demand, OnDemand::Fault(_))
     }

@@ -11,7 +11,7 @@ impl Vassal {
         self.phase = self.request_start(queue, ctx);
     }
 
-    /// Its file is another than before.
+    /// The file has changed.
     pub fn file_changed(&mut self, file: File, ctx: &mut StepContext<'_>) {
         self.penalty.forgive();
         self.last_logged_hold = None;
@@ -70,12 +70,12 @@ impl Vassal {
         };
     }
 
-    /// Its file is the same, but has another owner: statistics show it.
+    /// The file has another owner, and is the same otherwise: statistics show the owner.
     pub fn owner_changed(&mut self, file: File) {
         self.file = file;
     }
 
-    /// Its file is gone, or ragnarok has come.
+    /// The file was removed, or ragnarok has begun.
     pub fn file_lost(&mut self, ctx: &mut StepContext<'_>) {
         let gone = AfterStop::Forget;
         self.phase = match std::mem::take(&mut self.phase) {

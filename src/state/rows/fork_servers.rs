@@ -13,7 +13,7 @@ use crate::state::{LifeId, Note};
 const BASE_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
 
 impl Vassal {
-    /// A base takes requests: who waits for one asks now.
+    /// A base takes requests: a vassal that waits for it asks now.
     pub fn base_ready(&mut self, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if matches!(hold.reason, HoldReason::Base(_)) => {
@@ -38,8 +38,8 @@ impl Vassal {
         self.spawn_aborted(id, hold, ctx);
     }
 
-    /// A base whose address has vanished is of no use before it listens anew: it is stopped and started. One
-    /// that is about to say that it is accepting may be listening anew already.
+    /// The socket file of a base was removed, so the base is of no use before it listens anew: it is stopped and
+    /// started. A base that has not announced yet that it is accepting may be about to listen anew.
     pub fn base_unreachable(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         let is_it = |life: &Life| life.id == id && (life.is_accepting() || !life.uses_protocol);
         if !self.current().is_some_and(is_it) {

@@ -15,7 +15,7 @@ use crate::types::purpose::Purpose;
 const BIND_RETRY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
 
 impl Vassal {
-    /// Its address is bound.
+    /// The on-demand address is bound.
     pub fn listener_bound(&mut self, ctx: &mut StepContext<'_>) {
         if let Some(listener) = &mut self.listener {
             listener.bound = true;
@@ -31,7 +31,7 @@ impl Vassal {
         };
     }
 
-    /// Its address cannot be bound.
+    /// The on-demand address cannot be bound.
     pub fn listener_refused(&mut self, why: String, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if matches!(hold.reason, HoldReason::Address(_)) => {
@@ -48,8 +48,8 @@ impl Vassal {
         };
     }
 
-    /// Its listener is of no use any more: it is bound anew, after a pause, lest the next one is lost
-    /// the same way in the same turn. A listener that is not polled now is found lost when it is.
+    /// The on-demand listener is of no use any more. It is bound anew after a pause, as the new one might be lost in the
+    /// same way in the same turn. The loss of a listener that is not polled is found when it is polled again.
     pub fn listener_lost(&mut self, why: String, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Listening => {
@@ -64,8 +64,8 @@ impl Vassal {
         };
     }
 
-    /// Clients cannot come to the listeners of its lives any more, however good they are: only a life that is started
-    /// from now on has those where clients come.
+    /// The listeners were bound anew, because clients could not reach the old ones. Only a life that starts from now on
+    /// has the new ones.
     pub fn listeners_renewed(&mut self, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(mut life) => {
@@ -98,7 +98,7 @@ impl Vassal {
         };
     }
 
-    /// Somebody has connected.
+    /// A client has connected to the on-demand listener.
     pub fn connection(&mut self, ctx: &mut StepContext<'_>) {
         let earliest = self.history.last_run.map(|last| last + MIN_RESTART_INTERVAL);
         self.phase = match std::mem::take(&mut self.phase) {
@@ -116,7 +116,7 @@ impl Vassal {
         };
     }
 
-    /// It has no listener: gives the pause before the next try, and doubles it.
+    /// The address cannot be bound now: gives the pause before the next attempt, and doubles it.
     fn bind_pause(&mut self) -> Duration {
         let Some(listener) = &mut self.listener else { return *BIND_RETRY.start() };
         listener.bound = false;

@@ -46,7 +46,7 @@ impl Vassal {
         }
     }
 
-    /// A process of a life that has not said anything yet waits for connections.
+    /// A process of a life that has not announced anything yet waits for connections.
     pub fn seen_accepting(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_probed()) else { return };
         life.assume_accepting(ctx.now);
@@ -77,8 +77,8 @@ impl Vassal {
         };
     }
 
-    /// It ends well, but what was to run is in the background: no good end, unless a good end is all it has to
-    /// come to.
+    /// The program has gone to the background. The start has failed if the vassal is always to be running; otherwise its
+    /// exit may be a success, and the reason is only shown.
     pub fn daemonized(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id).filter(|life| life.is_running()) else { return };
         if life.settings.restart == Restart::Always {

@@ -4,7 +4,7 @@ use crate::state::context::StepContext;
 use crate::state::vassal::{AfterStop, HoldReason, Phase, Vassal, phases};
 
 impl Vassal {
-    /// SIGHUP.
+    /// The administrator reloads all vassals (SIGHUP).
     pub fn reload_ordered(&mut self, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Running { current, due } if current.is_fallback() => {
@@ -18,7 +18,7 @@ impl Vassal {
         };
     }
 
-    /// SIGURG: a penalty that is being served is over.
+    /// The administrator clears the blacklist (SIGURG): a penalty that is being served ends.
     pub fn forget_blacklist(&mut self, ctx: &mut StepContext<'_>) {
         self.penalty.forgive();
         self.phase = match std::mem::take(&mut self.phase) {

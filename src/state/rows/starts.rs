@@ -19,7 +19,7 @@ use crate::types::run_settings::RunSettings;
 const RESOURCE_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 
 impl Vassal {
-    /// Its turn has come: gives the new life, or nothing if it has lost interest.
+    /// The turn of the vassal has come: gives its new life, or nothing if it does not wait with this ticket any more.
     pub fn start_granted(&mut self, ticket: Ticket, ctx: &mut StepContext<'_>) -> Option<LifeId> {
         if !self.waits_with(ticket) {
             return None;
@@ -42,7 +42,8 @@ impl Vassal {
         born
     }
 
-    /// Its turn has come, while a stop hook is clearing up after its last life: true if it waits for that.
+    /// The turn of the vassal has come, while the stop hook of its last life runs: holds it until the hook has ended.
+    /// False if it does not wait with this ticket any more, or need not wait for the hook.
     pub fn hold_for_hook(&mut self, ticket: Ticket) -> bool {
         match &mut self.phase {
             Phase::Held(hold) if hold.ticket == Some(ticket) => {
@@ -56,7 +57,7 @@ impl Vassal {
         }
     }
 
-    /// The last of its stop hooks is over.
+    /// The last stop hook of the vassal has ended.
     pub fn hook_ended(&mut self, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if hold.reason == HoldReason::StopHook => {
@@ -68,7 +69,7 @@ impl Vassal {
         };
     }
 
-    /// Another vassal has given addresses back: who has waited for one of them starts now.
+    /// Another vassal has given addresses back: if this one has waited for one of them, it starts now.
     pub fn address_freed(&mut self, of: VassalId, ctx: &mut StepContext<'_>) {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Held(hold) if hold.reason.is_taken_by(of) => self.request_start(hold.queue, ctx),

@@ -24,12 +24,12 @@ impl Vassal {
         };
     }
 
-    /// Its program does not run in time.
+    /// The program of a life does not run in time.
     pub fn start_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         self.kill_for_timeout(id, "its program does not run in time", ctx);
     }
 
-    /// The fork server has not answered in time, or has named what could not be proved in time.
+    /// The fork server has not answered in time, or its answer could not be proved in time.
     pub fn fork_server_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
             let why = life.end_talk(ctx);
@@ -37,14 +37,14 @@ impl Vassal {
         }
     }
 
-    /// It is time to see whether it waits for connections.
+    /// A probe for whether a life waits for connections is due.
     pub fn probe_due(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if self.life_mut(id).is_some_and(|life| life.next_probe(ctx.now)) {
             ctx.out.push(Effect::ProbeAccepting(self.id, id));
         }
     }
 
-    /// It has been running long enough to count as accepting.
+    /// A program has been running long enough to count as accepting.
     pub fn accepting_by_age(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
             life.assume_accepting(ctx.now);
@@ -53,7 +53,7 @@ impl Vassal {
         self.now_accepting(id, ctx);
     }
 
-    /// It has been running long enough to count as loyal.
+    /// A program has been running long enough to count as loyal.
     pub fn loyal_by_age(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
             life.assume_loyal(ctx.now);
@@ -62,17 +62,17 @@ impl Vassal {
         }
     }
 
-    /// It has not announced its readiness in time.
+    /// A program has not announced its readiness in time.
     pub fn readiness_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         self.kill_for_timeout(id, "it is not ready in time", ctx);
     }
 
-    /// It was asked to reload for its missing heartbeat, and is silent still.
+    /// No message has come after the program was asked to reload because its heartbeat was missing.
     pub fn reply_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         self.kill_for_timeout(id, "no heartbeat, and no message after the reload request", ctx);
     }
 
-    /// It was told to stop a second ago, and lives.
+    /// A life was told to stop a second ago, and has not ended.
     pub fn stops_slowly(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
             let left = life.stops_slowly(ctx.now);
@@ -83,7 +83,7 @@ impl Vassal {
         }
     }
 
-    /// It was told to stop, and has outlived the curse tolerance; the next tolerance begins.
+    /// A life that was told to stop has not ended within the curse tolerance; the next tolerance begins.
     pub fn stop_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
             life.kill(ctx);
@@ -93,7 +93,7 @@ impl Vassal {
 
     pub fn heartbeat_missed(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         self.note(Note::Silent, ctx);
-        // A check of the file is no second life that could go on alone.
+        // A check of the file cannot go on alone, as a second life could.
         if matches!(&self.phase, Phase::Replacing { next, .. } if next.purpose == Purpose::Start) {
             return self.kill_for_timeout(id, "no heartbeat", ctx);
         }
@@ -117,10 +117,10 @@ impl Vassal {
         };
     }
 
-    /// A life has missed a deadline for good: it is killed, and what it was decides the rest.
+    /// A life has missed a deadline: it is killed. What follows depends on its part in the vassal.
     fn kill_for_timeout(&mut self, id: LifeId, why: &'static str, ctx: &mut StepContext<'_>) {
         let Some(life) = self.life_mut(id) else { return };
-        // A stage that has told its reason, and then hangs, has told the better one.
+        // The reason of a stage that has reported a fault, and then hangs, is the better one.
         let told = life.failure().map(str::to_owned);
         if life.is_starting() && told.is_none() {
             life.start_result = StartResult::Failed(why.into());

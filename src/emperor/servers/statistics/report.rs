@@ -74,11 +74,11 @@ pub struct VassalReport {
     pub last_mod: i64,
     /// Last byte 26, or `WATCHDOG=1`.
     pub last_heartbeat: i64,
-    /// It has served a request, or has lived long enough.
+    /// Whether it is loyal: it has served a request, or has lived long enough.
     pub loyal: bool,
-    /// It has started.
+    /// Whether it has started.
     pub ready: bool,
-    /// It takes requests.
+    /// Whether it takes requests.
     pub accepting: bool,
     /// Time at which it became loyal.
     pub last_loyal: i64,
