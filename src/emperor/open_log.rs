@@ -42,7 +42,7 @@ fn open_any_log(config: &EmperorConfig, process: &ProcessContext) -> Result<Log,
     }
 }
 
-/// One of our descriptors as it is, for us and for the vassals.
+/// The log on an inherited descriptor, which also becomes standard output and error of the vassals.
 fn stream_log(number: RawFd, process: &ProcessContext) -> io::Result<Log> {
     let stream = fd::inherited(number)?;
     for own in [1, 2] {

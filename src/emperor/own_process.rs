@@ -59,31 +59,31 @@ pub(super) fn wanted(config: &EmperorConfig, log: &mut Log) -> Result<NewIdentit
     })
 }
 
-/// Who the emperor's files and sockets are to belong to.
+/// The owner of the files and sockets of the emperor.
 pub(super) fn owner(wanted: &NewIdentity) -> SocketOwner {
     SocketOwner { uid: wanted.uid, gid: wanted.gid }
 }
 
-/// Gives the log file away, or it could not be opened anew afterwards.
+/// Gives the log file to the user that the emperor becomes, as it could not be opened again otherwise.
 pub(super) fn give_log(log: BorrowedFd<'_>, wanted: &NewIdentity) -> std::io::Result<()> {
     fchown(log, wanted.uid, wanted.gid)
 }
 
-/// Becomes that user, for good.
+/// Becomes the user of the configuration, for good.
 pub(super) fn become_user(config: &EmperorConfig, wanted: &NewIdentity) -> Result<(), SetupError> {
     identity::drop_privileges(&config.own_process, wanted)
         .map_err(|refused| SetupError::said(refused.to_string()))?;
     if wanted.uid.is_some() {
-        // Or the files of our children in /proc would be root's until their exec.
+        // Otherwise the files of our children in /proc would belong to root until their exec.
         let _ = prctl::set_dumpable();
     }
     Ok(())
 }
 
-/// Where relative names count from.
+/// The directory from which relative paths count.
 ///
 /// # Errors
-/// It is not there.
+/// The directory is missing.
 pub(super) fn directory(config: &EmperorConfig) -> Result<PathBuf, SetupError> {
     let here = std::env::current_dir().unwrap_or_default();
     let Some(chdir) = &config.own_process.chdir else { return Ok(here) };
@@ -92,7 +92,7 @@ pub(super) fn directory(config: &EmperorConfig) -> Result<PathBuf, SetupError> {
     Ok(path)
 }
 
-/// Enters that directory.
+/// Enters the directory of `chdir`, if the configuration has it.
 pub(super) fn enter(config: &EmperorConfig) -> Result<(), SetupError> {
     let Some(chdir) = &config.own_process.chdir else { return Ok(()) };
     std::env::set_current_dir(&chdir.value).map_err(|error| not_entered(chdir, error))
@@ -103,7 +103,7 @@ fn not_entered(chdir: &Located<String>, error: std::io::Error) -> SetupError {
     cannot(doing)(error).advised(|kind| advice::enter(kind).to_owned())
 }
 
-/// Gives the process its title.
+/// Sets the title of the process, if the configuration has one.
 pub(super) fn set_title(config: &EmperorConfig, log: &mut Log) {
     if let Some(text) = &config.procname
         && let Err(error) = title::set(text)

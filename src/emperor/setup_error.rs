@@ -35,12 +35,12 @@ pub(super) fn cannot(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Setu
 }
 
 impl SetupError {
-    /// What others have put into words.
+    /// An error with this text.
     pub(super) fn said(text: String) -> Self {
         Self { doing: text, source: None, advice: String::new() }
     }
 
-    /// With what to do about it.
+    /// The error with advice for its kind.
     pub(super) fn advised(self, advice: impl FnOnce(io::ErrorKind) -> String) -> Self {
         let advice = self.source.as_ref().map(|source| advice(source.kind())).unwrap_or_default();
         Self { advice, ..self }

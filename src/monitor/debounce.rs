@@ -1,5 +1,5 @@
-//! Names that are looked at later: because somebody is writing them, because they may come back, or
-//! because the kernel would not say.
+//! Names that are examined later: because a program is writing them, because they may come back, or because the
+//! kernel did not give their state.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -350,7 +350,7 @@ impl Monitor for DirSource {
         {
             self.scan_all(context);
         }
-        // Events come before checks that are due: it may be that somebody writes again.
+        // Events come before checks that are due: a program may have begun to write again.
         if !self.watch.has_events()
             && is_due(self.watch.next())
             && let Some(at) = self.open_current(context)

@@ -31,7 +31,7 @@ const MAX_EFFORT: usize = 1000;
 /// Whether a name that is missing may still come back.
 #[derive(Clone, Copy)]
 enum IfMissing<'a> {
-    /// An event came: whoever removed the file may be about to make it anew.
+    /// An event came: the program that has removed the file may be about to make it anew.
     Wait,
     /// What there was to wait for has been waited for, by this wait if any.
     Lost(Option<&'a PendingCheck>),

@@ -1,7 +1,7 @@
 //! Watches that several routes share: which route gets an event, and what the kernel is asked for.
 //!
-//! One inotify instance has one watch for each inode, with one mask. It is the union of what the
-//! routes want, and never wider for long, so that nobody is woken for nothing.
+//! One inotify instance has one watch for each inode, with one mask. The mask is the union of
+//! what the routes want, and never wider for long, so that there are no needless wake-ups.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -1,5 +1,5 @@
-//! Files in a directory of vassals that are not taken for vassals: each is named once, so that nobody waits in
-//! vain for `blog.conf` or `UPPER.INI` to start.
+//! Files in a directory of vassals that are not taken for vassals: each is logged once, so that the
+//! administrator does not wait in vain for `blog.conf` or `UPPER.INI` to start.
 //!
 //! What other programs are known to put beside a vassal file is passed over (`names.rs`), and so is what
 //! does not stay for a moment: tools write under a name of their own before they rename.
@@ -57,7 +57,7 @@ impl UnrecognizedFiles {
         }
     }
 
-    /// Looks at one: what is no regular file is nobody's mistake.
+    /// Examines one name. Only a regular file may be a mistake of the administrator.
     pub(super) fn look(&mut self, at: BorrowedFd<'_>, name: &OsStr) {
         let is_file =
             || dir::stat_at(at, name, Links::Follow).is_ok_and(|stat| stat.kind == FileKind::File);
@@ -67,7 +67,7 @@ impl UnrecognizedFiles {
         }
     }
 
-    /// Forgets those that a scan has not met.
+    /// Forgets the names that a scan has not met.
     pub(super) fn keep(&mut self, met: &BTreeSet<OsString>) {
         self.known.retain(|name| met.contains(name));
         self.due.retain(|name, _| met.contains(name));

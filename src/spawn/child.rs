@@ -31,7 +31,7 @@ fn run(plan: &Plan<'_>) -> u8 {
         Err((step, error)) => (step, error),
     };
     let packet = status::failed_packet(step as u8, error.raw_os_error().unwrap_or(0));
-    // If the emperor is gone nobody is left to tell; the exit status remains.
+    // If the emperor is gone, no process reads this; the exit status says the same.
     let _ = fd::write(plan.setup.status, &packet);
     NOT_EXECUTABLE
 }
@@ -50,12 +50,12 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (Step, io::Error)> {
     }
     limits::lower_descriptor_limit(plan.template.descriptor_limit).map_err(at(Step::Limits))?;
     if let Some(mark) = plan.setup.mark {
-        // Without it only what sits in its session is found at its end.
+        // Without a mark only the leftovers in its session are found at its end.
         let _ = mark::set_own(mark);
     }
     process::chdir(plan.setup.directory).map_err(at(Step::Cwd))?;
     prctl::set_parent_death(Signal::new(libc::SIGKILL)).map_err(at(Step::ParentDeath))?;
-    // The emperor may have died before the signal was armed; nobody would send it then.
+    // The emperor may have died before the signal was armed; then it would never be sent.
     if i32::try_from(parent_id()).ok() != Some(plan.parent) {
         return Err((Step::ParentDeath, io::Error::from_raw_os_error(libc::ESRCH)));
     }

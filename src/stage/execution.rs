@@ -1,7 +1,7 @@
-//! Does the actions of a start, or tries them.
+//! Carries out the actions of a start, or tries them in a dry run.
 //!
-//! A dry run goes through the same list before a running program is stopped for this start: it does all that
-//! nobody but this process sees, and only looks whether the rest could be done.
+//! A dry run goes through the same list before a running program is stopped for this start. It carries out the
+//! actions that have no effect outside this process, and only examines whether the others would succeed.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};

@@ -1,8 +1,8 @@
-//! What `liege check` finds out beyond the text of a configuration: all that a start would stumble over, looked
-//! at without changing anything. Nothing is bound, written or connected to, and nobody is started but a shell
-//! that only reads (`sh -n`) and `getent`.
+//! What `liege check` finds out beyond the text of a configuration: everything that would make a start
+//! fail, examined without changing anything. Nothing is bound, written or connected to, and no program is started
+//! but a shell that only reads (`sh -n`) and `getent`.
 //!
-//! Where root checks, what the program needs is looked at by a child that has become its user.
+//! If root runs the check, a child that has become the user of the program examines what the program needs.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

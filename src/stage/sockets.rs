@@ -100,7 +100,7 @@ pub fn open(
         let address = socket::local_address(fd.as_fd()).ok().flatten()?;
         Some((fd, address))
     });
-    // A program can shut down what it shares with us, and nobody could connect any more.
+    // A program can shut down a socket that it shares with us; then no client can connect any more.
     let (dead, held): (Vec<_>, Vec<_>) = held.partition(|(fd, _)| socket::is_shut_down(fd.as_fd()));
     let dead: Vec<Address> = dead.into_iter().map(|(_, address)| address).collect();
     let mut claimed = claim(config, held);

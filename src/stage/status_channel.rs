@@ -131,7 +131,8 @@ impl StatusChannel {
         Ok(())
     }
 
-    /// Writes a line to stderr, at once, so that it stays whole; a closed one is nobody's fault.
+    /// Writes a line to standard error with one call, so that it is not mixed with other output. An error is ignored,
+    /// as there is no place to report it.
     pub fn print(&self, text: &str) {
         let text = escaped(text.as_bytes());
         let line = if self.name.is_empty() {

@@ -1,4 +1,4 @@
-//! What a row of the event table may use, and whom it may ask.
+//! What a row of the event table may use: the time, the rules, and lists for its effects and requests.
 
 use super::start_queue::{Queue, Ticket};
 use super::{Effect, Rules, VassalId};

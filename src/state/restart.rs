@@ -9,7 +9,7 @@
 //!    that goes on. If the life was told to stop, what follows was decided then, and stands in
 //!    `AfterStop`.
 //! 4. Else [`Vassal::judge_exit`] says what the end means:
-//!    - it was to make room for what its base forks anew, or is idle: a start, and nobody is to blame;
+//!    - it was to make room for a new fork of its base, or is idle: a start, which is not a death;
 //!    - it wants an address that another vassal has: held until that is given back;
 //!    - its restart setting says that it does not come back: held until its file changes;
 //!    - else it is a death. One before it was loyal adds a step to the penalty ([`super::penalty`]).

@@ -34,7 +34,7 @@ impl Vassal {
         }
     }
 
-    /// What is known to stand in the way, or else this.
+    /// The known reason why the file is not in use, or else this one.
     fn refusal<'a>(&'a self, or_else: Stale<'a>) -> Stale<'a> {
         match (&self.file.on_demand, &self.refused) {
             (OnDemand::Fault(why), _) => Stale::Address(why),

@@ -176,7 +176,7 @@ impl<'a> Accounts<'a> {
         let mut command = Command::new(getent);
         command.env_clear().arg("--").args(words).stdin(Stdio::null()).stderr(Stdio::null());
         match command::output(&mut command, MAX_FILE as usize, GETENT_TIMEOUT) {
-            // What it says with a failure is dropped: it knows nobody of that name.
+            // A failure means that the name is unknown; the output is dropped.
             Ok((text, status)) => Ok(if status.success() { text } else { Vec::new() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(failed(error)),

@@ -182,18 +182,18 @@ pub fn move_above(descriptor: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Puts copies at the numbers from 3 on, in order, to stay open over the exec that comes next. What was
-/// open there is closed: whoever owns a descriptor below `3 + descriptors.len()` has to [`move_above`] it first.
+/// open there is closed: the owner of a descriptor below `3 + descriptors.len()` must [`move_above`] it first.
 ///
 /// # Errors
-/// `EBADF` if one of `descriptors` is in the way itself.
+/// `EBADF` if one of `descriptors` has a number that is to be used.
 pub fn place_from_three(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let above = c_int::try_from(descriptors.len()).map_err(io::Error::other)?.saturating_add(3);
     if descriptors.iter().any(|descriptor| descriptor.as_raw_fd() < above) {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     for (number, descriptor) in (3..).zip(descriptors) {
-        // SAFETY: integers go in (nix wants an owner of what is replaced). That nobody owns it is the caller's
-        // promise.
+        // SAFETY: only integers go in (nix wants the owner of the descriptor that is replaced). The caller promises
+        // that this descriptor has no owner.
         retry(|| check(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }))?;
     }
     Ok(())
@@ -210,7 +210,7 @@ pub fn set_stdio(number: RawFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     if descriptor.as_raw_fd() == number {
         return clear_cloexec(descriptor);
     }
-    // Nobody owns a standard stream, so nobody's descriptor is replaced unseen.
+    // A standard stream has no owner in Rust, so no owned descriptor is replaced.
     call(|| match number {
         0 => unistd::dup2_stdin(descriptor),
         1 => unistd::dup2_stdout(descriptor),
@@ -231,8 +231,8 @@ fn cloexec_one_by_one(first: RawFd) -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(number) = number.filter(|number: &RawFd| *number >= first) else { continue };
-        // SAFETY: integers go in; who owns the descriptor does not change. It fails for the one of this
-        // listing if that is closed already, and for nobody else.
+        // SAFETY: only integers go in; the owner of the descriptor does not change. It fails only for the descriptor
+        // of this listing, if that is closed already.
         let _ = check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) });
     }
     Ok(())

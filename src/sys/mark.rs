@@ -116,7 +116,7 @@ fn limit(pid: i32, new: Option<Limit>) -> io::Result<Limit> {
 fn hard_limit(pid: Pid) -> Option<u64> {
     match limit(pid.get(), None) {
         Ok([_, hard]) => Some(hard),
-        // Another user's may be asked only by who has CAP_SYS_RESOURCE; but everybody may read it.
+        // prlimit64(2) on a process of another user needs CAP_SYS_RESOURCE, but every user may read /proc.
         Err(_) => read_limit(pid),
     }
 }

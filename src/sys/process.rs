@@ -1,8 +1,8 @@
 //! Processes: fork, exec, sessions, groups, children, the end.
 //!
 //! liege has one thread. [`fork`] relies on it (a lock held by another thread would stay locked in
-//! the child), and so do [`kill_child`] and [`kill_group`]: nobody else can reap between the proof
-//! that a number is our child's and the signal sent to it.
+//! the child), and so do [`kill_child`] and [`kill_group`]: no other thread can reap a child between the proof
+//! that the number is that of our child and the signal.
 //!
 //! Raw calls stay where nix does not fit: kill and waitid (its `Signal` knows no real-time signals), fork and
 //! exec (it allocates the arrays, and its `fork` is unsafe as well), setpriority and rt_sigqueueinfo (it has
@@ -353,7 +353,7 @@ pub fn executed_as() -> Option<PathBuf> {
         return None;
     }
     // SAFETY: for this key it is the address of a string that the kernel has put above the first stack, where
-    // it stays, and nobody writes, for as long as the process has this program.
+    // it stays, and is not written to, for as long as the process has this program.
     let name = unsafe { CStr::from_ptr(name) };
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }

@@ -1,7 +1,7 @@
 //! Descriptors and credentials over unix sockets (`SCM_RIGHTS`, `SCM_CREDENTIALS`; unix(7), cmsg(3)).
 //!
-//! What comes from a stranger is taken out whole and owned at once, so nothing can leak; descriptors that
-//! nobody wants are closed by [`discard`], because the last copy of a socket may linger.
+//! All received descriptors are taken out and owned at once, so none can leak. Those that are not used are closed by
+//! [`discard`], because the last close of a socket with `SO_LINGER` would block.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -119,7 +119,7 @@ pub fn receive_text(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Rec
     })?;
     #[allow(clippy::unnecessary_cast, reason = "it has 32 bits in musl")]
     let used = message.msg_controllen as usize;
-    // Where nobody has asked for credentials there is room for some descriptors after all.
+    // If credentials were not asked for, there is room for some descriptors.
     let (fds, sender) = read_control(control.0.get(..used).unwrap_or(&control.0));
     discard(fds);
     Ok(ReceivedBytes { length, sender })

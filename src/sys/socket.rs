@@ -150,7 +150,7 @@ pub fn notify_socket(at: Option<(&Path, SocketOwner)>) -> io::Result<(OwnedFd, A
         return Ok((socket, name));
     };
     let address = Address::Path(path.to_owned());
-    // Of the socket, from which the kernel takes the mode of the file: nobody else comes before the chmod.
+    // The kernel gives the file the mode of the socket, so no other user can connect before the chmod.
     call(|| fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR))?;
     bind(socket.as_fd(), &Raw::of(&address)?)?;
     match set_attributes(path, Some(0o600), owner) {

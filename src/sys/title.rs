@@ -15,9 +15,9 @@ pub fn set(title: &str) -> io::Result<()> {
     let (start, end) = arguments(&stat).ok_or(io::ErrorKind::InvalidData)?;
     let place = std::ptr::with_exposed_provenance_mut::<u8>(start);
     let room = end.saturating_sub(start);
-    // SAFETY: the kernel has put the arguments there, `room` bytes of this process's own writable stack; no
-    // reference to them is held, as whoever has read them has copied them. All that is written ends with NUL,
-    // so what still points there is a string.
+    // SAFETY: the kernel has put the arguments there, `room` bytes of this process's own writable stack. No
+    // reference to them is held, because all readers have copied them. The written text ends with NUL, so the
+    // pointers to the arguments still point to strings.
     let place = unsafe { std::slice::from_raw_parts_mut(place, room) };
     place.fill(0);
     let text = name.as_bytes();

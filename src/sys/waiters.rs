@@ -50,7 +50,7 @@ fn numbers(directory: &Path, most: usize) -> Vec<i32> {
     names.collect()
 }
 
-/// Whether one process does.
+/// Whether one process waits for connections on one of the sockets.
 fn waits(home: &Path, sockets: &[u64]) -> bool {
     let (mut held, mut sets) = (Vec::new(), Vec::new());
     for number in numbers(&home.join("fd"), MAX_HELD_DESCRIPTORS) {
@@ -63,7 +63,7 @@ fn waits(home: &Path, sockets: &[u64]) -> bool {
             Some(_) | None => {}
         }
     }
-    // A set may hold what is closed already; but then nobody accepts from it.
+    // An epoll set may hold a socket that is closed already, but then the process does not accept from it.
     if held.is_empty() {
         return false;
     }

@@ -1,7 +1,7 @@
 //! Writing without waiting, to a descriptor whose open file description belongs to others as well.
 //!
-//! Standard error is shared with whoever started us, so `O_NONBLOCK` must not be set on it: the shell
-//! or a vassal would meet `EAGAIN`. Each call here asks for "not now" by itself instead.
+//! Standard error is shared with the process that has started us, so `O_NONBLOCK` must not be set on it: the
+//! shell or a vassal would get `EAGAIN`. Instead each call here asks the kernel not to wait.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};

@@ -1,4 +1,4 @@
-//! Orphans: processes that failed talks, ended bases and ended lives leave behind in the session of a base.
+//! Orphans: processes in the session of a base that a failed talk, an ended base or an ended life has left behind.
 
 use std::os::fd::AsFd;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! One life, as the kernel knows it.
+//! The main process of a life, with its descriptors.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;

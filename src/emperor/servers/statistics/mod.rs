@@ -1,4 +1,4 @@
-//! The statistics: whoever connects gets one JSON object at once, and the end of the stream.
+//! The statistics: each client gets one JSON object as soon as it has connected, and the end of the stream.
 //!
 //! Clients share a snapshot for a moment, so that a storm of them costs little.
 
@@ -13,13 +13,14 @@ use crate::types::moment::Moment;
 
 use super::service::{Access, Answer, Bytes, Service};
 
-/// How long a snapshot is good while nothing happens, at least.
+/// The shortest lifetime of a snapshot while nothing happens.
 const SNAPSHOT_LIFETIME: Duration = Duration::from_millis(20);
 
-/// The same, as a multiple of the time that it took to make: on a slow machine too a storm costs a part of a processor.
+/// The lifetime of a snapshot while nothing happens, as a multiple of the time that it took to make it, so that many
+/// clients cost only a part of a processor on a slow machine too.
 const LIFETIME_PER_COST: u32 = 4;
 
-/// How long it is good though something has happened, for each byte: about ten times what it has cost.
+/// The lifetime of a snapshot for each byte of it when something has happened: about ten times what it has cost.
 const LIFETIME_PER_BYTE: Duration = Duration::from_nanos(15);
 
 /// How an answer begins.
@@ -81,8 +82,8 @@ impl Service for Statistics {
 }
 
 impl Snapshot {
-    /// Whether it can still be given to who comes now; `version` tells whether anything has happened since it
-    /// was made.
+    /// Whether it can still be given to a client; `version` tells whether anything has happened after it was
+    /// made.
     fn is_fresh(&self, version: u64, now: Moment) -> bool {
         let bytes = u32::try_from(self.answer.len()).unwrap_or(u32::MAX);
         let lifetime = match self.version == version {
