@@ -253,6 +253,7 @@ impl VassalConfig {
             V::Run(RunOption::Notify) => self.run.notify,
             V::Run(_) | V::TouchReload => true,
             V::Vacuum => self.vacuum,
+            // The stage, or the program, obeys all others.
             _ => false,
         };
         self.for_emperor.retain(|name| *name != setting.key);

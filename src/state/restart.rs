@@ -55,7 +55,7 @@ impl Vassal {
             self.note(Note::Stopped { exit, lived, why: "for a restart" }, ctx);
             return AfterStop::Start(Queue::Budget);
         }
-        if self.listener.is_some() && exit == ExitStatus::Code(0) && life.failure().is_none() {
+        if self.has_gone_idle(life, exit) {
             self.note(Note::Stopped { exit, lived, why: "because it is idle" }, ctx);
             return AfterStop::Start(Queue::Budget);
         }
@@ -88,6 +88,11 @@ impl Vassal {
         }
         self.note(Note::Died { exit, lived, loyal, wait, attempt, failed, hint }, ctx);
         self.schedule_restart(life, Some(exit), wait, ctx.now)
+    }
+
+    /// Whether the end of a life means that it had nothing to do: on demand, it has run, and exited with 0.
+    pub(super) fn has_gone_idle(&self, life: &Life, exit: ExitStatus) -> bool {
+        self.listener.is_some() && exit == ExitStatus::Code(0) && life.failure().is_none()
     }
 
     /// What follows a life that has ended so, or wants to: a start, when the penalty is served and the interval

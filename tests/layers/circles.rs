@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{code, is_test, short, sources};
+use super::{code, is_test, short, sources, without_tests};
 
 type Module = Vec<String>;
 
@@ -95,7 +95,7 @@ fn imports() -> BTreeMap<Module, BTreeSet<Module>> {
         .map(|path| (module_of(path), code(path)))
         .collect();
     let of = |own: &Module, text: &str| -> BTreeSet<Module> {
-        let text = text.split("#[cfg(test)]").next().unwrap();
+        let text = without_tests(text);
         paths(text)
             .iter()
             .filter_map(|path| target(path, own, &all))

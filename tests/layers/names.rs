@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{code, is_test, short, sources};
+use super::{code, is_test, short, sources, without_tests};
 
 /// Names of a kind of item that more than one place defines, with these places; associated types do not count.
 fn defined_twice(is_item: impl Fn(&str) -> Option<String>) -> Vec<String> {
@@ -12,7 +12,7 @@ fn defined_twice(is_item: impl Fn(&str) -> Option<String>) -> Vec<String> {
             continue;
         }
         let text = code(&path);
-        let text = text.split("#[cfg(test)]").next().unwrap();
+        let text = without_tests(&text);
         for (number, line) in text.lines().enumerate() {
             if let Some(name) = is_item(line) {
                 places.entry(name).or_default().push(format!("{}:{}", short(&path), number + 1));

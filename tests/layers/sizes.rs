@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use super::{code, is_test, short, sources};
+use super::{code, is_test, short, sources, without_tests};
 
 #[test]
 fn no_file_has_grown_too_long() {
     let mut faults = Vec::new();
     for path in sources() {
         let text = fs::read_to_string(&path).unwrap();
-        let lines = text.split("#[cfg(test)]").next().unwrap().lines().count();
+        let lines = without_tests(&text).lines().count();
         // A list of names, one row each, is no code.
         let is_list = short(&path) == "opts/uwsgi_only.rs";
         if lines > 600 && !is_test(&path) && !is_list {
@@ -62,7 +62,7 @@ fn no_function_is_longer_than_a_screen() {
             continue;
         }
         let text = code(&path);
-        let text = text.split("#[cfg(test)]").next().unwrap();
+        let text = without_tests(&text);
         for (line, length, name) in functions(text) {
             if length > 60 {
                 faults.push(format!("{}:{line}: {name}: {length} lines", short(&path)));

@@ -143,8 +143,7 @@ impl Vassal {
         exit: ExitStatus,
         ctx: &mut StepContext<'_>,
     ) -> Phase {
-        let is_idle =
-            self.listener.is_some() && exit == ExitStatus::Code(0) && new.failure().is_none();
+        let is_idle = self.has_gone_idle(new, exit);
         let mut due = match self.judge_exit(new, exit, ctx) {
             AfterStop::Start(queue) if !is_idle => self.place_in(queue, ctx),
             AfterStop::Hold(hold)

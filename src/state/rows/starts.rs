@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::state::context::StepContext;
-use crate::state::life::{AddressConflict, Life, StartResult};
+use crate::state::life::{AddressConflict, StartResult};
 use crate::state::run_state::{FIRST_PROBE, IDLE_PROBE};
 use crate::state::start_queue::{Queue, Ticket};
 use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases};
@@ -191,18 +191,16 @@ impl Vassal {
         self.resource_retries.forget();
         self.address_retries.forget();
         self.note(Note::Running { pid }, ctx);
-        let on_demand = self.listener.is_some();
-        let has_custody = |life: &Life| on_demand || life.settings.listeners > 0;
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Starting(mut current) => {
                 ctx.out.push(Effect::TakeCustody(self.id, current.id));
-                if has_custody(&current) {
+                if self.has_custody(&current) {
                     current.probe_after(IDLE_PROBE);
                 }
                 Phase::Running { current, due: None }
             }
             Phase::Replacing { current, mut next, again } => {
-                if has_custody(&next) {
+                if self.has_custody(&next) {
                     next.probe_after(FIRST_PROBE);
                 }
                 Phase::Replacing { current, next, again }
