@@ -212,7 +212,7 @@ impl Print {
     /// Whom the program would run as: what the file does not say is what this process is.
     fn identity(&mut self, identity: &NewIdentity) {
         let NewIdentity { uid, gid, groups, added, account } = identity;
-        // StartInfo to the program where it becomes this user.
+        // In the environment of the program where it becomes this user.
         self.option(account.as_ref(), |print, account| {
             print.text(account.name.as_bytes());
             print.text(account.home.as_bytes());

@@ -21,7 +21,7 @@ pub struct StepContext<'a> {
     pub rules: &'a Rules,
     /// Whether ragnarok has begun.
     pub ending: bool,
-    /// Effects for the shell, in order.
+    /// Effects for the emperor, in order.
     pub out: &'a mut Vec<Effect>,
     /// Requests to the realm.
     pub requests: &'a mut Vec<RealmRequest>,

@@ -280,7 +280,7 @@ pub enum Order {
     StopGracefully,
 }
 
-/// What the shell must do, in this order. Each one that can fail answers with an event when it is done.
+/// What the emperor must do, in this order. Each one that can fail answers with an event when it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Bind the on-demand address; answered by `ListenerBound` or `ListenerRefused`.

@@ -103,7 +103,7 @@ impl Realm {
         }
     }
 
-    /// One event in; what the shell must do is appended to `out`, in order. Whatever of it fails or
+    /// One event in; what the emperor must do is appended to `out`, in order. Whatever of it fails or
     /// answers at once comes back as an event before anything else is served.
     pub fn step(&mut self, now: Moment, event: Event, out: &mut Vec<Effect>) {
         let first = out.len();

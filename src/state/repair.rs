@@ -3,7 +3,7 @@
 //! A row of the event table that panics has taken its vassal's phase, and the lives in it, with it. That
 //! vassal alone is built anew, by [`Vassal::rebuild`]: its processes are killed, and it starts again later.
 //! A panic anywhere else may have lost an event or an effect: [`Realm::repair`] compares all that the realm
-//! knows with what the shell really has.
+//! knows with what the emperor really has.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -23,7 +23,7 @@ use crate::types::purpose::Purpose;
 /// First and longest pause before a vassal is started again for which liege has failed.
 const INTERNAL_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
-/// What the shell has: everything else is known to the realm alone.
+/// What the emperor has: everything else is known to the realm alone.
 #[derive(Debug, Default)]
 pub struct Truth {
     /// Lives that have a process, that a fork server is asked for, or whose end is not raised yet; sorted.
@@ -111,7 +111,7 @@ impl Vassal {
 }
 
 impl Realm {
-    /// Makes the records of the realm agree with each other and with what the shell really has. Lives that belong to no
+    /// Makes the records of the realm agree with each other and with what the emperor really has. Lives that belong to no
     /// vassal are killed. Vassals whose life does not exist any more, and suspects, are rebuilt.
     pub fn repair(&mut self, now: Moment, truth: &Truth, out: &mut Vec<Effect>) {
         self.rebuild_indexes(now, truth);

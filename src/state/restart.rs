@@ -1,6 +1,6 @@
 //! What follows the death of a process: the one page on it.
 //!
-//! 1. The kernel says by the pidfd, or by the end of the emperor pipe, that the process has ended. The shell
+//! 1. The kernel says by the pidfd, or by the end of the emperor pipe, that the process has ended. The emperor
 //!    reads its status socket and its pipe to their end, and reaps it. When nothing of the life is left, or after
 //!    a second, it raises `LifeEvent::Exited`.
 //! 2. The realm takes the life from its lists, gives its slot in the start budget back, and asks for the stop

@@ -120,7 +120,7 @@ impl Vassal {
         if life.start_result == StartResult::Undecided {
             life.start_result = StartResult::Prepared;
         }
-        // What runs is what the newer file would start: it has that edition from now on.
+        // What runs is what the newer file would start: it has that revision from now on.
         if let Phase::Replacing { current, next, again: _ } = &mut self.phase
             && next.id == id
             && next.fingerprint == current.fingerprint
