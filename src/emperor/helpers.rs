@@ -70,7 +70,7 @@ enum Task {
 pub(super) enum HelperEnd {
     /// The stop hook of this vassal is over.
     StopHook(Key),
-    /// Its file was sent to this life, or not, for this error number; 0 if there is none.
+    /// The file was sent to this life, or was not, with this error number, or 0 if there is none.
     SentConfig(LifeId, Result<(), i32>),
     /// This life waits for connections.
     Accepts(LifeId),
@@ -79,7 +79,7 @@ pub(super) enum HelperEnd {
 }
 
 impl Helpers {
-    /// None yet.
+    /// Without helpers.
     pub fn new(template: Rc<Template>, null: Rc<OwnedFd>) -> Self {
         Self { running: HashMap::new(), waiting: VecDeque::new(), last: 0, template, null }
     }

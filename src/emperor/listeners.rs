@@ -27,7 +27,7 @@ use super::token::Token;
 
 /// Most vassals whose listeners are inspected in one turn.
 pub(super) const MAX_INSPECTIONS: usize = 256;
-/// A younger life is not replaced for listeners that it has lost, unless somebody asks for it.
+/// A younger life is not replaced for listeners that it has lost, unless an administrator orders it.
 const MIN_AGE: Duration = Duration::from_secs(60);
 /// Mode of an on-demand socket, unless `chmod-socket` says another one.
 const SOCKET_MODE: u32 = 0o666;

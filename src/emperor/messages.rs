@@ -214,7 +214,7 @@ fn waits(count: usize) -> String {
     format!("{} {verb}", vassals(count))
 }
 
-/// So many vassals.
+/// A number of vassals, in words.
 pub(super) fn vassals(count: usize) -> String {
     format!("{count} {}", if count == 1 { "vassal" } else { "vassals" })
 }

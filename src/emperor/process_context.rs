@@ -5,18 +5,18 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// What the process was given, read once.
+/// Environment, program and keeper of the process, read once at its start.
 #[derive(Clone, Debug)]
 pub struct ProcessContext {
-    /// Every variable; arguments are resolved already.
+    /// Environment variables.
     pub environment: Vec<(OsString, OsString)>,
     /// The program that is started as the stage.
     pub own_program: PathBuf,
-    /// The pid of the keeper, who is our parent.
+    /// Process id of the keeper, which is our parent.
     pub keeper: Option<u32>,
-    /// What vassals are worth when memory runs out, where this process is worth more.
+    /// `oom_score_adj` that vassals get, if this process has lowered its own.
     pub oom_score: Option<i32>,
-    /// What is written here the keeper passes on to the service manager.
+    /// Socket to the keeper, which passes messages on to the service manager.
     pub relay: Option<Rc<UnixDatagram>>,
 }
 

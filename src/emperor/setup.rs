@@ -186,7 +186,7 @@ fn rules(config: &EmperorConfig) -> Rules {
     }
 }
 
-/// Where the fork server is; it is asked with descriptors, which only unix sockets carry.
+/// The address of the fork server. It must be a unix socket, because requests carry descriptors.
 fn fork_server(config: &EmperorConfig) -> Result<Option<Address>, SetupError> {
     let Some(setting) = &config.use_fork_server else { return Ok(None) };
     let here = std::env::current_dir().unwrap_or_default();
@@ -254,7 +254,7 @@ fn template(
     template
 }
 
-/// What this process is when nothing can be refused any more.
+/// Sets the directory, the title and the output of this process, after everything that can fail.
 fn settle_process(config: &EmperorConfig, sources: &Sources, log: &mut Log) {
     enter_first(sources, config, log);
     own_process::set_title(config, log);

@@ -31,7 +31,7 @@ impl Announcement {
     }
 }
 
-/// What a program has announced.
+/// The announcements of a program.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Announced {
     /// The program has started.

@@ -4,7 +4,7 @@ use super::start_queue::{Queue, Ticket};
 use super::{Effect, Rules, VassalId};
 use crate::types::moment::Moment;
 
-/// What a vassal asks of the realm.
+/// A request of a vassal to the realm.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RealmRequest {
     /// A start, in its turn.
@@ -13,7 +13,7 @@ pub enum RealmRequest {
     Forget(VassalId),
 }
 
-/// What one step may use.
+/// The input and the output of one row.
 pub struct StepContext<'a> {
     /// The time of this wake-up.
     pub now: Moment,

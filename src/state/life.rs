@@ -213,7 +213,7 @@ impl Life {
         }
     }
 
-    /// The talk is given up: why. The shell answers at once; the new deadline is for one that does not.
+    /// The reason for which the talk is given up. The emperor answers at once; the new deadline is a safeguard.
     pub fn end_talk(&mut self, ctx: &StepContext<'_>) -> &'static str {
         match &mut self.phase {
             LifePhase::Starting { deadline, birth: Birth::Asked { answered, .. } } => {

@@ -48,12 +48,12 @@ pub struct Fingerprint(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub usize);
 
-/// What names a vassal: the same file name in two sources is two vassals.
+/// The name of a vassal. The same file name in two sources means two vassals.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The monitor.
+    /// The source in which its file was found.
     pub source: SourceId,
-    /// The name it gives, as bytes; everybody who speaks of the vassal shares it.
+    /// The name of the file, as bytes; all records of the vassal share it.
     pub name: Rc<[u8]>,
 }
 
@@ -129,7 +129,7 @@ impl Default for Rules {
     }
 }
 
-/// What the monitor tells of a vassal file.
+/// The attributes of a vassal file that its monitor has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// Modification time, seconds since the epoch.
@@ -154,7 +154,7 @@ pub enum OnDemand {
     Fault(Rc<str>),
 }
 
-/// What a running vassal says, by a byte or by its notify socket.
+/// A message of a running vassal, by a byte or by its notify socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VassalMessage {
     /// "I have started."
@@ -178,7 +178,7 @@ pub enum Channel {
     Notify,
 }
 
-/// What happens to one life.
+/// An event of one life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifeEvent {
     /// The fork has worked; the pid is only to be shown.
@@ -214,7 +214,7 @@ pub enum LifeEvent {
     Exited(ExitStatus),
 }
 
-/// What happens in the world.
+/// An event for the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A vassal file was found.
@@ -226,18 +226,18 @@ pub enum Event {
         /// Whether the first look at its directory has found it, at the start or when the directory has come back.
         is_initial: bool,
     },
-    /// A vassal file is another than before.
+    /// A vassal file has changed.
     Changed {
-        /// Its name.
+        /// Name of the vassal.
         key: Key,
-        /// What is known of it now.
+        /// New attributes of the file.
         file: File,
     },
     /// A vassal file is the same, but has another owner.
     OwnerChanged {
-        /// Its name.
+        /// Name of the vassal.
         key: Key,
-        /// What is known of it now.
+        /// New attributes of the file.
         file: File,
     },
     /// A vassal file was removed.
@@ -280,7 +280,8 @@ pub enum Order {
     StopGracefully,
 }
 
-/// What the emperor must do, in this order. Each one that can fail answers with an event when it is done.
+/// An action that the emperor must carry out, in the order of the list. Each action that can fail is answered by an
+/// event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Bind the on-demand address; answered by `ListenerBound` or `ListenerRefused`.

@@ -47,7 +47,7 @@ pub struct Realm {
     fails_next: bool,
 }
 
-/// What the service manager is told, kept up to date with each row.
+/// The numbers for the service manager, kept up to date with each row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Vassals with a process; a check or a replacement is a second one of the same vassal. One that has
@@ -103,8 +103,8 @@ impl Realm {
         }
     }
 
-    /// One event in; what the emperor must do is appended to `out`, in order. Whatever of it fails or
-    /// answers at once comes back as an event before anything else is served.
+    /// Takes one event, and appends the effects that the emperor must carry out to `out`, in order. When an effect
+    /// fails or is answered at once, that event must be given to the state before any other event.
     pub fn step(&mut self, now: Moment, event: Event, out: &mut Vec<Effect>) {
         let first = out.len();
         let mut outbox = self.outbox(now, out);

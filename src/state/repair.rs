@@ -23,7 +23,7 @@ use crate::types::purpose::Purpose;
 /// First and longest pause before a vassal is started again for which liege has failed.
 const INTERNAL_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
-/// What the emperor has: everything else is known to the realm alone.
+/// The lives and hooks that the emperor really has, with which the realm is compared.
 #[derive(Debug, Default)]
 pub struct Truth {
     /// Lives that have a process, that a fork server is asked for, or whose end is not raised yet; sorted.

@@ -95,8 +95,8 @@ impl Vassal {
         self.listener.is_some() && exit == ExitStatus::Code(0) && life.failure().is_none()
     }
 
-    /// What follows a life that has ended so, or wants to: a start, when the penalty is served and the interval
-    /// kept. On demand the interval is kept when a client connects; a loyal life that has ended by SIGKILL was
+    /// The step after a life that has ended, or wants to: a start, when the penalty is served and the minimum interval
+    /// is over. On demand the interval is kept when a client connects; a loyal life that has ended by SIGKILL was
     /// killed from outside, and is replaced at once.
     pub(super) fn schedule_restart(
         &self,

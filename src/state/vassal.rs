@@ -147,7 +147,7 @@ impl HoldReason {
     }
 }
 
-/// What follows when the last life is reaped.
+/// The step that follows when the last life is reaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterStop {
     /// The vassal is forgotten.
@@ -199,7 +199,7 @@ pub struct History {
     pub last_run: Option<Moment>,
     /// How the last life ended.
     pub last_exit: Option<ExitStatus>,
-    /// What went wrong last; cleared by the next program that runs.
+    /// The last error; it is cleared when a program runs again.
     pub last_error: Option<Box<str>>,
 }
 
@@ -298,7 +298,7 @@ impl Vassal {
         nearest.into_iter().chain(self.held_until()).min()
     }
 
-    /// What its start, or that of its replacement, waits for.
+    /// The hold of its start, or of the start of its replacement.
     pub fn hold(&self) -> Option<&Hold> {
         match &self.phase {
             Phase::Held(hold) => Some(hold),

@@ -66,7 +66,7 @@ pub(in crate::emperor) struct ConfigPipe {
 }
 
 impl RateLimit {
-    /// Nothing was sent yet.
+    /// Counters of a life that has sent nothing.
     pub fn new(now: Moment) -> Self {
         Self { since: now, wake_ups: 0, bytes: 0, loud_seconds: 0 }
     }
@@ -95,7 +95,7 @@ impl RateLimit {
 }
 
 impl ConfigPipe {
-    /// Nothing was sent yet.
+    /// A pipe on which nothing was sent.
     pub fn new(pipe: OwnedFd) -> Box<Self> {
         Box::new(Self { pipe, last: None, is_due: false, failed: None })
     }
@@ -114,7 +114,7 @@ impl Lives {
         true
     }
 
-    /// It has asked for its file too early: the file is sent once, when the interval is over.
+    /// A life has asked for its file too early: the file is sent once, when the interval is over.
     pub fn send_file_later(&mut self, life: LifeId, now: Moment) {
         if let Some(config) = self.config_pipe(life)
             && !std::mem::replace(&mut config.is_due, true)
@@ -123,7 +123,7 @@ impl Lives {
         }
     }
 
-    /// Its pipe is full: the order is sent again later.
+    /// The pipe of a life is full: the order is sent again later.
     pub fn send_order_later(&mut self, life: LifeId, order: Order, now: Moment) {
         self.delayed.0.insert((now + ORDER_INTERVAL, life, DelayedAction::SendOrder(order)));
     }

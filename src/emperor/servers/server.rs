@@ -35,25 +35,25 @@ pub(super) struct Server {
     id: ServerId,
     service: Box<dyn Service>,
     listeners: Vec<ServerListener>,
-    /// In the order in which they have connected.
+    /// Clients, in the order in which they have connected.
     clients: Vec<Client>,
     last_client: u64,
-    /// Closed to make room for a client when there is no other descriptor.
+    /// Spare descriptor, which is closed to make room for a client when no other descriptor is left.
     spare: Option<OwnedFd>,
     changes: Vec<PollChange>,
 }
 
-/// What the reactor must be told.
+/// A change of what the reactor polls.
 #[derive(Debug)]
 enum PollChange {
     Listen(usize),
     Pause(usize),
     Client(ClientId, Interest),
-    /// It may be closed only when it is not polled any more.
+    /// The descriptor is not polled any more, and may be closed only then.
     Forget(OwnedFd),
 }
 
-/// What is to be done with a listener.
+/// How to go on with a listener after an attempt to accept.
 enum AcceptNext {
     Continue,
     Stop,

@@ -1,8 +1,8 @@
 //! Which vassals wait for what, and until when: for the statistics, and for one line when a wait of more than a second
 //! begins and one when it ends.
 //!
-//! A wait that is a vassal's own (penalty, address, base, resource, stop) is told by its notes. Here are
-//! those in which many wait for the same: the throttle, the start budget, and ragnarok for all.
+//! A wait of one vassal alone (penalty, address, base, resource, stop) is logged by its notes. Here are the waits
+//! that many vassals share: for the throttle, for the start budget, and for the end of ragnarok.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::state::start_queue::{Queue, Ticket};
 use crate::state::{Effect, VassalId, WaitNotice};
 use crate::types::moment::Moment;
 
-/// From the first that waits to the line: others of the same burst are counted in.
+/// The time from the first vassal that waits to the line, so that the line counts others of the same burst.
 const GATHER_INTERVAL: Duration = Duration::from_millis(300);
-/// A wait that is shorter than this is not told.
+/// A wait that is shorter than this is not logged.
 const MIN_LOGGED_WAIT: Duration = Duration::from_secs(1);
-/// Vassals that end again and again wait again and again: it is told no more often than this, unless more of
-/// them wait than were told.
+/// The shortest interval between two lines, as vassals that end again and again wait again and again. A line comes
+/// earlier if more vassals wait than the last one said.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two lines on what ragnarok waits for.
+/// The interval between two lines about the vassals for which ragnarok waits.
 const RAGNAROK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What was told of the waits.
+/// The state of the lines about waits.
 #[derive(Debug, Default)]
 pub(super) struct WaitNotices {
     throttle: WaitLog,
@@ -31,14 +31,14 @@ pub(super) struct WaitNotices {
     ending: Option<Moment>,
 }
 
-/// What was told of one kind of wait.
+/// The state of the lines about one kind of wait.
 #[derive(Clone, Copy, Debug, Default)]
 struct WaitLog {
-    /// Somebody waits; it is looked at then.
+    /// Time of the next check, if a vassal waits.
     check_at: Option<Moment>,
-    /// The begin of the present wait was told.
+    /// Whether the begin of the present wait was logged.
     begun: bool,
-    /// When a begin was told last, and how many waited.
+    /// Time of the last line about a begin, and the number of vassals that waited.
     last: Option<(Moment, usize)>,
 }
 
@@ -49,7 +49,7 @@ impl WaitLog {
         std::mem::take(&mut self.begun)
     }
 
-    /// Somebody waits; true if it is time to look how long that takes, which is `pause` after the begin.
+    /// A vassal waits; true if a check is due for how long it will take, which is `pause` after the begin.
     fn is_due(&mut self, now: Moment, pause: Duration) -> bool {
         if self.begun {
             return false;
@@ -57,7 +57,7 @@ impl WaitLog {
         *self.check_at.get_or_insert(now + pause) <= now
     }
 
-    /// Whether so many are told now; else it is looked at again when they may be.
+    /// Whether a line about so many vassals may be logged now; else the next check comes when it may.
     fn may_log(&mut self, now: Moment, waiting: usize) -> bool {
         if let Some((at, most)) = self.last
             && now < at + REPEAT_INTERVAL

@@ -48,7 +48,7 @@ pub(super) fn pid<S: Serializer>(pid: &Option<i32>, serializer: S) -> Result<S::
     serializer.serialize_i32(pid.unwrap_or(-1))
 }
 
-/// What is shown as the log shows it.
+/// A value as the log shows it.
 pub(super) fn shown<S: Serializer>(
     value: &Option<impl Display>,
     serializer: S,
@@ -91,7 +91,7 @@ fn raw<S: Serializer>(text: String, serializer: S) -> Result<S::Ok, S::Error> {
     RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
 }
 
-/// Where the text stands.
+/// The present depth of the text.
 struct Layout {
     depth: usize,
 }

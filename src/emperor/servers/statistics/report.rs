@@ -96,7 +96,7 @@ pub struct VassalReport {
     pub zerg: bool,
     /// The address it waits at, or nothing.
     pub on_demand: OutsideText,
-    /// Not started before somebody asks for it.
+    /// Whether it is not started before an administrator asks for it.
     pub suspended: bool,
     /// Forked by a fork server, not by the emperor.
     pub adopted: bool,
@@ -121,9 +121,9 @@ pub struct VassalReport {
     /// How its last life ended.
     #[serde(serialize_with = "json::shown")]
     pub last_exit: Option<ExitStatus>,
-    /// What went wrong last, with step and place; gone when it runs again.
+    /// Last error, with step and place; it is cleared when the program runs again.
     pub last_error: Option<String>,
-    /// What runs may not be what its file says.
+    /// Whether the running program may differ from what the file says.
     pub stale: bool,
     /// Why that is so.
     pub stale_reason: Option<String>,
