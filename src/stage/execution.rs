@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::parent_id;
 use std::path::Path;
 
-use crate::config::Faults;
 use crate::config::vassal::Notify;
 use crate::identity::{self, environment::NewUser};
 use crate::proto::status::{DeclaredFiles, ExecVerdict};
@@ -182,10 +181,6 @@ impl<'p> Execution<'p> {
     /// Looks the program up as the exec would, and reads what a shell or an interpreter would read.
     fn look_up_program(&self) -> Result<(), Failure> {
         let Prepared { config, program, .. } = self.prepared;
-        let too_long = inspect::too_long(config, &self.input.args);
-        if !too_long.is_empty() {
-            return Err(Failure::of_faults(&Faults(too_long)));
-        }
         let env = environment::build(self.input.env.clone(), &StartInfo::default(), &config.env);
         let path = program
             .look_up(&env)

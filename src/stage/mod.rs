@@ -84,6 +84,13 @@ fn start(
     let started_by =
         StartedBy { takes_verdict: channel.is_emperor(), has_pipe: input.emperor.is_some() };
     let prepared = prepare::prepare(&resolved, &input, started_by)?;
+    if handoff.purpose == Purpose::Check {
+        // For a start the exec says so.
+        let too_long = inspect::too_long(&prepared.config, &input.args);
+        if !too_long.is_empty() {
+            return Err(Failure::of_faults(&Faults(too_long)));
+        }
+    }
     let actions = action::plan(&prepared.config, started_by);
     let mut execution = Execution::new(channel, input, handoff.sockets, &prepared);
     for action in &actions {

@@ -36,6 +36,18 @@ fn a_check_and_a_start_of_the_same_file_have_the_same_fingerprint() {
 }
 
 #[test]
+fn a_check_tells_of_an_argument_that_is_too_long_before_it_tries_anything() {
+    let dir = TempDir::new().unwrap();
+    let mut setup = stage(&[]).custody(|custody| custody.purpose = Purpose::Check);
+    let long = format!("[uwsgi]\nlogto = /nope/log\ncommand = echo {}\n", "x".repeat(140_000));
+    fs::write(dir.path().join("a.ini"), long).unwrap();
+    setup.command.current_dir(dir.path());
+    let fault = setup.start().error(1);
+    assert_eq!(fault.step, "read");
+    assert!(fault.message.contains("longer than the 128 KiB"), "{}", fault.message);
+}
+
+#[test]
 fn what_changes_nothing_for_the_program_changes_no_fingerprint() {
     let dir = TempDir::new().unwrap();
     let base = print(dir.path(), &BASE);
