@@ -337,9 +337,9 @@ mod tests {
     }
 
     /// As a control socket would: one line in, one line out, as often as the client wants.
-    struct Lines;
+    struct LineService;
 
-    impl Service for Lines {
+    impl Service for LineService {
         fn name(&self) -> &'static str {
             "lines"
         }
@@ -696,7 +696,7 @@ mod tests {
     fn a_listener_that_is_broken_is_left_alone_for_a_second() {
         let broken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let listeners = vec![listener(OwnedFd::from(broken))];
-        let mut server = Server::new(ServerId(0), Box::new(Lines), listeners);
+        let mut server = Server::new(ServerId(0), Box::new(LineService), listeners);
         let (mut context, realm) = (context(), Realm::new(Rules::default()));
         let now = context.now;
         server.accept(0, &mut access(&mut context, &realm));
@@ -709,7 +709,7 @@ mod tests {
 
     #[test]
     fn a_service_that_reads_answers_each_request_and_ends_when_it_wants_to() {
-        let mut fixture = Fixture::with(Box::new(Lines));
+        let mut fixture = Fixture::with(Box::new(LineService));
         let mut client = fixture.connect();
         // In pieces, and two at once.
         for (piece, wanted) in [
@@ -747,7 +747,7 @@ you said one more
 
     #[test]
     fn a_request_that_is_too_long_or_never_complete_ends_the_connection() {
-        let mut fixture = Fixture::with(Box::new(Lines));
+        let mut fixture = Fixture::with(Box::new(LineService));
         let mut long = fixture.connect();
         long.write_all(&[b'x'; MAX_REQUEST + 1]).unwrap();
         fixture.turn_until(|fixture| fixture.server.last_client == 1);
