@@ -75,7 +75,9 @@ impl ForkServers {
         let mut unknown = Vec::new();
         let listed = descendants::each_child(|pid| {
             let sits_there = || process::session_of(pid).is_ok_and(|s| s == session.get());
-            if lives.with_pid(pid).is_none() && sits_there() {
+            // A process that was proved in this turn is taken into the lives only after the scans.
+            let is_proved = self.proved.iter().any(|(_, process)| process.pid == pid);
+            if lives.with_pid(pid).is_none() && !is_proved && sits_there() {
                 unknown.push(pid);
             }
         });
