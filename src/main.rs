@@ -2,26 +2,25 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use liege::config::command::{self, QueryOutput};
 use liege::config::{Invocation, Resolved};
 use liege::emperor::start::{StartMode, configuration, invocation, start};
+use liege::spawn::spawner;
 use liege::stage::Outcome;
 use liege::{init, proto, stage};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    // The stage comes first: it is started once for each start of a vassal.
-    if std::env::var_os(proto::status::STATUS_FD_VARIABLE).is_some() {
-        return vassal(arguments, None);
-    }
     let (mode, rest) = match arguments.split_first() {
         Some((mode, rest)) => (mode.to_str(), rest),
         None => (None, &arguments[..]),
     };
     let mut inspector = stage::inspect::SystemInspector::default();
     match mode {
+        Some("spawner") => ExitCode::from(spawner::run(stage::run_forked)),
         Some("init") => ExitCode::from(init::main(rest.iter().cloned())),
         Some("check") => print(&command::check(rest, &invocation(Vec::new()), &mut inspector)),
         Some("config") => print(&command::config(rest, &invocation(Vec::new()))),
@@ -54,7 +53,11 @@ fn govern(call: Invocation) -> ExitCode {
 fn vassal(arguments: Vec<OsString>, known: Option<Resolved>) -> ExitCode {
     ExitCode::from(match stage::run(arguments, known) {
         Outcome::Ended(status) => status,
-        Outcome::Emperor(config, environment) => start(*config, environment),
+        Outcome::Emperor(config, environment, pipe) => {
+            // From here on it is the emperor's, which finds it by its number.
+            let _ = pipe.map(OwnedFd::into_raw_fd);
+            start(*config, environment)
+        }
     })
 }
 

@@ -505,27 +505,28 @@ fn a_second_descriptor_of_the_line_is_the_line_as_well_and_a_stage_reads_no_othe
     use std::os::fd::AsRawFd;
     let (line, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     let second = line.try_clone().unwrap();
-    let told = |name: &str, value: i32, number: i32| {
-        let env = vec![(name.into(), value.to_string().into())];
+    let told = |inherits_files: bool, value: i32, number: i32| {
+        let env = vec![("UWSGI_EMPEROR_FD".into(), value.to_string().into())];
         let args = ["--include", &format!("fd://{number}")].map(Into::into).to_vec();
         let call = Invocation {
             descriptor: |number| panic!("descriptor {number} was read"),
+            inherits_files,
             ..Invocation::new(args, env, "/".into())
         };
         config::load(&call).unwrap_err().to_string()
     };
-    let of_the_line = told("UWSGI_EMPEROR_FD", line.as_raw_fd(), second.as_raw_fd());
+    let of_the_line = told(true, line.as_raw_fd(), second.as_raw_fd());
     assert!(
         of_the_line.contains("is the line between this vassal and its emperor"),
         "{of_the_line}"
     );
-    let other = told("LIEGE_STATUS_FD", 999, 7);
+    let other = told(false, 999, 7);
     assert!(other.contains("descriptor 7 is liege's own or not open"), "{other}");
 }
 
 #[test]
 fn what_an_emperor_and_its_vassal_say_to_each_other_is_no_configuration() {
-    let names = ["LIEGE_STATUS_FD", "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
+    let names = ["UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"];
     for (name, text) in names.iter().flat_map(|name| [(name, "fd://9"), (name, "exec://env")]) {
         let env = vec![((*name).into(), "9".into())];
         let args = vec![format!("--chdir=@({text})").into()];

@@ -259,8 +259,7 @@ fn refuse_protocol_descriptor(call: &Invocation, number: i32) -> Result<(), Stri
             name.display()
         ));
     }
-    // An emperor of liege passes no files but the standard streams on to a vassal.
-    if number > 2 && call.variable(environment::STATUS_FD_VARIABLE).is_some() {
+    if number > 2 && !call.inherits_files {
         return Err(format!(
             "descriptor {number} is liege's own or not open: a vassal gets none from its emperor that is a file; name \
              the file itself"

@@ -67,6 +67,8 @@ pub struct Invocation {
     /// How long the commands that the configuration names may take, all of them together.
     pub commands_timeout: Duration,
     pub run: Run,
+    /// Whether a descriptor above 2 may be a file that was inherited; an emperor of liege passes none on to a vassal.
+    pub inherits_files: bool,
     /// Opens the descriptor of `fd://N` or of the config pipe.
     pub descriptor: fn(i32) -> io::Result<File>,
 }
@@ -90,6 +92,7 @@ impl Invocation {
             uid: 0,
             gid: 0,
             now: SystemTime::UNIX_EPOCH,
+            inherits_files: true,
             opened: None,
             commands: true,
             shown_prefix: PathBuf::new(),

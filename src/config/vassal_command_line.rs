@@ -85,6 +85,7 @@ impl VassalCommandLine {
             opened: None,
             commands: is_trusted(call, file),
             commands_timeout: call.commands_timeout,
+            inherits_files: call.inherits_files,
             run: call.run,
             descriptor: call.descriptor,
         }

@@ -8,13 +8,13 @@ use crate::log::Level;
 use crate::state::vassal::Vassal;
 use crate::state::{Effect, Event, Key, LifeEvent, LifeId, Note, VassalId, WaitNotice};
 use crate::sys::dir;
-use crate::sys::process::Pid;
 use crate::types::purpose::Purpose;
 
 use super::context::Request;
 use super::fork_servers::{ForkRequest, KnownProcesses};
 use super::listeners::VassalSockets;
 use super::lives::{FILE_INTERVAL, NewLife};
+use super::spawner::{Made, OrderOwner};
 
 use super::{Emperor, messages};
 
@@ -30,7 +30,7 @@ impl Emperor {
             Effect::Unwatch(vassal) => self.listeners.unwatch(vassal, &mut self.context),
             Effect::Spawn(vassal, life, purpose) => self.spawn(vassal, life, purpose),
             Effect::Ask(vassal, life) => self.ask(vassal, life),
-            Effect::EndTalk(life, why) => self.end_talk(life, why),
+            Effect::EndTalk(life, why) => self.end_request(life, why),
             Effect::ProbeAccepting(vassal, life) => self.probe_accepting(vassal, life),
             Effect::Tell(life, order) => self.lives.send_order(life, order, self.context.now),
             Effect::Signal(life, signal, to) => {
@@ -78,7 +78,7 @@ impl Emperor {
         let sockets = process.listeners.iter().chain(kept);
         let inodes = sockets.filter_map(|socket| Some(dir::stat(socket.as_fd()).ok()?.ino));
         let inodes: Vec<u64> = inodes.collect();
-        self.helpers.probe_accepting(life, process.pid, &inodes, &mut self.context);
+        self.helpers.probe_accepting(life, process.pid, inodes, &mut self.context);
     }
 
     /// Sends its file to a life that asks for it, at intervals at most.
@@ -115,6 +115,7 @@ impl Emperor {
         while let Some(request) = self.context.requests.pop_front() {
             match request {
                 Request::SendFile(life) => self.push_config(life),
+                Request::FailOrders => self.fail_orders(),
             }
         }
     }
@@ -132,8 +133,13 @@ impl Emperor {
         self.fork_servers.ask(&request, known, &mut self.context);
     }
 
-    /// Cancels a request to a fork server whose time is over.
-    fn end_talk(&mut self, life: LifeId, why: &'static str) {
+    /// Gives up a request whose time is over: of a fork server the talk, and of the spawner everything, as it serves
+    /// one order after the other.
+    fn end_request(&mut self, life: LifeId, why: &'static str) {
+        if self.lives.is_ordered(life) {
+            self.context.log.error(format_args!("the spawner does not answer: it is replaced"));
+            return self.replace_spawner();
+        }
         let known =
             KnownProcesses { lives: &self.lives, helpers: &self.helpers, realm: &self.realm };
         self.fork_servers.end_talk((life, why), known, &mut self.context);
@@ -150,22 +156,50 @@ impl Emperor {
         }
     }
 
-    /// Forks a life; the result is raised as an event.
+    /// Orders a life from the spawner, which answers later; a failure is raised as an event.
     fn spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) {
-        let answer = match self.try_spawn(vassal, life, purpose) {
-            Ok(pid) => LifeEvent::Spawned(pid.get()),
-            Err(error) => LifeEvent::SpawnFailed(format!("cannot make a process: {error}")),
-        };
-        self.context.raise_for(life, answer);
+        if let Err(error) = self.try_spawn(vassal, life, purpose) {
+            self.context.raise_for(life, spawn_failed(&error));
+        }
     }
 
-    fn try_spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) -> io::Result<Pid> {
+    fn try_spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) -> io::Result<()> {
         let has_room =
             || self.listeners.on_demand(vassal).is_some() || self.lives.has_process(vassal);
         self.descriptors.room_to_start(self.lives.count(), has_room)?;
         let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
         let sockets = self.listeners.get(vassal);
-        self.lives.spawn(NewLife { life, purpose, record, sockets }, &mut self.context)
+        self.lives.order(NewLife { life, purpose, record, sockets }, &mut self.context)
+    }
+
+    /// The spawner has answered; what follows is raised as an event.
+    pub(super) fn order_answered(&mut self, owner: OrderOwner, made: Made) {
+        match (owner, made) {
+            (OrderOwner::Life(life), Ok((pid, pidfd))) => {
+                self.lives.made(life, (pid, pidfd), &mut self.context);
+                self.context.raise_for(life, LifeEvent::Spawned(pid.get()));
+            }
+            (OrderOwner::Life(life), Err(error)) => {
+                self.lives.drop_order(life);
+                self.context.raise_for(life, spawn_failed(&error));
+            }
+            (OrderOwner::Helper(id), made) => {
+                let end = self.helpers.made(id, made, &mut self.context);
+                self.helper_ended(end);
+            }
+        }
+    }
+
+    /// Ends the spawner, whose open orders have failed.
+    pub(super) fn replace_spawner(&mut self) {
+        self.context.spawner.replace(&mut self.context.reactor);
+        self.fail_orders();
+    }
+
+    fn fail_orders(&mut self) {
+        for owner in self.context.spawner.take_failed() {
+            self.take_answer_safely(owner, Err(io::Error::other("the spawner has ended")));
+        }
     }
 
     pub(super) fn forget(&mut self, vassal: VassalId) {
@@ -211,4 +245,8 @@ impl Emperor {
         let line = messages::without_name(&line.to_string(), &key.name);
         self.context.log.line(messages::severity(note), format_args!("[{label}] {line}"));
     }
+}
+
+fn spawn_failed(error: &io::Error) -> LifeEvent {
+    LifeEvent::SpawnFailed(format!("cannot make a process: {error}"))
 }

@@ -5,19 +5,22 @@
 //! read of other parts it is given as a shared reference.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::log::{Level, Log, escaped};
+use crate::proto::spawner::{SpawnerOrder, VassalName};
 use crate::reactor::Reactor;
 use crate::state::{Event, Key, LifeEvent, LifeId, SourceId};
 
 use crate::types::moment::Moment;
 
 use super::messages;
+use super::spawner::{OrderOwner, Spawner};
 use super::token::Token;
 
 /// The shared resources that every part is given.
@@ -33,11 +36,12 @@ pub(super) struct Context {
     /// Incremented by every event, as it can change what the statistics show.
     pub version: u64,
     pub sources: Sources,
+    pub spawner: Spawner,
     pub trips: Trips,
 }
 
 impl Context {
-    pub fn new(reactor: Reactor<Token>, log: Log, now: Moment) -> Self {
+    pub fn new(reactor: Reactor<Token>, log: Log, now: Moment, spawner: Spawner) -> Self {
         let (sources, trips) = (Sources::default(), Trips::default());
         Self {
             reactor,
@@ -47,6 +51,7 @@ impl Context {
             requests: VecDeque::new(),
             version: 0,
             sources,
+            spawner,
             trips,
         }
     }
@@ -79,6 +84,23 @@ impl Context {
         }
     }
 
+    /// Gives the spawner an order, with these descriptors; the answer comes later.
+    ///
+    /// # Errors
+    /// Some resource is missing.
+    pub fn order(
+        &mut self,
+        owner: OrderOwner,
+        order: &SpawnerOrder,
+        attached: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let sent = self.spawner.order((owner, order), attached, &mut self.reactor);
+        if self.spawner.has_failed_orders() {
+            self.request(Request::FailOrders);
+        }
+        sent
+    }
+
     /// Removes a descriptor from the reactor and closes it.
     pub fn close(&mut self, descriptor: Option<OwnedFd>) {
         if let Some(descriptor) = descriptor {
@@ -97,6 +119,8 @@ impl Context {
 pub(super) enum Request {
     /// A helper is to send its file to a life.
     SendFile(LifeId),
+    /// Orders of a spawner that has ended have failed.
+    FailOrders,
 }
 
 /// The start directory of the vassals of each source, as an argument of chdir(2); by the number of the source.
@@ -105,14 +129,15 @@ pub(super) struct Sources(pub Vec<Rc<CStr>>);
 
 impl Sources {
     /// The start directory of the vassals of a source.
-    pub fn start_directory(&self, source: SourceId) -> Option<Rc<CStr>> {
-        self.0.get(source.0).map(Rc::clone)
-    }
-
-    /// The same, as a path.
     pub fn directory(&self, source: SourceId) -> Option<PathBuf> {
         let start = self.0.get(source.0)?;
         Some(PathBuf::from(OsStr::from_bytes(start.to_bytes())))
+    }
+
+    /// A vassal, as the spawner is told.
+    pub fn vassal_name(key: &Key) -> VassalName {
+        let source = u16::try_from(key.source.0).unwrap_or(u16::MAX);
+        VassalName { source, name: OsString::from_vec(key.name.to_vec()) }
     }
 
     /// What a vassal is called in the log: its name, or its path where another source may have the same.

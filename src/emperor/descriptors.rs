@@ -6,11 +6,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::rc::Rc;
 
 use crate::state::VassalId;
 use crate::state::realm::Realm;
-use crate::sys::limits;
+use crate::sys::{fd, limits};
 
 use super::listeners::Listeners;
 
@@ -25,7 +24,7 @@ const START_RESERVE: (u64, u64) = (16, 8);
 #[derive(Debug)]
 pub(super) struct DescriptorBudget {
     /// `/dev/null`, which is duplicated to find the lowest unused number.
-    null: Rc<OwnedFd>,
+    null: OwnedFd,
     /// How many vassals the limit allows, each with a listener and a life.
     pub max_vassals: usize,
 }
@@ -37,10 +36,14 @@ fn kept(limit: u64, (most, part): (u64, u64)) -> u64 {
 
 impl DescriptorBudget {
     /// The budget for the descriptor limit of this process.
-    pub fn new(null: Rc<OwnedFd>) -> Self {
+    ///
+    /// # Errors
+    /// `/dev/null` cannot be opened.
+    pub fn open() -> io::Result<Self> {
+        let null = fd::open_null()?;
         let limit = limit();
         let most = limit.saturating_sub(kept(limit, RESERVE)) / (1 + PER_LIFE);
-        Self { null, max_vassals: usize::try_from(most).unwrap_or(usize::MAX) }
+        Ok(Self { null, max_vassals: usize::try_from(most).unwrap_or(usize::MAX) })
     }
 
     /// Whether one more on-demand vassal can be given a listener.

@@ -20,6 +20,7 @@ use crate::sys::clock;
 use crate::sys::fd;
 use crate::types::moment::Moment;
 
+use super::spawner::{Made, OrderOwner};
 use super::{Emperor, monitors};
 
 /// The pause after the second failed turn in a row; each further one doubles it.
@@ -224,6 +225,15 @@ impl Emperor {
             emperor.context.trip("act");
             emperor.act(effect);
         });
+    }
+
+    /// Takes one answer of the spawner.
+    pub(super) fn take_answer_safely(&mut self, owner: OrderOwner, made: Made) {
+        let subject = match owner {
+            OrderOwner::Life(life) => Subject::Life(life),
+            OrderOwner::Helper(_) => Subject::General,
+        };
+        self.safely_about(subject, |emperor| emperor.order_answered(owner, made));
     }
 
     /// Compares state, processes and monitors after a fault; this is the first work of a turn.

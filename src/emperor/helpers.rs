@@ -4,27 +4,26 @@
 //! Each is watched by its pidfd and has a limit; the loop waits for none of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::log::Level;
+use crate::proto::spawner::{SpawnerOrder, Template};
 use crate::reactor::{Delivery, Interest};
-use crate::spawn::hook::{self, Hook};
-use crate::spawn::push;
-use crate::spawn::template::Template;
+use crate::spawn::{CONFIG_PUSH_TIMEOUT, HOOK_TIMEOUT};
 use crate::state::realm::Realm;
 use crate::state::{Event, Key, LifeId};
+use crate::sys::pidfd;
 use crate::sys::process::{self, Pid, Reap};
-use crate::sys::signal::{Signal, SignalMask, set_mask};
-use crate::sys::{pidfd, prctl, waiters};
+use crate::sys::signal::Signal;
 use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
 
-use super::context::Context;
+use super::context::{Context, Sources};
 use super::messages;
+use super::spawner::{Made, OrderOwner};
 use super::token::{HelperId, Token};
 
 /// Most stop hooks that run at one time; when all vassals end at once, the others wait in a queue.
@@ -38,12 +37,14 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Helpers {
     running: HashMap<HelperId, Helper>,
-    /// Stop hooks that are not started yet, and their directories: at most two for each vassal.
-    waiting: VecDeque<(Key, Rc<CStr>)>,
+    /// Those that the spawner was ordered to make, and has not answered for.
+    ordered: HashMap<HelperId, Task>,
+    /// Stop hooks that are not ordered yet: at most two for each vassal.
+    waiting: VecDeque<Key>,
+    /// The reload mercy has passed: whatever is made is killed.
+    kills_all: bool,
     last: u64,
     template: Rc<Template>,
-    /// `/dev/null`.
-    null: Rc<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -80,8 +81,15 @@ pub(super) enum HelperEnd {
 
 impl Helpers {
     /// Without helpers.
-    pub fn new(template: Rc<Template>, null: Rc<OwnedFd>) -> Self {
-        Self { running: HashMap::new(), waiting: VecDeque::new(), last: 0, template, null }
+    pub fn new(template: Rc<Template>) -> Self {
+        Self {
+            running: HashMap::new(),
+            ordered: HashMap::new(),
+            waiting: VecDeque::new(),
+            kills_all: false,
+            last: 0,
+            template,
+        }
     }
 
     /// The helper with this pid.
@@ -91,15 +99,20 @@ impl Helpers {
 
     /// The stop hooks that are not over, by the vassals for which they run.
     pub fn stop_hooks(&self) -> impl Iterator<Item = &Key> {
-        let running = self.running.values().filter_map(|helper| match &helper.task {
+        let begun = self.tasks().filter_map(|task| match task {
             Task::StopHook(key) => Some(key),
             Task::SendConfig(_) | Task::ProbeAccepting(_) => None,
         });
-        running.chain(self.waiting.iter().map(|(key, _)| key))
+        begun.chain(&self.waiting)
+    }
+
+    /// What the helpers do that are ordered or running.
+    fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.running.values().map(|helper| &helper.task).chain(self.ordered.values())
     }
 
     fn count(&self, is_counted: impl Fn(&Task) -> bool) -> usize {
-        self.running.values().filter(|helper| is_counted(&helper.task)).count()
+        self.tasks().filter(|task| is_counted(task)).count()
     }
 
     /// Whether a life is just being sent its file.
@@ -109,30 +122,20 @@ impl Helpers {
 
     /// Runs the stop hook for a life of this vassal that has ended.
     pub fn run_stop_hook(&mut self, key: Key, context: &mut Context) {
-        let Some(directory) = context.sources.start_directory(key.source) else {
-            return context.raise(Event::HookEnded(key));
-        };
-        self.waiting.push_back((key, directory));
+        self.waiting.push_back(key);
         self.start_hooks(context);
     }
 
     fn start_hooks(&mut self, context: &mut Context) {
         while self.count(|task| matches!(task, Task::StopHook(_))) < MAX_HOOKS {
-            let Some((key, directory)) = self.waiting.pop_front() else { return };
-            let template = Rc::clone(&self.template);
-            let Some(command) = &template.stop_hook else {
+            let Some(key) = self.waiting.pop_front() else { return };
+            if self.template.stop_hook.is_none() {
                 context.raise(Event::HookEnded(key));
                 continue;
-            };
-            let started = Hook::new(&template, command, &key.name, &directory)
-                .and_then(|hook| hook.spawn(&template, self.null.as_fd()))
-                .and_then(|pid| {
-                    self.watch_helper(pid, Task::StopHook(key.clone()), hook::HOOK_TIMEOUT, context)
-                });
-            if let Err(error) = started {
-                let name = context.sources.label(&key);
-                context.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
-                context.raise(Event::HookEnded(key));
+            }
+            let order = SpawnerOrder::StopHook(Sources::vassal_name(&key));
+            if let Err(error) = self.order(Task::StopHook(key.clone()), &order, &[], context) {
+                hook_failed(key, &error, context);
             }
         }
     }
@@ -148,11 +151,8 @@ impl Helpers {
         key: &Key,
         context: &mut Context,
     ) -> io::Result<()> {
-        let directory =
-            context.sources.start_directory(key.source).ok_or(io::ErrorKind::NotFound)?;
-        let name = CString::new(&*key.name)?;
-        let pid = push::spawn(pipe, &directory, &name)?;
-        self.watch_helper(pid, Task::SendConfig(life), push::CONFIG_PUSH_TIMEOUT, context)
+        let order = SpawnerOrder::SendConfig(Sources::vassal_name(key));
+        self.order(Task::SendConfig(life), &order, &[pipe], context)
     }
 
     /// Probes whether a process of this life waits for connections on one of these sockets. A helper does that, as
@@ -161,40 +161,63 @@ impl Helpers {
         &mut self,
         life: LifeId,
         pid: Pid,
-        inodes: &[u64],
+        inodes: Vec<u64>,
         context: &mut Context,
     ) {
         let probes = self.count(|task| matches!(task, Task::ProbeAccepting(_)));
         if inodes.is_empty() || probes >= MAX_PROBES {
             return;
         }
-        let probe = process::fork(|| {
-            let armed = prctl::set_parent_death(Some(Signal::KILL))
-                .and_then(|()| set_mask(SignalMask::NONE));
-            u8::from(armed.is_err() || !waiters::is_awaited(pid, inodes))
-        });
+        let order = SpawnerOrder::Probe { pid: pid.get(), inodes };
         // If no probe can run, a life counts as accepting when it is old enough.
-        let task = Task::ProbeAccepting(life);
-        let _ = probe.and_then(|pid| self.watch_helper(pid, task, PROBE_TIMEOUT, context));
+        let _ = self.order(Task::ProbeAccepting(life), &order, &[], context);
     }
 
-    /// Watches a new child. If that fails the child is killed, as it would be unsupervised.
-    fn watch_helper(
+    /// Orders a helper from the spawner.
+    fn order(
         &mut self,
-        pid: Pid,
         task: Task,
-        limit: Duration,
+        order: &SpawnerOrder,
+        attached: &[BorrowedFd<'_>],
         context: &mut Context,
     ) -> io::Result<()> {
         self.last += 1;
         let id = HelperId(self.last);
-        let pidfd = pidfd::open(pid).inspect_err(|_| {
-            let _ = process::kill_child(pid, Signal::KILL);
-        })?;
-        context.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Delivery::Direct);
-        let helper = Helper { pid, pidfd, kill_at: context.now + limit, limit, task };
-        self.running.insert(id, helper);
+        context.order(OrderOwner::Helper(id), order, attached)?;
+        self.ordered.insert(id, task);
         Ok(())
+    }
+
+    /// The spawner has made a helper, or has not; gives the result of one that cannot run.
+    pub fn made(&mut self, id: HelperId, made: Made, context: &mut Context) -> HelperEnd {
+        let Some(task) = self.ordered.remove(&id) else { return HelperEnd::Nothing };
+        let (pid, pidfd) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                return match task {
+                    Task::StopHook(key) => {
+                        hook_failed(key, &error, context);
+                        HelperEnd::Nothing
+                    }
+                    Task::SendConfig(life) => {
+                        HelperEnd::SentConfig(life, Err(error.raw_os_error().unwrap_or(0)))
+                    }
+                    Task::ProbeAccepting(_) => HelperEnd::Nothing,
+                };
+            }
+        };
+        context.reactor.add(pidfd.as_fd(), Token::Helper(id), Interest::Read, Delivery::Direct);
+        let limit = match task {
+            Task::StopHook(_) => HOOK_TIMEOUT,
+            Task::SendConfig(_) => CONFIG_PUSH_TIMEOUT,
+            Task::ProbeAccepting(_) => PROBE_TIMEOUT,
+        };
+        let helper = Helper { pid, pidfd, kill_at: context.now + limit, limit, task };
+        if self.kills_all {
+            helper.kill();
+        }
+        self.running.insert(id, helper);
+        HelperEnd::Nothing
     }
 
     /// Reaps a helper whose pidfd is readable, or which waitid(2) has found; gives its result.
@@ -231,7 +254,8 @@ impl Helpers {
 
     /// The reload mercy has passed: kills every helper, and starts no further one.
     pub fn kill_all(&mut self, context: &mut Context) {
-        for (key, _) in self.waiting.drain(..) {
+        self.kills_all = true;
+        for key in self.waiting.drain(..) {
             context.raise(Event::HookEnded(key));
         }
         self.running.values().for_each(Helper::kill);
@@ -271,4 +295,11 @@ impl Helper {
         let _ = process::kill_group(self.pid, Signal::KILL);
         let _ = pidfd::send(self.pidfd.as_fd(), Signal::KILL);
     }
+}
+
+/// A stop hook cannot be run; the vassal does not wait for it.
+fn hook_failed(key: Key, error: &io::Error, context: &mut Context) {
+    let name = context.sources.label(&key);
+    context.log.error(format_args!("[{name}] stop hook cannot be run: {error}"));
+    context.raise(Event::HookEnded(key));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::log::{Level, escaped};
 use crate::proto::status::HookEnd;
-use crate::spawn::hook;
+use crate::spawn::HOOK_TIMEOUT;
 use crate::state::{Note, ReloadWay, WaitNotice};
 use crate::sys::signal::Signal;
 use crate::types::exit_status::ExitStatus;
@@ -146,9 +146,7 @@ pub(super) fn start_hook(end: HookEnd) -> (Level, String) {
             return (Level::Info, "start hook returned 0".to_owned());
         }
         HookEnd::Ended(ended) => (Level::Warning, hook_result(ended)),
-        HookEnd::Overdue => {
-            (Level::Error, format!("killed after {} s", hook::HOOK_TIMEOUT.as_secs()))
-        }
+        HookEnd::Overdue => (Level::Error, format!("killed after {} s", HOOK_TIMEOUT.as_secs())),
         HookEnd::Refused(errno) => {
             let error = std::io::Error::from_raw_os_error(errno);
             (Level::Error, format!("cannot be run: {error}"))

@@ -51,6 +51,7 @@ mod servers;
 mod setup;
 mod setup_error;
 mod signals;
+mod spawner;
 pub mod start;
 mod state_words;
 mod status_log;

@@ -75,7 +75,7 @@ pub(super) fn become_user(config: &EmperorConfig, wanted: &NewIdentity) -> Resul
         .map_err(|refused| SetupError::said(refused.to_string()))?;
     if wanted.uid.is_some() {
         // Otherwise the files of our children in /proc would belong to root until their exec.
-        let _ = prctl::set_dumpable();
+        let _ = prctl::set_dumpable(true);
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use super::lives::{self, FINAL_READ_LIMIT, NOTIFY_PACKETS, STATUS_PACKETS, Statu
 use super::open_log::redirect_stdio_to_log;
 use super::parent::ParentOrder;
 use super::signals::{OrderBySignal, SignalOrder};
+use super::spawner::{MAX_ANSWERS, SpawnerRead};
 use super::token::{HelperId, Token};
 
 /// Unknown children reaped in one wake-up; the rest comes in the next.
@@ -31,6 +32,7 @@ impl Emperor {
     pub(super) fn serve(&mut self, token: Token) {
         self.context.trip("serve");
         match token {
+            Token::Spawner => self.read_spawner(),
             Token::Status(life) => self.read_status(life),
             Token::Pipe(life) => self.read_pipe(life),
             Token::Notify(life) => self.read_notify_socket(life),
@@ -49,6 +51,26 @@ impl Emperor {
             Token::Signals => self.read_signals(),
             Token::Keeper => self.keeper_lost(),
             Token::Parent => self.read_parent(),
+        }
+    }
+
+    // Answers of the spawner.
+
+    /// Reads answers; each process is known to the state before the next one is read.
+    pub(super) fn read_spawner(&mut self) {
+        for _ in 0..MAX_ANSWERS {
+            match self.context.spawner.read() {
+                SpawnerRead::Blocked => return,
+                SpawnerRead::Answered(owner, made) => {
+                    self.take_answer_safely(owner, made);
+                    self.more_unknown_children |= self.context.spawner.is_in_doubt();
+                }
+                SpawnerRead::Ended => {
+                    self.context.log.error(format_args!("the spawner has ended: it is replaced"));
+                    self.replace_spawner();
+                }
+            }
+            self.settle_raised();
         }
     }
 
@@ -231,7 +253,12 @@ impl Emperor {
     // Helper processes, unknown children, watched files.
 
     fn reap_helper(&mut self, id: HelperId) {
-        match self.helpers.reap(id, &mut self.context) {
+        let end = self.helpers.reap(id, &mut self.context);
+        self.helper_ended(end);
+    }
+
+    pub(super) fn helper_ended(&mut self, end: HelperEnd) {
+        match end {
             HelperEnd::StopHook(key) => self.dispatch(Event::HookEnded(key)),
             HelperEnd::Accepts(life) => self.dispatch(Event::Life(life, LifeEvent::SeenAccepting)),
             HelperEnd::SentConfig(life, result) => {
@@ -252,16 +279,46 @@ impl Emperor {
             let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
             // A process that a fork server has named is our child from the moment it can be seen here.
             self.prove_claim_of(pid);
+            // And so is one that the spawner has made.
+            if self.is_unknown(pid) && self.context.spawner.may_have_made(pid) {
+                self.read_spawner();
+                if self.is_unknown(pid) && self.context.spawner.may_have_made(pid) {
+                    // Its answer is under way; after it this goes on.
+                    return;
+                }
+            }
+            self.context.spawner.end_doubt();
             if let Some(life) = self.lives.with_pid(pid) {
                 self.reap(life);
             } else if let Some(helper) = self.helpers.with_pid(pid) {
                 self.reap_helper(helper);
+            } else if self.context.spawner.is_spawner(pid) {
+                self.reap_spawner(pid);
             } else {
                 self.lives.orphan_reaped(pid);
                 self.fork_servers.reap_unknown_child(pid);
             }
         }
         self.more_unknown_children = true;
+    }
+
+    fn is_unknown(&self, child: Pid) -> bool {
+        self.lives.with_pid(child).is_none()
+            && self.helpers.with_pid(child).is_none()
+            && !self.context.spawner.is_spawner(child)
+    }
+
+    /// A spawner has ended: what it has made without an answer is killed.
+    fn reap_spawner(&mut self, pid: Pid) {
+        if self.context.spawner.pid() == Some(pid) {
+            // What it has answered before comes first.
+            self.read_spawner();
+            self.replace_spawner();
+            self.settle_raised();
+        }
+        let _ = process::reap(pid);
+        let lives = self.context.spawner.reaped(pid);
+        self.lives.abandon(pid, lives);
     }
 
     /// A file of `touch-reload` may have changed.

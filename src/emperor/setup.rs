@@ -3,7 +3,7 @@
 //! Every fault found here still names the place of the setting, and nothing has been started yet.
 
 use std::collections::VecDeque;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -15,10 +15,10 @@ use crate::config::setting::Located;
 use crate::config::vassal_command_line::{OptionPair, VassalCommandLine};
 use crate::identity::{self, NewIdentity};
 use crate::log::Log;
+use crate::proto::spawner::Template;
 use crate::reactor::Reactor;
-use crate::spawn::environment;
-use crate::spawn::hook;
-use crate::spawn::template::Template;
+use crate::spawn::HOOK_TIMEOUT;
+use crate::spawn::environment::for_vassals;
 use crate::state::realm::Realm;
 use crate::state::{Rules, SourceId};
 use crate::sys::clock;
@@ -49,6 +49,7 @@ use super::runtime_dir::RuntimeDir;
 use super::servers::Servers;
 use super::setup_error::{SetupError, cannot};
 use super::signals::Signals;
+use super::spawner::Spawner;
 use super::status_log::StatusLog;
 use super::vassal_files::VassalFiles;
 
@@ -66,7 +67,6 @@ pub(super) fn build(
 ) -> Result<Emperor, SetupError> {
     let limit = prepare_process(config)?;
     let wanted = own_process::wanted(config, &mut log)?;
-    let template = Rc::new(template(config, process, &wanted, limit));
     for warning in &config.warnings {
         log.warning(format_args!("{warning}"));
     }
@@ -78,13 +78,15 @@ pub(super) fn build(
     let mut servers = Servers::open(config, owner, &own_process::directory(config)?)?;
     let manager = ServiceManager::open(process, now, &mut log);
     let pidfile = PidFile::write(config)?;
+    let environment = environment(config, process, &wanted);
     drop_privileges(config, &wanted, &log)?;
     let (monitors, sources) = Monitors::open(config, &mut log)?;
     let fork_server = fork_server(config)?;
+    let template = Rc::new(template(config, process, &sources, limit));
     let runtime_dir = RuntimeDir::open(process, template.stage, &mut log);
     settle_process(config, &sources, &mut log);
-    let null = Rc::new(fd::open_null().map_err(cannot("open /dev/null"))?);
-    let mut context = new_context(process, sources, log, now)?;
+    let spawner = Spawner::new(&template, own_program(process), environment);
+    let mut context = new_context((process, sources), log, now, spawner)?;
     signals.watch(&mut context.reactor);
     keeper.iter().for_each(|keeper| keeper.watch(&mut context.reactor));
     parent.watch(&mut context.reactor);
@@ -96,10 +98,10 @@ pub(super) fn build(
         monitors,
         listeners: Listeners::new(config),
         vassal_files: VassalFiles::default(),
-        lives: Lives::new(Rc::clone(&template), Rc::clone(&null), runtime_dir),
-        helpers: Helpers::new(Rc::clone(&template), Rc::clone(&null)),
+        lives: Lives::new(Rc::clone(&template), runtime_dir),
+        helpers: Helpers::new(Rc::clone(&template)),
         more_unknown_children: false,
-        descriptors: DescriptorBudget::new(null),
+        descriptors: DescriptorBudget::open().map_err(cannot("open /dev/null"))?,
         faults: CaughtFaults::default(),
         hold_groups: HoldGroups::default(),
         started: now,
@@ -120,15 +122,17 @@ pub(super) fn build(
 }
 
 fn new_context(
-    process: &ProcessContext,
-    sources: Sources,
+    (process, sources): (&ProcessContext, Sources),
     log: Log,
     now: Moment,
+    spawner: Spawner,
 ) -> Result<Context, SetupError> {
     let reactor = Reactor::new().map_err(cannot("make the poll set"))?;
-    let mut context = Context::new(reactor, log, now);
+    let mut context = Context::new(reactor, log, now, spawner);
     context.sources = sources;
     context.trips = Trips::new(process.variable("LIEGE_TEST_FAULT"));
+    let Context { spawner, reactor, .. } = &mut context;
+    spawner.start(reactor).map_err(cannot("start the spawner"))?;
     Ok(context)
 }
 
@@ -175,7 +179,7 @@ fn rules(config: &EmperorConfig) -> Rules {
         ready_after: config.ready_after,
         // The process that becomes the program waits for its start hook.
         stage_timeout: config.stage_timeout
-            + config.start_hook.as_ref().map_or(Duration::ZERO, |_| hook::HOOK_TIMEOUT),
+            + config.start_hook.as_ref().map_or(Duration::ZERO, |_| HOOK_TIMEOUT),
         start_timeout: config.start_timeout,
         graceful_shutdown: config.graceful_shutdown,
         stage: starts_stage(config),
@@ -210,10 +214,9 @@ fn starts_stage(config: &EmperorConfig) -> bool {
 /// The programs, in the order in which they are tried; and how many of them are overrides.
 fn programs(config: &EmperorConfig, process: &ProcessContext) -> (Vec<CString>, usize) {
     let text = |text: &Located<String>| CString::new(text.value.as_str()).ok();
-    let own = || CString::new(process.own_program.as_os_str().as_bytes()).ok();
     let program = match config.wrapper.as_ref().or(config.binary_path.as_ref()) {
         Some(path) => text(path),
-        None => own(),
+        None => Some(own_program(process)),
     };
     let mut programs: Vec<CString> = config.wrapper_override.iter().filter_map(text).collect();
     let overrides = programs.len();
@@ -221,37 +224,53 @@ fn programs(config: &EmperorConfig, process: &ProcessContext) -> (Vec<CString>, 
     (programs, overrides)
 }
 
-fn template(
+fn own_program(process: &ProcessContext) -> CString {
+    CString::new(process.own_program.as_os_str().as_bytes()).unwrap_or_default()
+}
+
+/// The environment of the spawner, which is that of the vassals; to be asked for before the user changes.
+fn environment(
     config: &EmperorConfig,
     process: &ProcessContext,
     wanted: &NewIdentity,
-    limit: DescriptorLimit,
-) -> Template {
-    let text = |text: &str| CString::new(text).ok();
+) -> Vec<CString> {
     let variables = identity::environment::below_emperor(
         process.environment.clone(),
         &config.own_process.env,
         wanted,
     );
-    let mut environment = environment::for_vassals(variables);
+    let mut environment = for_vassals(variables);
     environment.extend(parent::depth(process).and_then(|depth| CString::new(depth).ok()));
+    environment
+}
+
+fn template(
+    config: &EmperorConfig,
+    process: &ProcessContext,
+    sources: &Sources,
+    limit: DescriptorLimit,
+) -> Template {
+    let text = |text: &str| CString::new(text).ok();
     let (programs, overrides) = programs(config, process);
-    let mut template = Template::new(programs, environment, limit);
-    template.overrides = overrides;
     let command_line = VassalCommandLine::of(config);
     let texts = |pairs: &[OptionPair]| -> Vec<CString> {
         pairs.iter().flat_map(|pair| &pair.value).filter_map(|word| text(word)).collect()
     };
-    template.before = texts(&command_line.before);
-    template.after = texts(&command_line.after);
-    template.extra_extensions = config.extra_extensions.clone();
-    template.stage = starts_stage(config);
-    template.oom_score = process.oom_score;
     let command = |hook: &Option<Located<String>>| hook.as_ref().and_then(|h| text(&h.value));
-    template.start_hook = command(&config.start_hook);
-    template.stop_hook = command(&config.stop_hook);
-    template.config_pipe = config.force_config_pipe;
-    template
+    Template {
+        programs,
+        overrides,
+        before: texts(&command_line.before),
+        after: texts(&command_line.after),
+        extra_extensions: config.extra_extensions.clone(),
+        directories: sources.0.iter().map(|directory| CStr::to_owned(directory)).collect(),
+        descriptor_limit: limit.soft,
+        oom_score: process.oom_score,
+        stage: starts_stage(config),
+        start_hook: command(&config.start_hook),
+        stop_hook: command(&config.stop_hook),
+        config_pipe: config.force_config_pipe,
+    }
 }
 
 /// Sets the directory, the title and the output of this process, after everything that can fail.

@@ -12,6 +12,8 @@ pub(super) struct HelperId(pub u64);
 /// event of a closed descriptor is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
+    /// Answers of the spawner.
+    Spawner,
     /// Status socket of a start.
     Status(LifeId),
     /// Emperor pipe.
@@ -56,7 +58,8 @@ impl Token {
 impl crate::reactor::Ranked for Token {
     fn rank(self) -> u8 {
         match self {
-            Self::Status(_) => 0, // "exec failed" before "it exited"
+            // A process is known before what it says, and "exec failed" comes before "it exited".
+            Self::Spawner | Self::Status(_) => 0,
             // Last messages before the end of a process; answers of fork servers before ends as well.
             Self::Pipe(_) | Self::Notify(_) | Self::ForkServer(_) => 1,
             Self::Pidfd(_) | Self::Helper(_) => LAST_RANK_OF_LIVES,

@@ -3,5 +3,7 @@
 pub mod emperor;
 pub mod fork;
 pub mod notify;
+mod packet;
+pub mod spawner;
 pub mod status;
 pub mod uwsgi;

@@ -1,43 +1,28 @@
 //! The status socket: the private line between the emperor and the stage of one life.
 //!
-//! A `SOCK_SEQPACKET` pair; every message is one packet. The emperor speaks first: custody, with the
-//! vassal's listening sockets attached. The stage answers with one verdict; end-of-file after it means
-//! that the program was exec'd, a failure after it that it was not. The child between fork and exec uses
-//! the same socket, so a failure can also come without a verdict.
+//! A `SOCK_SEQPACKET` pair; every message is one packet, written as `packet.rs` says. The stage gives one verdict;
+//! end-of-file after it means that the program was exec'd, a failure after it that it was not. The process that
+//! becomes the stage or the program uses the same socket before, so a failure can also come without a verdict.
 //!
-//! A packet is a version byte, a kind byte, and the fields in the order of the struct: integers little
-//! endian, a text as 16 bit length and bytes, a list as 8 bit count and items, a duration as 64 bit
-//! milliseconds with all ones for none. The stage of a tenant is hostile: whatever it sends, decoding
-//! gives a value within the limits named here, or an error, and never panics. Texts are not escaped
-//! here, but where they are printed.
+//! The stage of a tenant is hostile: whatever it sends, decoding gives a value within the limits named here, or an
+//! error, and never panics. Texts are not escaped here, but where they are printed.
 
 mod files;
 
 use std::convert::Infallible;
-use std::ffi::OsString;
-use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use crate::types::choice::Choice;
 use crate::types::exit_status::ExitStatus;
-use crate::types::purpose::Purpose;
 use crate::types::run_settings::{Fields, RunSettings};
 
-pub use crate::types::environment::STATUS_FD_VARIABLE;
-pub use files::{DeclaredFiles, FileMark};
+use super::packet::{PacketReader, PacketWriter, VERSION};
 
-/// Most listening sockets that one vassal can leave in custody.
-pub const MAX_LISTENERS: usize = 16;
+pub use super::packet::{MAX_DURATION, MAX_FILE_PATH, MAX_LINES, MAX_LISTENERS, Malformed};
+pub use files::{DeclaredFiles, FileMark};
 
 /// Longest packet, both ways.
 pub const MAX_PACKET: usize = 16 * 1024;
-
-/// Longest duration; a longer one is taken for this. An instant plus this much does not overflow.
-pub const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
-
-/// Most warnings in a verdict, and most further faults in an error.
-pub const MAX_LINES: usize = 19;
 
 /// Most files that are removed at the end of a vassal: its sockets and its pid file.
 pub const MAX_VACUUM: usize = MAX_LISTENERS + 1;
@@ -45,10 +30,6 @@ pub const MAX_VACUUM: usize = MAX_LISTENERS + 1;
 /// Most files whose change is a reload.
 pub const MAX_TOUCH: usize = 12;
 
-/// Longest path of such a file.
-pub const MAX_FILE_PATH: usize = 512;
-
-const MAX_VASSAL_NAME: usize = 4096;
 /// Longest text about the sockets of a vassal.
 pub const MAX_PLACES: usize = 256;
 
@@ -56,37 +37,12 @@ const MAX_ARGV0: usize = 255;
 const MAX_STEP: usize = 32;
 const MAX_ORIGIN: usize = 1024;
 const MAX_MESSAGE: usize = 2048;
-const MAX_LINE: usize = 480;
 
-const VERSION: u8 = 1;
-const KIND_CUSTODY: u8 = b'C';
 const KIND_EXEC: u8 = b'X';
 const KIND_ERROR: u8 = b'E';
 const KIND_FAILED: u8 = b'F';
 const KIND_HOOK: u8 = b'H';
 const KIND_FILES: u8 = b'V';
-const NO_DURATION: u64 = u64::MAX;
-
-/// The first packet, from the emperor: sent before the stage is exec'd, so the stage never waits for it.
-///
-/// Attached: the on-demand listener if there is one, then `listeners` listening sockets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Custody {
-    /// What the vassal is called in the log.
-    pub name: OsString,
-    pub purpose: Purpose,
-    /// The first attached descriptor is the on-demand listener.
-    pub on_demand: bool,
-    /// A program that is to be replaced is using the attached sockets. All processes that hold a socket share
-    /// its flags, so these are left as the program has set them.
-    pub in_use: bool,
-    /// How many listening sockets in custody are attached, at most [`MAX_LISTENERS`].
-    pub listeners: u8,
-    /// The directory for its notify socket; empty: there is none, and the socket gets an abstract name.
-    pub runtime: OsString,
-    /// The fingerprint of the running program, which ends before the start that is checked; 0: there is none.
-    pub running: u64,
-}
 
 /// The stage's answer: what it has found and done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,18 +119,6 @@ pub enum HookEnd {
     Refused(i32),
 }
 
-/// Why a packet was not understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed(&'static str);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "malformed status packet: {}", self.0)
-    }
-}
-
-impl std::error::Error for Malformed {}
-
 /// Builds the packet `Failed` without memory from the heap: for the child between fork and exec.
 pub const fn failed_packet(step: u8, errno: i32) -> [u8; 7] {
     let [a, b, c, d] = errno.to_le_bytes();
@@ -192,50 +136,6 @@ pub const fn hook_packet(end: HookEnd) -> [u8; 7] {
     };
     let [a, b, c, d] = number.to_le_bytes();
     [VERSION, KIND_HOOK, kind, a, b, c, d]
-}
-
-impl Custody {
-    /// The packet; a name longer than any path is cut.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = PacketWriter::new(KIND_CUSTODY);
-        let short = |text: &OsString| {
-            text.as_bytes().iter().copied().take(MAX_VASSAL_NAME).collect::<Vec<_>>()
-        };
-        out.bytes(&short(&self.name));
-        out.byte(u8::from(self.purpose == Purpose::Check));
-        out.byte(u8::from(self.on_demand));
-        out.byte(u8::from(self.in_use));
-        out.byte(self.listeners);
-        out.bytes(&short(&self.runtime));
-        out.long(self.running);
-        out.0
-    }
-
-    /// Reads the packet.
-    ///
-    /// # Errors
-    /// Anything that [`Custody::encode`] does not write.
-    pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
-        let mut fields = PacketReader(packet);
-        if fields.header()? != KIND_CUSTODY {
-            return Err(Malformed("custody expected"));
-        }
-        let name = fields.name()?;
-        let purpose = match fields.byte()? {
-            0 => Purpose::Start,
-            1 => Purpose::Check,
-            _ => return Err(Malformed("unknown purpose")),
-        };
-        let (on_demand, in_use) = (fields.flag()?, fields.flag()?);
-        let (listeners, runtime, running) = (fields.listeners()?, fields.name()?, fields.long()?);
-        fields.end()?;
-        Ok(Self { name, purpose, on_demand, in_use, listeners, runtime, running })
-    }
-
-    /// How many descriptors come with this packet.
-    pub fn descriptors(&self) -> usize {
-        usize::from(self.listeners) + usize::from(self.on_demand)
-    }
 }
 
 impl FromStage {
@@ -323,53 +223,6 @@ fn decode_exec(fields: &mut PacketReader<'_>) -> Result<ExecVerdict, Malformed> 
     })
 }
 
-/// The beginning of `text` that fits into `limit` bytes, cut between two characters.
-fn cut(text: &str, limit: usize) -> &str {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
-}
-
-struct PacketWriter(Vec<u8>);
-
-impl PacketWriter {
-    fn new(kind: u8) -> Self {
-        let mut packet = Vec::with_capacity(256);
-        packet.extend([VERSION, kind]);
-        Self(packet)
-    }
-
-    fn byte(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    fn long(&mut self, value: u64) {
-        self.0.extend(value.to_le_bytes());
-    }
-
-    fn duration(&mut self, value: Option<Duration>) {
-        self.long(value.map_or(NO_DURATION, |duration| {
-            u64::try_from(duration.min(MAX_DURATION).as_millis()).unwrap_or(NO_DURATION)
-        }));
-    }
-
-    /// The caller has cut `value` to one of the limits above, all far below 64 KiB.
-    fn bytes(&mut self, value: &[u8]) {
-        self.0.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
-        self.0.extend(value);
-    }
-
-    fn text(&mut self, value: &str, limit: usize) {
-        self.bytes(cut(value, limit).as_bytes());
-    }
-
-    fn lines(&mut self, lines: &[String]) {
-        let count = lines.len().min(MAX_LINES);
-        self.byte(u8::try_from(count).unwrap_or(u8::MAX));
-        for line in lines.iter().take(count) {
-            self.text(line, MAX_LINE);
-        }
-    }
-}
-
 impl Fields for PacketWriter {
     type Error = Infallible;
 
@@ -444,105 +297,12 @@ impl Fields for PacketReader<'_> {
     }
 }
 
-/// What has not been read yet.
-struct PacketReader<'a>(&'a [u8]);
-
-impl<'a> PacketReader<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(Malformed("too short"))?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    fn header(&mut self) -> Result<u8, Malformed> {
-        let [version, kind] = self.take()?;
-        if version == VERSION { Ok(kind) } else { Err(Malformed("another version")) }
-    }
-
-    fn byte(&mut self) -> Result<u8, Malformed> {
-        let [byte] = self.take()?;
-        Ok(byte)
-    }
-
-    fn flag(&mut self) -> Result<bool, Malformed> {
-        match self.byte()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Malformed("a flag that is neither 0 nor 1")),
-        }
-    }
-
-    fn errno(&mut self) -> Result<i32, Malformed> {
-        let errno = i32::from_le_bytes(self.take()?);
-        // MAX_ERRNO of the kernel; the number ends up in a sentence, not in an index.
-        if (0..=4095).contains(&errno) { Ok(errno) } else { Err(Malformed("no errno")) }
-    }
-
-    fn long(&mut self) -> Result<u64, Malformed> {
-        Ok(u64::from_le_bytes(self.take()?))
-    }
-
-    fn listeners(&mut self) -> Result<u8, Malformed> {
-        let count = self.byte()?;
-        if usize::from(count) <= MAX_LISTENERS {
-            Ok(count)
-        } else {
-            Err(Malformed("too many sockets"))
-        }
-    }
-
-    fn duration(&mut self) -> Result<Option<Duration>, Malformed> {
-        let millis = self.long()?;
-        Ok((millis != NO_DURATION).then(|| Duration::from_millis(millis).min(MAX_DURATION)))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
-        let length = usize::from(u16::from_le_bytes(self.take()?));
-        let (head, rest) = self.0.split_at_checked(length).ok_or(Malformed("too short"))?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    fn name(&mut self) -> Result<OsString, Malformed> {
-        let name = self.bytes()?;
-        if name.len() > MAX_VASSAL_NAME {
-            return Err(Malformed("name too long"));
-        }
-        Ok(OsString::from_vec(name.to_vec()))
-    }
-
-    fn text(&mut self, limit: usize) -> Result<String, Malformed> {
-        let text = String::from_utf8_lossy(self.bytes()?);
-        Ok(cut(&text, limit).to_owned())
-    }
-
-    /// Absolute, and without NUL.
-    fn path(&mut self) -> Result<OsString, Malformed> {
-        let path = self.bytes()?;
-        if path.len() > MAX_FILE_PATH || path.first() != Some(&b'/') || path.contains(&0) {
-            return Err(Malformed("no path"));
-        }
-        Ok(OsString::from_vec(path.to_vec()))
-    }
-
-    fn lines(&mut self) -> Result<Vec<String>, Malformed> {
-        let count = usize::from(self.byte()?);
-        if count > MAX_LINES {
-            return Err(Malformed("too many lines"));
-        }
-        (0..count).map(|_| self.text(MAX_LINE)).collect()
-    }
-
-    fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed("bytes left over")) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::run_settings::StopTo;
     use proptest::prelude::*;
+    use std::ffi::OsString;
 
     /// Fills each field of the settings by chance: shrinks to the seed 0.
     struct Chance(u64);
@@ -633,22 +393,6 @@ mod tests {
         ]
     }
 
-    fn custody() -> impl Strategy<Value = Custody> {
-        let name = prop::collection::vec(any::<u8>(), 0..300).prop_map(OsString::from_vec);
-        let purpose = prop::sample::select(vec![Purpose::Start, Purpose::Check]);
-        (name.clone(), name, purpose, any::<[bool; 2]>(), 0u8..=16, any::<u64>()).prop_map(
-            |(name, runtime, purpose, [on_demand, in_use], listeners, running)| Custody {
-                name,
-                purpose,
-                on_demand,
-                in_use,
-                listeners,
-                runtime,
-                running,
-            },
-        )
-    }
-
     proptest! {
         #[test]
         fn what_a_stage_says_arrives_as_it_was_said(message in from_stage()) {
@@ -656,15 +400,9 @@ mod tests {
         }
 
         #[test]
-        fn custody_arrives_as_it_was_given(custody in custody()) {
-            prop_assert_eq!(Custody::decode(&custody.encode()), Ok(custody));
-        }
-
-        #[test]
-        fn no_bytes_can_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0usize..5) {
-            let mut packet = vec![VERSION, [KIND_CUSTODY, KIND_EXEC, KIND_ERROR, KIND_FAILED, KIND_HOOK][kind]];
+        fn no_bytes_can_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0usize..4) {
+            let mut packet = vec![VERSION, [KIND_EXEC, KIND_ERROR, KIND_FAILED, KIND_HOOK][kind]];
             packet.extend(bytes);
-            let _ = Custody::decode(&packet);
             if let Ok(FromStage::Verdict(Verdict::Exec(verdict))) = FromStage::decode(&packet) {
                 prop_assert!(verdict.run.stop_signal() <= 64 && verdict.descriptors() <= MAX_LISTENERS + 1);
                 prop_assert!(verdict.run.heartbeat.is_none_or(|period| period <= MAX_DURATION));

@@ -7,83 +7,60 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
 use std::time::{Duration, Instant};
 
 use crate::proto::emperor::DIRECTORY_VARIABLE;
+use crate::proto::spawner::VassalName;
 use crate::proto::status::HookEnd;
 use crate::sys::process::{self, CStringArray, Pid, Reap};
-use crate::sys::signal::{Signal, SignalMask, set_default, set_mask};
-use crate::sys::{fd, limits, pidfd, prctl};
+use crate::sys::signal::{Signal, SignalMask, set_mask};
+use crate::sys::{fd, pidfd, prctl};
 use crate::types::exit_status::{NOT_EXECUTABLE, NOT_FOUND};
 
-use super::template::Template;
+use super::inheritance::Inheritance;
 
 /// A hook that runs longer than this is killed, with its process group.
 pub const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One run of a hook, complete before the fork.
-#[derive(Debug)]
-pub struct Hook {
+/// One run of a hook.
+pub(super) struct Hook<'a> {
     argv: CStringArray,
     environment: CStringArray,
-    directory: CString,
+    null: BorrowedFd<'a>,
 }
 
-impl Hook {
-    /// Prepares `command` for the vassal `name`, whose file is in `directory`.
+impl<'a> Hook<'a> {
+    /// Prepares `command` for a vassal.
     ///
     /// # Errors
     /// `EINVAL` for a name with a NUL byte.
     pub fn new(
-        template: &Template,
+        inherited: &'a Inheritance,
         command: &CStr,
-        name: &[u8],
-        directory: &CStr,
+        vassal: &VassalName,
     ) -> io::Result<Self> {
-        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        let told = [DIRECTORY_VARIABLE.as_bytes(), b"=", directory.to_bytes()].concat();
-        let told = CString::new(told).map_err(invalid)?;
-        let environment = template.environment.iter().cloned().chain([told]).collect();
-        let argv = vec![command.to_owned(), CString::new(name).map_err(invalid)?];
+        let directory = inherited.directory(vassal)?.to_bytes();
+        let told = CString::new([DIRECTORY_VARIABLE.as_bytes(), b"=", directory].concat())?;
+        let environment = inherited.environment.iter().cloned().chain([told]).collect();
+        let argv = vec![command.to_owned(), CString::new(vassal.name.as_bytes())?];
         Ok(Self {
             argv: CStringArray::new(argv),
             environment: CStringArray::new(environment),
-            directory: directory.to_owned(),
+            null: inherited.null.as_fd(),
         })
     }
 
-    /// Forks a stop hook: in a session of its own, with `null` as standard input.
-    ///
-    /// # Errors
-    /// `EAGAIN`, `ENOMEM`.
-    pub fn spawn(&self, template: &Template, null: BorrowedFd<'_>) -> io::Result<Pid> {
-        let parent = std::process::id();
-        process::fork(|| {
-            template.be_expendable();
-            let prepared = template
-                .reset()
-                .iter()
-                .try_for_each(|signal| set_default(*signal))
-                .and_then(|()| process::setsid())
-                .and_then(|()| limits::lower_descriptor_limit(template.descriptor_limit))
-                .and_then(|()| process::chdir(&self.directory));
-            match prepared {
-                Ok(()) => self.run(null, parent),
-                Err(_) => NOT_EXECUTABLE,
-            }
-        })
-    }
-
-    /// Runs a start hook and waits for it; called between fork and exec, by a process that has its
-    /// signals, session, limits and directory already.
-    pub(super) fn attend(&self, null: BorrowedFd<'_>) -> HookEnd {
+    /// Runs a start hook and waits for it; called by a process that has its session and directory already, and
+    /// `/dev/null` still open.
+    pub fn attend(&self) -> HookEnd {
         let refused = |error: io::Error| HookEnd::Refused(error.raw_os_error().unwrap_or(0));
         let parent = std::process::id();
         let child = process::fork(|| {
             // A group of its own, so that it can be killed alone.
             let _ = process::new_own_group();
-            self.run(null, parent)
+            self.run(parent)
         });
         let child = match child {
             Ok(child) => child,
@@ -101,9 +78,9 @@ impl Hook {
     }
 
     /// Becomes the hook; dies with its parent.
-    fn run(&self, null: BorrowedFd<'_>, parent: u32) -> u8 {
+    pub fn run(&self, parent: u32) -> u8 {
         let prepared = prctl::set_parent_death(Some(Signal::KILL))
-            .and_then(|()| fd::set_stdio(0, null))
+            .and_then(|()| fd::set_stdio(0, self.null))
             .and_then(|()| fd::cloexec_from(3))
             .and_then(|()| set_mask(SignalMask::NONE));
         let Some(program) = self.argv.strings().first().filter(|_| parent_id() == parent) else {

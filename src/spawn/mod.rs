@@ -1,9 +1,14 @@
-//! From plan to fork to exec. Everything that can be prepared is prepared before the fork.
+//! From an order of the emperor to the new process: the spawner, and what its children do before the exec.
 
 pub mod child;
 pub mod environment;
-pub mod hook;
-pub mod plan;
-pub mod push;
+pub mod handed;
+mod hook;
+mod inheritance;
+mod plan;
+mod push;
+pub mod spawner;
 pub mod step;
-pub mod template;
+
+pub use hook::HOOK_TIMEOUT;
+pub use push::CONFIG_PUSH_TIMEOUT;

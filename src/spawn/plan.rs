@@ -1,103 +1,136 @@
-//! The plan of one start: strings, descriptors and numbers, complete before the fork.
+//! What a new process is executed with: argv and environment of a program that is started at once, or what the stage
+//! is handed.
 
 use std::cell::Cell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, OsStr, OsString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use crate::proto::{emperor, status};
+use crate::proto::emperor;
+use crate::proto::spawner::{StartOrder, Template, VassalName};
 use crate::sys::mark::ProcessMark;
 
-use super::hook::Hook;
-use super::template::Template;
+use super::handed::Handed;
+use super::inheritance::Inheritance;
 
-/// What one new process is given.
-#[derive(Debug)]
-pub struct ChildSetup<'a> {
-    /// The vassal, as its program is told.
-    pub name: &'a [u8],
-    /// Where it starts.
-    pub directory: &'a CStr,
-    /// Its standard input: the on-demand listener, or `/dev/null`.
-    pub input: BorrowedFd<'a>,
-    /// Its end of the emperor pipe.
-    pub pipe: BorrowedFd<'a>,
-    /// Its end of the status socket.
-    pub status: BorrowedFd<'a>,
-    /// Both ends of the config pipe, ours first, if there is one.
-    pub config: Option<[BorrowedFd<'a>; 2]>,
-    /// `/dev/null`, for a hook.
-    pub null: BorrowedFd<'a>,
-    /// The program is to run; else its file is only checked.
-    pub runs: bool,
-    /// What all that it starts is known by.
-    pub mark: Option<ProcessMark>,
+/// The descriptors that are attached to a start, by what they are for.
+pub(super) struct Attached {
+    pub pipe: OwnedFd,
+    pub status: OwnedFd,
+    /// Both ends of the config pipe, the emperor's first.
+    pub config: Option<[OwnedFd; 2]>,
+    pub on_demand: Option<OwnedFd>,
+    pub listeners: Vec<OwnedFd>,
 }
 
-/// A start, ready to be forked.
-#[derive(Debug)]
-pub struct Plan<'a> {
-    pub(super) setup: &'a ChildSetup<'a>,
-    pub(super) template: &'a Template,
-    /// The first is set between fork and exec: it is the program that is tried.
-    pub(super) argv: Vec<Cell<*const c_char>>,
-    pub(super) environment: Vec<*const c_char>,
-    pub(super) parent: i32,
-    pub(super) hook: Option<Hook>,
-    /// What the pointers point to, beside the template.
-    own: Vec<CString>,
+/// argv and environment of a program that is started without a stage.
+pub(super) struct Plan<'a> {
+    /// Tried in this order.
+    pub programs: &'a [CString],
+    /// The first is set at each try: it is the program that is tried.
+    pub argv: Vec<Cell<*const c_char>>,
+    pub environment: Vec<*const c_char>,
+    /// What the pointers point to, beside the inherited.
+    _own: Vec<CString>,
+}
+
+impl Attached {
+    /// Takes them by the order of the protocol.
+    pub fn of(template: &Template, order: &StartOrder, fds: Vec<OwnedFd>) -> Option<Self> {
+        let mut fds = fds.into_iter();
+        let (pipe, status) = (fds.next()?, fds.next()?);
+        let config = match template.config_pipe {
+            true => Some([fds.next()?, fds.next()?]),
+            false => None,
+        };
+        let on_demand = match order.on_demand {
+            true => Some(fds.next()?),
+            false => None,
+        };
+        let listeners: Vec<OwnedFd> = fds.collect();
+        let is_whole = listeners.len() == usize::from(order.listeners);
+        is_whole.then_some(Self { pipe, status, config, on_demand, listeners })
+    }
 }
 
 impl<'a> Plan<'a> {
-    /// Makes the plan of one start.
+    /// Makes the two arrays.
     ///
     /// # Errors
     /// `EINVAL` for a name with a NUL byte.
-    pub fn new(template: &'a Template, setup: &'a ChildSetup<'a>) -> io::Result<Self> {
-        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        let variable = |name: &str, fd: BorrowedFd<'_>| {
-            CString::new(format!("{name}={}", fd.as_raw_fd())).map_err(invalid)
-        };
-        let named = match setup.config {
-            Some(_) => [emperor::CONFIG_SCHEME.as_bytes(), setup.name].concat(),
-            None => setup.name.to_owned(),
-        };
-        let mut own = vec![
-            CString::new(named).map_err(invalid)?,
-            variable(emperor::PIPE_FD_VARIABLE, setup.pipe)?,
-        ];
-        if let Some([_, theirs]) = setup.config {
-            own.push(variable(emperor::CONFIG_FD_VARIABLE, theirs)?);
+    pub fn new(
+        inherited: &'a Inheritance,
+        order: &StartOrder,
+        attached: &Attached,
+    ) -> io::Result<Self> {
+        let template = &inherited.template;
+        let file = named(&order.vassal, attached);
+        let words = template.arguments(order.vassal.name.as_bytes(), &file);
+        let words = [&b""[..]].into_iter().chain(words).map(CString::new);
+        let mut own = words.collect::<Result<Vec<_>, _>>()?;
+        let count = own.len();
+        for (name, number) in own_variables(attached) {
+            own.push(CString::new(format!("{name}={number}"))?);
         }
-        if template.stage {
-            own.push(variable(status::STATUS_FD_VARIABLE, setup.status)?);
-        }
-        let mut own_pointers = own.iter().map(|text| text.as_ptr());
-        let name = own_pointers.next();
-        let program = template.programs.first().map(|program| program.as_ptr());
-        let before = template.before.iter().map(|text| text.as_ptr());
-        let after = template.after.iter().map(|text| text.as_ptr());
-        let named = [template.option(setup.name).as_ptr()].into_iter().chain(name);
         let end = std::iter::once(std::ptr::null());
-        let argv = program.into_iter().chain(before).chain(named).chain(after).chain(end.clone());
-        let argv = argv.map(Cell::new).collect();
-        let given = template.environment.iter().map(|text| text.as_ptr());
-        let environment = given.chain(own_pointers).chain(end).collect();
-        let parent = i32::try_from(std::process::id()).unwrap_or(0);
-        let hook = template
-            .start_hook
-            .as_ref()
-            .filter(|_| setup.runs)
-            .map(|command| Hook::new(template, command, setup.name, setup.directory));
-        let hook = hook.transpose()?;
-        Ok(Self { setup, template, argv, environment, parent, hook, own })
+        let own_pointers = own.iter().map(|text| text.as_ptr());
+        let argv = own_pointers.clone().take(count).chain(end.clone()).map(Cell::new).collect();
+        let given = inherited.environment.iter().map(|text| text.as_ptr());
+        let environment = given.chain(own_pointers.skip(count)).chain(end).collect();
+        Ok(Self { programs: &template.programs, argv, environment, _own: own })
     }
+}
 
-    /// The vassal's name, which is the name of its file.
-    pub(super) fn file(&self) -> &CStr {
-        let named = self.own.first().map_or(c"", CString::as_c_str);
-        let scheme = self.setup.config.map_or(0, |_| emperor::CONFIG_SCHEME.len());
-        let bytes = named.to_bytes_with_nul().get(scheme..).unwrap_or_default();
-        CStr::from_bytes_with_nul(bytes).unwrap_or(c"")
+/// What the stage of this start is handed.
+pub(super) fn handed(inherited: &Inheritance, order: StartOrder, attached: Attached) -> Handed {
+    let template = &inherited.template;
+    let file = named(&order.vassal, &attached);
+    let args = template.arguments(order.vassal.name.as_bytes(), &file);
+    let args = args.map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    let own =
+        own_variables(&attached).map(|(name, number)| (name.into(), number.to_string().into()));
+    let env = inherited.variables.iter().cloned().chain(own).collect();
+    Handed {
+        own_program: template.programs.first().cloned().unwrap_or_default(),
+        args,
+        env,
+        parent: inherited.emperor,
+        label: label(inherited, &order.vassal),
+        purpose: order.purpose,
+        // The other end is the emperor's, who has one of its own.
+        config: attached.config.map(|[_, theirs]| theirs),
+        pipe: attached.pipe,
+        status: attached.status,
+        on_demand: attached.on_demand,
+        listeners: attached.listeners,
+        in_use: order.in_use,
+        runtime: order.runtime,
+        running: ProcessMark::from_number(order.running),
+    }
+}
+
+/// What a vassal is told as the name of its file.
+fn named(vassal: &VassalName, attached: &Attached) -> Vec<u8> {
+    let scheme = attached.config.as_ref().map_or("", |_| emperor::CONFIG_SCHEME);
+    [scheme.as_bytes(), vassal.name.as_bytes()].concat()
+}
+
+/// The variables of this start alone.
+fn own_variables(attached: &Attached) -> impl Iterator<Item = (&'static str, i32)> {
+    let pipe = (emperor::PIPE_FD_VARIABLE, attached.pipe.as_raw_fd());
+    let config = attached.config.as_ref();
+    let config = config.map(|[_, theirs]| (emperor::CONFIG_FD_VARIABLE, theirs.as_raw_fd()));
+    [pipe].into_iter().chain(config)
+}
+
+/// What a vassal is called in the log: its name, or its path where another source may have the same.
+fn label(inherited: &Inheritance, vassal: &VassalName) -> OsString {
+    match inherited.directory(vassal) {
+        Ok(directory) if inherited.template.directories.len() > 1 => {
+            Path::new(OsStr::from_bytes(directory.to_bytes())).join(&vassal.name).into_os_string()
+        }
+        _ => vassal.name.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! The text of a vassal file, sent on the config pipe.
 //!
-//! The emperor opens no vassal file, which may be a tenant's and on a file system that hangs: a child of it
-//! does, the one that becomes the program or one that is made for this alone.
+//! The emperor opens no vassal file, which may be a tenant's and on a file system that hangs: a child
+//! of the spawner does, the one that becomes the program or one that is made for this alone.
 
 use std::ffi::CStr;
 use std::io;
@@ -11,31 +11,12 @@ use std::time::Duration;
 use crate::proto::emperor::{MAX_CONFIG, config_header};
 use crate::proto::uwsgi::HEADER_LENGTH;
 use crate::sys::dir::{self, FileKind};
-use crate::sys::process::{self, Pid};
-use crate::sys::signal::{Signal, SignalMask, set_mask};
-use crate::sys::{fd, prctl, socket};
+use crate::sys::{fd, socket};
 
 /// A push that takes longer than this is given up.
 pub const CONFIG_PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Forks a child that sends the file `name` of `directory`; its exit status is the errno of a failure.
-///
-/// # Errors
-/// `EAGAIN`, `ENOMEM`.
-pub fn spawn(to: BorrowedFd<'_>, directory: &CStr, name: &CStr) -> io::Result<Pid> {
-    process::fork(|| {
-        let pushed = prctl::set_parent_death(Some(Signal::KILL))
-            .and_then(|()| set_mask(SignalMask::NONE))
-            .and_then(|_| process::chdir(directory))
-            .and_then(|()| push(to, name));
-        let errno = pushed.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
-        u8::try_from(errno).unwrap_or(u8::MAX)
-    })
-}
-
 /// Sends the file `name` of the working directory, unless a text that was sent before is still unread.
-///
-/// Needs no memory from the heap: it is called between fork and exec.
 ///
 /// # Errors
 /// Those of open(2); `EINVAL` if it is not a regular file, `EFBIG` if it is longer than the pipe can carry,

@@ -17,7 +17,6 @@ use super::sockets::Socket;
 
 /// What speaks of another process than the program: of this stage, or of the service that liege itself is.
 const NEVER_INHERITED: &[&str] = &[
-    crate::proto::status::STATUS_FD_VARIABLE,
     emperor::PIPE_FD_VARIABLE,
     emperor::CONFIG_FD_VARIABLE,
     emperor::DEPTH_VARIABLE,

@@ -1,9 +1,10 @@
-//! The stage: liege exec'd to start one vassal. It reads the vassal file, binds, drops privileges, gives
-//! its verdict on the status socket and execs the application; nothing of it stays.
+//! The stage: it reads one vassal file, binds, drops privileges, gives its verdict on the status socket and execs
+//! the application; nothing of it stays. It runs in a child of the spawner ([`run_forked`]), or as liege executed by a
+//! foreign Emperor or by hand ([`run`]).
 //!
 //! What it does is a list of actions, in [`action`], which is the one place for their order. A start runs the list
 //! ([`execution`]); a dry run before a reload goes through it, and so does `liege check` ([`inspect`]). Under a
-//! foreign Emperor, or alone, there is no status socket: nothing is received, and what would be a verdict is a line
+//! foreign Emperor, or alone, there is no status socket: nothing is handed over, and what would be a verdict is a line
 //! on stderr.
 
 pub mod action;
@@ -21,22 +22,31 @@ mod settings;
 pub mod sockets;
 mod status_channel;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::config::command::StartInspector;
 use crate::config::{self, EmperorConfig, Faults, Resolved};
-use crate::proto::emperor;
+use crate::log::panics;
+use crate::proto::emperor::{self, FromVassal};
 use crate::proto::status::ExecVerdict;
+use crate::spawn::handed::Handed;
 use crate::spawn::step::Step;
+use crate::sys::{fd, socket};
 use crate::types::environment::Variable;
 use crate::types::purpose::Purpose;
 
 use action::StartedBy;
 use execution::Execution;
 use failure::Failure;
-use input::StageInput;
-use status_channel::{Handoff, StatusChannel};
+use input::{Given, StageInput};
+use program::Program;
+use sockets::{ReceivedSockets, Trial};
+use status_channel::StatusChannel;
 
 /// What a stage comes back with, as it has not become a program.
 #[derive(Debug)]
@@ -44,33 +54,93 @@ pub enum Outcome {
     /// The status to exit with: the program is not started, and whoever takes the verdict knows
     /// why; or it was only to be tried.
     Ended(u8),
-    /// The vassal is an emperor itself, which this process is to become, with this environment.
-    Emperor(Box<EmperorConfig>, Vec<Variable>),
+    /// The vassal is an emperor itself, which this process is to become, with this environment and emperor pipe.
+    Emperor(Box<EmperorConfig>, Vec<Variable>, Option<OwnedFd>),
 }
 
-/// Starts one vassal; `args` are the arguments after the program's name, `known` is what they resolve to
-/// where that was read already: a pipe can be read only once.
+/// What a stage starts from.
+struct Beginning {
+    input: StageInput,
+    purpose: Purpose,
+    sockets: ReceivedSockets,
+    /// What the configuration is, where it was read already: a pipe can be read only once.
+    known: Option<Resolved>,
+}
+
+/// Starts one vassal without an emperor of ours; `args` are the arguments after the program's name, `known` is what
+/// they resolve to where that was read already.
 pub fn run(args: Vec<OsString>, known: Option<Resolved>) -> Outcome {
-    let env: Vec<Variable> = std::env::vars_os().collect();
-    let mut channel = match StatusChannel::open(&env) {
-        Ok(channel) => channel,
-        Err(failure) => return Outcome::Ended(StatusChannel::stderr().refuse(failure)),
+    let mut channel = StatusChannel::stderr();
+    let started = StageInput::of_image(args, std::env::vars_os().collect()).and_then(|input| {
+        let (purpose, sockets) = (Purpose::Start, ReceivedSockets::default());
+        start(&mut channel, Beginning { input, purpose, sockets, known })
+    });
+    started.unwrap_or_else(|failure| Outcome::Ended(channel.refuse(failure)))
+}
+
+/// Starts one vassal in a child of the spawner; comes back with the status to exit with.
+pub fn run_forked(handed: Handed) -> u8 {
+    let Handed { args, env, parent, pipe, status, label, runtime, purpose, .. } = handed;
+    let mut channel = StatusChannel::to_emperor(status, label, runtime);
+    let trial = (purpose == Purpose::Check).then_some(Trial { running: handed.running });
+    let sockets = ReceivedSockets {
+        on_demand: handed.on_demand,
+        listeners: handed.listeners,
+        in_use: handed.in_use,
+        trial,
     };
-    match start(&mut channel, args, env, known) {
-        Ok(outcome) => outcome,
-        Err(failure) => Outcome::Ended(channel.refuse(failure)),
+    let (own_program, config) = (handed.own_program, handed.config);
+    let ended = caught(|| {
+        let input = StageInput::of_fork(Given { args: args.clone(), env, parent, pipe })?;
+        start(&mut channel, Beginning { input, purpose, sockets, known: None })
+    });
+    let failure = match ended {
+        Ok(Outcome::Ended(status)) => return status,
+        Ok(Outcome::Emperor(_, env, pipe)) => {
+            let error = become_liege(&own_program, args, &env, [pipe, config]);
+            Failure::new(Step::Exec, format!("cannot run liege: {error}"))
+        }
+        Err(failure) => failure,
+    };
+    channel.refuse(failure)
+}
+
+/// A panic ends in a verdict like any other fault.
+fn caught(act: impl FnOnce() -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
+        let what = panics::last();
+        let message = format!("internal error (a bug in liege): {what}; please report it");
+        Err(Failure::new(Step::Read, message))
+    })
+}
+
+/// Executes liege again, which becomes an emperor that is a vassal; comes back only with the reason why that failed.
+///
+/// It is a new image, as an emperor is to have nothing of the spawner. It reads its configuration anew, so the text of
+/// the config pipe, which this process has read, is asked for again.
+fn become_liege(
+    own_program: &CStr,
+    args: Vec<OsString>,
+    env: &[Variable],
+    [pipe, config]: [Option<OwnedFd>; 2],
+) -> io::Error {
+    for descriptor in pipe.iter().chain(&config) {
+        if let Err(error) = fd::clear_cloexec(descriptor.as_fd()) {
+            return error;
+        }
     }
+    if let (Some(pipe), Some(_)) = (&pipe, &config)
+        && let Err(error) = socket::send(pipe.as_fd(), &[FromVassal::SendConfig.byte()])
+    {
+        return error;
+    }
+    let own_program = OsStr::from_bytes(own_program.to_bytes()).to_owned();
+    Program::Direct([own_program].into_iter().chain(args).collect()).exec(env)
 }
 
 /// What has to be done before the file is known, then what the file asks for.
-fn start(
-    channel: &mut StatusChannel,
-    args: Vec<OsString>,
-    env: Vec<Variable>,
-    known: Option<Resolved>,
-) -> Result<Outcome, Failure> {
-    let input = StageInput::take(args, env)?;
-    let handoff = channel.receive()?;
+fn start(channel: &mut StatusChannel, beginning: Beginning) -> Result<Outcome, Failure> {
+    let Beginning { input, purpose, sockets, known } = beginning;
     let resolved = match known {
         Some(resolved) => resolved,
         None => config::load(&input.invocation()).map_err(|faults| Failure::of_faults(&faults))?,
@@ -79,12 +149,12 @@ fn start(
         channel.print(message);
     }
     if resolved.is_emperors() {
-        return become_emperor(channel, input, &handoff, &resolved);
+        return become_emperor(channel, input, (purpose, sockets.on_demand.is_some()), &resolved);
     }
     let started_by =
         StartedBy { takes_verdict: channel.is_emperor(), has_pipe: input.emperor.is_some() };
     let prepared = prepare::prepare(&resolved, &input, started_by)?;
-    if handoff.purpose == Purpose::Check {
+    if purpose == Purpose::Check {
         // For a start the exec says so.
         let too_long = inspect::too_long(&prepared.config, &input.args);
         if !too_long.is_empty() {
@@ -92,9 +162,9 @@ fn start(
         }
     }
     let actions = action::plan(&prepared.config, started_by);
-    let mut execution = Execution::new(channel, input, handoff.sockets, &prepared);
+    let mut execution = Execution::new(channel, input, sockets, &prepared);
     for action in &actions {
-        match handoff.purpose {
+        match purpose {
             Purpose::Start => execution.run(action)?,
             Purpose::Check => execution.dry_run(action)?,
         }
@@ -106,7 +176,7 @@ fn start(
 fn become_emperor(
     channel: &StatusChannel,
     input: StageInput,
-    handoff: &Handoff,
+    (purpose, has_on_demand): (Purpose, bool),
     resolved: &Resolved,
 ) -> Result<Outcome, Failure> {
     let config = config::emperor::check(resolved)
@@ -114,7 +184,7 @@ fn become_emperor(
             config.refuse_itself(resolved, (&input.cwd, Path::new(""))).map(|()| config)
         })
         .map_err(|faults| Failure::of_faults(&faults))?;
-    if handoff.has_on_demand() {
+    if has_on_demand {
         let message = "an emperor takes no connections: remove its on-demand address";
         return Err(Failure::new(Step::Read, message));
     }
@@ -125,7 +195,7 @@ fn become_emperor(
         let message = format!("{most} emperors one below another: does one govern its own file?");
         return Err(Failure::new(Step::Read, message));
     }
-    if handoff.purpose == Purpose::Check {
+    if purpose == Purpose::Check {
         let faults = inspect::SystemInspector::default()
             .inspect_emperor(&config, &input.invocation())
             .faults;
@@ -136,8 +206,21 @@ fn become_emperor(
     let argv0 = "liege".to_owned();
     let fingerprint = fingerprint::of_emperor(resolved, &input);
     channel.verdict(ExecVerdict { argv0, fingerprint, ..ExecVerdict::default() }, &[])?;
-    if handoff.purpose == Purpose::Check {
+    if purpose == Purpose::Check {
         return Ok(Outcome::Ended(0));
     }
-    Ok(Outcome::Emperor(Box::new(config), input.env))
+    Ok(Outcome::Emperor(Box::new(config), input.env, input.emperor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::panic, reason = "it is what is tested")]
+    fn a_panic_is_a_failure_with_a_text() {
+        let failure = caught(|| panic!("as a test wants it")).err();
+        assert!(format!("{failure:?}").contains("internal error"), "{failure:?}");
+        assert!(matches!(caught(|| Ok(Outcome::Ended(3))), Ok(Outcome::Ended(3))));
+    }
 }

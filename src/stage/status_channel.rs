@@ -5,24 +5,14 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::log::escaped;
 use crate::proto::notify;
-use crate::proto::status::{
-    self, Custody, DeclaredFiles, ExecVerdict, FromStage, MAX_PACKET, Verdict,
-};
+use crate::proto::status::{DeclaredFiles, ExecVerdict, FromStage, Verdict};
 use crate::spawn::step::Step;
-use crate::sys::mark::ProcessMark;
 use crate::sys::{fd, scm};
-use crate::types::purpose::Purpose;
 
 use super::failure::Failure;
-use super::sockets::{ReceivedSockets, Trial};
-use crate::types::environment::Variable;
-
-/// How long custody may take; the emperor sends it before it starts the stage.
-const CUSTODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The line to whoever takes the verdict.
 #[derive(Debug)]
@@ -33,85 +23,21 @@ pub struct StatusChannel {
     runtime: OsString,
 }
 
-/// What the emperor hands over.
-#[derive(Debug, Default)]
-pub struct Handoff {
-    /// Start, or only check.
-    pub purpose: Purpose,
-    /// The sockets.
-    pub sockets: ReceivedSockets,
-}
-
-impl Handoff {
-    /// Whether the vassal has an on-demand address.
-    pub fn has_on_demand(&self) -> bool {
-        self.sockets.on_demand.is_some()
-    }
-}
-
 impl StatusChannel {
     /// A line on stderr.
     pub fn stderr() -> Self {
         Self { status: None, name: OsString::new(), runtime: OsString::new() }
     }
 
-    /// The line that the environment names.
-    ///
-    /// # Errors
-    /// The variable is there, but names no open descriptor.
-    pub fn open(env: &[Variable]) -> Result<Self, Failure> {
-        let Some((_, text)) = env.iter().find(|(name, _)| name == status::STATUS_FD_VARIABLE)
-        else {
-            return Ok(Self::stderr());
-        };
-        let number: Option<RawFd> = text.to_str().and_then(|text| text.parse().ok());
-        // Taken over, not copied: a vassal that goes on as an emperor must close it, which is how the emperor knows
-        // that it runs.
-        let socket = number.and_then(|number| fd::take_inherited(number).ok());
-        let socket = socket.ok_or_else(|| {
-            let text = text.display();
-            let message = format!("{}={text} names no open descriptor", status::STATUS_FD_VARIABLE);
-            Failure::new(Step::Custody, message)
-        })?;
-        Ok(Self { status: Some(socket), name: OsString::new(), runtime: OsString::new() })
+    /// The line to our emperor; `name` is what the vassal is called in the log, `runtime` where notify sockets are
+    /// made.
+    pub fn to_emperor(status: OwnedFd, name: OsString, runtime: OsString) -> Self {
+        Self { status: Some(status), name, runtime }
     }
 
     /// Whether our own emperor is at the other end.
     pub fn is_emperor(&self) -> bool {
         self.status.is_some()
-    }
-
-    /// Receives what the emperor hands over; nothing where there is no emperor of ours.
-    ///
-    /// # Errors
-    /// Nothing came within five seconds, or nothing that can be understood.
-    pub fn receive(&mut self) -> Result<Handoff, Failure> {
-        let Some(socket) = &self.status else { return Ok(Handoff::default()) };
-        let failed = |message: String| Failure::new(Step::Custody, format!("custody: {message}"));
-        let mut packet = vec![0; MAX_PACKET];
-        let received = match scm::receive(socket.as_fd(), &mut packet) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                fd::wait_readable([socket.as_fd()], Some(CUSTODY_TIMEOUT))
-                    .and_then(|_| scm::receive(socket.as_fd(), &mut packet))
-            }
-            received => received,
-        };
-        let received = received.map_err(|error| failed(error.to_string()))?;
-        let packet = packet.get(..received.length).unwrap_or_default();
-        let custody = Custody::decode(packet).map_err(|error| failed(error.to_string()))?;
-        if received.fds.len() != custody.descriptors() {
-            let (came, said) = (received.fds.len(), custody.descriptors());
-            return Err(failed(format!("{came} descriptors came, {said} were announced")));
-        }
-        let mut fds = received.fds.into_iter();
-        let on_demand = if custody.on_demand { fds.next() } else { None };
-        let trial = (custody.purpose == Purpose::Check)
-            .then(|| Trial { running: ProcessMark::from_number(custody.running) });
-        let sockets =
-            ReceivedSockets { on_demand, listeners: fds.collect(), in_use: custody.in_use, trial };
-        self.name = custody.name;
-        self.runtime = custody.runtime;
-        Ok(Handoff { purpose: custody.purpose, sockets })
     }
 
     /// Where the notify socket is made, if there is a directory for it.

@@ -246,10 +246,21 @@ fn cloexec_one_by_one(first: RawFd) -> io::Result<()> {
 /// is to be exec'd is started, and nothing is printed.
 pub fn close_all_but_stderr_and(kept: &[BorrowedFd<'_>]) {
     let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
-    kept.extend([libc::STDERR_FILENO, RawFd::MAX]);
+    kept.push(libc::STDERR_FILENO);
     kept.sort_unstable();
-    let mut first = 0;
-    for number in kept {
+    close_gaps(0, kept);
+}
+
+/// Closes every descriptor but the standard streams and these, which are in the order of their numbers. For a
+/// process that has just been forked; who owns one of them must be forgotten, as above. Before Linux 5.9 they stay
+/// open until the exec.
+pub fn close_all_but_stdio_and<'a>(kept: impl IntoIterator<Item = &'a OwnedFd>) {
+    close_gaps(3, kept.into_iter().map(AsRawFd::as_raw_fd));
+}
+
+/// Closes what lies between and behind these numbers.
+fn close_gaps(mut first: RawFd, kept: impl IntoIterator<Item = RawFd>) {
+    for number in kept.into_iter().chain([RawFd::MAX]) {
         if first < number {
             let _ = close_range(first, number - 1, 0);
         }

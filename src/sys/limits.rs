@@ -46,13 +46,13 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, limit.soft, limit.hard)?)
 }
 
-/// Puts back the soft limit that this process was given, under a hard one that may have sunk since.
+/// Lowers the soft limit of descriptors to this, for what is executed.
 ///
 /// # Errors
 /// None that can happen here.
-pub fn lower_descriptor_limit(given: DescriptorLimit) -> io::Result<()> {
+pub fn lower_descriptors(soft: u64) -> io::Result<()> {
     let now = descriptor_limit()?;
-    set_descriptor_limit(DescriptorLimit { soft: given.soft.min(now.hard), ..now })
+    set_descriptor_limit(DescriptorLimit { soft: soft.min(now.hard), ..now })
 }
 
 /// Raises the soft descriptor limit to the hard one and returns what it was, for the children.

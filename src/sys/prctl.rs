@@ -1,6 +1,6 @@
 //! prctl(2): parent death, subreaper, core dumps and tracing.
 
-use std::ffi::c_ulong;
+use std::ffi::{CStr, c_ulong};
 use std::io;
 
 use nix::sys::prctl;
@@ -32,11 +32,19 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
-/// Puts back what a change of the user has taken away: the files of this process in /proc belong to its user,
-/// and those of its children too.
+/// Whether this process may be traced by others of its user and leaves a core file. An exec puts that back to "yes",
+/// a change of user to "no".
 ///
 /// # Errors
 /// None that can happen here.
-pub fn set_dumpable() -> io::Result<()> {
-    Ok(prctl::set_dumpable(true)?)
+pub fn set_dumpable(is_dumpable: bool) -> io::Result<()> {
+    Ok(prctl::set_dumpable(is_dumpable)?)
+}
+
+/// Names this process, in 15 bytes.
+///
+/// # Errors
+/// None that can happen here.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    Ok(prctl::set_name(name)?)
 }

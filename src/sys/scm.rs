@@ -44,6 +44,27 @@ pub struct ReceivedMessage {
 /// `EAGAIN` if it does not fit now, `EPIPE` if the other end is gone, `EMSGSIZE` if it never fits,
 /// `EINVAL` with more than [`MAX_ATTACHED`] descriptors, `EPERM` if the receiver refuses descriptors.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    send_with(socket, bytes, fds, libc::MSG_DONTWAIT)
+}
+
+/// The same, but waits until there is room.
+///
+/// # Errors
+/// As [`send`], but for `EAGAIN`.
+pub fn send_waiting(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    send_with(socket, bytes, fds, 0)
+}
+
+fn send_with(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    wait: c_int,
+) -> io::Result<usize> {
     let mut control = Control([0; CONTROL]);
     let used = write_rights(&mut control, fds)?;
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -52,7 +73,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = used as _;
     }
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let flags = wait | libc::MSG_NOSIGNAL;
     let sent = retry(|| {
         // SAFETY: `message` points to `part` and `control`, and `part` to `bytes`; all outlive the call
         // and the kernel only reads them.
@@ -68,10 +89,26 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
 /// `EAGAIN` if there is none; `EMSGSIZE` if bytes, descriptors or credentials did not fit: what had come
 /// is closed then.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<ReceivedMessage> {
+    receive_with(socket, buffer, libc::MSG_DONTWAIT)
+}
+
+/// The same, but waits until there is one.
+///
+/// # Errors
+/// As [`receive`], but for `EAGAIN`.
+pub fn receive_waiting(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<ReceivedMessage> {
+    receive_with(socket, buffer, 0)
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    wait: c_int,
+) -> io::Result<ReceivedMessage> {
     let mut control = Control([0; CONTROL]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut message = empty_message(&mut part);
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let flags = wait | libc::MSG_CMSG_CLOEXEC;
     let length = retry(|| {
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = CONTROL as _;

@@ -17,13 +17,11 @@ const EMPEROR_VARIABLES: [&[u8]; 7] = [
 ];
 const EMPEROR_PREFIXES: [&[u8]; 5] =
     [b"UWSGI_EMPEROR", b"UWSGI_VASSALS_", b"UWSGI_IMPERIAL_", b"LISTEN_", b"LIEGE_"];
-/// Names the descriptor of the status socket in the environment of a stage.
-pub const STATUS_FD_VARIABLE: &str = "LIEGE_STATUS_FD";
 /// Names the descriptor of the emperor pipe in the environment of a vassal.
 pub const PIPE_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD";
 /// Names the descriptor of the config pipe in the environment of a vassal.
 pub const CONFIG_FD_VARIABLE: &str = "UWSGI_EMPEROR_FD_CONFIG";
-const PROTOCOL_VARIABLES: [&str; 3] = [STATUS_FD_VARIABLE, PIPE_FD_VARIABLE, CONFIG_FD_VARIABLE];
+const PROTOCOL_VARIABLES: [&str; 2] = [PIPE_FD_VARIABLE, CONFIG_FD_VARIABLE];
 const VASSAL_PREFIX: &[u8] = b"UWSGI_VASSAL_";
 const OPTION_PREFIX: &[u8] = b"UWSGI_";
 

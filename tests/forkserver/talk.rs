@@ -86,8 +86,8 @@ fn the_process_of_another_vassal_is_not_adopted() {
 fn an_orphan_that_was_there_before_is_not_adopted_but_killed() {
     let emperor = fails_and_heals("old", "is older than the request: it is killed");
     let own = emperor.emperor_pid();
-    emperor.wait_until("the base and the vassal are left", || {
-        emperor.survivors().iter().filter(|pid| proc::parent(**pid) == Some(own)).count() == 2
+    emperor.wait_until("the base, the vassal and the spawner are left", || {
+        emperor.survivors().iter().filter(|pid| proc::parent(**pid) == Some(own)).count() == 3
     });
     assert_eq!(emperor.lives("base.ini"), 1, "the base lives on");
 }

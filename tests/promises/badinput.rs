@@ -583,6 +583,6 @@ fn a_vassal_that_reads_its_configuration_from_descriptors_of_liege_is_refused_at
         emperor.logged(&format!("[{name}.ini] cannot start: read: {place}: "));
     }
     let log = emperor.log();
-    assert!(log.contains("fd://3: descriptor 3 is the line between"), "{log}");
-    assert!(log.contains("descriptor 4 is liege's own or not open"), "{log}");
+    assert!(log.contains("descriptor 4 is the line between"), "{log}");
+    assert!(log.contains("fd://3: descriptor 3 is liege's own or not open"), "{log}");
 }

@@ -164,7 +164,7 @@ fn orphans_of_vassals_are_reaped() {
     let (emperor_pid, keeper) = (emperor.emperor_pid(), emperor.first_pid());
     emperor.wait_until("their parent is the emperor or nobody, and no zombie is left", || {
         let left = emperor.survivors().len();
-        left <= 3 && proc::zombies_of(emperor_pid).is_empty() && proc::zombies_of(keeper).is_empty()
+        left <= 4 && proc::zombies_of(emperor_pid).is_empty() && proc::zombies_of(keeper).is_empty()
     });
 }
 

@@ -2,7 +2,6 @@
 //! would make.
 
 use super::*;
-use liege::types::purpose::Purpose;
 
 const BASE: [&str; 7] = [
     "unprivileged-binary-patch-arg = sleep 600",
@@ -16,10 +15,9 @@ const BASE: [&str; 7] = [
 
 /// What the stage says in `dir` of a vassal file with these lines.
 fn told(dir: &Path, lines: &[&str], purpose: Purpose) -> ExecVerdict {
-    let mut setup = stage(&[]).custody(|custody| custody.purpose = purpose).env("GIVEN", "x");
-    fs::write(dir.join("a.ini"), format!("[uwsgi]\n{}\n", lines.join("\n"))).unwrap();
-    setup.command.current_dir(dir);
-    setup.start().exec().0
+    vassal_file(&dir.join("a.ini"), lines);
+    let setup = stage(&[]).order(|order| order.purpose = purpose).env("GIVEN", "x");
+    setup.inside(dir).start().exec().0
 }
 
 fn print(dir: &Path, lines: &[&str]) -> u64 {
@@ -38,11 +36,9 @@ fn a_check_and_a_start_of_the_same_file_have_the_same_fingerprint() {
 #[test]
 fn a_check_tells_of_an_argument_that_is_too_long_before_it_tries_anything() {
     let dir = TempDir::new().unwrap();
-    let mut setup = stage(&[]).custody(|custody| custody.purpose = Purpose::Check);
-    let long = format!("[uwsgi]\nlogto = /nope/log\ncommand = echo {}\n", "x".repeat(140_000));
-    fs::write(dir.path().join("a.ini"), long).unwrap();
-    setup.command.current_dir(dir.path());
-    let fault = setup.start().error(1);
+    let long = format!("command = echo {}", "x".repeat(140_000));
+    vassal_file(&dir.path().join("a.ini"), &["logto = /nope/log", &long]);
+    let fault = stage(&[]).check().inside(dir.path()).start().error(1);
     assert_eq!(fault.step, "read");
     assert!(fault.message.contains("longer than the 128 KiB"), "{}", fault.message);
 }

@@ -1,5 +1,6 @@
-//! The stage as a black box: these tests play the emperor. They start the binary with a status socket, an
-//! emperor pipe and custody, read its verdict, and look from outside at the program it becomes.
+//! The stage as a black box: these tests play the emperor. They start a spawner, send it a template and an order with
+//! an emperor pipe, a status socket and custody, read the verdict of the stage, and look from outside at the program
+//! that it becomes. As the emperor does, they reap it: it is a child of this process.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stderr, reason = "a test that cannot run here says why")]
 
@@ -10,21 +11,26 @@ mod fingerprint;
 mod program;
 mod refusals;
 mod sockets;
+mod spawner;
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use liege::proto::status::{
-    self, Custody, ExecVerdict, FromStage, MAX_PACKET, StageFault, Verdict,
-};
-use liege::sys::{fd, scm, socket};
+use liege::proto::spawner::{SpawnerAnswer, SpawnerOrder, StartOrder, Template, VassalName};
+use liege::proto::status::{self, ExecVerdict, FromStage, MAX_PACKET, StageFault, Verdict};
+use liege::sys::process::{Pid, Reap};
+use liege::sys::signal::Signal;
+use liege::sys::{fd, pidfd, scm, socket};
+use liege::types::exit_status::ExitStatus;
+use liege::types::purpose::Purpose;
 use tempfile::TempDir;
 
 /// How long a promise may take on a busy machine before it counts as broken.
@@ -52,21 +58,45 @@ fn is_reachable_by_all() -> bool {
 /// A stage that is to be started.
 struct Setup {
     dir: TempDir,
+    /// The spawner; or the stage itself, if it is [`Setup::foreign`].
     command: Command,
-    custody: Option<Custody>,
+    template: Template,
+    order: StartOrder,
+    /// What is attached to the order, behind emperor pipe and status socket.
     fds: Vec<OwnedFd>,
-    /// Left open in the stage as well: its number is told under this name.
+    /// Left open in what is executed: its number is told under this name.
     extra: Vec<(String, OwnedFd)>,
-    status: bool,
+    foreign: bool,
     pipe: bool,
 }
 
 /// A started stage, or what it has become; ended when dropped.
 struct Stage {
     dir: TempDir,
-    child: Child,
+    process: Process,
     status: Option<OwnedFd>,
     pipe: Option<OwnedFd>,
+    /// Its standard error is that of the stage.
+    spawner: Option<Spawner>,
+}
+
+/// A child of this process.
+enum Process {
+    Executed(Child),
+    Made(Made),
+}
+
+/// A process that a spawner has made; ended when dropped.
+struct Made {
+    pid: Pid,
+    handle: OwnedFd,
+}
+
+/// A spawner; when dropped it must end by itself.
+struct Spawner {
+    child: Child,
+    socket: Option<OwnedFd>,
+    orders: u64,
 }
 
 /// All that came on the status socket until its end.
@@ -74,50 +104,83 @@ type Said = Vec<(FromStage, Vec<OwnedFd>)>;
 
 /// A stage for a vassal file `a.ini` with these lines.
 fn stage(lines: &[&str]) -> Setup {
+    brief::cut_panics();
     let dir = TempDir::new().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(dir.path().join("a.ini"), format!("[uwsgi]\n{}\n", lines.join("\n"))).unwrap();
-    // Whatever the umask of who runs the tests.
-    fs::set_permissions(dir.path().join("a.ini"), fs::Permissions::from_mode(0o644)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_liege"));
-    command.args(["--ini", "a.ini"]).current_dir(dir.path());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env_remove("UWSGI_EMPEROR_FD");
+    vassal_file(&dir.path().join("a.ini"), lines);
+    let mut command = liege();
+    command.arg("spawner");
+    let template = Template {
+        programs: vec![c_string(env!("CARGO_BIN_EXE_liege"))],
+        directories: vec![c_string(dir.path().to_str().unwrap())],
+        descriptor_limit: 1024,
+        stage: true,
+        ..Template::default()
+    };
+    let vassal = VassalName { source: 0, name: "a.ini".into() };
     Setup {
         dir,
         command,
-        custody: Some(Custody { name: "a.ini".into(), ..Default::default() }),
+        template,
+        order: StartOrder { vassal, ..StartOrder::default() },
         fds: Vec::new(),
         extra: Vec::new(),
-        status: true,
+        foreign: false,
         pipe: true,
     }
 }
 
+/// A vassal file that everybody can read, whatever the umask of who runs the tests.
+fn vassal_file(path: &Path, lines: &[&str]) {
+    fs::write(path, format!("[uwsgi]\n{}\n", lines.join("\n"))).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+fn liege() -> Command {
+    program(env!("CARGO_BIN_EXE_liege"))
+}
+
+fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_remove("UWSGI_EMPEROR_FD");
+    command
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap()
+}
+
 impl Setup {
-    /// Without a status socket: under another Emperor, or alone.
+    /// Executed as liege without a status socket: under another Emperor, or alone.
     fn foreign(mut self) -> Self {
-        self.status = false;
+        self.foreign = true;
+        self.command = liege();
+        self.command.args(["--ini", "a.ini"]).current_dir(self.dir.path());
         self
     }
 
     /// Listening sockets in custody.
     fn held(mut self, fds: Vec<OwnedFd>) -> Self {
-        self.custody.as_mut().unwrap().listeners = fds.len().try_into().unwrap();
+        self.order.listeners = fds.len().try_into().unwrap();
         self.fds.extend(fds);
         self
     }
 
     /// An on-demand listener.
     fn on_demand(mut self, fd: OwnedFd) -> Self {
-        self.custody.as_mut().unwrap().on_demand = true;
+        self.order.on_demand = true;
         self.fds.insert(0, fd);
         self
     }
 
-    fn custody(mut self, change: impl FnOnce(&mut Custody)) -> Self {
-        change(self.custody.as_mut().unwrap());
+    fn order(mut self, change: impl FnOnce(&mut StartOrder)) -> Self {
+        change(&mut self.order);
         self
+    }
+
+    fn check(self) -> Self {
+        self.order(|order| order.purpose = Purpose::Check)
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
@@ -131,63 +194,198 @@ impl Setup {
         self
     }
 
+    /// The vassal file lies in this directory.
+    fn inside(mut self, dir: &Path) -> Self {
+        self.template.directories = vec![c_string(dir.to_str().unwrap())];
+        self
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn start(mut self) -> Stage {
-        brief::cut_panics();
-        let (ours, theirs) = socket::packet_pair().unwrap();
-        let (pipe, their_pipe) = socket::stream_pair().unwrap();
-        if let Some(custody) = &self.custody {
-            let fds: Vec<BorrowedFd<'_>> = self.fds.iter().map(AsFd::as_fd).collect();
-            scm::send(ours.as_fd(), &custody.encode(), &fds).unwrap();
-        }
-        self.fds.clear();
-        let mut passed = std::mem::take(&mut self.extra);
-        if self.status {
-            passed.push((status::STATUS_FD_VARIABLE.into(), theirs));
-        }
-        if self.pipe {
-            passed.push(("UWSGI_EMPEROR_FD".into(), their_pipe));
-        }
+    /// Executes the command, with what is left open for it.
+    fn execute(&mut self, mut passed: Vec<(String, OwnedFd)>) -> Child {
+        passed.append(&mut self.extra);
         let _alone = SPAWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for (name, descriptor) in &passed {
             fd::clear_cloexec(descriptor.as_fd()).unwrap();
             self.command.env(name, descriptor.as_raw_fd().to_string());
         }
-        let child = self.command.spawn().unwrap();
-        drop(passed);
-        let status = self.status.then_some(ours);
-        Stage { dir: self.dir, child, status, pipe: Some(pipe) }
+        self.command.spawn().unwrap()
+    }
+
+    /// Starts the spawner alone.
+    fn spawner(&mut self) -> Spawner {
+        let packet = self.template.encode();
+        self.spawner_told(&packet)
+    }
+
+    /// The same with this packet for a template.
+    fn spawner_told(&mut self, template: &[u8]) -> Spawner {
+        let (ours, theirs) = socket::packet_pair().unwrap();
+        self.command.stdin(Stdio::from(theirs));
+        let child = self.execute(Vec::new());
+        // The command has a copy of its own.
+        self.command.stdin(Stdio::null());
+        scm::send(ours.as_fd(), template, &[]).unwrap();
+        Spawner { child, socket: Some(ours), orders: 0 }
+    }
+
+    fn start(mut self) -> Stage {
+        let (pipe, their_pipe) = socket::stream_pair().unwrap();
+        if self.foreign {
+            let their_pipe = self.pipe.then_some(their_pipe);
+            let passed = their_pipe.map(|pipe| ("UWSGI_EMPEROR_FD".into(), pipe));
+            let process = Process::Executed(self.execute(passed.into_iter().collect()));
+            return Stage { dir: self.dir, process, status: None, pipe: Some(pipe), spawner: None };
+        }
+        let (status, their_status) = socket::packet_pair().unwrap();
+        let mut spawner = self.spawner();
+        let mut fds = vec![their_pipe, their_status];
+        fds.append(&mut self.fds);
+        let made = spawner.order(&SpawnerOrder::Start(self.order), &fds).unwrap();
+        Stage {
+            dir: self.dir,
+            process: Process::Made(made),
+            status: Some(status),
+            pipe: Some(pipe),
+            spawner: Some(spawner),
+        }
+    }
+}
+
+impl Spawner {
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives an order; the process that it has made, or the errno of the refusal.
+    fn order(&mut self, order: &SpawnerOrder, fds: &[OwnedFd]) -> Result<Made, i32> {
+        self.orders += 1;
+        self.send(&order.encode(self.orders), fds);
+        self.answer(self.orders).expect("an answer")
+    }
+
+    /// One start; our end of its status socket with it. Its emperor pipe ends at once.
+    fn start(&mut self, order: StartOrder) -> (Made, OwnedFd) {
+        let (_pipe, their_pipe) = socket::stream_pair().unwrap();
+        let (status, their_status) = socket::packet_pair().unwrap();
+        let made = self.order(&SpawnerOrder::Start(order), &[their_pipe, their_status]).unwrap();
+        (made, status)
+    }
+
+    fn send(&self, packet: &[u8], fds: &[OwnedFd]) {
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        scm::send(self.socket.as_ref().unwrap().as_fd(), packet, &fds).unwrap();
+    }
+
+    /// The answer to this order; `None` if the spawner has ended instead.
+    fn answer(&self, order: u64) -> Option<Result<Made, i32>> {
+        let socket = self.socket.as_ref().unwrap().as_fd();
+        let ready = fd::wait_readable([socket], Some(PATIENCE)).unwrap();
+        assert_eq!(ready, [true], "no answer of the spawner");
+        let mut buffer = [0; 64];
+        let mut received = match scm::receive(socket, &mut buffer) {
+            // It has ended with packets that it had not read.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            received => received.unwrap(),
+        };
+        if received.length == 0 {
+            return None;
+        }
+        let answer = SpawnerAnswer::decode(&buffer[..received.length]).unwrap();
+        assert_eq!(answer.order, order);
+        assert_eq!(received.fds.len(), usize::from(answer.made.is_ok()));
+        let made =
+            |number| Made { pid: Pid::new(number).unwrap(), handle: received.fds.pop().unwrap() };
+        Some(answer.made.map(made))
+    }
+
+    /// Closes the order socket, and waits for the end of the spawner.
+    fn end(&mut self) -> Option<i32> {
+        drop(self.socket.take());
+        end_of(&mut self.child).code()
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        if self.socket.is_none() {
+            return;
+        }
+        if std::thread::panicking() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            return;
+        }
+        assert_eq!(self.end(), Some(0), "the end of the spawner");
+    }
+}
+
+impl Made {
+    fn number(&self) -> u32 {
+        self.pid.get().unsigned_abs()
+    }
+
+    /// Waits for its end, and reaps it.
+    fn wait(&self) -> ExitStatus {
+        assert_eq!(fd::wait_readable([self.handle.as_fd()], Some(PATIENCE)).unwrap(), [true]);
+        pidfd::wait(self.handle.as_fd(), Reap::Take).unwrap().unwrap()
+    }
+
+    fn kill(&self) {
+        // It fails only if it has ended and was reaped.
+        let _ = pidfd::send(self.handle.as_fd(), Signal::KILL);
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fd::wait_readable([self.handle.as_fd()], Some(PATIENCE));
+        let _ = pidfd::wait(self.handle.as_fd(), Reap::Take);
+    }
+}
+
+fn end_of(child: &mut Child) -> std::process::ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "it has not ended");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Everything up to the end of a status socket.
+fn said_on(status: &OwnedFd) -> Said {
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "no end of the status socket after {said:?}");
+        fd::wait_readable([status.as_fd()], Some(left)).unwrap();
+        let mut packet = vec![0; MAX_PACKET];
+        match scm::receive(status.as_fd(), &mut packet) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            received => {
+                let received = received.unwrap();
+                if received.length == 0 {
+                    return said;
+                }
+                let message = FromStage::decode(&packet[..received.length]).unwrap();
+                said.push((message, received.fds));
+            }
+        }
     }
 }
 
 impl Stage {
     /// Everything up to the end of the status socket.
     fn said(&mut self) -> Said {
-        let status = self.status.take().expect("a stage of ours");
-        let deadline = Instant::now() + PATIENCE;
-        let mut said = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no end of the status socket after {said:?}");
-            fd::wait_readable([status.as_fd()], Some(left)).unwrap();
-            let mut packet = vec![0; MAX_PACKET];
-            match scm::receive(status.as_fd(), &mut packet) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                // What was not read when the stage ended.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-                received => {
-                    let received = received.unwrap();
-                    if received.length == 0 {
-                        return said;
-                    }
-                    let message = FromStage::decode(&packet[..received.length]).unwrap();
-                    said.push((message, received.fds));
-                }
-            }
-        }
+        said_on(&self.status.take().expect("a stage of ours"))
     }
 
     /// The verdict `exec`, and that nothing came after it.
@@ -212,7 +410,7 @@ impl Stage {
     /// The verdict `error`, after which the stage has ended with this status.
     fn error(mut self, expected: i32) -> StageFault {
         let said = self.said();
-        assert_eq!(self.wait().code(), Some(expected), "{said:?}");
+        assert_eq!(self.wait(), ExitStatus::Code(expected), "{said:?}");
         match said.into_iter().next() {
             Some((FromStage::Verdict(Verdict::Error(fault)), fds)) => {
                 assert!(fds.is_empty());
@@ -227,7 +425,10 @@ impl Stage {
     }
 
     fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Executed(child) => child.id(),
+            Process::Made(made) => made.number(),
+        }
     }
 
     /// What the kernel says about the program.
@@ -257,11 +458,8 @@ impl Stage {
         line.unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Every open descriptor and what it is.
     fn fds(&self) -> BTreeMap<i32, String> {
-        let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
-        let entries = fs::read_dir(self.proc("fd")).unwrap().map(|entry| entry.unwrap().path());
-        entries.map(|path| (number(&path).unwrap(), link(&path))).collect()
+        fds(self.pid())
     }
 
     /// Whether reads and accepts of this descriptor of the program wait.
@@ -272,21 +470,37 @@ impl Stage {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
+        match &mut self.process {
+            Process::Executed(child) => {
+                let status = end_of(child);
+                let signal = || std::os::unix::process::ExitStatusExt::signal(&status).unwrap();
+                status.code().map_or_else(|| ExitStatus::Signal(signal()), ExitStatus::Code)
             }
-            assert!(Instant::now() < deadline, "it has not ended");
-            std::thread::sleep(Duration::from_millis(2));
+            Process::Made(made) => made.wait(),
+        }
+    }
+
+    fn kill(&mut self) {
+        match &mut self.process {
+            // It fails only if it has ended and was waited for.
+            Process::Executed(child) => drop(child.kill()),
+            Process::Made(made) => made.kill(),
         }
     }
 
     /// What it has written to stderr, after its end.
     fn stderr(&mut self) -> String {
-        let _ = self.child.kill();
+        self.kill();
+        let child = match (&mut self.process, &mut self.spawner) {
+            (Process::Executed(child), _) => child,
+            (Process::Made(_), spawner) => {
+                let spawner = spawner.as_mut().unwrap();
+                spawner.end();
+                &mut spawner.child
+            }
+        };
         let mut text = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
+        if let Some(mut stderr) = child.stderr.take() {
             std::io::Read::read_to_string(&mut stderr, &mut text).unwrap();
         }
         text
@@ -301,18 +515,33 @@ impl Stage {
 
     /// Name and state in `/proc/PID/stat`.
     fn stat(&self) -> Option<(String, char)> {
-        let text = fs::read_to_string(self.proc("stat")).ok()?;
-        let (name, rest) = text.split_once('(')?.1.rsplit_once(')')?;
-        Some((name.to_owned(), rest.trim_start().chars().next()?))
+        stat(self.pid())
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Both fail only if it has ended and was waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Process::Executed(child) = &mut self.process {
+            // Both fail only if it has ended and was waited for.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
+}
+
+/// Every open descriptor of a process and what it is.
+fn fds(pid: u32) -> BTreeMap<i32, String> {
+    let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let entries = entries.map(|entry| entry.unwrap().path());
+    entries.map(|path| (number(&path).unwrap(), link(&path))).collect()
+}
+
+/// Name and state in `/proc/PID/stat`.
+fn stat(pid: u32) -> Option<(String, char)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, rest) = text.split_once('(')?.1.rsplit_once(')')?;
+    Some((name.to_owned(), rest.trim_start().chars().next()?))
 }
 
 /// Waits for a condition.

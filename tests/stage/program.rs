@@ -1,7 +1,6 @@
 //! What the program finds: arguments, environment, descriptors, signals, identity, files.
 
 use super::*;
-use liege::types::purpose::Purpose;
 use liege::types::run_settings::Restart;
 
 #[test]
@@ -42,7 +41,7 @@ fn a_patched_binary_gets_the_arguments_of_the_vassal() {
             &setup.path("app"),
             "#!/bin/sh\nprintf '%s\\n' \"$0\" \"$@\" > args\nexec sleep 600\n",
         );
-        setup.command.args(["--set", "x=y z"]);
+        setup.template.after = vec![c"--set".into(), c"x=y z".into()];
         let mut stage = setup.start();
         assert_eq!(stage.exec().0.argv0, "./app");
         stage.becomes("sleep");
@@ -118,17 +117,14 @@ fn the_environment_is_that_of_the_emperor_without_what_is_meant_for_others() {
 #[test]
 fn all_signals_are_default_and_unblocked_whatever_liege_was_started_with() {
     let mut setup = stage(&[SLEEP]);
-    let liege = setup.command.get_program().to_owned();
     let poison = ["--ignore-signal=HUP,TERM,PIPE,USR1", "--block-signal=TERM,USR2,INT,CHLD"];
-    let mut through = Command::new("env");
-    through.args(poison).arg(liege).args(["--ini", "a.ini"]).current_dir(setup.dir.path());
-    through.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let works = Command::new("env").args(poison).arg("true").status();
     if !works.is_ok_and(|status| status.success()) {
         eprintln!("skipped: this env(1) cannot block signals");
         return;
     }
-    setup.command = through;
+    setup.command = program("env");
+    setup.command.args(poison).args([env!("CARGO_BIN_EXE_liege"), "spawner"]);
     let mut stage = setup.start();
     stage.exec();
     for mask in ["SigBlk", "SigIgn", "SigCgt"] {
@@ -326,15 +322,15 @@ fn without_notify_there_is_no_watchdog_and_a_warning() {
 #[test]
 fn a_check_tells_the_verdict_and_does_nothing() {
     let lines = [SLEEP, "socket = a.sock", "logto = log", "pidfile = pid", "notify = true"];
-    let mut stage = stage(&lines).custody(|custody| custody.purpose = Purpose::Check).start();
+    let mut stage = stage(&lines).check().start();
     let (settings, fds) = stage.exec();
     assert_eq!((settings.argv0.as_str(), fds.len()), ("sleep", 0));
-    assert_eq!(stage.wait().code(), Some(0));
+    assert_eq!(stage.wait(), ExitStatus::Code(0));
     for name in ["a.sock", "log", "pid"] {
         assert!(!stage.path(name).exists(), "{name}");
     }
     let bad = super::stage(&["socket = a.sock"]);
-    let fault = bad.custody(|custody| custody.purpose = Purpose::Check).start().error(1);
+    let fault = bad.check().start().error(1);
     assert!(fault.message.contains("nothing to run"), "{fault:?}");
 }
 
@@ -376,15 +372,14 @@ fn a_program_dies_with_its_emperor_also_as_another_user() {
     let setup = stage(&[SLEEP, user, "pidfile = pid"]).foreign();
     let liege = setup.command.get_program().to_str().unwrap().to_owned();
     // The shell stands for the emperor: it is killed, and cannot say a word.
-    let mut between = Command::new("/bin/sh");
+    let mut between = program("/bin/sh");
     between.arg("-c").arg(format!("'{liege}' --ini a.ini & wait")).current_dir(setup.dir.path());
-    between.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut emperor = Setup { command: between, ..setup }.start();
     let pid = emperor.path("pid");
     until("the pid file", || fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')));
     let proc = format!("/proc/{}", file_text(&pid).trim());
     until("the program", || file_text(&Path::new(&proc).join("comm")).trim() == "sleep");
-    emperor.child.kill().unwrap();
+    emperor.kill();
     until("the death of the program", || {
         // Gone, or a zombie that some ancestor of ours has not reaped yet.
         fs::read_to_string(format!("{proc}/stat")).map_or(true, |stat| stat.contains(") Z "))

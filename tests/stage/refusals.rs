@@ -179,7 +179,7 @@ fn a_program_that_cannot_be_executed_is_told_after_the_verdict_with_its_place() 
                 fault.message.contains(program) && fault.message.contains(&reason),
                 "{fault:?}"
             );
-            assert_eq!(stage.wait().code(), Some(*status), "{program}");
+            assert_eq!(stage.wait(), ExitStatus::Code(*status), "{program}");
         }
     }
 }
@@ -188,7 +188,7 @@ fn a_program_that_cannot_be_executed_is_told_after_the_verdict_with_its_place() 
 fn under_a_foreign_emperor_faults_go_to_stderr_and_the_status_is_1() {
     let said = |lines: &[&str], status: i32| {
         let mut stage = stage(lines).foreign().start();
-        assert_eq!(stage.wait().code(), Some(status));
+        assert_eq!(stage.wait(), ExitStatus::Code(status));
         stage.stderr()
     };
     assert_eq!(
@@ -216,36 +216,16 @@ fn text_from_a_file_cannot_speak_to_the_terminal() {
 }
 
 #[test]
-fn a_stage_without_custody_gives_up_in_time() {
-    let mut setup = stage(&[SLEEP]);
-    setup.custody = None;
-    let fault = setup.start().error(1);
-    assert_eq!(fault.step, "custody");
-}
-
-#[test]
-fn custody_that_makes_no_sense_is_refused() {
-    // Announced, but not attached.
-    let fault = stage(&[SLEEP]).custody(|custody| custody.listeners = 2).start().error(1);
-    assert_eq!(fault.step, "custody");
-    assert!(fault.message.contains("0 descriptors came, 2 were announced"), "{fault:?}");
-    // A status socket that is none, or is not there.
-    for number in ["77", "1", "x", ""] {
-        let mut setup = stage(&[SLEEP]).foreign().env(status::STATUS_FD_VARIABLE, number);
-        setup.command.stderr(Stdio::piped());
-        let mut stage = setup.start();
-        assert_eq!(stage.wait().code(), Some(1), "{number}");
-        assert!(stage.stderr().contains("LIEGE_STATUS_FD"));
-    }
-}
-
-#[test]
-fn the_end_of_the_emperor_ends_the_stage() {
-    let mut setup = stage(&[SLEEP]);
-    setup.custody = None;
-    let mut stage = setup.start();
-    drop(stage.status.take());
-    assert_eq!(stage.wait().code(), Some(1));
+fn a_stage_without_an_emperor_that_takes_its_verdict_ends_and_starts_no_program() {
+    let mut setup = stage(&["unprivileged-binary-patch-arg = touch started"]);
+    let mut spawner = setup.spawner();
+    let (pipe, their_pipe) = socket::stream_pair().unwrap();
+    let (status, their_status) = socket::packet_pair().unwrap();
+    drop((pipe, status));
+    let order = SpawnerOrder::Start(setup.order.clone());
+    let made = spawner.order(&order, &[their_pipe, their_status]).unwrap();
+    assert_eq!(made.wait(), ExitStatus::Code(1));
+    assert!(!setup.path("started").exists());
 }
 
 #[test]
@@ -258,15 +238,10 @@ fn a_vassal_file_with_an_odd_name_is_read_like_any_other() {
         b"\xff\xfe.ini",
         b"new\nline.ini",
     ] {
-        let mut setup = stage(&[SLEEP]);
+        let setup = stage(&[SLEEP]);
         let name = OsString::from_vec(name.to_vec());
         fs::rename(setup.path("a.ini"), setup.dir.path().join(&name)).unwrap();
-        let liege = setup.command.get_program().to_owned();
-        let mut command = Command::new(liege);
-        command.current_dir(setup.dir.path()).arg("--ini").arg(&name);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        setup.command = command;
-        let mut stage = setup.custody(|custody| custody.name = name.clone()).start();
+        let mut stage = setup.order(|order| order.vassal.name = name.clone()).start();
         let (settings, _) = stage.exec();
         assert_eq!(settings.argv0, "sleep", "{name:?}");
     }

@@ -72,14 +72,15 @@ fn a_listener_on_descriptor_0_is_the_on_demand_listener_of_any_emperor() {
     for foreign in [true, false] {
         let (listener, address) = tcp();
         let id = identity(&listener);
-        let mut setup = stage(&[SLEEP, &format!("http-socket = {address}"), "socket = ::"]);
-        setup.command.stdin(Stdio::from(listener));
+        let setup = stage(&[SLEEP, &format!("http-socket = {address}"), "socket = ::"]);
         let stage = if foreign {
-            let stage = setup.foreign().start();
+            let mut setup = setup.foreign();
+            setup.command.stdin(Stdio::from(listener));
+            let stage = setup.start();
             stage.becomes("sleep");
             stage
         } else {
-            exec(setup).0
+            exec(setup.on_demand(listener)).0
         };
         let fds = stage.fds();
         assert_eq!((&fds[&0], &fds[&3]), (&id, &id));
@@ -92,9 +93,10 @@ fn a_listener_on_descriptor_0_is_the_on_demand_listener_of_any_emperor() {
 fn skip_zero_leaves_descriptor_0_alone() {
     let (listener, _) = tcp();
     let id = identity(&listener);
-    let mut setup = stage(&[SLEEP, "skip-zero = true"]);
+    let mut setup = stage(&[SLEEP, "skip-zero = true"]).foreign();
     setup.command.stdin(Stdio::from(listener));
-    let (stage, _, _) = exec(setup);
+    let stage = setup.start();
+    stage.becomes("sleep");
     assert_eq!(stage.fds()[&0], id);
     assert!(!stage.environment().contains_key("LISTEN_FDS"));
 }
@@ -124,9 +126,8 @@ fn sockets_that_a_running_program_uses_keep_their_flags() {
     fd::set_nonblocking(listener.as_fd()).unwrap();
     let line = format!("socket = {address}");
     let copy = listener.try_clone().unwrap();
-    let (stage, _, _) = exec(
-        super::stage(&[SLEEP, &line]).held(vec![copy]).custody(|custody| custody.in_use = true),
-    );
+    let (stage, _, _) =
+        exec(super::stage(&[SLEEP, &line]).held(vec![copy]).order(|order| order.in_use = true));
     assert!(!stage.is_blocking(3));
     drop(stage);
     let (stage, _, _) = exec(super::stage(&[SLEEP, &line]).held(vec![listener]));
@@ -192,30 +193,46 @@ fn a_left_over_unix_socket_is_replaced_and_a_living_one_is_not() {
 }
 
 #[test]
-fn abstract_shared_and_inherited_sockets_reach_the_program() {
+fn abstract_and_shared_sockets_reach_the_program() {
     let name = format!("liege-stage-{}", std::process::id());
-    let (listener, address) = tcp();
-    let id = identity(&listener);
-    // The number is ours: it stays the same in the stage.
-    let lines = [
-        SLEEP,
-        &format!("socket = @{name}"),
-        "shared-socket = 127.0.0.1:0",
-        "http-socket = =0",
-        &format!("raw-socket = fd://{}", listener.as_raw_fd()),
-    ];
-    let mut setup = stage(&lines);
-    setup.extra.push(("INHERITED".into(), listener));
-    let (stage, settings, custody) = exec(setup);
-    // The one that was open before is not ours to keep.
+    let abstract_line = format!("socket = @{name}");
+    let lines = [SLEEP, &abstract_line, "shared-socket = 127.0.0.1:0", "http-socket = =0"];
+    let (stage, settings, custody) = exec(stage(&lines));
     assert_eq!((settings.run.listeners, custody.len()), (2, 2));
-    let env = stage.environment();
-    assert_eq!(env["LISTEN_FDNAMES"], "socket:shared-socket:raw-socket");
-    assert_eq!(stage.fds()[&5], id);
-    assert!(env["SERVER_STARTER_PORT"].ends_with(&format!("{address}=5")), "{env:?}");
+    assert_eq!(stage.environment()["LISTEN_FDNAMES"], "socket:shared-socket");
     use std::os::linux::net::SocketAddrExt;
     let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
     std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+}
+
+#[test]
+fn a_socket_that_a_foreign_emperor_has_left_open_reaches_the_program() {
+    let (listener, address) = tcp();
+    let id = identity(&listener);
+    // The number is ours: it stays the same in the stage.
+    let lines =
+        [SLEEP, "socket = 127.0.0.1:0", &format!("raw-socket = fd://{}", listener.as_raw_fd())];
+    let mut setup = stage(&lines).foreign();
+    setup.extra.push(("INHERITED".into(), listener));
+    let stage = setup.start();
+    stage.becomes("sleep");
+    assert_eq!(stage.fds()[&4], id);
+    let env = stage.environment();
+    assert_eq!(env["LISTEN_FDNAMES"], "socket:raw-socket");
+    assert!(env["SERVER_STARTER_PORT"].ends_with(&format!("{address}=4")), "{env:?}");
+}
+
+#[test]
+fn a_socket_that_was_left_open_in_the_spawner_is_no_vassals() {
+    let (listener, _) = tcp();
+    // Above every number that a start has.
+    let high = fd::duplicate(listener.as_fd(), 200).unwrap();
+    let line = format!("socket = fd://{}", high.as_raw_fd());
+    let mut setup = stage(&[SLEEP, &line]);
+    setup.extra.push(("INHERITED".into(), high));
+    let fault = setup.start().error(1);
+    assert_eq!((&*fault.step, &*fault.origin), ("bind", "a.ini:3 socket"));
+    assert!(fault.message.contains("Bad file descriptor"), "{fault:?}");
 }
 
 #[test]

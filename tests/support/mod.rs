@@ -281,6 +281,11 @@ impl Liege {
         self.stats().top("pid").as_i64().unwrap() as i32
     }
 
+    /// The pid of the process that forks in the emperor's place.
+    pub fn spawner_pid(&self) -> i32 {
+        self.stats().top("spawner_pid").as_i64().unwrap() as i32
+    }
+
     /// The pid of the process that was started: the keeper, if there is one.
     pub fn first_pid(&self) -> i32 {
         self.child.id() as i32

@@ -86,9 +86,10 @@ impl Leftovers {
         self.ended.iter().filter(|(_, ended)| ended.end.is_some()).map(|(life, _)| *life)
     }
 
-    /// A new process leads a session of this number. The kernel does not reuse the number of a session that has
-    /// processes, so nothing is left of an older session with it.
-    pub fn forget_reused_session(&mut self, session: Pid) {
+    /// A new process has this number, and leads a session of it. The kernel does not reuse the number of a session
+    /// that has processes, so nothing is left of an older session with it.
+    pub fn born(&mut self, session: Pid) {
+        self.orphans.remove(&session);
         for ended in self.ended.values_mut().filter(|ended| ended.session == Some(session)) {
             ended.session = None;
         }
@@ -204,6 +205,16 @@ impl Lives {
         self.leftovers.ended.insert(life, ended);
         self.leftovers.more = true;
         is_early
+    }
+
+    /// A spawner is reaped that has not answered for these lives: what it has made for them, in its session or with
+    /// their marks, is killed.
+    pub fn abandon(&mut self, spawner: Pid, lives: Vec<LifeId>) {
+        for life in lives {
+            let ended = EndedLife { session: Some(spawner), end: None, may_finish: false };
+            self.leftovers.ended.insert(life, ended);
+            self.leftovers.more = true;
+        }
     }
 
     /// Whether there is an ended life that may have leftovers.

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use crate::log::Level;
-use crate::spawn::template::Template;
+use crate::proto::spawner::Template;
 use crate::state::realm::Realm;
 use crate::state::{LifeEvent, LifeId, VassalId};
 use crate::sys::pidfd;
@@ -36,11 +36,14 @@ pub(super) use delayed::{ConfigPipe, FILE_INTERVAL};
 pub(super) use listen::{FINAL_READ_LIMIT, NOTIFY_PACKETS, STATUS_PACKETS, StatusRead};
 pub(super) use process::Process;
 pub(super) use start::NewLife;
+use start::OrderedLife;
 pub(super) use wire::{fault_text, send_failure};
 
 /// All processes of vassals.
 pub(super) struct Lives {
     processes: HashMap<LifeId, Box<Process>>,
+    /// Lives that the spawner was ordered to make, and has not answered for.
+    ordered: HashMap<LifeId, OrderedLife>,
     by_pid: HashMap<Pid, LifeId>,
     delayed: DelayedActions,
     leftovers: Leftovers,
@@ -50,8 +53,6 @@ pub(super) struct Lives {
     warning_hasher: RandomState,
     runtime_dir: RuntimeDir,
     template: Rc<Template>,
-    /// `/dev/null`.
-    null: Rc<OwnedFd>,
 }
 
 /// A process that has ended and is not reaped yet.
@@ -66,9 +67,10 @@ pub(super) struct Dying {
 
 impl Lives {
     /// Without processes.
-    pub fn new(template: Rc<Template>, null: Rc<OwnedFd>, runtime_dir: RuntimeDir) -> Self {
+    pub fn new(template: Rc<Template>, runtime_dir: RuntimeDir) -> Self {
         Self {
             processes: HashMap::new(),
+            ordered: HashMap::new(),
             by_pid: HashMap::new(),
             delayed: DelayedActions::default(),
             leftovers: Leftovers::default(),
@@ -76,13 +78,12 @@ impl Lives {
             warning_hasher: RandomState::new(),
             runtime_dir,
             template,
-            null,
         }
     }
 
-    /// How many processes there are.
+    /// How many processes there are, or will be.
     pub fn count(&self) -> usize {
-        self.processes.len()
+        self.processes.len() + self.ordered.len()
     }
 
     pub fn get(&self, life: LifeId) -> Option<&Process> {
@@ -103,9 +104,10 @@ impl Lives {
         self.processes.values().any(|process| process.vassal == vassal)
     }
 
-    /// The lives whose end was not raised as an event yet.
+    /// The lives that are ordered, and those whose end was not raised as an event yet.
     pub fn alive(&self) -> impl Iterator<Item = LifeId> {
-        self.processes.keys().copied().chain(self.leftovers.untold())
+        let known = self.processes.keys().chain(self.ordered.keys());
+        known.copied().chain(self.leftovers.untold())
     }
 
     /// Rebuilds the table of pids from that of the processes, after a fault.

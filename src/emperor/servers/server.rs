@@ -276,6 +276,7 @@ mod tests {
     use crate::sys::{clock, socket, test_fork_lock};
     use crate::types::address::Address;
     use std::cell::Cell;
+    use std::ffi::CString;
     use std::fs::File;
     use std::io::{self, Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
@@ -286,9 +287,13 @@ mod tests {
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
 
+    use crate::emperor::spawner::Spawner;
+    use crate::proto::spawner::Template;
+
     fn context() -> Context {
         let log = Log::shared(io::stderr().as_fd(), None);
-        Context::new(Reactor::new().unwrap(), log, clock::now())
+        let spawner = Spawner::new(&Template::default(), CString::default(), Vec::new());
+        Context::new(Reactor::new().unwrap(), log, clock::now(), spawner)
     }
 
     fn access<'a>(context: &'a mut Context, realm: &'a Realm) -> Access<'a> {

@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{
-    KIND_FILES, MAX_FILE_PATH, MAX_TOUCH, MAX_VACUUM, Malformed, PacketReader, PacketWriter,
-};
+use super::super::packet::{MAX_FILE_PATH, Malformed, PacketReader, PacketWriter};
+use super::{KIND_FILES, MAX_TOUCH, MAX_VACUUM};
 
 /// Files that the emperor looks after as long as the vassal exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -269,10 +269,11 @@ mod tests {
 }
 "#;
 
-    const OURS: [&str; 25] = [
+    const OURS: [&str; 26] = [
         "state",
         "death_guards",
         "keeper_pid",
+        "spawner_pid",
         "started",
         "running",
         "failing",

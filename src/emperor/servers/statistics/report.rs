@@ -40,6 +40,8 @@ pub struct StatisticsReport {
     pub death_guards: Vec<&'static str>,
     /// The keeper, if there is one.
     pub keeper_pid: Option<i32>,
+    /// The spawner, while it runs.
+    pub spawner_pid: Option<i32>,
     /// Start of the emperor.
     pub started: i64,
     /// Vassals whose program runs.

@@ -11,6 +11,7 @@ use crate::monitor::Monitor;
 use crate::state::life::Life;
 use crate::state::stale::Stale;
 use crate::state::vassal::Vassal;
+use crate::sys::process::Pid;
 use crate::types::moment::Moment;
 
 /// Turns moments of the monotonic clock into seconds since 1970.
@@ -65,6 +66,7 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
         state: if access.realm.is_ending() { "ragnarok" } else { "governing" },
         death_guards: death_guards(access),
         keeper_pid: access.keeper_pid.and_then(|pid| i32::try_from(pid).ok()),
+        spawner_pid: access.context.spawner.pid().map(Pid::get),
         started: wall.at(access.started),
         starting: access.realm.starting(),
         max_vassals: access.max_vassals,
