@@ -30,7 +30,7 @@ impl Emperor {
             Effect::Unwatch(vassal) => self.listeners.unwatch(vassal, &mut self.context),
             Effect::Spawn(vassal, life, purpose) => self.spawn(vassal, life, purpose),
             Effect::Ask(vassal, life) => self.ask(vassal, life),
-            Effect::EndTalk(life, why) => self.end_request(life, why),
+            Effect::EndRequest(life, why) => self.end_request(life, why),
             Effect::ProbeAccepting(vassal, life) => self.probe_accepting(vassal, life),
             Effect::Tell(life, order) => self.lives.send_order(life, order, self.context.now),
             Effect::Signal(life, signal, to) => {
@@ -134,10 +134,13 @@ impl Emperor {
     }
 
     /// Gives up a request whose time is over: of a fork server the talk, and of the spawner everything, as it serves
-    /// one order after the other.
+    /// one order after the other. What the state does not know by a fault, it is told again.
     fn end_request(&mut self, life: LifeId, why: &'static str) {
+        if let Some(process) = self.lives.get(life) {
+            return self.context.raise_for(life, LifeEvent::Spawned(process.pid.get()));
+        }
         if self.lives.is_ordered(life) {
-            self.context.log.error(format_args!("the spawner does not answer: it is replaced"));
+            self.context.log.error(format_args!("{why}: it is replaced"));
             return self.replace_spawner();
         }
         let known =

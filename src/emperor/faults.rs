@@ -210,7 +210,7 @@ impl Emperor {
             | Effect::Ask(vassal, _)
             | Effect::ProbeAccepting(vassal, _)
             | Effect::TakeCustody(vassal, _) => Subject::Vassal(*vassal),
-            Effect::EndTalk(life, _)
+            Effect::EndRequest(life, _)
             | Effect::Tell(life, _)
             | Effect::Signal(life, ..)
             | Effect::Kill(life) => Subject::Life(*life),
@@ -262,6 +262,7 @@ impl Emperor {
     }
 
     fn truth(&mut self) -> Truth {
+        let asked = self.lives.ordered().chain(self.fork_servers.lives()).collect();
         let mut lives: Vec<LifeId> = self.lives.alive().collect();
         lives.extend(self.fork_servers.lives());
         lives.sort_unstable();
@@ -269,7 +270,7 @@ impl Emperor {
         for key in self.helpers.stop_hooks() {
             *hooks.entry(key.clone()).or_default() += 1;
         }
-        Truth { lives, hooks, suspects: std::mem::take(&mut self.faults.suspects) }
+        Truth { lives, asked, hooks, suspects: std::mem::take(&mut self.faults.suspects) }
     }
 
     /// Compares a monitor with its directory, and the state with the monitor.

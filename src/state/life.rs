@@ -1,4 +1,4 @@
-//! One process of one vassal, from fork or adoption to reaping.
+//! One process of one vassal, from the request for it to reaping.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,28 +18,19 @@ const SLOW_STOP: Duration = Duration::from_secs(1);
 /// How the process of a life comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Birth {
-    /// By a fork of ours; a stage reads the file, gives its verdict, and becomes the program.
+    /// The spawner makes it; a stage reads the file, gives its verdict, and becomes the program.
     Stage,
-    /// By a fork of ours, which becomes the program at once.
+    /// The spawner makes it, and it becomes the program at once.
     Direct,
-    /// A fork server is asked to fork, and the process is adopted.
-    Asked {
-        /// Whether the fork server has named a process. Then it is being proved that the process is ours.
-        answered: bool,
-        /// Time at which the life was cancelled: its process is stopped when it is adopted. The request goes on,
-        /// because otherwise the process that the fork server makes would be lost.
-        cancelled_at: Option<Moment>,
-    },
+    /// A fork server forks it, and it is adopted.
+    ForkServer,
 }
 
 impl Birth {
-    /// By asking a fork server, which has not answered yet.
-    pub const ASKED: Self = Self::Asked { answered: false, cancelled_at: None };
-
     /// How a life begins, unless its verdict says otherwise; a base is never asked from another.
     pub(super) fn by_rules(rules: &Rules, is_base: bool) -> Self {
         match (rules.fork_server && !is_base, rules.stage) {
-            (true, _) => Self::ASKED,
+            (true, _) => Self::ForkServer,
             (false, true) => Self::Stage,
             (false, false) => Self::Direct,
         }
@@ -49,12 +40,22 @@ impl Birth {
 /// The phase of a life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifePhase {
-    /// The program does not run yet.
-    Starting {
-        /// Time limit for the exec of the program, for the answer of a fork server, or for the proof of the answer.
-        deadline: Moment,
-        /// Way in which its process is made.
+    /// Its process was asked for, and there is none yet that is known and proved to be ours.
+    Asked {
+        /// Way in which the process is made.
         birth: Birth,
+        /// Time limit for the answer, or for the proof of the answer.
+        deadline: Moment,
+        /// Whether a fork server has named a process. Then it is being proved that the process is ours.
+        answered: bool,
+        /// Time at which the life was cancelled: its process is ended as soon as it is there. The request goes on,
+        /// because otherwise the process that is made would be lost.
+        cancelled_at: Option<Moment>,
+    },
+    /// It has a process, whose program does not run yet.
+    Starting {
+        /// Time limit for the exec of the program.
+        deadline: Moment,
     },
     /// The program runs.
     Running(RunState),
@@ -113,7 +114,7 @@ pub struct Life {
     pub pid: Option<i32>,
     /// Phase of the process.
     pub phase: LifePhase,
-    /// Time of the fork, or of the request to the fork server.
+    /// Time at which its process was asked for.
     pub created: Moment,
     /// Settings from the verdict of its stage, or those of the rules.
     pub settings: Rc<RunSettings>,
@@ -140,18 +141,18 @@ pub struct Life {
 }
 
 impl Life {
-    /// A life that is about to be forked, or asked for.
+    /// A life whose process is about to be asked for.
     pub fn new(id: LifeId, purpose: Purpose, birth: Birth, ctx: &StepContext<'_>) -> Self {
-        let (limit, start_result) = match birth {
-            Birth::Stage => (ctx.rules.stage_timeout, StartResult::Undecided),
-            Birth::Direct => (ctx.rules.stage_timeout, StartResult::Prepared),
-            Birth::Asked { .. } => (ctx.rules.adoption_timeout, StartResult::Prepared),
+        let start_result = match birth {
+            Birth::Stage => StartResult::Undecided,
+            Birth::Direct | Birth::ForkServer => StartResult::Prepared,
         };
+        let deadline = ctx.now + ctx.rules.answer_timeout;
         Self {
             id,
             purpose,
             pid: None,
-            phase: LifePhase::Starting { deadline: ctx.now + limit, birth },
+            phase: LifePhase::Asked { birth, deadline, answered: false, cancelled_at: None },
             created: ctx.now,
             settings: Rc::clone(&ctx.rules.settings),
             fingerprint: Fingerprint::default(),
@@ -193,49 +194,55 @@ impl Life {
     pub fn cursed_since(&self) -> Option<Moment> {
         match self.phase {
             LifePhase::Cursed { since, .. } => Some(since),
-            LifePhase::Starting { birth: Birth::Asked { cancelled_at, .. }, .. } => cancelled_at,
-            LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. } => None,
-            LifePhase::Running(_) => None,
+            LifePhase::Asked { cancelled_at, .. } => cancelled_at,
+            LifePhase::Starting { .. } | LifePhase::Running(_) => None,
         }
     }
 
-    /// Whether a fork server was asked for it, and it is not adopted yet.
+    /// Whether its process was asked for, and is not known yet.
     pub fn is_asked(&self) -> bool {
-        matches!(self.phase, LifePhase::Starting { birth: Birth::Asked { .. }, .. })
+        matches!(self.phase, LifePhase::Asked { .. })
     }
 
     /// The fork server has named a process; it must be proved by a new deadline.
     pub fn answered(&mut self, ctx: &StepContext<'_>) {
-        if let LifePhase::Starting { deadline, birth: Birth::Asked { answered, .. } } =
-            &mut self.phase
-        {
+        if let LifePhase::Asked { deadline, answered, .. } = &mut self.phase {
             (*deadline, *answered) = (ctx.now + ctx.rules.claim_timeout, true);
         }
     }
 
-    /// The reason for which the talk is given up. The emperor answers at once; the new deadline is a safeguard.
-    pub fn end_talk(&mut self, ctx: &StepContext<'_>) -> &'static str {
-        match &mut self.phase {
-            LifePhase::Starting { deadline, birth: Birth::Asked { answered, .. } } => {
-                *deadline = ctx.now + ctx.rules.adoption_timeout;
-                match *answered {
-                    true => "the fork server has named a process that has not become our child",
-                    false => "the fork server has not answered in time",
-                }
+    /// The reason for which the request is given up. The emperor answers at once; the new deadline is a safeguard.
+    pub fn end_request(&mut self, ctx: &StepContext<'_>) -> &'static str {
+        let LifePhase::Asked { birth, deadline, answered, .. } = &mut self.phase else {
+            return "nobody is asked";
+        };
+        *deadline = ctx.now + ctx.rules.answer_timeout;
+        match (birth, *answered) {
+            (Birth::Stage | Birth::Direct, _) => "the spawner has not answered in time",
+            (Birth::ForkServer, false) => "the fork server has not answered in time",
+            (Birth::ForkServer, true) => {
+                "the fork server has named a process that has not become our child"
             }
-            LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. }
-            | LifePhase::Running(_)
-            | LifePhase::Cursed { .. } => "no fork server is asked",
         }
     }
 
-    /// Its process was proved and adopted; false if the life was cancelled before.
-    pub fn adopt(&mut self, pid: i32, ctx: &StepContext<'_>) -> bool {
-        let wanted = !self.is_cursed();
+    /// Its process is there. If the life was cancelled before, the process is ended.
+    pub fn born(&mut self, pid: i32, ctx: &mut StepContext<'_>) {
+        let LifePhase::Asked { birth, cancelled_at, .. } = self.phase else { return };
         self.pid = Some(pid);
-        self.is_adopted = true;
-        self.run(ctx);
-        wanted
+        match birth {
+            Birth::Stage | Birth::Direct => {
+                let deadline = ctx.now + ctx.rules.stage_timeout;
+                self.phase = LifePhase::Starting { deadline };
+            }
+            Birth::ForkServer => {
+                self.is_adopted = true;
+                self.run(ctx);
+            }
+        }
+        if cancelled_at.is_some() {
+            self.stop(ctx);
+        }
     }
 
     /// Whether it has ended instead of reloading, so that its successor is a new fork of the base.
@@ -243,7 +250,7 @@ impl Life {
         let is_reloading = match &self.phase {
             LifePhase::Running(run) => run.is_reloading,
             LifePhase::Cursed { ran, .. } => ran.is_some_and(|ran| ran.was_reloading),
-            LifePhase::Starting { .. } => false,
+            LifePhase::Asked { .. } | LifePhase::Starting { .. } => false,
         };
         self.is_adopted && is_reloading && matches!(exit, ExitStatus::Code(_))
     }
@@ -255,13 +262,13 @@ impl Life {
 
     /// Whether it has a process whose program does not run yet.
     pub fn is_starting(&self) -> bool {
-        matches!(self.phase, LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. })
+        matches!(self.phase, LifePhase::Starting { .. })
     }
 
     /// Whether its program has run, not only its stage.
     pub fn has_run(&self) -> bool {
         match &self.phase {
-            LifePhase::Starting { .. } => false,
+            LifePhase::Asked { .. } | LifePhase::Starting { .. } => false,
             LifePhase::Running(_) => true,
             LifePhase::Cursed { ran, .. } => ran.is_some(),
         }
@@ -439,6 +446,7 @@ impl Life {
     /// Tells it to stop; one that does not run its program yet is killed.
     pub fn stop(&mut self, ctx: &mut StepContext<'_>) {
         match self.phase {
+            LifePhase::Asked { .. } => self.curse(ctx),
             LifePhase::Starting { .. } => self.kill(ctx),
             LifePhase::Running(_) => self.stop_program(ctx),
             LifePhase::Cursed { kill_at: None, .. } => self.curse(ctx),
@@ -470,11 +478,11 @@ impl Life {
     /// Begins the curse tolerance without an order, because its pipe is closed or the order was given already.
     pub fn curse(&mut self, ctx: &StepContext<'_>) {
         let (since, ran) = match &mut self.phase {
-            LifePhase::Starting { birth: Birth::Asked { cancelled_at, .. }, .. } => {
+            LifePhase::Asked { cancelled_at, .. } => {
                 cancelled_at.get_or_insert(ctx.now);
                 return;
             }
-            LifePhase::Starting { birth: Birth::Stage | Birth::Direct, .. } => (ctx.now, None),
+            LifePhase::Starting { .. } => (ctx.now, None),
             LifePhase::Running(run) => {
                 (ctx.now, Some(Ran { stop_signal: None, was_reloading: run.is_reloading }))
             }
@@ -488,7 +496,7 @@ impl Life {
     pub fn kill_at(&self) -> Option<Moment> {
         match self.phase {
             LifePhase::Cursed { kill_at, .. } => kill_at,
-            LifePhase::Starting { .. } | LifePhase::Running(_) => None,
+            LifePhase::Asked { .. } | LifePhase::Starting { .. } | LifePhase::Running(_) => None,
         }
     }
 
@@ -499,7 +507,9 @@ impl Life {
                 *log_at = None;
                 kill_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
             }
-            LifePhase::Starting { .. } | LifePhase::Running(_) => Duration::ZERO,
+            LifePhase::Asked { .. } | LifePhase::Starting { .. } | LifePhase::Running(_) => {
+                Duration::ZERO
+            }
         }
     }
 
@@ -523,6 +533,12 @@ impl Life {
         self.curse(ctx);
     }
 
+    /// Kills it, of which is known only that it has a process.
+    pub(super) fn kill_unseen(&mut self, ctx: &mut StepContext<'_>) {
+        self.phase = LifePhase::Starting { deadline: ctx.now };
+        self.kill(ctx);
+    }
+
     /// Whether this end is what it was told, or a good one by itself.
     pub fn ended_well(&self, exit: ExitStatus) -> bool {
         match exit {
@@ -537,12 +553,8 @@ impl Life {
     /// The nearest deadline, and its kind.
     pub fn deadline(&self) -> Option<(Moment, Timeout)> {
         match &self.phase {
-            LifePhase::Starting { deadline, birth: Birth::Stage | Birth::Direct } => {
-                Some((*deadline, Timeout::Start))
-            }
-            LifePhase::Starting { deadline, birth: Birth::Asked { .. } } => {
-                Some((*deadline, Timeout::ForkServer))
-            }
+            LifePhase::Asked { deadline, .. } => Some((*deadline, Timeout::Answer)),
+            LifePhase::Starting { deadline } => Some((*deadline, Timeout::Start)),
             LifePhase::Cursed { log_at: Some(at), .. } => Some((*at, Timeout::SlowStop)),
             LifePhase::Cursed { kill_at, .. } => kill_at.map(|at| (at, Timeout::Kill)),
             LifePhase::Running(run) => run.deadline(),

@@ -94,8 +94,8 @@ pub struct Rules {
     pub fork_server: bool,
     /// Names of vassals that serve others as fork servers, and are started normally themselves.
     pub bases: Vec<Vec<u8>>,
-    /// The time limit from the request to a fork server to its answer.
-    pub adoption_timeout: Duration,
+    /// The time limit from the request for a process to its answer.
+    pub answer_timeout: Duration,
     /// The time limit from the answer of a fork server until the process that it names is our child.
     pub claim_timeout: Duration,
     /// The settings of a vassal whose file says nothing else; all of these vassals share them.
@@ -122,7 +122,7 @@ impl Default for Rules {
             stop_hook: false,
             fork_server: false,
             bases: Vec::new(),
-            adoption_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(5),
             claim_timeout: Duration::from_secs(1),
             settings: Rc::default(),
         }
@@ -181,7 +181,7 @@ pub enum Channel {
 /// An event of one life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifeEvent {
-    /// The fork has worked; the pid is only to be shown.
+    /// The spawner has made its process. The pid is only to be shown.
     Spawned(i32),
     /// No process was made, or it is reaped before it could become the vassal, for want of something
     /// that is ours to give: the reason. The vassal is not to blame.
@@ -292,13 +292,13 @@ pub enum Effect {
     Watch(VassalId),
     /// Stop polling the on-demand listener.
     Unwatch(VassalId),
-    /// Fork; answered by `Spawned` or `SpawnFailed`.
+    /// Have the spawner make a process; answered later by `Spawned` or `SpawnFailed`.
     Spawn(VassalId, LifeId, Purpose),
     /// Ask the fork server; answered at once by `BaseNotReady` or `SpawnFailed`, or later by one of
     /// these, or by `Answered` and `Adopted`.
     Ask(VassalId, LifeId),
-    /// Give the talk up for this reason; answered by `SpawnFailed`.
-    EndTalk(LifeId, &'static str),
+    /// Give the request for this life up, for this reason; answered by `SpawnFailed`.
+    EndRequest(LifeId, &'static str),
     /// Probe whether this life waits for connections on a listener of ours; answered by `SeenAccepting` if so.
     ProbeAccepting(VassalId, LifeId),
     /// Send this order on the emperor pipe of this life.

@@ -270,7 +270,12 @@ impl Realm {
     }
 
     fn apply_life_event(&mut self, id: LifeId, event: LifeEvent, outbox: &mut Outbox<'_>) {
-        let Some(vassal) = self.vassal_of(id) else { return };
+        let is_born = matches!(event, LifeEvent::Spawned(_) | LifeEvent::Adopted(_));
+        let Some(vassal) = self.vassal_of(id) else {
+            // Its vassal has given it up, by a fault or because nobody has answered in time.
+            outbox.out.extend(is_born.then_some(Effect::Kill(id)));
+            return;
+        };
         let before = self.is_base_up(vassal);
         match &event {
             LifeEvent::Exited(_) => {
@@ -294,7 +299,6 @@ impl Realm {
             | LifeEvent::PipeClosed
             | LifeEvent::Daemonized(_) => {}
         }
-        let is_born = matches!(event, LifeEvent::Adopted(_));
         self.apply(vassal, outbox, |vassal, ctx| vassal.life_event(id, event, ctx));
         if is_born && self.ragnarok.is_some_and(|end| end.killed) {
             outbox.out.push(Effect::Kill(id));
@@ -369,6 +373,7 @@ impl Realm {
     ) {
         let Some(vassal) = self.vassals.get_mut(&id) else { return };
         let before = (Counts::of(vassal), vassal.listens_at());
+        let asked = vassal.asked_lives();
         let (effects, requests) = (outbox.out.len(), outbox.requests.len());
         let mut ctx = outbox.context(&self.rules, &mut self.last_life);
         #[cfg(any(test, debug_assertions))]
@@ -384,7 +389,8 @@ impl Realm {
             self.internal_errors += 1;
             ctx.out.truncate(effects);
             ctx.requests.truncate(requests);
-            let lives = self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life);
+            let lives = self.lives.iter().filter(|(_, of)| *of == id);
+            let lives = lives.map(|(life, _)| (*life, asked.contains(&Some(*life))));
             vassal.rebuild(lives, before.1, &mut ctx);
         }
         self.deadlines.set(id, vassal.deadline());

@@ -5,7 +5,7 @@
 //! A panic anywhere else may have lost an event or an effect: [`Realm::repair`] compares all that the realm
 //! knows with what the emperor really has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,8 +26,10 @@ const INTERNAL_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Durati
 /// The lives and hooks that the emperor really has, with which the realm is compared.
 #[derive(Debug, Default)]
 pub struct Truth {
-    /// Lives that have a process, that a fork server is asked for, or whose end is not raised yet; sorted.
+    /// Lives that have a process, that somebody is asked for, or whose end is not raised yet; sorted.
     pub lives: Vec<LifeId>,
+    /// Those of them whose process is asked for and not known yet.
+    pub asked: HashSet<LifeId>,
     /// Stop hooks that are not over.
     pub hooks: HashMap<Key, usize>,
     /// Vassals whose event or effect was being handled when the fault happened.
@@ -40,11 +42,12 @@ impl Vassal {
         self.listener.as_ref().map(|listener| (Rc::clone(&listener.address), listener.bound))
     }
 
-    /// Builds the vassal anew after its phase was lost, with these lives and this on-demand address. The lives are
-    /// killed. When they are reaped, the vassal is held for a while, then it starts again through the queue.
+    /// Builds the vassal anew after its phase was lost, with these lives and this on-demand address; each life with
+    /// whether it is asked for and has no process yet. The lives are killed. When they are reaped, the vassal is held
+    /// for a while, then it starts again through the queue.
     pub(super) fn rebuild(
         &mut self,
-        lives: impl Iterator<Item = LifeId>,
+        lives: impl Iterator<Item = (LifeId, bool)>,
         listened: Option<(Rc<str>, bool)>,
         ctx: &mut StepContext<'_>,
     ) {
@@ -64,7 +67,7 @@ impl Vassal {
             ..Hold::until(HoldReason::InternalError, ctx.now + wait)
         };
         let then = if ctx.ending { AfterStop::Forget } else { AfterStop::Hold(Box::new(hold)) };
-        let mut lives = lives.map(|id| Box::new(self.life_to_end(id, ctx))).collect::<Vec<_>>();
+        let mut lives = lives.map(|life| Box::new(self.life_to_end(life, ctx))).collect::<Vec<_>>();
         let other = if lives.len() > 1 { lives.pop() } else { None };
         self.phase = match lives.pop() {
             Some(life) => Phase::Stopping { life, other, then },
@@ -72,13 +75,15 @@ impl Vassal {
         };
     }
 
-    /// A record for one of its lives that only says that the life is to end. If a fork server is still asked for it, its
-    /// process is stopped when it is adopted.
-    fn life_to_end(&self, id: LifeId, ctx: &mut StepContext<'_>) -> Life {
-        ctx.out.push(Effect::Kill(id));
+    /// A record for one of its lives that only says that the life is to end. If it is asked for, its process is ended
+    /// when it is there.
+    fn life_to_end(&self, (id, is_asked): (LifeId, bool), ctx: &mut StepContext<'_>) -> Life {
         let birth = Birth::by_rules(ctx.rules, self.is_base);
         let mut life = Life::new(id, Purpose::Start, birth, ctx);
-        life.curse(ctx);
+        match is_asked {
+            true => life.curse(ctx),
+            false => life.kill_unseen(ctx),
+        }
         life
     }
 
@@ -129,8 +134,9 @@ impl Realm {
         // Of those that do not exist nothing is killed, nor waited for.
         self.lives.retain(|(life, _)| truth.lives.binary_search(life).is_ok());
         for id in lost {
-            let lives: Vec<LifeId> =
-                self.lives.iter().filter(|(_, of)| *of == id).map(|(life, _)| *life).collect();
+            let lives = self.lives.iter().filter(|(_, of)| *of == id);
+            let lives: Vec<(LifeId, bool)> =
+                lives.map(|(life, _)| (*life, truth.asked.contains(life))).collect();
             self.apply(id, &mut outbox, |vassal, ctx| {
                 let listens = vassal.listens_at();
                 vassal.rebuild(lives.into_iter(), listens, ctx);

@@ -16,8 +16,8 @@ const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 pub enum Timeout {
     /// The program does not run in time.
     Start,
-    /// The fork server does not answer in time, or its answer cannot be proved in time.
-    ForkServer,
+    /// The process is not made in time, or the answer of a fork server cannot be proved in time.
+    Answer,
     /// The program has been running long enough to count as accepting.
     AssumeAccepting,
     /// A probe for whether it accepts connections is due.

@@ -391,7 +391,7 @@ impl Vassal {
         let mut life = Life::new(id, purpose, birth, ctx);
         let effect = match birth {
             Birth::Stage | Birth::Direct => Effect::Spawn(self.id, id, purpose),
-            Birth::Asked { .. } => Effect::Ask(self.id, id),
+            Birth::ForkServer => Effect::Ask(self.id, id),
         };
         life.revision = self.revision;
         if purpose == Purpose::Start {
@@ -451,6 +451,12 @@ impl Vassal {
     /// Whether a second life could serve the same listeners.
     pub(super) fn has_custody(&self, current: &Life) -> bool {
         self.listener.is_some() || current.settings.listeners > 0
+    }
+
+    /// Its lives that have no process yet.
+    pub(super) fn asked_lives(&self) -> [Option<LifeId>; 2] {
+        let asked = |life: Option<&Life>| life.filter(|life| life.is_asked()).map(|life| life.id);
+        [asked(self.current()), asked(self.other())]
     }
 
     pub(super) fn life_mut(&mut self, id: LifeId) -> Option<&mut Life> {

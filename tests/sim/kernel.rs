@@ -1,7 +1,7 @@
 //! The kernel and its processes: what effects do, and what comes of it later.
 //!
-//! A life comes to be by `fork`, or by `ask`: then a base forks it, and what it answers may be late, lost
-//! or a lie. Everything after the birth is the same.
+//! A life comes to be by `order`: then the spawner makes it; or by `ask`: then a base forks it. What they answer may
+//! be late or lost, and that of a base a lie. Everything after the birth is the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -34,11 +34,13 @@ pub struct Process {
     unmasked: bool,
 }
 
-/// What a base was asked for, until the realm has heard how that went.
+/// What the spawner or a base was asked for, until the realm has heard how that went.
 #[derive(Debug)]
 pub struct Talk {
     pub vassal: VassalId,
-    program: Program,
+    birth: Birth,
+    /// A base is asked, not the spawner.
+    of_base: bool,
     heard: VecDeque<LifeEvent>,
 }
 
@@ -63,8 +65,8 @@ enum Act {
     Exit(ExitStatus),
     /// The base answers.
     Answer,
-    /// The process that it has named becomes a child of the emperor.
-    Adopt,
+    /// The process is there: made by the spawner, or named by a base and by now a child of the emperor.
+    Appear,
     /// The talk comes to nothing.
     Fail(LifeEvent),
 }
@@ -105,8 +107,8 @@ impl Kernel {
     }
 
     fn act(&mut self, now: Moment, life: LifeId, act: Act, rng: &mut Rng) {
-        if matches!(act, Act::Answer | Act::Adopt | Act::Fail(_)) {
-            return self.hear_base(now, life, act, rng);
+        if matches!(act, Act::Answer | Act::Appear | Act::Fail(_)) {
+            return self.hear_answer(now, life, act, rng);
         }
         let Some(process) = self.processes.get_mut(&life).filter(|p| p.exit.is_none()) else {
             return;
@@ -139,7 +141,7 @@ impl Kernel {
                 process.close_pipe();
                 process.exit = Some(exit);
             }
-            Act::Answer | Act::Adopt | Act::Fail(_) => {}
+            Act::Answer | Act::Appear | Act::Fail(_) => {}
         }
     }
 
@@ -156,28 +158,27 @@ impl Kernel {
         if self.base_fails && rng.percent(40) {
             return Some(if rng.percent(70) { not_ready() } else { failed() });
         }
-        let Birth { vassal, program, .. } = birth;
         // No stage has read its file, so that nothing is known of it, and no notify socket is there.
-        let voice = match program.voice {
+        let voice = match birth.program.voice {
             Voice::Notify | Voice::BrokenPromise => Voice::Mute,
             voice => voice,
         };
-        let program = Program { settings: RunSettings::default(), voice, ..program };
-        self.talks.insert(life, Talk { vassal, program, heard: VecDeque::new() });
+        let program = Program { settings: RunSettings::default(), voice, ..birth.program };
+        self.talk(life, Birth { program, ..birth }, true);
         let soon = now + rng.millis(40);
         let late = now + rng.millis(9000);
         match (self.base_fails, rng.below(10)) {
             (false, _) | (true, 0..4) => {
                 self.plan(soon, life, Act::Answer);
-                self.plan(soon + rng.millis(5), life, Act::Adopt);
+                self.plan(soon + rng.millis(5), life, Act::Appear);
             }
             (true, 4) => {
                 self.plan(late, life, Act::Answer);
-                self.plan(late + rng.millis(1500), life, Act::Adopt);
+                self.plan(late + rng.millis(1500), life, Act::Appear);
             }
             // Born and dead before anybody has looked.
             (true, 5) => {
-                self.plan(soon, life, Act::Adopt);
+                self.plan(soon, life, Act::Appear);
                 self.plan(soon, life, Act::Exit(ExitStatus::Code(1)));
             }
             // A process that is not ours.
@@ -189,36 +190,66 @@ impl Kernel {
         None
     }
 
-    fn hear_base(&mut self, now: Moment, life: LifeId, act: Act, rng: &mut Rng) {
-        let Some(talk) = self.talks.get_mut(&life) else { return };
-        talk.heard.push_back(match act {
-            Act::Fail(event) => event,
-            Act::Adopt => LifeEvent::Adopted(pid_of(life)),
-            _ => LifeEvent::Answered,
-        });
-        if !matches!(talk.heard.back(), Some(LifeEvent::Adopted(_))) {
-            return;
+    /// The spawner is given an order.
+    pub fn order(&mut self, now: Moment, life: LifeId, birth: Birth, rng: &mut Rng) {
+        self.talk(life, birth, false);
+        let soon = now + rng.millis(5);
+        match (self.fork_fails, rng.below(10)) {
+            (false, _) | (true, 7..) => self.plan(soon, life, Act::Appear),
+            (true, 0..4) => {
+                let refused = LifeEvent::SpawnFailed("EAGAIN".to_owned());
+                self.plan(soon, life, Act::Fail(refused));
+            }
+            (true, 4) => self.plan(now + rng.millis(9000), life, Act::Appear),
+            // Made and dead before anybody has read the answer.
+            (true, 5) => {
+                self.plan(soon, life, Act::Appear);
+                self.plan(soon, life, Act::Exit(ExitStatus::Signal(9)));
+            }
+            // It hangs.
+            (true, _) => {}
         }
-        let process = Process {
-            vassal: talk.vassal,
-            program: talk.program.clone(),
-            execd: true,
-            exit: None,
-            unmasked: false,
-            status: VecDeque::new(),
-            pipe: VecDeque::new(),
-            status_open: false,
-            pipe_open: true,
-            adopted: true,
-        };
-        self.processes.insert(life, process);
-        self.begin(now, life, rng);
     }
 
-    /// The realm gives a talk up; what was born of it is killed and reaped as a stranger.
-    pub fn end_talk(&mut self, life: LifeId) {
-        self.talks.remove(&life);
-        self.processes.remove(&life);
+    fn talk(&mut self, life: LifeId, birth: Birth, of_base: bool) {
+        let (vassal, heard) = (birth.vassal, VecDeque::new());
+        self.talks.insert(life, Talk { vassal, birth, of_base, heard });
+    }
+
+    fn hear_answer(&mut self, now: Moment, life: LifeId, act: Act, rng: &mut Rng) {
+        let Some(talk) = self.talks.get_mut(&life) else { return };
+        match act {
+            Act::Fail(event) => talk.heard.push_back(event),
+            Act::Appear if talk.of_base => {
+                talk.heard.push_back(LifeEvent::Adopted(pid_of(life)));
+                let mut process = Process::new(talk.birth.clone());
+                (process.execd, process.adopted, process.status_open) = (true, true, false);
+                self.processes.insert(life, process);
+                self.begin(now, life, rng);
+            }
+            Act::Appear => {
+                talk.heard.push_back(LifeEvent::Spawned(pid_of(life)));
+                let birth = talk.birth.clone();
+                self.fork(now, life, birth, rng);
+            }
+            _ => talk.heard.push_back(LifeEvent::Answered),
+        }
+    }
+
+    /// The realm gives a talk up; what was born of it is killed and reaped as a stranger. A spawner that does not answer
+    /// is replaced, and all that it was asked for comes to nothing. Gives the lives that are over.
+    pub fn end_talk(&mut self, life: LifeId) -> Vec<LifeId> {
+        let of_base = self.talks.get(&life).is_none_or(|talk| talk.of_base);
+        let open = |talk: &Talk| !talk.of_base && talk.heard.is_empty();
+        let over: Vec<LifeId> = match of_base {
+            true => vec![life],
+            false => self.talks.iter().filter(|(_, t)| open(t)).map(|(life, _)| *life).collect(),
+        };
+        for life in &over {
+            self.talks.remove(life);
+            self.processes.remove(life);
+        }
+        over
     }
 
     /// The lives of a vassal, those that are only asked for among them.
@@ -238,24 +269,12 @@ impl Kernel {
     }
 
     /// A new process, from fork to verdict; `staged`: the stage is what is exec'd first.
-    pub fn fork(&mut self, now: Moment, life: LifeId, birth: Birth, rng: &mut Rng) {
-        let Birth { vassal, purpose, program, staged } = birth;
-        let stage = program.stage;
+    fn fork(&mut self, now: Moment, life: LifeId, birth: Birth, rng: &mut Rng) {
+        let (purpose, stage, staged) = (birth.purpose, birth.program.stage, birth.staged);
         let soon = now + rng.millis(30);
         let slow = now + Duration::from_millis(1500) + rng.millis(6000);
         let later = soon + rng.millis(30);
-        let process = Process {
-            vassal,
-            program,
-            execd: false,
-            exit: None,
-            unmasked: false,
-            status: VecDeque::new(),
-            pipe: VecDeque::new(),
-            status_open: true,
-            pipe_open: true,
-            adopted: false,
-        };
+        let process = Process::new(birth);
         self.processes.insert(life, process);
         if rng.percent(5) {
             // The tenant's own hand, through /proc, on a stage that runs as the tenant.
@@ -422,6 +441,14 @@ impl Kernel {
         heard.map(|(life, _)| *life).chain(processes).collect()
     }
 
+    /// Reads what the spawner has answered about a life.
+    pub fn read_answer_of_spawner(&mut self, life: LifeId) -> Option<LifeEvent> {
+        let talk = self.talks.get_mut(&life).filter(|talk| !talk.of_base)?;
+        let event = talk.heard.pop_front()?;
+        self.talks.remove(&life);
+        Some(event)
+    }
+
     /// Reads one event of a life in the order of the ranks; the last one reaps it.
     pub fn read(&mut self, life: LifeId) -> Option<LifeEvent> {
         if let Some(talk) = self.talks.get_mut(&life) {
@@ -490,6 +517,7 @@ pub fn pid_of(life: LifeId) -> i32 {
 }
 
 /// What a new process is made from.
+#[derive(Clone, Debug)]
 pub struct Birth {
     pub vassal: VassalId,
     pub purpose: Purpose,
@@ -498,6 +526,21 @@ pub struct Birth {
 }
 
 impl Process {
+    fn new(Birth { vassal, program, .. }: Birth) -> Self {
+        Self {
+            vassal,
+            program,
+            execd: false,
+            exit: None,
+            status: VecDeque::new(),
+            pipe: VecDeque::new(),
+            status_open: true,
+            pipe_open: true,
+            adopted: false,
+            unmasked: false,
+        }
+    }
+
     fn channel(&self) -> Channel {
         match self.program.settings.notify {
             true => Channel::Notify,

@@ -179,18 +179,20 @@ impl Ledger {
             Effect::Unwatch(id) => check_watch(world, *id, false),
             Effect::Spawn(id, life, purpose) => {
                 check_spawn(world, before, event, (*id, *life, *purpose));
+                let until = world.now + world.ledger.rules.answer_timeout;
+                world.ledger.talks.insert(*life, until);
             }
             Effect::Ask(id, life) => {
                 let asked = world.realm.vassal(*id).is_some_and(|vassal| is_asked(vassal, world));
                 assert!(asked, "{id:?} is asked from a base");
                 check_spawn(world, before, event, (*id, *life, Purpose::Start));
-                let until = world.now + world.ledger.rules.adoption_timeout;
+                let until = world.now + world.ledger.rules.answer_timeout;
                 world.ledger.talks.insert(*life, until);
             }
-            Effect::EndTalk(life, _) => {
+            Effect::EndRequest(life, _) => {
                 let until = world.ledger.talks.remove(life);
                 let over = until.is_some_and(|until| until <= world.now);
-                assert!(over, "the talk for {life:?} is cut short");
+                assert!(over, "the request for {life:?} is cut short");
             }
             Effect::Tell(life, order) => {
                 check_alive(world, *life);
@@ -361,8 +363,11 @@ impl Ledger {
                 self.silent.remove(&life);
                 false
             }
-            LifeEvent::Spawned(_)
-            | LifeEvent::PipeClosed
+            LifeEvent::Spawned(_) => {
+                self.talks.remove(&life);
+                false
+            }
+            LifeEvent::PipeClosed
             | LifeEvent::Unreachable
             | LifeEvent::SeenAccepting
             | LifeEvent::Daemonized(_) => false,
@@ -471,7 +476,7 @@ impl Ledger {
         if on_time {
             for (life, until) in &world.ledger.talks {
                 let open = world.now < *until || world.ledger.left.is_some();
-                assert!(open, "the talk for {life:?} does not end");
+                assert!(open, "the request for {life:?} does not end");
             }
             for (life, since) in &world.ledger.silent {
                 let limit = *since + world.ledger.rules.curse_tolerance;

@@ -12,7 +12,7 @@ use liege::state::{
 };
 use liege::types::purpose::Purpose;
 
-use crate::kernel::{Birth, Kernel, pid_of};
+use crate::kernel::{Birth, Kernel};
 use crate::ledger::{Before, Ledger};
 use crate::number;
 use crate::program::Content;
@@ -342,8 +342,8 @@ impl World {
             10 => LifeEvent::Unreachable,
             7 => LifeEvent::BaseNotReady("late".to_owned()),
             8 => LifeEvent::Answered,
-            9 => LifeEvent::Adopted(1),
-            0 => LifeEvent::Spawned(1),
+            9 => return self.late_birth(life, LifeEvent::Adopted(1)),
+            0 => return self.late_birth(life, LifeEvent::Spawned(1)),
             1 => LifeEvent::SpawnFailed("late".to_owned()),
             2 => program.verdict(),
             3 => LifeEvent::StartFailed("late".to_owned()),
@@ -352,6 +352,13 @@ impl World {
             _ => LifeEvent::Exited(ExitStatus::Code(0)),
         };
         self.changes_nothing(Event::Life(life, event));
+    }
+
+    /// A process that nobody waits for any more is killed.
+    fn late_birth(&mut self, life: LifeId, event: LifeEvent) {
+        let mut out = Vec::new();
+        self.realm.step(self.now, Event::Life(life, event), &mut out);
+        assert!(out.contains(&Effect::Kill(life)), "a stray is not killed: {out:?}");
     }
 
     fn duplicate(&mut self) {
@@ -411,7 +418,21 @@ impl World {
         }
     }
 
-    fn execute(&mut self, effect: &Effect) -> Option<Event> {
+    fn execute(&mut self, effect: &Effect) -> Vec<Event> {
+        if let Effect::EndRequest(life, why) = effect {
+            // An answer that is there is read before.
+            if let Some(event) = self.kernel.read_answer_of_spawner(*life) {
+                return vec![Event::Life(*life, event)];
+            }
+            let over = self.kernel.end_talk(*life);
+            over.iter().for_each(|life| self.bury(*life));
+            let failed = || LifeEvent::SpawnFailed((*why).to_owned());
+            return over.into_iter().map(|life| Event::Life(life, failed())).collect();
+        }
+        self.execute_one(effect).into_iter().collect()
+    }
+
+    fn execute_one(&mut self, effect: &Effect) -> Option<Event> {
         let now = self.now;
         match effect {
             Effect::Bind(id, address) => return Some(self.bind(*id, address)),
@@ -424,13 +445,8 @@ impl World {
                 }
             }
             Effect::Unwatch(id) => self.watch(*id, false),
-            Effect::Spawn(id, life, purpose) => return Some(self.spawn(*id, *life, *purpose)),
+            Effect::Spawn(id, life, purpose) => return self.spawn(*id, *life, *purpose),
             Effect::Ask(id, life) => return self.ask(*id, *life),
-            Effect::EndTalk(life, why) => {
-                self.kernel.end_talk(*life);
-                self.bury(*life);
-                return Some(Event::Life(*life, LifeEvent::SpawnFailed((*why).to_owned())));
-            }
             Effect::Tell(life, order) => {
                 let vassal = self.kernel.processes.get(life).map(|process| process.vassal);
                 let file = vassal.and_then(|id| self.realm.vassal(id));
@@ -453,6 +469,7 @@ impl World {
             | Effect::Note(..)
             | Effect::Notice(_)
             | Effect::KillHooks
+            | Effect::EndRequest(..)
             | Effect::Leave(_) => {}
         }
         None
@@ -479,17 +496,18 @@ impl World {
         }
     }
 
-    fn spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) -> Event {
+    fn spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) -> Option<Event> {
+        Ledger::reads(self, vassal);
         let file = self.file_of(vassal);
-        let Some(file) = file.filter(|_| !(self.kernel.fork_fails && self.rng.percent(80))) else {
+        // Some orders cannot even be sent.
+        let Some(file) = file.filter(|_| !(self.kernel.fork_fails && self.rng.percent(40))) else {
             self.bury(life);
-            return Event::Life(life, LifeEvent::SpawnFailed("EAGAIN".to_owned()));
+            return Some(Event::Life(life, LifeEvent::SpawnFailed("EMFILE".to_owned())));
         };
         let staged = self.ledger.rules.stage;
         let birth = Birth { vassal, purpose, program: file.program, staged };
-        self.kernel.fork(self.now, life, birth, &mut self.rng);
-        Ledger::reads(self, vassal);
-        Event::Life(life, LifeEvent::Spawned(pid_of(life)))
+        self.kernel.order(self.now, life, birth, &mut self.rng);
+        None
     }
 
     fn ask(&mut self, vassal: VassalId, life: LifeId) -> Option<Event> {

@@ -116,6 +116,9 @@ impl ForkServers {
                 context,
             );
         }
+        if context.spawner.is_spawner(pid) {
+            return self.fail_claim(life, &format!("pid {pid}, which is the spawner"), context);
+        }
         if known.helpers.with_pid(pid).is_some() {
             return self.fail_claim(life, &format!("pid {pid}, which is that of a hook"), context);
         }

@@ -110,6 +110,11 @@ impl Lives {
         known.copied().chain(self.leftovers.untold())
     }
 
+    /// The lives that are ordered and not answered for.
+    pub fn ordered(&self) -> impl Iterator<Item = LifeId> {
+        self.ordered.keys().copied()
+    }
+
     /// Rebuilds the table of pids from that of the processes, after a fault.
     pub fn rebuild_pids(&mut self) {
         self.by_pid = self.processes.iter().map(|(life, process)| (process.pid, *life)).collect();

@@ -125,7 +125,7 @@ impl Vassal {
             let then = if again { AfterStop::Start(Queue::Budget) } else { then };
             return Phase::Stopping { life: next, other: None, then };
         }
-        if next.is_starting() {
+        if !next.has_run() {
             return Phase::Starting(next);
         }
         ctx.out.push(Effect::TakeCustody(self.id, next.id));

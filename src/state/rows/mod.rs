@@ -6,6 +6,7 @@
 //! something about one life looks that life up instead. Here is only which function an event, or a deadline that
 //! has passed, belongs to; a new event does not compile before it has one.
 
+mod births;
 mod exits;
 mod files;
 mod fork_servers;
@@ -24,12 +25,11 @@ impl Vassal {
     /// Something happened to one of its lives.
     pub fn life_event(&mut self, id: LifeId, event: LifeEvent, ctx: &mut StepContext<'_>) {
         match event {
-            LifeEvent::Spawned(pid) => self.spawned(id, pid),
+            LifeEvent::Spawned(pid) | LifeEvent::Adopted(pid) => self.born(id, pid, ctx),
             LifeEvent::SpawnFailed(why) => self.spawn_failed(id, why, ctx),
             LifeEvent::BaseNotReady(why) => self.base_not_ready(id, why, ctx),
             LifeEvent::Unreachable => self.base_unreachable(id, ctx),
             LifeEvent::Answered => self.fork_server_answered(id, ctx),
-            LifeEvent::Adopted(pid) => self.adopted(id, pid, ctx),
             LifeEvent::Verdict(settings, print) => self.verdict(id, settings, print, ctx),
             LifeEvent::StartFailed(why) => self.start_failed(id, why, ctx),
             LifeEvent::AddressTaken(why, by) => self.address_taken(id, (why, by), ctx),
@@ -68,7 +68,7 @@ impl Vassal {
         let Some((_, id, what)) = passed else { return false };
         match what {
             Timeout::Start => self.start_timed_out(id, ctx),
-            Timeout::ForkServer => self.fork_server_timed_out(id, ctx),
+            Timeout::Answer => self.answer_overdue(id, ctx),
             Timeout::Probe => self.probe_due(id, ctx),
             Timeout::AssumeAccepting => self.accepting_by_age(id, ctx),
             Timeout::AssumeLoyal => self.loyal_by_age(id, ctx),

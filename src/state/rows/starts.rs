@@ -1,10 +1,8 @@
-//! From the turn to start to the running program: what the queue, the kernel and the stage say.
+//! From the turn to start to the running program: what the queue and the stage say.
 //!
 //! A start waits for the stop hooks of the life before it, as what clears up must not meet what prepares.
 
-use std::ops::RangeInclusive;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::state::context::StepContext;
 use crate::state::life::{AddressConflict, StartResult};
@@ -14,9 +12,6 @@ use crate::state::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal, phases};
 use crate::state::{Effect, Fingerprint, LifeId, Note, VassalId};
 use crate::types::purpose::Purpose;
 use crate::types::run_settings::RunSettings;
-
-/// First and longest pause before a start for which the kernel has refused something is tried again.
-const RESOURCE_RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 
 impl Vassal {
     /// The turn of the vassal has come: gives its new life, or nothing if it does not wait with this ticket any more.
@@ -85,23 +80,6 @@ impl Vassal {
                 Held | Listening | Starting | Running | Replacing | Draining | Stopping
             ) => same,
         };
-    }
-
-    pub fn spawned(&mut self, id: LifeId, pid: i32) {
-        if let Some(life) = self.life_mut(id) {
-            life.pid = Some(pid);
-        }
-    }
-
-    pub fn spawn_failed(&mut self, id: LifeId, why: String, ctx: &mut StepContext<'_>) {
-        let wait = self.resource_retries.next(&RESOURCE_RETRY);
-        self.history.last_error = Some(why.as_str().into());
-        let hold = Hold::until(HoldReason::Resource(why.as_str().into()), ctx.now + wait);
-        if self.last_logged_hold.as_deref() != Some(&hold.reason) {
-            self.last_logged_hold = Some(Box::new(hold.reason.clone()));
-            self.note(Note::Held { why, wait: Some(wait) }, ctx);
-        }
-        self.spawn_aborted(id, hold, ctx);
     }
 
     pub fn verdict(
@@ -218,36 +196,5 @@ impl Vassal {
             }
         };
         self.note(note, ctx);
-    }
-
-    /// A life has not come to a process, which is not a death: its vassal is held.
-    pub(super) fn spawn_aborted(&mut self, id: LifeId, hold: Hold, ctx: &mut StepContext<'_>) {
-        if self.life_mut(id).is_some_and(|life| life.purpose == Purpose::Start) {
-            self.history.starts = self.history.starts.saturating_sub(1);
-        }
-        self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Starting(_) => Phase::Held(hold),
-            Phase::Replacing { current, next, again } => {
-                if next.id != id {
-                    Phase::Replacing { current, next, again }
-                } else if current.is_cursed() && !current.is_fallback() {
-                    Phase::Stopping { life: current, other: None, then: AfterStop::JudgeExit }
-                } else {
-                    Phase::Running { current, due: Some(Box::new(hold)) }
-                }
-            }
-            // Killed before the fork was answered: nothing is there to be reaped.
-            Phase::Stopping { life, other, then } => match other {
-                None => {
-                    if then == AfterStop::Forget {
-                        self.note(Note::Gone, ctx);
-                    }
-                    self.on_stopped(then, ctx)
-                }
-                Some(other) if life.id == id => Phase::Stopping { life: other, other: None, then },
-                Some(_) => Phase::Stopping { life, other: None, then },
-            },
-            same @ phases!(Held | Listening | Running | Draining) => same,
-        };
     }
 }

@@ -29,11 +29,11 @@ impl Vassal {
         self.kill_for_timeout(id, "its program does not run in time", ctx);
     }
 
-    /// The fork server has not answered in time, or its answer could not be proved in time.
-    pub fn fork_server_timed_out(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
+    /// The process was not made in time, or the answer of a fork server could not be proved in time.
+    pub fn answer_overdue(&mut self, id: LifeId, ctx: &mut StepContext<'_>) {
         if let Some(life) = self.life_mut(id) {
-            let why = life.end_talk(ctx);
-            ctx.out.push(Effect::EndTalk(id, why));
+            let why = life.end_request(ctx);
+            ctx.out.push(Effect::EndRequest(id, why));
         }
     }
 

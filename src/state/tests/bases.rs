@@ -111,6 +111,7 @@ fn whoever_waits_for_a_base_asks_at_its_byte_5() {
 #[test]
 fn the_byte_5_of_an_ordinary_vassal_wakes_nobody() {
     let mut scene = waiting_for_base();
+    scene.serves = true;
     scene.find_as("other.ini", OnDemand::No, true);
     scene.done.clear();
     scene.adopts(2);
@@ -351,12 +352,13 @@ fn a_talk_holds_its_place_in_the_start_budget_until_its_end() {
 }
 
 #[test]
-fn an_answer_for_a_life_that_is_gone_means_nothing() {
+fn an_answer_for_a_life_that_is_gone_means_nothing_but_a_process_of_it_is_killed() {
     let mut scene = asking();
     scene.life(1, LifeEvent::SpawnFailed("rubbish".to_owned()));
-    scene.adopts(1);
     scene.life(1, LifeEvent::BaseNotReady("late".to_owned()));
     scene.is("held: resource 1000", &[]);
+    scene.adopts(1);
+    scene.is("held: resource 1000", &["kill 1"]);
 }
 
 // its address has vanished

@@ -226,7 +226,7 @@ impl Scene {
                 let answer = (!self.serves).then(not_ready);
                 (format!("ask {}", life.0), answer.map(|event| Event::Life(life, event)))
             }
-            Effect::EndTalk(life, why) => {
+            Effect::EndRequest(life, why) => {
                 let answer = LifeEvent::SpawnFailed(why.to_owned());
                 (format!("end talk {}", life.0), Some(Event::Life(life, answer)))
             }
