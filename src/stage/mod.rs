@@ -80,6 +80,14 @@ pub fn run(args: Vec<OsString>, known: Option<Resolved>) -> Outcome {
 
 /// Starts one vassal in a child of the spawner; comes back with the status to exit with.
 pub fn run_forked(handed: Handed) -> u8 {
+    run_with(handed, start)
+}
+
+/// The same with this for what a stage does.
+fn run_with(
+    handed: Handed,
+    act: impl FnOnce(&mut StatusChannel, Beginning) -> Result<Outcome, Failure>,
+) -> u8 {
     let Handed { args, env, parent, pipe, status, label, runtime, purpose, .. } = handed;
     let mut channel = StatusChannel::to_emperor(status, label, runtime);
     let trial = (purpose == Purpose::Check).then_some(Trial { running: handed.running });
@@ -92,7 +100,7 @@ pub fn run_forked(handed: Handed) -> u8 {
     let (own_program, config) = (handed.own_program, handed.config);
     let ended = caught(|| {
         let input = StageInput::of_fork(Given { args: args.clone(), env, parent, pipe })?;
-        start(&mut channel, Beginning { input, purpose, sockets, known: None })
+        act(&mut channel, Beginning { input, purpose, sockets, known: None })
     });
     let failure = match ended {
         Ok(Outcome::Ended(status)) => return status,
@@ -215,12 +223,40 @@ fn become_emperor(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::status::{FromStage, MAX_PACKET, Verdict};
+    use crate::sys::scm;
 
     #[test]
     #[allow(clippy::panic, reason = "it is what is tested")]
-    fn a_panic_is_a_failure_with_a_text() {
-        let failure = caught(|| panic!("as a test wants it")).err();
-        assert!(format!("{failure:?}").contains("internal error"), "{failure:?}");
-        assert!(matches!(caught(|| Ok(Outcome::Ended(3))), Ok(Outcome::Ended(3))));
+    fn a_panic_in_the_stage_becomes_the_verdict_error() {
+        let _quiet = crate::sys::test_fork_lock::none();
+        let (pipe, _) = socket::stream_pair().unwrap();
+        let (verdicts, status) = socket::packet_pair().unwrap();
+        let handed = Handed {
+            own_program: c"liege".into(),
+            args: vec!["--ini".into(), "a.ini".into()],
+            env: Vec::new(),
+            parent: 1,
+            label: "a.ini".into(),
+            purpose: Purpose::Start,
+            pipe,
+            config: None,
+            status,
+            on_demand: None,
+            listeners: Vec::new(),
+            in_use: false,
+            runtime: OsString::new(),
+            running: None,
+        };
+        assert_ne!(run_with(handed, |_, _| panic!("as a test wants it")), 0);
+        let mut packet = [0; MAX_PACKET];
+        let length = scm::receive(verdicts.as_fd(), &mut packet).unwrap().length;
+        let Ok(FromStage::Verdict(Verdict::Error(fault))) = FromStage::decode(&packet[..length])
+        else {
+            panic!("no verdict in {length} bytes");
+        };
+        assert!(fault.message.contains("internal error"), "{fault:?}");
+        // That was all.
+        assert_eq!(scm::receive(verdicts.as_fd(), &mut packet).unwrap().length, 0);
     }
 }

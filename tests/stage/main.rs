@@ -8,6 +8,12 @@
 #[allow(dead_code, reason = "there is no emperor here")]
 mod brief;
 mod fingerprint;
+mod isolation;
+mod lease;
+#[path = "../support/proc.rs"]
+#[allow(dead_code, reason = "the other black boxes need more of it")]
+mod proc;
+mod processes;
 mod program;
 mod refusals;
 mod sockets;
@@ -26,11 +32,12 @@ use std::time::{Duration, Instant};
 
 use liege::proto::spawner::{SpawnerAnswer, SpawnerOrder, StartOrder, Template, VassalName};
 use liege::proto::status::{self, ExecVerdict, FromStage, MAX_PACKET, StageFault, Verdict};
-use liege::sys::process::{Pid, Reap};
+use liege::sys::process::{self, Pid, Reap};
 use liege::sys::signal::Signal;
 use liege::sys::{fd, pidfd, scm, socket};
 use liege::types::exit_status::ExitStatus;
 use liege::types::purpose::Purpose;
+use processes::{Made, Spawner, end_of, fds, stat};
 use tempfile::TempDir;
 
 /// How long a promise may take on a busy machine before it counts as broken.
@@ -84,19 +91,6 @@ struct Stage {
 enum Process {
     Executed(Child),
     Made(Made),
-}
-
-/// A process that a spawner has made; ended when dropped.
-struct Made {
-    pid: Pid,
-    handle: OwnedFd,
-}
-
-/// A spawner; when dropped it must end by itself.
-struct Spawner {
-    child: Child,
-    socket: Option<OwnedFd>,
-    orders: u64,
 }
 
 /// All that came on the status socket until its end.
@@ -194,6 +188,27 @@ impl Setup {
         self
     }
 
+    /// The spawner is an ordinary user's, who is given with it; `None` where that cannot be.
+    fn of_ordinary_user(self) -> Option<(Self, u32)> {
+        let user = liege::sys::creds::effective_uid();
+        if user != 0 {
+            return Some((self, user));
+        }
+        if !is_reachable_by_all() {
+            eprintln!("skipped: no other user can execute the program");
+            return None;
+        }
+        Some((self.run_by(NOBODY), NOBODY))
+    }
+
+    /// The spawner is started by a shell, behind this line. Called before what changes the command.
+    fn through_shell(mut self, line: &str) -> Self {
+        self.command = program("bash");
+        let line = format!("{line} && exec \"$0\" spawner");
+        self.command.args(["-c", &line, env!("CARGO_BIN_EXE_liege")]);
+        self
+    }
+
     /// The vassal file lies in this directory.
     fn inside(mut self, dir: &Path) -> Self {
         self.template.directories = vec![c_string(dir.to_str().unwrap())];
@@ -212,7 +227,10 @@ impl Setup {
             fd::clear_cloexec(descriptor.as_fd()).unwrap();
             self.command.env(name, descriptor.as_raw_fd().to_string());
         }
-        self.command.spawn().unwrap()
+        let child = self.command.spawn().unwrap();
+        // While no other test forks.
+        drop(passed);
+        child
     }
 
     /// Starts the spawner alone.
@@ -252,110 +270,6 @@ impl Setup {
             pipe: Some(pipe),
             spawner: Some(spawner),
         }
-    }
-}
-
-impl Spawner {
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Gives an order; the process that it has made, or the errno of the refusal.
-    fn order(&mut self, order: &SpawnerOrder, fds: &[OwnedFd]) -> Result<Made, i32> {
-        self.orders += 1;
-        self.send(&order.encode(self.orders), fds);
-        self.answer(self.orders).expect("an answer")
-    }
-
-    /// One start; our end of its status socket with it. Its emperor pipe ends at once.
-    fn start(&mut self, order: StartOrder) -> (Made, OwnedFd) {
-        let (_pipe, their_pipe) = socket::stream_pair().unwrap();
-        let (status, their_status) = socket::packet_pair().unwrap();
-        let made = self.order(&SpawnerOrder::Start(order), &[their_pipe, their_status]).unwrap();
-        (made, status)
-    }
-
-    fn send(&self, packet: &[u8], fds: &[OwnedFd]) {
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        scm::send(self.socket.as_ref().unwrap().as_fd(), packet, &fds).unwrap();
-    }
-
-    /// The answer to this order; `None` if the spawner has ended instead.
-    fn answer(&self, order: u64) -> Option<Result<Made, i32>> {
-        let socket = self.socket.as_ref().unwrap().as_fd();
-        let ready = fd::wait_readable([socket], Some(PATIENCE)).unwrap();
-        assert_eq!(ready, [true], "no answer of the spawner");
-        let mut buffer = [0; 64];
-        let mut received = match scm::receive(socket, &mut buffer) {
-            // It has ended with packets that it had not read.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
-            received => received.unwrap(),
-        };
-        if received.length == 0 {
-            return None;
-        }
-        let answer = SpawnerAnswer::decode(&buffer[..received.length]).unwrap();
-        assert_eq!(answer.order, order);
-        assert_eq!(received.fds.len(), usize::from(answer.made.is_ok()));
-        let made =
-            |number| Made { pid: Pid::new(number).unwrap(), handle: received.fds.pop().unwrap() };
-        Some(answer.made.map(made))
-    }
-
-    /// Closes the order socket, and waits for the end of the spawner.
-    fn end(&mut self) -> Option<i32> {
-        drop(self.socket.take());
-        end_of(&mut self.child).code()
-    }
-}
-
-impl Drop for Spawner {
-    fn drop(&mut self) {
-        if self.socket.is_none() {
-            return;
-        }
-        if std::thread::panicking() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-            return;
-        }
-        assert_eq!(self.end(), Some(0), "the end of the spawner");
-    }
-}
-
-impl Made {
-    fn number(&self) -> u32 {
-        self.pid.get().unsigned_abs()
-    }
-
-    /// Waits for its end, and reaps it.
-    fn wait(&self) -> ExitStatus {
-        assert_eq!(fd::wait_readable([self.handle.as_fd()], Some(PATIENCE)).unwrap(), [true]);
-        pidfd::wait(self.handle.as_fd(), Reap::Take).unwrap().unwrap()
-    }
-
-    fn kill(&self) {
-        // It fails only if it has ended and was reaped.
-        let _ = pidfd::send(self.handle.as_fd(), Signal::KILL);
-    }
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fd::wait_readable([self.handle.as_fd()], Some(PATIENCE));
-        let _ = pidfd::wait(self.handle.as_fd(), Reap::Take);
-    }
-}
-
-fn end_of(child: &mut Child) -> std::process::ExitStatus {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "it has not ended");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -488,6 +402,12 @@ impl Stage {
         }
     }
 
+    /// Sends a signal to what a spawner has made.
+    fn signal(&self, number: i32) {
+        let Process::Made(made) = &self.process else { panic!("it was executed") };
+        pidfd::send(made.handle.as_fd(), Signal::new(number).unwrap()).unwrap();
+    }
+
     /// What it has written to stderr, after its end.
     fn stderr(&mut self) -> String {
         self.kill();
@@ -527,21 +447,6 @@ impl Drop for Stage {
             let _ = child.wait();
         }
     }
-}
-
-/// Every open descriptor of a process and what it is.
-fn fds(pid: u32) -> BTreeMap<i32, String> {
-    let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let entries = entries.map(|entry| entry.unwrap().path());
-    entries.map(|path| (number(&path).unwrap(), link(&path))).collect()
-}
-
-/// Name and state in `/proc/PID/stat`.
-fn stat(pid: u32) -> Option<(String, char)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (name, rest) = text.split_once('(')?.1.rsplit_once(')')?;
-    Some((name.to_owned(), rest.trim_start().chars().next()?))
 }
 
 /// Waits for a condition.
