@@ -34,6 +34,7 @@ mod secrets;
 mod setups;
 mod signals;
 mod spawn;
+mod spawner;
 mod stale;
 mod stats;
 mod stop;
