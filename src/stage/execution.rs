@@ -95,7 +95,10 @@ impl<'p> Execution<'p> {
             Action::AddressSpace(place) => files::limit_address_space(place),
             Action::Identity => {
                 self.user = NewUser::of(identity);
-                Ok(identity::drop_privileges(config, identity)?)
+                identity::drop_privileges(config, identity)?;
+                // As before: what the kernel makes of a change of user is a setting of the machine.
+                let _ = prctl::set_dumpable(false);
+                Ok(())
             }
             Action::Directory(place) => files::chdir(place),
             // The exec says whether it is there.
