@@ -6,12 +6,13 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -19,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MOST 4096
+#define MOST 8192
 
 static struct vassal {
 	char name[32];
@@ -29,6 +30,15 @@ static int count;
 static const char *dir, *program;
 static char **environment;
 static sigset_t none;
+static int waiting;
+
+// What is waited for: the number of a vassal, or one of these.
+enum { SIGNALS = MOST, WATCH };
+
+static void wait_for(int fd, int what) {
+	struct epoll_event e = { EPOLLIN, { .u32 = (unsigned)what } };
+	epoll_ctl(waiting, EPOLL_CTL_ADD, fd, &e);
+}
 
 static void start(struct vassal *it) {
 	int pair[2];
@@ -46,6 +56,7 @@ static void start(struct vassal *it) {
 	it->pipe = pair[0];
 	it->pid = pid;
 	it->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	wait_for(it->pidfd, (int)(it - v));
 }
 
 static void add(const char *name) {
@@ -62,6 +73,7 @@ static void add(const char *name) {
 		it->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		bind(it->listener, (struct sockaddr *)&a, sizeof a);
 		listen(it->listener, 100);
+		wait_for(it->listener, count - 1);
 	} else {
 		start(it);
 	}
@@ -89,6 +101,28 @@ static void event(struct inotify_event *e) {
 	}
 }
 
+static void changes(int watch) {
+	char buffer[65536] __attribute__((aligned(8)));
+	ssize_t n = read(watch, buffer, sizeof buffer);
+	for (char *at = buffer; at < buffer + n; at += sizeof(struct inotify_event) + ((struct inotify_event *)at)->len)
+		event((struct inotify_event *)at);
+}
+
+// Its process has ended, or there is a connection for it.
+static void happened(struct vassal *it) {
+	if (it->pidfd < 0) {
+		epoll_ctl(waiting, EPOLL_CTL_DEL, it->listener, 0);
+		start(it);
+		return;
+	}
+	waitpid(it->pid, 0, 0);
+	close(it->pidfd);
+	close(it->pipe);
+	it->pidfd = -1;
+	if (it->listener >= 0) wait_for(it->listener, (int)(it - v));
+	else if (!it->gone) start(it);
+}
+
 int main(int argc, char **argv) {
 	if (argc < 3) return 2;
 	dir = argv[1];
@@ -97,6 +131,10 @@ int main(int argc, char **argv) {
 	snprintf(record, sizeof record, "BENCH_RECORD=%s", getenv("BENCH_RECORD"));
 	char *e[] = { record, "UWSGI_EMPEROR_FD=3", 0 };
 	environment = e;
+	struct rlimit files;
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
 	// Number 3 is the vassal's end of the pair; nothing of ours may be there.
 	open("/dev/null", O_RDONLY);
 	sigset_t set;
@@ -104,6 +142,7 @@ int main(int argc, char **argv) {
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, 0);
+	waiting = epoll_create1(EPOLL_CLOEXEC);
 	int signals = signalfd(-1, &set, SFD_CLOEXEC), watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	inotify_add_watch(watch, dir, IN_MOVED_TO | IN_ATTRIB | IN_DELETE);
 	DIR *d = opendir(dir);
@@ -111,34 +150,16 @@ int main(int argc, char **argv) {
 		if (is_vassal(f->d_name)) add(f->d_name);
 	closedir(d);
 
-	static struct pollfd p[MOST + 2];
-	for (;;) {
-		p[0] = (struct pollfd){ signals, POLLIN, 0 };
-		p[1] = (struct pollfd){ watch, POLLIN, 0 };
-		for (int i = 0; i < count; i++) {
-			int fd = v[i].gone && v[i].pidfd < 0 ? -1 : v[i].pidfd >= 0 ? v[i].pidfd : v[i].listener;
-			p[i + 2] = (struct pollfd){ fd, POLLIN, 0 };
-		}
-		int polled = count;
-		poll(p, (nfds_t)polled + 2, -1);
-		if (p[0].revents) break;
-		for (int i = 0; i < polled; i++) {
-			if (!p[i + 2].revents) continue;
-			if (v[i].pidfd < 0) {
-				start(&v[i]);
-				continue;
-			}
-			waitpid(v[i].pid, 0, 0);
-			close(v[i].pidfd);
-			close(v[i].pipe);
-			v[i].pidfd = -1;
-			if (v[i].listener < 0 && !v[i].gone) start(&v[i]);
-		}
-		if (p[1].revents) {
-			char buffer[65536] __attribute__((aligned(8)));
-			ssize_t n = read(watch, buffer, sizeof buffer);
-			for (char *at = buffer; at < buffer + n; at += sizeof(struct inotify_event) + ((struct inotify_event *)at)->len)
-				event((struct inotify_event *)at);
+	wait_for(signals, SIGNALS);
+	wait_for(watch, WATCH);
+	for (int stop = 0; !stop;) {
+		struct epoll_event ready[64];
+		int n = epoll_wait(waiting, ready, 64, -1);
+		for (int i = 0; i < n; i++) {
+			unsigned what = ready[i].data.u32;
+			if (what == SIGNALS) stop = 1;
+			else if (what == WATCH) changes(watch);
+			else happened(&v[what]);
 		}
 	}
 	for (int i = 0; i < count; i++)

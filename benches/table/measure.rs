@@ -1,100 +1,116 @@
 //! What is measured.
 
-use crate::world::{Contender, Running, World, median, millis};
-use crate::{Programs, sys};
+use crate::contender::{Kind, Way};
+use crate::sys;
+use crate::table::Row;
+use crate::world::{Running, World, millis};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime};
 
-/// What was seen of one supervisor and its vassals; times in milliseconds, medians.
-pub struct Figures {
-    pub rename: f64,
-    pub touch: f64,
-    pub remove: f64,
-    pub kill: f64,
-    pub storm: f64,
-    pub idle: f64,
-    pub memory: f64,
-    /// Of one more vassal, bytes.
-    pub further: f64,
-    pub term: f64,
-    /// The longest turn of the loop at the cold start, and in all that followed.
-    pub turns: [f64; 2],
+/// What one start of a supervisor is used for.
+#[derive(Clone, Copy)]
+pub enum Measurement {
+    /// Only the start of that many vassals.
+    Cold(usize),
+    /// The start of that many vassals, and everything that happens to them then.
+    Life(usize),
+    /// First connections to vassals on demand, of which there are that many.
+    Demand(usize),
 }
 
-/// From the start of the supervisor to the last exec; the contenders take turns, so that a slow moment of the
-/// machine hits all of them.
-pub fn cold(
-    programs: &Programs,
-    contenders: &[Contender],
-    count: usize,
-    rounds: usize,
-) -> Vec<f64> {
-    let mut times = vec![Vec::new(); contenders.len()];
-    for _ in 0..rounds {
-        for (at, &contender) in contenders.iter().enumerate() {
-            // What the one before has left to the kernel to tidy up is not this one's.
-            std::thread::sleep(Duration::from_secs(1));
-            let running =
-                World::new(programs, contender).with_vassals(count).start(programs, contender);
-            running.wait(count);
-            let last = running.records(0).iter().map(|it| it.ns).max().unwrap();
-            times[at].push(millis(running.since, last));
-        }
+/// Times are in milliseconds.
+pub type Sample = Vec<(Row, f64)>;
+
+pub fn sample(measurement: Measurement, world: World<'_>, repeat: usize) -> Sample {
+    // What the one before has left to the kernel to tidy up is not this one's.
+    std::thread::sleep(Duration::from_secs(1));
+    match measurement {
+        Measurement::Cold(count) => cold(&boot(world, count), count),
+        Measurement::Life(count) => life(world, count, repeat),
+        Measurement::Demand(sockets) => demand(world, sockets),
     }
-    times.into_iter().map(median).collect()
+}
+
+fn boot(world: World<'_>, count: usize) -> Running<'_> {
+    let running = world.with_vassals(count).start();
+    running.wait(0, count);
+    running
+}
+
+/// From the start of the supervisor to the last exec.
+fn cold(running: &Running<'_>, count: usize) -> Sample {
+    let mut sample = vec![
+        (Row::Cold(count), millis(running.since, running.wait(0, count))),
+        (Row::PerStart(count), millis(running.since, running.wait(0, count)) * 1e3 / count as f64),
+    ];
+    std::thread::sleep(Duration::from_millis(100));
+    let per_start = |pids: &[i32]| {
+        pids.iter().map(|&pid| sys::cpu_ns(pid)).sum::<u64>() as f64 / 1e3 / count as f64
+    };
+    let roles = sys::Roles::of(running.pid(), running.statistic("pid"));
+    sample.push((Row::EmperorCpu(count), per_start(&[roles.emperor])));
+    sample.extend(roles.spawner.map(|pid| (Row::SpawnerCpu(count), per_start(&[pid]))));
+    let vassals: Vec<_> = running.pids().into_values().collect();
+    sample.push((Row::VassalCpu(count), per_start(&vassals)));
+    sample.extend(turns(running).into_iter().map(|(wall, ms)| (Row::ColdTurn(count, wall), ms)));
+    sample
+}
+
+/// The longest turns of liege's loop so far, in its own processor time and (`true`) by the clock.
+fn turns(running: &Running<'_>) -> Vec<(bool, f64)> {
+    if !running.world.contender.is_liege() {
+        return Vec::new();
+    }
+    let own = running.statistic("longest_turn_us");
+    // The name of the second in versions that had no other.
+    let wall =
+        running.statistic("longest_turn_wall_us").or_else(|| running.statistic("longest_loop_us"));
+    let turns = [(false, own), (true, wall)];
+    turns.into_iter().filter_map(|(wall, us)| Some((wall, us? / 1e3))).collect()
 }
 
 /// Everything that happens to vassals that run.
-pub fn life(programs: &Programs, contender: Contender, count: usize) -> Figures {
-    let mut running =
-        World::new(programs, contender).with_vassals(count).start(programs, contender);
-    running.wait(count);
+fn life(world: World<'_>, count: usize, repeat: usize) -> Sample {
+    let mut running = boot(world, count);
+    let mut sample = cold(&running, count);
     // uWSGI's Emperor needs up to three seconds for each sample.
-    let samples = if contender.is_uwsgi() { 3 } else { 15 };
+    let samples = if matches!(running.world.contender.kind, Kind::Uwsgi { .. }) { 1 } else { 4 };
+    let numbers = |from: usize| (from..from + samples).map(|number| format!("{number}.ini"));
     // Lives shorter than a second, and files closer together than one, are throttled, and should be.
     let pause = || std::thread::sleep(Duration::from_millis(1100));
     pause();
-    let (memory, cold_turn) = (memory(&running), running.longest_turn());
-    let rename = (0..samples).map(|number| {
+    sample.push((Row::Memory(count), memory(&running)));
+    if !running.world.contender.is_limit() {
+        sample.extend(numbers(0).map(|name| (Row::Touch, touch(&running, &name))));
+    }
+    sample.extend(numbers(20).map(|name| (Row::Kill, kill(&running, &name))));
+    sample.extend(numbers(40).map(|name| (Row::Remove, remove(&running, &name))));
+    for number in 0..samples {
+        pause();
         let (from, name) = (running.count(), format!("new{number}.ini"));
         let before = running.world.bring(&name);
-        let time = millis(before, running.next(from, b'S', &name));
-        pause();
-        time
-    });
-    let rename = median(rename.collect());
-    let touch =
-        median((0..samples).map(|number| touch(&running, &format!("{number}.ini"))).collect());
-    let kill = median(
-        (0..samples).map(|number| kill(&running, &format!("{}.ini", number + 20))).collect(),
-    );
+        sample.push((Row::Rename, millis(before, running.next(from, b'S', &name))));
+    }
     pause();
-    let storm = storm(&running);
-    let remove = median(
-        (0..samples).map(|number| remove(&running, &format!("{}.ini", number + 40))).collect(),
-    );
-    let idle = idle(&running);
-    let term = running.end();
-    let turns = [cold_turn, running.longest_turn_logged()];
-    let further = further(programs, contender, (count, memory));
-    Figures { rename, touch, remove, kill, storm, idle, memory, further, term, turns }
+    sample.push((Row::Storm(count), storm(&running)));
+    if running.world.contender.is_liege() {
+        hang_up(&running);
+    }
+    if repeat == 0 && running.world.contender.is_liege() {
+        sample.push((Row::Idle, idle(&running)));
+    }
+    sample.extend(turns(&running).into_iter().map(|(wall, ms)| (Row::LifeTurn(count, wall), ms)));
+    sample.push((Row::Term(count), running.end()));
+    sample
 }
 
-fn memory(running: &Running) -> f64 {
+/// All processes of the supervisor, KiB.
+fn memory(running: &Running<'_>) -> f64 {
     sys::supervisor(running.pid()).into_iter().map(sys::pss_kib).sum()
 }
 
-/// What each vassal costs beyond the first few, against the memory of many.
-fn further(programs: &Programs, contender: Contender, (count, many): (usize, f64)) -> f64 {
-    let few = (count / 10).max(1);
-    let running = World::new(programs, contender).with_vassals(few).start(programs, contender);
-    running.wait(few);
-    std::thread::sleep(Duration::from_millis(1100));
-    (many - memory(&running)) * 1024.0 / (count - few).max(1) as f64
-}
-
-fn touch(running: &Running, name: &str) -> f64 {
+fn touch(running: &Running<'_>, name: &str) -> f64 {
     let file = File::options().append(true).open(running.world.file(name)).unwrap();
     let from = running.count();
     // uWSGI compares whole seconds, and only forward.
@@ -105,30 +121,38 @@ fn touch(running: &Running, name: &str) -> f64 {
     millis(before, running.next(from, b'R', name))
 }
 
-fn kill(running: &Running, name: &str) -> f64 {
+fn kill(running: &Running<'_>, name: &str) -> f64 {
     let (pid, from) = (running.pids()[name], running.count());
     let before = sys::now();
     sys::kill(pid, libc::SIGKILL);
     millis(before, running.next(from, b'S', name))
 }
 
-fn remove(running: &Running, name: &str) -> f64 {
-    let handle = sys::pidfd(running.pids()[name]);
+fn remove(running: &Running<'_>, name: &str) -> f64 {
+    let handle = sys::pidfd(running.pids()[name]).unwrap();
     let before = sys::now();
     fs::remove_file(running.world.file(name)).unwrap();
-    millis(before, sys::ended(&handle))
+    millis(before, sys::ended(&handle, Duration::from_secs(60)).unwrap())
 }
 
-fn storm(running: &Running) -> f64 {
-    let (pids, from) = (running.pids(), running.count());
+/// From the death of all vassals at once to the last exec of a successor.
+fn storm(running: &Running<'_>) -> f64 {
+    let pids: Vec<_> = running.pids().into_values().collect();
+    let from = running.count();
     let before = sys::now();
-    pids.values().for_each(|&pid| sys::kill(pid, libc::SIGKILL));
-    running.wait(from + pids.len());
-    millis(before, running.records(from).iter().map(|it| it.ns).max().unwrap())
+    pids.iter().for_each(|&pid| sys::kill(pid, libc::SIGKILL));
+    millis(before, running.wait(from, pids.len()))
+}
+
+/// Has all vassals reload, for the turn of the loop that this takes.
+fn hang_up(running: &Running<'_>) {
+    let (vassals, from) = (running.pids().len(), running.count());
+    sys::kill(running.pid(), libc::SIGHUP);
+    running.wait(from, vassals);
 }
 
 /// Wake-ups in ten seconds, when the last deadline has passed.
-fn idle(running: &Running) -> f64 {
+fn idle(running: &Running<'_>) -> f64 {
     let pids = sys::supervisor(running.pid());
     let sleeps = || pids.iter().map(|&pid| sys::sleeps(pid)).sum::<u64>();
     for _ in 0..10 {
@@ -144,18 +168,23 @@ fn idle(running: &Running) -> f64 {
 }
 
 /// From the first connection to the exec.
-pub fn demand(programs: &Programs, contender: Contender, sockets: usize) -> f64 {
-    let world = World::new(programs, contender).with_vassals(sockets).with_sockets(sockets);
-    let running = world.start(programs, contender);
+fn demand(world: World<'_>, sockets: usize) -> Sample {
+    // Under Tyrant a start is that of the stage; uWSGI needs very long to bind thousands.
+    let contender = world.contender;
+    let uwsgi = matches!(contender.kind, Kind::Uwsgi { .. });
+    if contender.way() == Some(Way::Tyrant) || (uwsgi && sockets > 1000) {
+        return Vec::new();
+    }
+    let running = world.with_vassals(sockets).with_sockets(sockets).start();
     for number in 0..sockets {
         while !running.world.socket(number).exists() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
     std::thread::sleep(Duration::from_millis(300));
-    let samples = if contender.is_uwsgi() { 5 } else { 15 };
-    let times = (0..samples).map(|sample: usize| {
-        // Spread over all of them, each once: 7 divides neither 20 nor 1,000.
+    let samples = if uwsgi { 2 } else { 8 };
+    let sample = (0..samples).map(|sample: usize| {
+        // Spread over all of them, each once: 7 divides none of their numbers.
         let number = (sample * 7) % sockets;
         let (from, name) = (running.count(), format!("{number}.ini"));
         let before = sys::now();
@@ -163,7 +192,7 @@ pub fn demand(programs: &Programs, contender: Contender, sockets: usize) -> f64 
         let time = millis(before, running.next(from, b'S', &name));
         drop(client);
         std::thread::sleep(Duration::from_millis(50));
-        time
+        (Row::Demand(sockets), time)
     });
-    median(times.collect())
+    sample.collect()
 }

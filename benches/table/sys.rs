@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Nanoseconds of CLOCK_MONOTONIC, which the started program reads too.
 pub fn now() -> u64 {
@@ -17,21 +18,41 @@ pub fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-pub fn pidfd(pid: i32) -> OwnedFd {
+/// A handle of a process, if it is still there.
+pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     // SAFETY: integers go in, a new descriptor or -1 comes out.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    assert!(fd >= 0, "pidfd_open({pid})");
     // SAFETY: the kernel has just made it for us.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+pub fn kill_by(handle: &OwnedFd) {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a handle, a number, and no information to read.
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, handle.as_raw_fd(), libc::SIGKILL, no_info, 0)
+    };
 }
 
 /// Waits until a process has ended and gives the time.
-pub fn ended(handle: &OwnedFd) -> u64 {
+pub fn ended(handle: &OwnedFd, timeout: Duration) -> Option<u64> {
     let mut entry = libc::pollfd { fd: handle.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which outlives the call.
-    let ready = unsafe { libc::poll(&raw mut entry, 1, 60_000) };
-    assert_eq!(ready, 1, "it does not end");
-    now()
+    let ready = unsafe { libc::poll(&raw mut entry, 1, timeout.as_millis() as i32) };
+    (ready == 1).then(now)
+}
+
+/// Has the kernel end this process when the benchmark ends, however it ends.
+pub fn end_with_parent() -> std::io::Result<()> {
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+    Ok(())
+}
+
+/// The processor time that a process has used.
+pub fn cpu_ns(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    text.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }
 
 pub fn sleeps(pid: i32) -> u64 {
@@ -46,12 +67,27 @@ pub fn pss_kib(pid: i32) -> f64 {
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0.0)
 }
 
-/// The process and those of its children that run the same program: a keeper and its emperor.
+/// The process and those below it that run the same program: keeper, emperor and spawner.
 pub fn supervisor(pid: i32) -> Vec<i32> {
     let program = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).ok();
     let children =
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
     let same = children.filter(|&child| program(child) == program(pid));
-    std::iter::once(pid).chain(same).collect()
+    std::iter::once(pid).chain(same.flat_map(supervisor)).collect()
+}
+
+/// Which process of a supervisor does what.
+pub struct Roles {
+    pub emperor: i32,
+    pub spawner: Option<i32>,
+}
+
+impl Roles {
+    /// The emperor is the one that names itself in the statistics; without any, the process itself.
+    pub fn of(pid: i32, emperor: Option<f64>) -> Self {
+        let name = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let spawner = supervisor(pid).into_iter().find(|pid| name(pid).trim() == "liege-spawner");
+        Self { emperor: emperor.map_or(pid, |pid| pid as i32), spawner }
+    }
 }

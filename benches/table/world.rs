@@ -1,48 +1,23 @@
 //! A directory of vassals, a supervisor on it, and what the started programs have written down.
 
-use crate::{Programs, sys};
+use crate::contender::{Contender, Kind, Linking, Programs, Way};
+use crate::sys;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const RECORD: usize = 40;
-
-/// Who is measured.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Contender {
-    /// `limit.c`.
-    Limit,
-    /// liege as the README shows it: a vassal file that names the program.
-    Stage,
-    /// liege with `binary-path`.
-    Direct,
-    /// uWSGI's Emperor with the same vassal files.
-    UwsgiStage,
-    /// uWSGI's Emperor with `binary-path`.
-    UwsgiDirect,
-}
-
-impl Contender {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Limit => "limit",
-            Self::Stage => "liege",
-            Self::Direct => "liege direct",
-            Self::UwsgiStage => "uwsgi",
-            Self::UwsgiDirect => "uwsgi direct",
-        }
-    }
-
-    pub const fn is_uwsgi(self) -> bool {
-        matches!(self, Self::UwsgiStage | Self::UwsgiDirect)
-    }
-}
+/// Whose vassals are under Tyrant: nobody.
+const TENANT: u32 = 65534;
+/// After that a supervisor that does not end, and its vassals, are killed.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One start or reload, as `started.c` writes it.
 pub struct Record {
@@ -52,37 +27,36 @@ pub struct Record {
     pub name: String,
 }
 
-pub struct World {
+pub struct World<'a> {
+    programs: &'a Programs,
+    pub contender: &'a Contender,
+    linking: Linking,
     dir: TempDir,
-    text: String,
     record: File,
 }
 
-pub struct Running {
-    pub world: World,
-    pub child: Child,
+pub struct Running<'a> {
+    pub world: World<'a>,
+    child: Child,
     /// When it was started.
     pub since: u64,
 }
 
-impl World {
-    pub fn new(programs: &Programs, contender: Contender) -> Self {
+impl<'a> World<'a> {
+    pub fn new(programs: &'a Programs, contender: &'a Contender, linking: Linking) -> Self {
         let dir = TempDir::new().unwrap();
+        let open = |path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        open(dir.path().to_owned(), 0o755);
         fs::create_dir(dir.path().join("vassals")).unwrap();
         File::create(dir.path().join("record")).unwrap();
+        open(dir.path().join("record"), 0o666);
         let record = File::open(dir.path().join("record")).unwrap();
-        let text = match contender {
-            Contender::Stage | Contender::UwsgiStage => {
-                format!("[uwsgi]\nunprivileged-binary-patch = {}\n", programs.started.display())
-            }
-            _ => "[uwsgi]\n".to_owned(),
-        };
-        Self { dir, text, record }
+        Self { programs, contender, linking, dir, record }
     }
 
     pub fn with_vassals(self, count: usize) -> Self {
         for number in 0..count {
-            fs::write(self.file(&format!("{number}.ini")), &self.text).unwrap();
+            self.write(self.file(&format!("{number}.ini")));
         }
         self
     }
@@ -103,52 +77,70 @@ impl World {
         self.dir.path().join(format!("{number}.sock"))
     }
 
+    fn write(&self, file: PathBuf) {
+        let text = match self.contender.way() {
+            Some(Way::Stage | Way::Tyrant) => {
+                let started = self.programs.started(self.linking);
+                format!("[uwsgi]\nunprivileged-binary-patch = {}\n", started.display())
+            }
+            _ => "[uwsgi]\n".to_owned(),
+        };
+        fs::write(&file, text).unwrap();
+        if self.contender.way() == Some(Way::Tyrant) {
+            chown(&file, Some(TENANT), Some(TENANT)).unwrap();
+        }
+    }
+
     /// Brings a new vassal file in; gives the moment before the rename.
     pub fn bring(&self, name: &str) -> u64 {
         let draft = self.dir.path().join("draft");
-        fs::write(&draft, &self.text).unwrap();
+        self.write(draft.clone());
         let before = sys::now();
         fs::rename(draft, self.file(name)).unwrap();
         before
     }
 
-    pub fn start(self, programs: &Programs, contender: Contender) -> Running {
-        let vassals = self.dir.path().join("vassals");
-        let mut command = match contender {
-            Contender::Limit => {
-                let mut limit = Command::new(&programs.limit);
-                limit.arg(&vassals).arg(&programs.started);
-                limit
-            }
-            Contender::Stage | Contender::Direct => {
-                let mut liege = Command::new(&programs.liege);
-                liege.arg("--emperor").arg(&vassals);
-                liege.arg("--emperor-stats").arg(self.dir.path().join("stats"));
-                liege
-            }
-            Contender::UwsgiStage | Contender::UwsgiDirect => {
-                let mut uwsgi = Command::new(programs.uwsgi.as_ref().unwrap());
-                uwsgi.arg("--emperor").arg(&vassals);
-                uwsgi.arg("--emperor-stats").arg(self.dir.path().join("stats"));
-                uwsgi
-            }
-        };
-        if contender != Contender::Limit {
-            command.args(["--emperor-on-demand-extension", ".socket"]);
-        }
-        if matches!(contender, Contender::Direct | Contender::UwsgiDirect) {
-            command.arg("--binary-path").arg(&programs.started);
-        }
+    pub fn start(self) -> Running<'a> {
+        let mut command = self.command();
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.env("BENCH_RECORD", self.dir.path().join("record"));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(self.dir.path().join("log")).unwrap());
+        // SAFETY: prctl is all that is called between fork and exec.
+        unsafe { command.pre_exec(sys::end_with_parent) };
         let since = sys::now();
         Running { child: command.spawn().unwrap(), world: self, since }
     }
+
+    fn command(&self) -> Command {
+        let vassals = self.dir.path().join("vassals");
+        let started = self.programs.started(self.linking);
+        let (binary, way) = match &self.contender.kind {
+            Kind::Limit => {
+                let mut limit = Command::new(self.programs.limit());
+                limit.arg(vassals).arg(started);
+                return limit;
+            }
+            Kind::Liege { binary, way } | Kind::Uwsgi { binary, way } => (binary, way),
+        };
+        let mut command = Command::new(binary);
+        command.arg("--emperor").arg(vassals);
+        command.arg("--emperor-stats").arg(self.dir.path().join("stats"));
+        command.args(["--emperor-on-demand-extension", ".socket"]);
+        match way {
+            Way::Direct => {
+                command.arg("--binary-path").arg(started);
+            }
+            Way::Stage => {}
+            Way::Tyrant => {
+                command.arg("--emperor-tyrant");
+            }
+        }
+        command
+    }
 }
 
-impl Running {
+impl Running<'_> {
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }
@@ -174,18 +166,23 @@ impl Running {
             .collect()
     }
 
-    /// Waits until there are that many records.
-    pub fn wait(&self, count: usize) {
+    /// Waits until there are that many records, and gives the time of the last one from `from` on.
+    pub fn wait(&self, from: usize, count: usize) -> u64 {
         let start = Instant::now();
-        while self.count() < count {
+        while self.count() < from + count {
             if start.elapsed() > Duration::from_secs(180) {
                 let log = fs::read_to_string(self.world.dir.path().join("log")).unwrap_or_default();
                 let end: Vec<_> = log.lines().rev().take(5).collect();
-                panic!("{} of {count} records; log: {end:#?}", self.count());
+                panic!(
+                    "{}: {} of {count} records; log: {end:#?}",
+                    self.world.contender.name,
+                    self.count()
+                );
             }
             // Coarse where nothing is timed by it; the times are in the records.
             std::thread::sleep(Duration::from_micros(500));
         }
+        self.records(from).iter().map(|it| it.ns).max().unwrap()
     }
 
     /// Waits for the next record of a vassal and gives its time.
@@ -202,37 +199,43 @@ impl Running {
         }
     }
 
-    /// The newest process of each vassal.
+    /// The newest process of each vassal that has one. A number may be somebody else's by now, so what it
+    /// executes is looked at.
     pub fn pids(&self) -> HashMap<String, i32> {
+        let started = self.world.programs.started(self.world.linking);
+        let ours = |pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|it| it == started);
         let starts = self.records(0).into_iter().filter(|it| it.kind == b'S');
-        starts.map(|it| (it.name, it.pid)).collect()
+        let newest: HashMap<_, _> = starts.map(|it| (it.name, it.pid)).collect();
+        newest.into_iter().filter(|&(_, pid)| ours(pid)).collect()
     }
 
-    /// The longest turn of liege's loop so far, milliseconds.
-    pub fn longest_turn(&self) -> f64 {
+    /// A number of liege's statistics.
+    pub fn statistic(&self, key: &str) -> Option<f64> {
         let mut text = String::new();
-        if let Ok(mut stats) = UnixStream::connect(self.world.dir.path().join("stats")) {
-            let _ = stats.read_to_string(&mut text);
-        }
-        micros_after(&text, "\"longest_loop_us\":")
+        let mut stats = UnixStream::connect(self.world.dir.path().join("stats")).ok()?;
+        stats.read_to_string(&mut text).ok()?;
+        let rest = text.split(&format!("\"{key}\":")).nth(1)?.trim_start();
+        rest.split(|sign: char| !sign.is_ascii_digit()).next()?.parse().ok()
     }
 
-    /// The same, as the log says it at the end.
-    pub fn longest_turn_logged(&self) -> f64 {
-        let log = fs::read_to_string(self.world.dir.path().join("log")).unwrap_or_default();
-        micros_after(&log, "the longest turn of the event loop took ")
-    }
-
-    /// Ends it and gives the milliseconds.
+    /// Ends it and all its vassals; gives the milliseconds until nothing is left.
     pub fn end(&mut self) -> f64 {
+        let vassals: Vec<_> = self.pids().into_values().filter_map(sys::pidfd).collect();
+        let handle = sys::pidfd(self.pid()).unwrap();
         let before = sys::now();
         sys::kill(self.pid(), libc::SIGTERM);
+        for process in std::iter::once(&handle).chain(&vassals) {
+            if sys::ended(process, END_TIMEOUT).is_none() {
+                sys::kill_by(process);
+            }
+        }
+        let after = sys::now();
         self.child.wait().unwrap();
-        millis(before, sys::now())
+        millis(before, after)
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             self.end();
@@ -240,18 +243,6 @@ impl Drop for Running {
     }
 }
 
-/// A number of microseconds in a text as milliseconds; not a number if it is not there.
-fn micros_after(text: &str, words: &str) -> f64 {
-    let rest = text.split(words).nth(1).unwrap_or_default().trim_start();
-    let digits = rest.split(|sign: char| !sign.is_ascii_digit()).next().unwrap_or_default();
-    digits.parse::<f64>().map_or(f64::NAN, |micros| micros / 1e3)
-}
-
 pub fn millis(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
-}
-
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
