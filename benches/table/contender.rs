@@ -120,7 +120,7 @@ pub struct Programs {
 
 impl Programs {
     pub fn build() -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = TempDir::new_in("/tmp").unwrap();
         // Under Tyrant a vassal's user executes the program.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let programs = Self { dir };

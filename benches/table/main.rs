@@ -8,7 +8,9 @@
 #![allow(unsafe_code, reason = "kill, pidfd_open, prctl, poll and the clock")]
 
 mod contender;
+mod instructions;
 mod measure;
+mod stepper;
 mod sys;
 mod table;
 mod world;
@@ -16,6 +18,7 @@ mod world;
 use contender::{Contender, Linking, Programs};
 use measure::Measurement;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use table::Samples;
 
 const HELP: &str = "\
@@ -25,6 +28,8 @@ Prints times, their quartiles and their ratio to the limit of the same run. Grou
 them if none is named.
 
   --quick         only the cold start, directly and through the stage, in about a minute
+  --instructions  only count the instructions of one start in each process, as root; fails if they are more than
+                  those of benches/instructions.tsv by a twentieth; with --renew it writes that file
   --compare FILE  measure this other binary of liege beside the one that is built here, and print the ratios;
                   no other supervisor
   --count N       vassals of `life` and `--quick` [1000]
@@ -35,6 +40,8 @@ them if none is named.
 /// What the command line asks for.
 struct Request {
     quick: bool,
+    instructions: bool,
+    renew: bool,
     other: Option<PathBuf>,
     count: usize,
     boot: usize,
@@ -47,6 +54,8 @@ impl Request {
         use lexopt::prelude::*;
         let mut request = Self {
             quick: false,
+            instructions: false,
+            renew: false,
             other: None,
             count: 1000,
             boot: 6000,
@@ -59,6 +68,8 @@ impl Request {
                 // cargo bench adds `--bench`.
                 Long("bench") => {}
                 Long("quick") => request.quick = true,
+                Long("instructions") => request.instructions = true,
+                Long("renew") => request.renew = true,
                 Long("compare") => {
                     let file: PathBuf = words.value()?.into();
                     request.other = Some(file.canonicalize().map_err(|error| error.to_string())?);
@@ -84,13 +95,20 @@ impl Request {
     }
 }
 
-fn main() {
-    let request = Request::read().unwrap_or_else(|error| {
-        eprintln!("{error}; see benches/run --help");
-        std::process::exit(2);
-    });
+fn main() -> ExitCode {
+    let request = match Request::read() {
+        Ok(request) => request,
+        Err(error) => {
+            eprintln!("{error}; see benches/run --help");
+            return ExitCode::from(2);
+        }
+    };
     let programs = Programs::build();
     let (contenders, missing) = contender::all(&request.other, request.quick);
+    if request.instructions {
+        let good = instructions::run(&programs, &contenders, request.renew).unwrap();
+        return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     println!("{}", machine());
     if !missing.is_empty() {
         println!("not installed: {}", missing.join(", "));
@@ -118,6 +136,7 @@ fn main() {
             table::print(&samples, &contenders, linking);
         }
     }
+    ExitCode::SUCCESS
 }
 
 /// The contenders take turns, each time in another order, so that a slow moment of the machine hits all of them.

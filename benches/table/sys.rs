@@ -91,3 +91,28 @@ impl Roles {
         Self { emperor: emperor.map_or(pid, |pid| pid as i32), spawner }
     }
 }
+
+/// Whether a stopped process is about to wait for descriptors.
+#[cfg(target_arch = "x86_64")]
+pub fn waits_next(pid: i32) -> bool {
+    const SYSCALL: libc::c_long = 0x050f;
+    const WAITS: [libc::c_long; 5] = [
+        libc::SYS_poll,
+        libc::SYS_ppoll,
+        libc::SYS_epoll_wait,
+        libc::SYS_epoll_pwait,
+        libc::SYS_epoll_pwait2,
+    ];
+    // SAFETY: all zeros are a value of this struct of numbers.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct outlives the call that fills it.
+    unsafe { libc::ptrace(libc::PTRACE_GETREGS, pid, 0, &raw mut registers) };
+    // SAFETY: reads the memory of the traced process, and none of ours.
+    let code = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, pid, registers.rip, 0) };
+    code & 0xffff == SYSCALL && WAITS.contains(&(registers.rax as libc::c_long))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn waits_next(_: i32) -> bool {
+    false
+}

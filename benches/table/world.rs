@@ -31,6 +31,8 @@ pub struct World<'a> {
     programs: &'a Programs,
     pub contender: &'a Contender,
     linking: Linking,
+    /// Of the supervisor's environment, beside what all have.
+    pub variable: Option<(&'static str, &'static str)>,
     dir: TempDir,
     record: File,
 }
@@ -44,14 +46,15 @@ pub struct Running<'a> {
 
 impl<'a> World<'a> {
     pub fn new(programs: &'a Programs, contender: &'a Contender, linking: Linking) -> Self {
-        let dir = TempDir::new().unwrap();
+        // The same length of all paths on every machine.
+        let dir = TempDir::new_in("/tmp").unwrap();
         let open = |path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         open(dir.path().to_owned(), 0o755);
         fs::create_dir(dir.path().join("vassals")).unwrap();
         File::create(dir.path().join("record")).unwrap();
         open(dir.path().join("record"), 0o666);
         let record = File::open(dir.path().join("record")).unwrap();
-        Self { programs, contender, linking, dir, record }
+        Self { programs, contender, linking, variable: None, dir, record }
     }
 
     pub fn with_vassals(self, count: usize) -> Self {
@@ -69,6 +72,10 @@ impl<'a> World<'a> {
         self
     }
 
+    pub fn started(&self) -> PathBuf {
+        self.programs.started(self.linking)
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join("vassals").join(name)
     }
@@ -80,7 +87,7 @@ impl<'a> World<'a> {
     fn write(&self, file: PathBuf) {
         let text = match self.contender.way() {
             Some(Way::Stage | Way::Tyrant) => {
-                let started = self.programs.started(self.linking);
+                let started = self.started();
                 format!("[uwsgi]\nunprivileged-binary-patch = {}\n", started.display())
             }
             _ => "[uwsgi]\n".to_owned(),
@@ -104,6 +111,7 @@ impl<'a> World<'a> {
         let mut command = self.command();
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.env("BENCH_RECORD", self.dir.path().join("record"));
+        command.envs(self.variable);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(self.dir.path().join("log")).unwrap());
         // SAFETY: prctl is all that is called between fork and exec.
@@ -114,7 +122,7 @@ impl<'a> World<'a> {
 
     fn command(&self) -> Command {
         let vassals = self.dir.path().join("vassals");
-        let started = self.programs.started(self.linking);
+        let started = self.started();
         let (binary, way) = match &self.contender.kind {
             Kind::Limit => {
                 let mut limit = Command::new(self.programs.limit());
@@ -202,7 +210,7 @@ impl Running<'_> {
     /// The newest process of each vassal that has one. A number may be somebody else's by now, so what it
     /// executes is looked at.
     pub fn pids(&self) -> HashMap<String, i32> {
-        let started = self.world.programs.started(self.world.linking);
+        let started = self.world.started();
         let ours = |pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|it| it == started);
         let starts = self.records(0).into_iter().filter(|it| it.kind == b'S');
         let newest: HashMap<_, _> = starts.map(|it| (it.name, it.pid)).collect();
