@@ -48,9 +48,18 @@ pub struct Reactor<T> {
     batched: Epoll,
     /// The tokens of the batched ones, by the number of the descriptor, which is the key in the set.
     batched_tokens: Vec<Option<T>>,
-    /// When the last wait was over, if there was one.
-    woken: Option<Moment>,
-    longest_turn: Duration,
+    /// When the last wait was over, if there was one, and the processor time that was used by then.
+    woken: Option<(Moment, Duration)>,
+    longest_turn: LongestTurn,
+}
+
+/// The longest time from the end of one wait to the start of the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LongestTurn {
+    /// The most processor time that a turn has used: what the work costs.
+    pub cpu: Duration,
+    /// The most time that has passed in a turn, also while others had the processor: how long nobody was heard.
+    pub wall: Duration,
 }
 
 impl<T: Ranked> Reactor<T> {
@@ -68,7 +77,7 @@ impl<T: Ranked> Reactor<T> {
             batched,
             batched_tokens: Vec::new(),
             woken: None,
-            longest_turn: Duration::ZERO,
+            longest_turn: LongestTurn::default(),
         })
     }
 
@@ -118,8 +127,8 @@ impl<T: Ranked> Reactor<T> {
         }
     }
 
-    /// The longest time from the end of one wait to the start of the next.
-    pub fn longest_turn(&self) -> Duration {
+    /// The longest turn so far, by either time.
+    pub fn longest_turn(&self) -> LongestTurn {
         self.longest_turn
     }
 
@@ -131,12 +140,15 @@ impl<T: Ranked> Reactor<T> {
     pub fn wait(&mut self, deadline: Option<Moment>, ready: &mut Vec<T>) -> io::Result<Moment> {
         ready.clear();
         let now = clock::now();
-        let turn = self.woken.map(|woken| now.saturating_duration_since(woken));
-        self.longest_turn = self.longest_turn.max(turn.unwrap_or_default());
+        if let Some((woken, used)) = self.woken {
+            let LongestTurn { cpu, wall } = &mut self.longest_turn;
+            *cpu = clock::thread_cpu().saturating_sub(used).max(*cpu);
+            *wall = now.saturating_duration_since(woken).max(*wall);
+        }
         let limit = deadline.map(|at| at.saturating_duration_since(now));
         let waited = self.direct.wait(limit);
         let now = clock::now();
-        self.woken = Some(now);
+        self.woken = Some((now, clock::thread_cpu()));
         waited?;
         let mut batched_is_ready = false;
         for index in self.direct.ready() {
@@ -250,10 +262,14 @@ mod tests {
         std::thread::sleep(turn);
         assert!(now_ready(&mut reactor).is_empty());
         let longest = reactor.longest_turn();
-        assert!(longest >= turn, "{longest:?}");
-        let wait = clock::now() + longest * 2;
+        assert!(longest.wall >= turn, "{longest:?}");
+        assert!(longest.cpu < turn, "to sleep is no work: {longest:?}");
+        let wait = clock::now() + longest.wall * 2;
         reactor.wait(Some(wait), &mut Vec::new()).unwrap();
-        assert_eq!(reactor.longest_turn(), longest);
+        assert_eq!(reactor.longest_turn().wall, longest.wall);
+        while clock::thread_cpu() < turn * 3 {}
+        assert!(now_ready(&mut reactor).is_empty());
+        assert!(reactor.longest_turn().cpu >= turn, "{:?}", reactor.longest_turn());
     }
 
     #[test]

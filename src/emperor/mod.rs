@@ -407,8 +407,11 @@ impl Emperor {
         let sent = self.manager.buried();
         self.warn_if_failed(sent);
         self.context.trip("bury");
-        let turn = self.context.reactor.longest_turn().as_micros();
-        self.context.log.debug(format_args!("the longest turn of the event loop took {turn} us"));
+        let longest = self.context.reactor.longest_turn();
+        let (cpu, wall) = (longest.cpu.as_micros(), longest.wall.as_micros());
+        self.context.log.debug(format_args!(
+            "the longest turn of the event loop took {cpu} us of processor time, one {wall} us in all"
+        ));
         self.context.log.notice(format_args!("the emperor is buried (status {status})"));
         self.context.log.flush();
     }

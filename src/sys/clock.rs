@@ -15,6 +15,12 @@ pub fn now() -> Moment {
     Moment::from_nanos(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// The processor time that this thread has used.
+pub fn thread_cpu() -> Duration {
+    // The clock exists on every Linux.
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 /// The time since boot, suspension included, in the ticks of `/proc/PID/stat`: what
 /// [`super::process::start_ticks`] compares with. Rounded down, as there.
 ///

@@ -269,7 +269,7 @@ mod tests {
 }
 "#;
 
-    const OURS: [&str; 26] = [
+    const OURS: [&str; 27] = [
         "state",
         "death_guards",
         "keeper_pid",
@@ -280,7 +280,8 @@ mod tests {
         "starting",
         "max_vassals",
         "internal_errors",
-        "longest_loop_us",
+        "longest_turn_us",
+        "longest_turn_wall_us",
         "lost_log_lines",
         "refused",
         "reason",

@@ -54,8 +54,10 @@ pub struct StatisticsReport {
     pub max_vassals: usize,
     /// Faults in liege that were caught and mended.
     pub internal_errors: u64,
-    /// The longest turn of the loop, microseconds: so long all vassals and clients had to wait.
-    pub longest_loop_us: u64,
+    /// The most processor time that one turn of the loop has used, microseconds.
+    pub longest_turn_us: u64,
+    /// The longest turn by the clock, microseconds: so long all vassals and clients had to wait.
+    pub longest_turn_wall_us: u64,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
     /// Files that are no vassals by the rules.

@@ -1,7 +1,7 @@
 //! What statistics show, read off the state.
 
 use std::os::unix::ffi::OsStrExt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::json::OutsideText;
 use super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
@@ -42,6 +42,7 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
         .map(|monitor| text(monitor.source().as_os_str().as_bytes()))
         .collect();
     let starts = access.realm.next_starts();
+    let longest_turn = access.context.reactor.longest_turn();
     let vassals: Vec<VassalReport> = access
         .realm
         .vassals()
@@ -71,7 +72,8 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
         starting: access.realm.starting(),
         max_vassals: access.max_vassals,
         internal_errors: access.internal_errors,
-        longest_loop_us: longest_loop(access),
+        longest_turn_us: microseconds(longest_turn.cpu),
+        longest_turn_wall_us: microseconds(longest_turn.wall),
         lost_log_lines: access.context.log.lost(),
         refused: refused(access, &sources),
         emperor: sources,
@@ -79,9 +81,8 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
     }
 }
 
-/// In microseconds.
-fn longest_loop(access: &Access<'_>) -> u64 {
-    u64::try_from(access.context.reactor.longest_turn().as_micros()).unwrap_or(u64::MAX)
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What makes the vassals die with the emperor.
