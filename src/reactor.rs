@@ -21,7 +21,7 @@ use crate::sys::poll::{Epoll, PollSet};
 
 /// Batched descriptors that are told in one wake-up; the rest comes in the next. A death and the fork of a
 /// successor take some 100 µs, and nobody is to wait for more than a few milliseconds.
-const MAX_BATCH: usize = 32;
+const MAX_BATCH: usize = 16;
 
 /// A token: it names what is waited for, and is never used for something else, so an event that is left over from
 /// something that is gone finds nobody.

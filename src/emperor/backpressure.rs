@@ -4,7 +4,7 @@
 /// the other must not keep everything else waiting.
 const MAX_ROUNDS: usize = 64;
 /// Most effects of one run. To stop a thousand vassals at once takes many turns of a few milliseconds each.
-const MAX_EFFECTS: usize = 64;
+const MAX_EFFECTS: usize = 32;
 /// Most turns in a row that read lives instead of serving deadlines. A life that sends without end must not delay
 /// the deadlines of the others.
 const MAX_DRAIN_TURNS: usize = 256;

@@ -11,7 +11,7 @@
 //! 5. *Deadlines*, after all messages of lives: a heartbeat that has just arrived must be seen before the deadline
 //!    that would punish its absence. But before orders, as a storm of orders would delay them for ever.
 //! 6. *Orders*: signals, the end of the keeper, the emperor above.
-//! 7. *Unknown children* that have exited, if there were more than one wake-up reaps.
+//! 7. *Unknown children* that have exited: after SIGCHLD, and as long as there were more than one turn reaps.
 //! 8. *Leftovers* of lives that have ended are killed, and the ends of lives without leftovers are raised.
 //! 9. *The service manager* is told what has changed.
 //!
@@ -104,8 +104,8 @@ pub struct Emperor {
     descriptors: descriptors::DescriptorBudget,
     faults: faults::CaughtFaults,
     hold_groups: hold_groups::HoldGroups,
-    /// More unknown children have died than one wake-up reaps.
-    more_unknown_children: bool,
+    /// Children have exited that nobody may know.
+    unknown_children: bool,
     leave: Option<u8>,
 }
 
@@ -131,7 +131,7 @@ impl Emperor {
         self.serve_all(ready); // 4
         self.serve_deadlines_after_lives(ready); // 5
         self.serve_all(&mut orders); // 6
-        self.reap_more_unknown_children(); // 7
+        self.reap_unknown_children_after_signal(); // 7
         self.safely(Self::kill_session_leftovers); // 8
         self.safely(Self::tell_manager); // 9
     }
@@ -186,8 +186,8 @@ impl Emperor {
         true
     }
 
-    fn reap_more_unknown_children(&mut self) {
-        if std::mem::take(&mut self.more_unknown_children) {
+    fn reap_unknown_children_after_signal(&mut self) {
+        if std::mem::take(&mut self.unknown_children) {
             self.safely(Self::reap_unknown_children);
         }
     }
@@ -211,7 +211,7 @@ impl Emperor {
 
     /// When the next turn is due at the latest.
     fn deadline(&self) -> Option<Moment> {
-        let has_more = self.more_unknown_children
+        let has_more = self.unknown_children
             || !self.context.events.is_empty()
             || !self.effects.is_empty();
         let of_other_steps = [

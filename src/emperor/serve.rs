@@ -21,8 +21,8 @@ use super::signals::{OrderBySignal, SignalOrder};
 use super::spawner::{MAX_ANSWERS, SpawnerRead};
 use super::token::{HelperId, Token};
 
-/// Unknown children reaped in one wake-up; the rest comes in the next.
-const MAX_UNKNOWN_CHILDREN: usize = 256;
+/// Children that are reaped in one turn because waitid(2) has found them; the rest comes in the next.
+const MAX_UNKNOWN_CHILDREN: usize = 16;
 /// Signals read in one wake-up; each kind is queued once, but real-time ones.
 const MAX_SIGNALS: usize = 64;
 /// Exit status when the keeper has died.
@@ -63,7 +63,7 @@ impl Emperor {
                 SpawnerRead::Blocked => return,
                 SpawnerRead::Answered(owner, made) => {
                     self.take_answer_safely(owner, made);
-                    self.more_unknown_children |= self.context.spawner.is_in_doubt();
+                    self.unknown_children |= self.context.spawner.is_in_doubt();
                 }
                 SpawnerRead::Ended => {
                     self.context.log.error(format_args!("the spawner has ended: it is replaced"));
@@ -299,7 +299,7 @@ impl Emperor {
                 self.fork_servers.reap_unknown_child(pid);
             }
         }
-        self.more_unknown_children = true;
+        self.unknown_children = true;
     }
 
     fn is_unknown(&self, child: Pid) -> bool {
@@ -337,16 +337,14 @@ impl Emperor {
     // Orders.
 
     pub(super) fn read_signals(&mut self) {
-        let mut children = false;
         for _ in 0..MAX_SIGNALS {
             match self.signals.next(&mut self.context.log) {
-                None => break,
-                Some(signal) if signal.order == SignalOrder::ReapChildren => children = true,
+                None => return,
+                Some(signal) if signal.order == SignalOrder::ReapChildren => {
+                    self.unknown_children = true;
+                }
                 Some(OrderBySignal { order, from }) => self.order_by_signal(order, &from),
             }
-        }
-        if children {
-            self.reap_unknown_children();
         }
     }
 

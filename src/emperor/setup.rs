@@ -100,7 +100,7 @@ pub(super) fn build(
         vassal_files: VassalFiles::default(),
         lives: Lives::new(Rc::clone(&template), runtime_dir),
         helpers: Helpers::new(Rc::clone(&template)),
-        more_unknown_children: false,
+        unknown_children: false,
         descriptors: DescriptorBudget::open().map_err(cannot("open /dev/null"))?,
         faults: CaughtFaults::default(),
         hold_groups: HoldGroups::default(),

@@ -18,6 +18,7 @@ use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::types::exit_status::ExitStatus;
 use crate::types::moment::Moment;
+use crate::types::purpose::Purpose;
 
 /// How long the end of a life waits for its killed leftovers. A process that hangs in the kernel delays it no longer.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -184,7 +185,10 @@ impl Lives {
             record.current().into_iter().chain(record.other()).find(|known| known.id == life)
         });
         let cursed = of_life.is_some_and(|life| life.is_cursed());
-        let is_early = of_life.is_some_and(|life| !life.is_cursed() && life.age(now) < DAEMON_AGE);
+        // A check of the file exits with 0 as it should.
+        let is_early = of_life.is_some_and(|life| {
+            life.purpose == Purpose::Start && !life.is_cursed() && life.age(now) < DAEMON_AGE
+        });
         LeftoverPolicy { session: dying.pid, may_finish: dying.group_signalled && cursed, is_early }
     }
 
