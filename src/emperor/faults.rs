@@ -126,6 +126,7 @@ impl Emperor {
     fn serve_essentials(&mut self) {
         self.safely(Self::run_effects);
         self.safely(Self::read_signals);
+        self.safely(Self::reap_known_children);
         if self.realm.is_ending() {
             self.safely(Self::serve_deadlines);
         }

@@ -92,6 +92,11 @@ impl Helpers {
         }
     }
 
+    /// How many there are that are not reaped.
+    pub fn unreaped(&self) -> usize {
+        self.running.len()
+    }
+
     /// The helper with this pid.
     pub fn with_pid(&self, pid: Pid) -> Option<HelperId> {
         self.running.iter().find(|(_, helper)| helper.pid == pid).map(|(id, _)| *id)

@@ -106,6 +106,8 @@ pub struct Emperor {
     hold_groups: hold_groups::HoldGroups,
     /// Children have exited that nobody may know.
     unknown_children: bool,
+    /// Whether all children were known when the first one was reaped in this turn.
+    all_children_known: Option<bool>,
     leave: Option<u8>,
 }
 
@@ -125,6 +127,7 @@ impl Emperor {
     /// One turn; the numbers are those of the list at the top of this file.
     fn turn(&mut self, ready: &mut Vec<Token>) {
         let mut orders = self.wait(ready); // 1
+        self.all_children_known = None;
         self.run_effects(); // 2
         self.safely(Self::repair); // 3
         self.context.trip("turn");
@@ -211,9 +214,8 @@ impl Emperor {
 
     /// When the next turn is due at the latest.
     fn deadline(&self) -> Option<Moment> {
-        let has_more = self.unknown_children
-            || !self.context.events.is_empty()
-            || !self.effects.is_empty();
+        let has_more =
+            self.unknown_children || !self.context.events.is_empty() || !self.effects.is_empty();
         let of_other_steps = [
             has_more.then_some(self.context.now),
             self.faults.repair_at,

@@ -121,8 +121,7 @@ impl Emperor {
         self.read_status(life);
         // One chunk: if there is more, poll reports the pipe again.
         if !self.lives.charge_wake_ups(life, 1, &mut self.context) && self.serve_pipe(life, 1) {
-            // A process that ends closes its pipe first.
-            self.reap(life);
+            // A process that ends closes its pipe first, and is reaped by its pidfd a moment later.
             self.lives.raise_eof_later(life, self.context.now);
         }
     }
@@ -196,10 +195,11 @@ impl Emperor {
 
     // The end of a life.
 
-    /// Reaps the process of a life, if it has ended: its pidfd is readable, its pipe is closed, or waitid(2) has found
-    /// it.
+    /// Reaps the process of a life, if it has ended: its pidfd was readable at the wake-up.
     pub(super) fn reap(&mut self, life: LifeId) {
         let Some(dying) = self.lives.peek_end(life, &self.realm, &mut self.context) else { return };
+        // Before it is reaped: until then the number of children is known.
+        let leaves_nothing = self.knows_all_children();
         // Its last messages are read before its exit is raised: after "going idle" it is a clean exit.
         self.serve_final_messages(life);
         // After these messages, which may have changed its record in the state.
@@ -216,10 +216,27 @@ impl Emperor {
             self.fork_servers.base_ended(life, dying.pid, self.context.now);
             return self.dispatch(Event::Life(life, event));
         }
+        if leaves_nothing {
+            return self.dispatch(Event::Life(life, event));
+        }
         // The end itself is raised when it has no leftovers, which may be now.
         if self.lives.main_ended(life, event, policy, self.context.now) {
+            self.lives.list_now();
             self.kill_session_leftovers();
         }
+    }
+
+    /// Whether there is no child that nobody knows, so that no life which has ended has left anything. All that were
+    /// seen to have ended at the wake-up had done so before the first answer of this turn, which stands for them.
+    fn knows_all_children(&mut self) -> bool {
+        if let Some(answer) = self.all_children_known {
+            return answer;
+        }
+        let known =
+            self.lives.unreaped() + self.helpers.unreaped() + self.context.spawner.unreaped();
+        let answer = self.lives.has_no_child_but(known);
+        self.all_children_known = Some(answer);
+        answer
     }
 
     fn serve_final_messages(&mut self, life: LifeId) {
@@ -268,8 +285,8 @@ impl Emperor {
         }
     }
 
-    /// SIGCHLD reports that some child has ended. Known children have a pidfd; if waitid(2) finds one of them here,
-    /// it is reaped at once, or it would hide all others.
+    /// SIGCHLD reports that some child has ended. Those that are known have a pidfd, and hide all others from waitid(2)
+    /// until they are reaped by that: then this goes on.
     pub(super) fn reap_unknown_children(&mut self) {
         for _ in 0..MAX_UNKNOWN_CHILDREN {
             // A known child may be among them, and effects that are due come before its exit.
@@ -288,18 +305,32 @@ impl Emperor {
                 }
             }
             self.context.spawner.end_doubt();
+            if self.context.spawner.is_spawner(pid) {
+                self.reap_spawner(pid);
+            } else if self.is_unknown(pid) {
+                self.lives.orphan_reaped(pid);
+                self.fork_servers.reap_unknown_child(pid);
+            } else {
+                break;
+            }
+        }
+        self.unknown_children = true;
+    }
+
+    /// Reaps children that are known, in a turn that has failed and in which no pidfd is served.
+    pub(super) fn reap_known_children(&mut self) {
+        for _ in 0..MAX_UNKNOWN_CHILDREN {
+            let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
+            // It may have ended since the wake-up.
+            self.all_children_known = None;
             if let Some(life) = self.lives.with_pid(pid) {
                 self.reap(life);
             } else if let Some(helper) = self.helpers.with_pid(pid) {
                 self.reap_helper(helper);
-            } else if self.context.spawner.is_spawner(pid) {
-                self.reap_spawner(pid);
             } else {
-                self.lives.orphan_reaped(pid);
-                self.fork_servers.reap_unknown_child(pid);
+                return self.reap_unknown_children();
             }
         }
-        self.unknown_children = true;
     }
 
     fn is_unknown(&self, child: Pid) -> bool {

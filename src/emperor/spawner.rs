@@ -177,6 +177,11 @@ impl Spawner {
         std::mem::take(&mut self.failed)
     }
 
+    /// How many processes there are that are it, or were, and are not reaped.
+    pub fn unreaped(&self) -> usize {
+        usize::from(self.running.is_some()) + self.replaced.len()
+    }
+
     /// Whether this process is the spawner, or was.
     pub fn is_spawner(&self, pid: Pid) -> bool {
         self.pid() == Some(pid) || self.replaced.iter().any(|(replaced, _)| *replaced == pid)

@@ -6,7 +6,7 @@
 //! those may be what is missing at the end.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::fd;
@@ -39,32 +39,66 @@ pub enum Cleared {
     NotAll,
 }
 
-/// Calls `visit` for each child that `/proc` lists, zombies included.
+/// The children of this process as `/proc` lists them, which can be read on from where the last look has ended.
 ///
-/// A snapshot of a moving thing: children that come and go while it is read may be left out, so
-/// whoever needs all repeats this. Where `/proc` is that of another PID namespace the numbers are
-/// not ours; [`process::kill_child`] refuses those.
-///
-/// # Errors
-/// `ENOENT` where `/proc` is missing or the kernel has no list of children, `EMFILE`.
-pub fn each_child(mut visit: impl FnMut(Pid)) -> io::Result<()> {
-    // Of the calling thread; it is the only one.
-    let list = fd::open_read(c"/proc/thread-self/children")?;
-    let mut chunk = [0_u8; 4096];
-    let mut number: i32 = 0;
-    loop {
-        let length = fd::read(list.as_fd(), &mut chunk)?;
-        if length == 0 {
-            return Ok(());
-        }
-        for &byte in chunk.iter().take(length) {
-            if byte.is_ascii_digit() {
-                number = number.saturating_mul(10).saturating_add(i32::from(byte - b'0'));
-            } else if let Some(pid) = Pid::new(std::mem::take(&mut number)) {
-                visit(pid);
+/// The list is in the order in which they became ours, by birth or as orphans, and a place in it is a number: to read on
+/// costs a tenth of reading it all (0.2 ms at 5,000 children), and shows those alone that stand behind all places that
+/// were seen. As long as no child is reaped, these are the new ones.
+#[derive(Debug, Default)]
+pub struct ChildList {
+    file: Option<OwnedFd>,
+    seen: usize,
+}
+
+impl ChildList {
+    /// Begins anew.
+    pub fn rewind(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Calls `visit` for each child behind those that were seen, zombies included; gives how many places were seen by
+    /// now. There are no more children than that.
+    ///
+    /// A snapshot of a moving thing: children that come and go while it is read may be left out, so
+    /// whoever needs all repeats this. Where `/proc` is that of another PID namespace the numbers are
+    /// not ours; [`process::kill_child`] refuses those.
+    ///
+    /// # Errors
+    /// `ENOENT` where `/proc` is missing or the kernel has no list of children, `EMFILE`.
+    pub fn read_on(&mut self, mut visit: impl FnMut(Pid)) -> io::Result<usize> {
+        let list = match self.file.take() {
+            Some(list) => list,
+            // Of the calling thread; it is the only one.
+            None => fd::open_read(c"/proc/thread-self/children")?,
+        };
+        let mut chunk = [0_u8; 4096];
+        let mut number: i32 = 0;
+        loop {
+            let length = fd::read(list.as_fd(), &mut chunk)?;
+            if length == 0 {
+                self.file = Some(list);
+                return Ok(self.seen);
+            }
+            for &byte in chunk.iter().take(length) {
+                if byte.is_ascii_digit() {
+                    number = number.saturating_mul(10).saturating_add(i32::from(byte - b'0'));
+                    continue;
+                }
+                self.seen += 1;
+                if let Some(pid) = Pid::new(std::mem::take(&mut number)) {
+                    visit(pid);
+                }
             }
         }
     }
+}
+
+/// Calls `visit` for each child, as [`ChildList::read_on`] from the first one does.
+///
+/// # Errors
+/// The same.
+pub fn each_child(visit: impl FnMut(Pid)) -> io::Result<()> {
+    ChildList::default().read_on(visit).map(drop)
 }
 
 /// Sends a signal to every child.
@@ -144,4 +178,44 @@ pub fn reap_some(mut each: impl FnMut(Pid, ExitStatus)) -> Reaped {
         }
     }
     Reaped::Some
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("100").spawn().unwrap()
+    }
+
+    #[test]
+    fn the_list_of_children_is_read_on_from_where_it_was_left() {
+        let _quiet = crate::sys::test_fork_lock::none();
+        let mut list = ChildList::default();
+        let look = |list: &mut ChildList| {
+            let mut new = Vec::new();
+            let seen = list.read_on(|pid| new.push(pid.get().unsigned_abs())).unwrap();
+            (seen, new)
+        };
+        let mut children: Vec<Child> = (0..3).map(|_| sleeper()).collect();
+        let ids = |children: &[Child]| children.iter().map(Child::id).collect::<Vec<_>>();
+        assert_eq!(look(&mut list), (3, ids(&children)));
+        assert_eq!(look(&mut list), (3, Vec::new()));
+        children.push(sleeper());
+        assert_eq!(look(&mut list), (4, ids(&children[3..])));
+        // A zombie keeps its place, and one that is reaped gives it to those behind it.
+        let mut gone = children.remove(0);
+        gone.kill().unwrap();
+        assert_eq!(look(&mut list), (4, Vec::new()));
+        gone.wait().unwrap();
+        children.push(sleeper());
+        assert_eq!(look(&mut list), (4, Vec::new()));
+        list.rewind();
+        assert_eq!(look(&mut list), (4, ids(&children)));
+        for mut child in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

@@ -4,6 +4,10 @@
 //! it came from, or the mark that each life gets at its start and that its descendants inherit (`sys::mark`).
 //! Orphans of a running life are left alone. When the main process has ended, its leftovers are killed, and the
 //! end of the life is raised when none is found any more, because its ports are free only then.
+//!
+//! What a process leaves behind becomes our child before its end can be seen. So where we have no child but those that
+//! we know, an ended life has left nothing, which is found out by a look at the end of the list of children. To list
+//! them all takes milliseconds where there are thousands, and is done no more often than it is cheap.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,7 +16,8 @@ use super::super::context::Context;
 use super::{Dying, Lives};
 use crate::state::realm::Realm;
 use crate::state::{LifeEvent, LifeId};
-use crate::sys::descendants;
+use crate::sys::clock;
+use crate::sys::descendants::ChildList;
 use crate::sys::mark::{self, ProcessMark, ProcessMarks};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -22,6 +27,10 @@ use crate::types::purpose::Purpose;
 
 /// How long the end of a life waits for its killed leftovers. A process that hangs in the kernel delays it no longer.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// All children are listed only so often that this part of the time is left for everything else, and after this pause
+/// at the latest.
+const LIST_SHARE: u32 = 4;
+const MAX_LIST_PAUSE: Duration = Duration::from_millis(20);
 /// Orphans that are asked for their mark in one turn: a few microseconds each.
 const MAX_MARKS_READ: usize = 128;
 /// A program that exits with 0 so soon after its start, and leaves a process in a session of its own, has gone to
@@ -37,10 +46,13 @@ pub(super) struct Leftovers {
     /// The lives of orphans whose marks were read. The entries hold as long as the orphans are our children, because
     /// their pids cannot be reused before they are reaped.
     orphans: HashMap<Pid, Option<LifeId>>,
+    children: ChildList,
     /// Whether the last listing of our children has succeeded.
     children_listable: bool,
-    /// Whether there are more orphans than the marks that one turn reads.
+    /// Whether there is something to be looked for.
     more: bool,
+    /// The next listing of all children, at the earliest.
+    list_at: Moment,
 }
 
 /// A life whose main process is reaped.
@@ -66,12 +78,17 @@ struct End {
 
 impl Default for Leftovers {
     fn default() -> Self {
+        let mut children = ChildList::default();
+        // Opens it, so that no descriptor is wanted later.
+        let _ = children.read_on(|_| {});
         Self {
             marks: ProcessMarks::new(),
             ended: HashMap::new(),
             orphans: HashMap::new(),
+            children,
             children_listable: true,
             more: false,
+            list_at: Moment::from_nanos(0),
         }
     }
 }
@@ -120,7 +137,7 @@ impl Leftovers {
     /// When a turn is needed even if no descriptor is ready.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         if self.more {
-            return Some(now);
+            return Some(now.max(self.list_at));
         }
         let must_end = self.ended.values().filter(|ended| !ended.may_finish);
         must_end.filter_map(|ended| ended.end.as_ref().map(|end| end.by)).min()
@@ -221,6 +238,17 @@ impl Lives {
         }
     }
 
+    /// Whether the emperor has these many children, all of which it knows, and no other. Where that cannot be told at once,
+    /// as one was reaped and none was born since the last look, it is not said.
+    pub fn has_no_child_but(&mut self, known: usize) -> bool {
+        self.leftovers.children.read_on(|_| {}).is_ok_and(|seen| seen == known)
+    }
+
+    /// The next listing of all children need not wait.
+    pub fn list_now(&mut self) {
+        self.leftovers.list_at = Moment::from_nanos(0);
+    }
+
     /// Whether there is an ended life that may have leftovers.
     pub fn may_have_leftovers(&self) -> bool {
         !self.leftovers.ended.is_empty()
@@ -249,13 +277,22 @@ impl Lives {
             self.leftovers.more = false;
             return;
         }
+        let start = clock::now();
+        if start < self.leftovers.list_at {
+            self.leftovers.more = true;
+            return;
+        }
         let mut unknown = Vec::new();
-        let listed = descendants::each_child(|pid| {
+        self.leftovers.children.rewind();
+        let listed = self.leftovers.children.read_on(|pid| {
             // Nearly all children are in the table, which costs less than a question to the kernel.
             if !self.by_pid.contains_key(&pid) {
                 unknown.push(pid);
             }
         });
+        let end = clock::now();
+        let pause = end.saturating_duration_since(start) * LIST_SHARE;
+        self.leftovers.list_at = end + pause.min(MAX_LIST_PAUSE);
         let was_listed = std::mem::replace(&mut self.leftovers.children_listable, listed.is_ok());
         if let Err(error) = listed
             && was_listed

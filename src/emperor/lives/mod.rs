@@ -86,6 +86,11 @@ impl Lives {
         self.processes.len() + self.ordered.len()
     }
 
+    /// How many processes there are that are not reaped: each is a child of ours.
+    pub fn unreaped(&self) -> usize {
+        self.processes.len()
+    }
+
     pub fn get(&self, life: LifeId) -> Option<&Process> {
         self.processes.get(&life).map(Box::as_ref)
     }
