@@ -263,7 +263,7 @@ mod tests {
         assert!(now_ready(&mut reactor).is_empty());
         let longest = reactor.longest_turn();
         assert!(longest.wall >= turn, "{longest:?}");
-        assert!(longest.cpu < turn, "to sleep is no work: {longest:?}");
+        assert!(longest.cpu < turn, "sleep is not work: {longest:?}");
         let wait = clock::now() + longest.wall * 2;
         reactor.wait(Some(wait), &mut Vec::new()).unwrap();
         assert_eq!(reactor.longest_turn().wall, longest.wall);

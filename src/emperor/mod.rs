@@ -106,8 +106,6 @@ pub struct Emperor {
     hold_groups: hold_groups::HoldGroups,
     /// Children have exited that nobody may know.
     unknown_children: bool,
-    /// Whether all children were known when the first one was reaped in this turn.
-    all_children_known: Option<bool>,
     leave: Option<u8>,
 }
 
@@ -127,7 +125,7 @@ impl Emperor {
     /// One turn; the numbers are those of the list at the top of this file.
     fn turn(&mut self, ready: &mut Vec<Token>) {
         let mut orders = self.wait(ready); // 1
-        self.all_children_known = None;
+        self.lives.begin_turn();
         self.run_effects(); // 2
         self.safely(Self::repair); // 3
         self.context.trip("turn");

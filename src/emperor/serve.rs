@@ -197,9 +197,14 @@ impl Emperor {
 
     /// Reaps the process of a life, if it has ended: its pidfd was readable at the wake-up.
     pub(super) fn reap(&mut self, life: LifeId) {
+        if self.lives.is_listing_children() {
+            return;
+        }
         let Some(dying) = self.lives.peek_end(life, &self.realm, &mut self.context) else { return };
         // Before it is reaped: until then the number of children is known.
-        let leaves_nothing = self.knows_all_children();
+        let known =
+            self.lives.unreaped() + self.helpers.unreaped() + self.context.spawner.unreaped();
+        let leaves_nothing = self.lives.has_no_child_but(known);
         // Its last messages are read before its exit is raised: after "going idle" it is a clean exit.
         self.serve_final_messages(life);
         // After these messages, which may have changed its record in the state.
@@ -223,20 +228,10 @@ impl Emperor {
         if self.lives.main_ended(life, event, policy, self.context.now) {
             self.lives.list_now();
             self.kill_session_leftovers();
+            while self.lives.is_listing_children() {
+                self.kill_session_leftovers();
+            }
         }
-    }
-
-    /// Whether there is no child that nobody knows, so that no life which has ended has left anything. All that were
-    /// seen to have ended at the wake-up had done so before the first answer of this turn, which stands for them.
-    fn knows_all_children(&mut self) -> bool {
-        if let Some(answer) = self.all_children_known {
-            return answer;
-        }
-        let known =
-            self.lives.unreaped() + self.helpers.unreaped() + self.context.spawner.unreaped();
-        let answer = self.lives.has_no_child_but(known);
-        self.all_children_known = Some(answer);
-        answer
     }
 
     fn serve_final_messages(&mut self, life: LifeId) {
@@ -270,6 +265,9 @@ impl Emperor {
     // Helper processes, unknown children, watched files.
 
     fn reap_helper(&mut self, id: HelperId) {
+        if self.lives.is_listing_children() {
+            return;
+        }
         let end = self.helpers.reap(id, &mut self.context);
         self.helper_ended(end);
     }
@@ -290,7 +288,7 @@ impl Emperor {
     pub(super) fn reap_unknown_children(&mut self) {
         for _ in 0..MAX_UNKNOWN_CHILDREN {
             // A known child may be among them, and effects that are due come before its exit.
-            if !self.effects.is_empty() {
+            if !self.effects.is_empty() || self.lives.is_listing_children() {
                 break;
             }
             let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
@@ -322,7 +320,7 @@ impl Emperor {
         for _ in 0..MAX_UNKNOWN_CHILDREN {
             let Ok(Children::Ended(pid, _)) = process::wait_any(Reap::Peek) else { return };
             // It may have ended since the wake-up.
-            self.all_children_known = None;
+            self.lives.begin_turn();
             if let Some(life) = self.lives.with_pid(pid) {
                 self.reap(life);
             } else if let Some(helper) = self.helpers.with_pid(pid) {

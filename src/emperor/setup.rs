@@ -101,7 +101,6 @@ pub(super) fn build(
         lives: Lives::new(Rc::clone(&template), runtime_dir),
         helpers: Helpers::new(Rc::clone(&template)),
         unknown_children: false,
-        all_children_known: None,
         descriptors: DescriptorBudget::open().map_err(cannot("open /dev/null"))?,
         faults: CaughtFaults::default(),
         hold_groups: HoldGroups::default(),

@@ -39,9 +39,10 @@ impl DeadlineQueue {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// The vassals whose deadline has passed, the longest overdue first.
-    pub fn due(&self, now: Moment) -> Vec<VassalId> {
-        self.order.iter().take_while(|(at, _)| *at <= now).map(|(_, vassal)| *vassal).collect()
+    /// The vassals whose deadline has passed, the longest overdue first, and so many of them at most.
+    pub fn due(&self, now: Moment, most: usize) -> Vec<VassalId> {
+        let due = self.order.iter().take_while(|(at, _)| *at <= now).take(most);
+        due.map(|(_, vassal)| *vassal).collect()
     }
 }
 
@@ -59,9 +60,10 @@ mod tests {
         queue.set(VassalId(2), Some(at(3)));
         queue.set(VassalId(1), Some(at(1)));
         assert_eq!(queue.first(), Some(at(1)));
-        assert_eq!(queue.due(at(3)), [VassalId(1), VassalId(2)]);
+        assert_eq!(queue.due(at(3), 9), [VassalId(1), VassalId(2)]);
+        assert_eq!(queue.due(at(3), 1), [VassalId(1)]);
         queue.set(VassalId(1), None);
-        assert_eq!(queue.due(at(3)), [VassalId(2)]);
+        assert_eq!(queue.due(at(3), 9), [VassalId(2)]);
         queue.set(VassalId(2), None);
         assert_eq!(queue.first(), None);
     }

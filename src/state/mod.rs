@@ -98,6 +98,8 @@ pub struct Rules {
     pub answer_timeout: Duration,
     /// The time limit from the answer of a fork server until the process that it names is our child.
     pub claim_timeout: Duration,
+    /// How many vassals one event may concern; the others follow at once.
+    pub max_swept: usize,
     /// The settings of a vassal whose file says nothing else; all of these vassals share them.
     pub settings: Rc<RunSettings>,
 }
@@ -124,6 +126,7 @@ impl Default for Rules {
             bases: Vec::new(),
             answer_timeout: Duration::from_secs(5),
             claim_timeout: Duration::from_secs(1),
+            max_swept: 256,
             settings: Rc::default(),
         }
     }

@@ -12,7 +12,9 @@ use super::vassal::Vassal;
 use super::{Effect, Event, File, Key, LifeEvent, LifeId, Note, Rules, VassalId};
 use crate::types::moment::Moment;
 use crate::types::purpose::Purpose;
+use sweep::{SweepKind, Sweeps};
 
+pub(super) mod sweep;
 mod wait_notices;
 
 use wait_notices::WaitNotices;
@@ -36,6 +38,7 @@ pub struct Realm {
     /// The number of stop hooks that are not over, for each key.
     pub(super) hooks: HashMap<Key, usize>,
     pub(super) counts: Counts,
+    pub(super) sweeps: Sweeps,
     /// Vassals that wait for an address of another vassal.
     blocked: BTreeSet<VassalId>,
     last_vassal: u64,
@@ -92,6 +95,7 @@ impl Realm {
             queue: StartQueue::default(),
             hooks: HashMap::new(),
             counts: Counts::default(),
+            sweeps: Sweeps::default(),
             blocked: BTreeSet::new(),
             last_vassal: 0,
             last_life: 0,
@@ -136,8 +140,8 @@ impl Realm {
             Event::Connection(id) => self.apply(id, &mut outbox, Vassal::connection),
             Event::Life(id, event) => self.apply_life_event(id, event, &mut outbox),
             Event::HookEnded(key) => self.hook_ended(&key, &mut outbox),
-            Event::ReloadAll => self.apply_to_all(&mut outbox, Vassal::reload_ordered),
-            Event::ForgetBlacklist => self.apply_to_all(&mut outbox, Vassal::forget_blacklist),
+            Event::ReloadAll => self.sweep(SweepKind::Reload, &mut outbox),
+            Event::ForgetBlacklist => self.sweep(SweepKind::ForgetBlacklist, &mut outbox),
             Event::Ragnarok => self.begin_ragnarok(self.rules.reload_mercy, &mut outbox),
             Event::RagnarokNow => self.begin_ragnarok(Duration::ZERO, &mut outbox),
             Event::Time => self.serve_deadlines(&mut outbox),
@@ -154,7 +158,9 @@ impl Realm {
     /// When `Event::Time` is due.
     pub fn deadline(&self) -> Option<Moment> {
         let end = self.ragnarok.filter(|end| !end.left).map(|end| end.kill_at);
-        let own = [self.deadlines.first(), self.queue.deadline(), end, self.notices.deadline()];
+        let sweep = (!self.sweeps.is_empty()).then_some(Moment::from_nanos(0));
+        let starts = self.queue.deadline().filter(|_| self.ragnarok.is_none());
+        let own = [sweep, self.deadlines.first(), starts, end, self.notices.deadline()];
         own.into_iter().flatten().min()
     }
 
@@ -304,7 +310,7 @@ impl Realm {
             outbox.out.push(Effect::Kill(id));
         }
         if !before && self.is_base_up(vassal) {
-            self.apply_to_all(outbox, Vassal::base_ready);
+            self.sweep(SweepKind::BaseReady, outbox);
         }
     }
 
@@ -352,17 +358,6 @@ impl Realm {
         }
     }
 
-    pub(super) fn apply_to_all(
-        &mut self,
-        outbox: &mut Outbox<'_>,
-        row: fn(&mut Vassal, &mut StepContext<'_>),
-    ) {
-        let ids: Vec<VassalId> = self.vassals.keys().copied().collect();
-        for id in ids {
-            self.apply(id, outbox, row);
-        }
-    }
-
     /// Applies a row to a vassal. A panic in it is a bug in liege that must not reach other vassals: what the
     /// row has asked for is dropped, and this vassal is built anew.
     pub(super) fn apply(
@@ -406,7 +401,8 @@ impl Realm {
             None => self.ragnarok = Some(Ragnarok { kill_at, killed: false, left: false }),
         }
         outbox.ending = true;
-        self.apply_to_all(outbox, Vassal::file_lost);
+        self.sweeps.drop_all();
+        self.sweep(SweepKind::Lose, outbox);
         self.mercy_ends(outbox);
     }
 
@@ -437,7 +433,8 @@ impl Realm {
     }
 
     fn serve_deadlines(&mut self, outbox: &mut Outbox<'_>) {
-        for id in self.deadlines.due(outbox.now) {
+        self.go_on_sweeping(outbox);
+        for id in self.deadlines.due(outbox.now, self.rules.max_swept) {
             self.apply(id, outbox, Vassal::time_passed);
         }
         self.mercy_ends(outbox);
@@ -448,6 +445,10 @@ impl Realm {
         let now = outbox.now;
         loop {
             self.take_requests(outbox);
+            // Whoever still waits is lost in a moment.
+            if outbox.ending {
+                return;
+            }
             let vassals = &self.vassals;
             let waits = |id, ticket| vassals.get(&id).is_some_and(|v| v.waits_with(ticket));
             let Some((id, ticket)) = self.queue.next(now, &self.rules, waits) else { return };

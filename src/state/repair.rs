@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::context::StepContext;
 use super::deadline_queue::DeadlineQueue;
 use super::life::{Birth, Life};
+use super::realm::sweep::SweepKind;
 use super::realm::{Counts, Realm};
 use super::start_queue::Queue;
 use super::vassal::{AfterStop, Hold, HoldReason, Phase, Vassal};
@@ -153,7 +154,7 @@ impl Realm {
             self.apply(id, &mut outbox, Vassal::hook_ended);
         }
         if outbox.ending {
-            self.apply_to_all(&mut outbox, Vassal::file_lost);
+            self.sweep(SweepKind::Lose, &mut outbox);
         }
         self.grant_starts(&mut outbox);
         // Maybe that was asked for and not done.

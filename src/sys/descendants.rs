@@ -27,6 +27,9 @@ const CLEAR_LIMIT: Duration = Duration::from_secs(30);
 /// The longest sleep between two looks; the end of a child wakes earlier.
 const CLEAR_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Pieces that are read of a list of children at one time.
+const MAX_CHUNKS: usize = 2;
+
 /// The highest pid that any 64-bit Linux gives (`PID_MAX_LIMIT`).
 const MAX_PID: i32 = 4 * 1024 * 1024;
 
@@ -37,6 +40,15 @@ pub enum Cleared {
     All,
     /// Something could not be ended in time: it hangs in the kernel, or is not ours to kill.
     NotAll,
+}
+
+/// Whether a list was read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// To its end, after so many places: there are no more children than that.
+    All(usize),
+    /// There is more.
+    Part,
 }
 
 /// The children of this process as `/proc` lists them, which can be read on from where the last look has ended.
@@ -56,8 +68,7 @@ impl ChildList {
         *self = Self::default();
     }
 
-    /// Calls `visit` for each child behind those that were seen, zombies included; gives how many places were seen by
-    /// now. There are no more children than that.
+    /// Calls `visit` for children behind those that were seen, zombies included, for some thousand at most.
     ///
     /// A snapshot of a moving thing: children that come and go while it is read may be left out, so
     /// whoever needs all repeats this. Where `/proc` is that of another PID namespace the numbers are
@@ -65,7 +76,7 @@ impl ChildList {
     ///
     /// # Errors
     /// `ENOENT` where `/proc` is missing or the kernel has no list of children, `EMFILE`.
-    pub fn read_on(&mut self, mut visit: impl FnMut(Pid)) -> io::Result<usize> {
+    pub fn read_on(&mut self, mut visit: impl FnMut(Pid)) -> io::Result<Listed> {
         let list = match self.file.take() {
             Some(list) => list,
             // Of the calling thread; it is the only one.
@@ -73,11 +84,12 @@ impl ChildList {
         };
         let mut chunk = [0_u8; 4096];
         let mut number: i32 = 0;
-        loop {
+        for _ in 0..MAX_CHUNKS {
+            // The kernel gives whole numbers only, as long as there is room for one.
             let length = fd::read(list.as_fd(), &mut chunk)?;
             if length == 0 {
                 self.file = Some(list);
-                return Ok(self.seen);
+                return Ok(Listed::All(self.seen));
             }
             for &byte in chunk.iter().take(length) {
                 if byte.is_ascii_digit() {
@@ -90,6 +102,8 @@ impl ChildList {
                 }
             }
         }
+        self.file = Some(list);
+        Ok(Listed::Part)
     }
 }
 
@@ -97,8 +111,10 @@ impl ChildList {
 ///
 /// # Errors
 /// The same.
-pub fn each_child(visit: impl FnMut(Pid)) -> io::Result<()> {
-    ChildList::default().read_on(visit).map(drop)
+pub fn each_child(mut visit: impl FnMut(Pid)) -> io::Result<()> {
+    let mut list = ChildList::default();
+    while list.read_on(&mut visit)? == Listed::Part {}
+    Ok(())
 }
 
 /// Sends a signal to every child.
@@ -200,19 +216,19 @@ mod tests {
         };
         let mut children: Vec<Child> = (0..3).map(|_| sleeper()).collect();
         let ids = |children: &[Child]| children.iter().map(Child::id).collect::<Vec<_>>();
-        assert_eq!(look(&mut list), (3, ids(&children)));
-        assert_eq!(look(&mut list), (3, Vec::new()));
+        assert_eq!(look(&mut list), (Listed::All(3), ids(&children)));
+        assert_eq!(look(&mut list), (Listed::All(3), Vec::new()));
         children.push(sleeper());
-        assert_eq!(look(&mut list), (4, ids(&children[3..])));
+        assert_eq!(look(&mut list), (Listed::All(4), ids(&children[3..])));
         // A zombie keeps its place, and one that is reaped gives it to those behind it.
         let mut gone = children.remove(0);
         gone.kill().unwrap();
-        assert_eq!(look(&mut list), (4, Vec::new()));
+        assert_eq!(look(&mut list), (Listed::All(4), Vec::new()));
         gone.wait().unwrap();
         children.push(sleeper());
-        assert_eq!(look(&mut list), (4, Vec::new()));
+        assert_eq!(look(&mut list), (Listed::All(4), Vec::new()));
         list.rewind();
-        assert_eq!(look(&mut list), (4, ids(&children)));
+        assert_eq!(look(&mut list), (Listed::All(4), ids(&children)));
         for mut child in children {
             child.kill().unwrap();
             child.wait().unwrap();

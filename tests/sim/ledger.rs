@@ -56,6 +56,8 @@ pub struct Ledger {
     refused: BTreeSet<LifeId>,
     /// Talks with a base, and when each must be over.
     talks: BTreeMap<LifeId, Moment>,
+    /// The order for all that is being carried out.
+    pub swept: Option<Event>,
     decided: BTreeSet<LifeId>,
     cursed: BTreeMap<LifeId, Moment>,
     killed: BTreeMap<LifeId, Moment>,
@@ -141,6 +143,7 @@ impl Ledger {
             undecided: BTreeMap::new(),
             refused: BTreeSet::new(),
             talks: BTreeMap::new(),
+            swept: None,
             decided: BTreeSet::new(),
             cursed: BTreeMap::new(),
             killed: BTreeMap::new(),
@@ -314,6 +317,11 @@ impl Ledger {
             | Event::ReloadAll
             | Event::Time => {}
         }
+    }
+
+    /// Whether this event does what this order wants, or goes on with it.
+    fn is_swept(&self, event: &Event, order: &Event) -> bool {
+        event == order || (*event == Event::Time && self.swept.as_ref() == Some(order))
     }
 
     fn after_life(
@@ -593,8 +601,8 @@ fn check_bind(world: &World, before: &Before, event: &Event, (id, address): (Vas
 /// A hold ends at its time, or by something that ends it.
 fn check_hold(world: &World, before: &Before, event: &Event, id: VassalId) {
     let until = before.0.get(&id).filter(|seen| !seen.base).and_then(|seen| seen.until);
-    let ends =
-        matches!(event, Event::Found { .. } | Event::Changed { .. } | Event::ForgetBlacklist);
+    let ends = matches!(event, Event::Found { .. } | Event::Changed { .. })
+        || world.ledger.is_swept(event, &Event::ForgetBlacklist);
     assert!(ends || until.is_none_or(|until| until <= world.now), "{id:?} acts before its time");
 }
 
@@ -647,8 +655,8 @@ fn check_spawn(
     let ledger = &mut world.ledger;
     let waited = seen.is_some_and(|seen| matches!(seen.kind, Kind::Held));
     let ends = ledger.books.entry(id).or_default().penalty_ends.filter(|_| waited);
-    let forgiven =
-        matches!(event, Event::Changed { .. } | Event::ForgetBlacklist | Event::Found { .. });
+    let forgiven = matches!(event, Event::Changed { .. } | Event::Found { .. })
+        || ledger.is_swept(event, &Event::ForgetBlacklist);
     assert!(forgiven || ends.is_none_or(|ends| ends <= now), "{id:?} comes too soon after a death");
     // The start budget.
     ledger.undecided.insert(life, now);
@@ -700,6 +708,8 @@ fn check_cause(world: &World, before: &Before, event: &Event, life: LifeId) {
         OnDemand::Fault(_) => false,
     };
     let reason = match event {
+        Event::Time if world.ledger.ragnarok.is_some() => true,
+        Event::Time if world.ledger.is_swept(event, &Event::ReloadAll) && plain_restart => true,
         Event::Lost(_) | Event::Ragnarok | Event::RagnarokNow => true,
         Event::Found { .. } | Event::Changed { .. } => moved || plain_restart,
         Event::ReloadAll | Event::ListenersRenewed(_) => plain_restart,

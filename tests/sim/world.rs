@@ -95,8 +95,8 @@ impl World {
             82..87 => self.connect(),
             87..89 => self.event_of_the_dead(),
             89..91 => self.duplicate(),
-            91 => self.turn(Event::ReloadAll),
-            92 => self.turn(Event::ForgetBlacklist),
+            91 => self.order_all(Event::ReloadAll),
+            92 => self.order_all(Event::ForgetBlacklist),
             93 => self.kernel.fork_fails = self.rng.percent(30),
             94 => self.kernel.base_fails = self.rng.percent(50),
             95..97 => self.kernel.bind_fails = self.rng.percent(30),
@@ -141,7 +141,7 @@ impl World {
             match self.rng.below(40) {
                 0 => self.turn(Event::Ragnarok),
                 1 => self.turn(Event::RagnarokNow),
-                2 => self.turn(Event::ReloadAll),
+                2 => self.order_all(Event::ReloadAll),
                 3 => self.write_file(false),
                 4 => self.remove_file(),
                 5 => self.connect(),
@@ -232,13 +232,25 @@ impl World {
         }
     }
 
+    /// An order for all, which comes to a part of them in each turn.
+    fn order_all(&mut self, order: Event) {
+        self.ledger.swept = Some(order.clone());
+        self.turn(order);
+        if self.realm.deadline().is_some_and(|next| next <= self.now) {
+            self.time();
+        }
+        self.ledger.swept = None;
+    }
+
+    /// Serves what is due: each turn a part, where it concerns many.
     fn time(&mut self) {
-        self.turn(Event::Time);
-        let next = self.realm.deadline();
-        assert!(
-            next.is_none_or(|next| next > self.now),
-            "a deadline that is not served: the loop spins"
-        );
+        for _ in 0..MOST_ROUNDS {
+            self.turn(Event::Time);
+            if self.realm.deadline().is_none_or(|next| next > self.now) {
+                return;
+            }
+        }
+        panic!("a deadline that is not served: the loop spins");
     }
 
     /// The emperor was stopped, or the machine was: much has happened when it wakes up.
@@ -374,7 +386,7 @@ impl World {
 
     /// Once everything that is due is served, this event must leave no trace.
     fn changes_nothing(&mut self, event: Event) {
-        self.turn(Event::Time);
+        self.time();
         let before = self.fingerprint();
         let mut out = Vec::new();
         self.log(Line::NoTrace(event.clone()));
@@ -575,6 +587,7 @@ fn random_rules(rng: &mut Rng) -> Rules {
         stage: !rng.percent(20),
         graceful_shutdown: rng.percent(20),
         stop_hook: rng.percent(20),
+        max_swept: *rng.pick(&[1, 2, 256, 256]),
         fork_server: rng.percent(40),
         bases: if rng.percent(50) { vec![b"v3.ini".to_vec()] } else { Vec::new() },
         ..Rules::default()

@@ -10,14 +10,14 @@
 //! them all takes milliseconds where there are thousands, and is done no more often than it is cheap.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::time::Duration;
 
 use super::super::context::Context;
 use super::{Dying, Lives};
 use crate::state::realm::Realm;
 use crate::state::{LifeEvent, LifeId};
-use crate::sys::clock;
-use crate::sys::descendants::ChildList;
+use crate::sys::descendants::{ChildList, Listed};
 use crate::sys::mark::{self, ProcessMark, ProcessMarks};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -27,10 +27,9 @@ use crate::types::purpose::Purpose;
 
 /// How long the end of a life waits for its killed leftovers. A process that hangs in the kernel delays it no longer.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
-/// All children are listed only so often that this part of the time is left for everything else, and after this pause
-/// at the latest.
-const LIST_SHARE: u32 = 4;
-const MAX_LIST_PAUSE: Duration = Duration::from_millis(20);
+/// From one listing of all children to the next, for each of them: four times what it costs.
+const LIST_PAUSE_PER_CHILD: Duration = Duration::from_micros(2);
+const BIRTHS_PER_LOOK: u32 = 256;
 /// Orphans that are asked for their mark in one turn: a few microseconds each.
 const MAX_MARKS_READ: usize = 128;
 /// A program that exits with 0 so soon after its start, and leaves a process in a session of its own, has gone to
@@ -47,6 +46,12 @@ pub(super) struct Leftovers {
     /// their pids cannot be reused before they are reaped.
     orphans: HashMap<Pid, Option<LifeId>>,
     children: ChildList,
+    /// The children that nobody knows, of a listing that is not at its end. Nobody is reaped meanwhile, which would
+    /// move the others in the list.
+    listing: Option<Vec<Pid>>,
+    born_since_look: u32,
+    /// Whether all children were known when this was asked first in this turn.
+    no_other_child: Option<bool>,
     /// Whether the last listing of our children has succeeded.
     children_listable: bool,
     /// Whether there is something to be looked for.
@@ -86,6 +91,9 @@ impl Default for Leftovers {
             ended: HashMap::new(),
             orphans: HashMap::new(),
             children,
+            listing: None,
+            born_since_look: 0,
+            no_other_child: None,
             children_listable: true,
             more: false,
             list_at: Moment::from_nanos(0),
@@ -107,6 +115,12 @@ impl Leftovers {
     /// A new process has this number, and leads a session of it. The kernel does not reuse the number of a session
     /// that has processes, so nothing is left of an older session with it.
     pub fn born(&mut self, session: Pid) {
+        self.born_since_look += 1;
+        if self.born_since_look >= BIRTHS_PER_LOOK && self.listing.is_none() {
+            self.born_since_look = 0;
+            // So that the first look after many births is not a long one.
+            let _ = self.children.read_on(|_| {});
+        }
         self.orphans.remove(&session);
         for ended in self.ended.values_mut().filter(|ended| ended.session == Some(session)) {
             ended.session = None;
@@ -137,7 +151,8 @@ impl Leftovers {
     /// When a turn is needed even if no descriptor is ready.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         if self.more {
-            return Some(now.max(self.list_at));
+            let is_listing = self.listing.is_some();
+            return Some(if is_listing { now } else { now.max(self.list_at) });
         }
         let must_end = self.ended.values().filter(|ended| !ended.may_finish);
         must_end.filter_map(|ended| ended.end.as_ref().map(|end| end.by)).min()
@@ -238,10 +253,19 @@ impl Lives {
         }
     }
 
-    /// Whether the emperor has these many children, all of which it knows, and no other. Where that cannot be told at once,
-    /// as one was reaped and none was born since the last look, it is not said.
+    /// A new turn: whoever was seen to have ended at its begin had done so before anything is asked in it.
+    pub fn begin_turn(&mut self) {
+        self.leftovers.no_other_child = None;
+    }
+
+    /// Whether the emperor has so many children, all of which it knows, and no other, so that no life which has ended has
+    /// left anything. The first answer of a turn stands for all that had ended at its begin. Where it cannot be told at
+    /// once, as one was reaped and none was born since the last look, it is not said.
     pub fn has_no_child_but(&mut self, known: usize) -> bool {
-        self.leftovers.children.read_on(|_| {}).is_ok_and(|seen| seen == known)
+        let Leftovers { no_other_child, children, .. } = &mut self.leftovers;
+        *no_other_child.get_or_insert_with(
+            || matches!(children.read_on(|_| {}), Ok(Listed::All(seen)) if seen == known),
+        )
     }
 
     /// The next listing of all children need not wait.
@@ -275,24 +299,13 @@ impl Lives {
     ) {
         if self.leftovers.ended.is_empty() {
             self.leftovers.more = false;
+            self.leftovers.listing = None;
             return;
         }
-        let start = clock::now();
-        if start < self.leftovers.list_at {
+        let Some((mut unknown, listed)) = self.list_unknown_children(context.now) else {
             self.leftovers.more = true;
             return;
-        }
-        let mut unknown = Vec::new();
-        self.leftovers.children.rewind();
-        let listed = self.leftovers.children.read_on(|pid| {
-            // Nearly all children are in the table, which costs less than a question to the kernel.
-            if !self.by_pid.contains_key(&pid) {
-                unknown.push(pid);
-            }
-        });
-        let end = clock::now();
-        let pause = end.saturating_duration_since(start) * LIST_SHARE;
-        self.leftovers.list_at = end + pause.min(MAX_LIST_PAUSE);
+        };
         let was_listed = std::mem::replace(&mut self.leftovers.children_listable, listed.is_ok());
         if let Err(error) = listed
             && was_listed
@@ -306,6 +319,44 @@ impl Lives {
         let (left, daemons) = self.leftovers.kill_left(&unknown);
         self.leftovers.raise_daemons(daemons, realm, context);
         self.leftovers.raise_ends(&left, context);
+    }
+}
+
+impl Lives {
+    /// Lists the children that are no main process of a life, a part of them in each turn; `None` until that is done, or
+    /// if it is not due.
+    fn list_unknown_children(&mut self, now: Moment) -> Option<(Vec<Pid>, io::Result<()>)> {
+        let Leftovers { children, listing, list_at, .. } = &mut self.leftovers;
+        if listing.is_none() {
+            if now < *list_at {
+                return None;
+            }
+            children.rewind();
+        }
+        let mut unknown = listing.take().unwrap_or_default();
+        let read = children.read_on(|pid| {
+            // Nearly all children are in the table, which costs less than a question to the kernel.
+            if !self.by_pid.contains_key(&pid) {
+                unknown.push(pid);
+            }
+        });
+        match read {
+            Ok(Listed::Part) => {
+                *listing = Some(unknown);
+                None
+            }
+            Ok(Listed::All(count)) => {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                *list_at = now + LIST_PAUSE_PER_CHILD.saturating_mul(count);
+                Some((unknown, Ok(())))
+            }
+            Err(error) => Some((unknown, Err(error))),
+        }
+    }
+
+    /// Whether no child may be reaped now.
+    pub fn is_listing_children(&self) -> bool {
+        self.leftovers.listing.is_some()
     }
 }
 
