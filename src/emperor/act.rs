@@ -155,7 +155,7 @@ impl Emperor {
             let pid = process.pid;
             self.lives.adopt(life, process, &mut self.context);
             self.push_config(life);
-            self.context.raise_for(life, LifeEvent::Adopted(pid.get()));
+            self.context.raise_for(life, LifeEvent::Spawned(pid.get()));
         }
     }
 

@@ -184,7 +184,8 @@ pub enum Channel {
 /// An event of one life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LifeEvent {
-    /// The spawner has made its process. The pid is only to be shown.
+    /// Its process is there: made by the spawner, or forked by a fork server and proved to be our child. The pid is
+    /// only to be shown.
     Spawned(i32),
     /// No process was made, or it is reaped before it could become the vassal, for want of something
     /// that is ours to give: the reason. The vassal is not to blame.
@@ -195,8 +196,6 @@ pub enum LifeEvent {
     Unreachable,
     /// The fork server has named a process; whether that is ours is being proved.
     Answered,
-    /// The process that the fork server has named is our child: the life has it now. The pid is only to be shown.
-    Adopted(i32),
     /// The stage has prepared everything.
     Verdict(RunSettings, Fingerprint),
     /// The start has failed for this reason; the process is about to end.
@@ -298,7 +297,7 @@ pub enum Effect {
     /// Have the spawner make a process; answered later by `Spawned` or `SpawnFailed`.
     Spawn(VassalId, LifeId, Purpose),
     /// Ask the fork server; answered at once by `BaseNotReady` or `SpawnFailed`, or later by one of
-    /// these, or by `Answered` and `Adopted`.
+    /// these, or by `Answered` and `Spawned`.
     Ask(VassalId, LifeId),
     /// Give the request for this life up, for this reason; answered by `SpawnFailed`.
     EndRequest(LifeId, &'static str),

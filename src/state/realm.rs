@@ -276,7 +276,7 @@ impl Realm {
     }
 
     fn apply_life_event(&mut self, id: LifeId, event: LifeEvent, outbox: &mut Outbox<'_>) {
-        let is_born = matches!(event, LifeEvent::Spawned(_) | LifeEvent::Adopted(_));
+        let is_born = matches!(event, LifeEvent::Spawned(_));
         let Some(vassal) = self.vassal_of(id) else {
             // Its vassal has given it up, by a fault or because nobody has answered in time.
             outbox.out.extend(is_born.then_some(Effect::Kill(id)));
@@ -293,10 +293,9 @@ impl Realm {
                 self.blocked.insert(vassal);
                 self.queue.free_slot(id);
             }
-            LifeEvent::Verdict(..)
-            | LifeEvent::StartFailed(_)
-            | LifeEvent::StatusClosed
-            | LifeEvent::Adopted(_) => self.queue.free_slot(id),
+            LifeEvent::Verdict(..) | LifeEvent::StartFailed(_) | LifeEvent::StatusClosed => {
+                self.queue.free_slot(id);
+            }
             LifeEvent::Spawned(_)
             | LifeEvent::Unreachable
             | LifeEvent::Answered
@@ -306,11 +305,23 @@ impl Realm {
             | LifeEvent::Daemonized(_) => {}
         }
         self.apply(vassal, outbox, |vassal, ctx| vassal.life_event(id, event, ctx));
-        if is_born && self.ragnarok.is_some_and(|end| end.killed) {
-            outbox.out.push(Effect::Kill(id));
+        if is_born {
+            self.adopted(vassal, id, outbox);
         }
         if !before && self.is_base_up(vassal) {
             self.sweep(SweepKind::BaseReady, outbox);
+        }
+    }
+
+    /// A life that is adopted runs its program already: it needs no slot in the start budget, and when the mercy of
+    /// ragnarok is over, it is killed.
+    fn adopted(&mut self, id: VassalId, life: LifeId, outbox: &mut Outbox<'_>) {
+        let vassal = self.vassals.get(&id);
+        let mut lives = vassal.into_iter().flat_map(|v| [v.current(), v.other()]).flatten();
+        if lives.any(|one| one.id == life && one.is_adopted) {
+            self.queue.free_slot(life);
+            let is_over = self.ragnarok.is_some_and(|end| end.killed);
+            outbox.out.extend(is_over.then_some(Effect::Kill(life)));
         }
     }
 

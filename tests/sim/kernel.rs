@@ -79,6 +79,8 @@ pub struct Kernel {
     pub bind_fails: bool,
     pub base_fails: bool,
     pub talks: BTreeMap<LifeId, Talk>,
+    /// What the spawner would have done since it was stopped, or hangs.
+    stalled: Option<Vec<(LifeId, Act)>>,
     agenda: BTreeMap<(Moment, u64), (LifeId, Act)>,
     planned: u64,
 }
@@ -190,7 +192,7 @@ impl Kernel {
         None
     }
 
-    /// The spawner is given an order.
+    /// The spawner is given an order. It serves one after the other, so that none is answered while it hangs.
     pub fn order(&mut self, now: Moment, life: LifeId, birth: Birth, rng: &mut Rng) {
         self.talk(life, birth, false);
         let soon = now + rng.millis(5);
@@ -206,9 +208,30 @@ impl Kernel {
                 self.plan(soon, life, Act::Appear);
                 self.plan(soon, life, Act::Exit(ExitStatus::Signal(9)));
             }
-            // It hangs.
-            (true, _) => {}
+            (true, _) => self.stop_spawner(),
         }
+    }
+
+    /// The spawner hangs from now on.
+    pub fn stop_spawner(&mut self) {
+        self.stalled.get_or_insert_default();
+    }
+
+    /// A spawner that was stopped goes on.
+    pub fn continue_spawner(&mut self, now: Moment) {
+        for (life, act) in self.stalled.take().unwrap_or_default() {
+            self.plan(now, life, act);
+        }
+    }
+
+    /// The spawner has ended and is replaced: what it was asked for and has not answered comes to nothing. Processes
+    /// that it has made without an answer are killed and reaped as strangers. Gives the lives that are over.
+    pub fn end_spawner(&mut self) -> Vec<LifeId> {
+        self.stalled = None;
+        let open = self.talks.iter().filter(|(_, talk)| !talk.of_base && talk.heard.is_empty());
+        let over: Vec<LifeId> = open.map(|(life, _)| *life).collect();
+        self.talks.retain(|life, _| !over.contains(life));
+        over
     }
 
     fn talk(&mut self, life: LifeId, birth: Birth, of_base: bool) {
@@ -218,10 +241,13 @@ impl Kernel {
 
     fn hear_answer(&mut self, now: Moment, life: LifeId, act: Act, rng: &mut Rng) {
         let Some(talk) = self.talks.get_mut(&life) else { return };
+        if let Some(stalled) = self.stalled.as_mut().filter(|_| !talk.of_base) {
+            return stalled.push((life, act));
+        }
         match act {
             Act::Fail(event) => talk.heard.push_back(event),
             Act::Appear if talk.of_base => {
-                talk.heard.push_back(LifeEvent::Adopted(pid_of(life)));
+                talk.heard.push_back(LifeEvent::Spawned(pid_of(life)));
                 let mut process = Process::new(talk.birth.clone());
                 (process.execd, process.adopted, process.status_open) = (true, true, false);
                 self.processes.insert(life, process);
@@ -239,17 +265,18 @@ impl Kernel {
     /// The realm gives a talk up; what was born of it is killed and reaped as a stranger. A spawner that does not answer
     /// is replaced, and all that it was asked for comes to nothing. Gives the lives that are over.
     pub fn end_talk(&mut self, life: LifeId) -> Vec<LifeId> {
-        let of_base = self.talks.get(&life).is_none_or(|talk| talk.of_base);
-        let open = |talk: &Talk| !talk.of_base && talk.heard.is_empty();
-        let over: Vec<LifeId> = match of_base {
-            true => vec![life],
-            false => self.talks.iter().filter(|(_, t)| open(t)).map(|(life, _)| *life).collect(),
-        };
-        for life in &over {
-            self.talks.remove(life);
-            self.processes.remove(life);
+        if self.talks.get(&life).is_some_and(|talk| !talk.of_base) {
+            return self.end_spawner();
         }
-        over
+        self.talks.remove(&life);
+        self.processes.remove(&life);
+        vec![life]
+    }
+
+    /// Whether the spawner has made this life, and it has ended before the answer is read.
+    pub fn died_unheard(&self, life: LifeId) -> bool {
+        let is_heard = self.talks.get(&life).is_none_or(|talk| talk.of_base);
+        !is_heard && self.processes.get(&life).is_some_and(|process| process.exit.is_some())
     }
 
     /// The lives of a vassal, those that are only asked for among them.

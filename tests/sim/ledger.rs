@@ -15,7 +15,7 @@ use liege::state::{
 };
 use liege::types::purpose::Purpose;
 
-use crate::world::World;
+use crate::world::{Rare, World};
 
 /// What the realm looked like before an event.
 pub struct Before(BTreeMap<VassalId, Seen>);
@@ -32,6 +32,10 @@ struct Seen {
     up: bool,
     overdue: Option<Moment>,
     other: Option<LifeId>,
+    /// Its lives that were cancelled and have no process yet.
+    cancelled: Vec<LifeId>,
+    /// Its deaths, of all time and those that are not forgiven.
+    deaths: (u32, u32),
     address: Option<String>,
     custody: bool,
 }
@@ -54,8 +58,8 @@ pub struct Ledger {
     /// No verdict yet: they hold a place in the start budget while they are young.
     undecided: BTreeMap<LifeId, Moment>,
     refused: BTreeSet<LifeId>,
-    /// Talks with a base, and when each must be over.
-    talks: BTreeMap<LifeId, Moment>,
+    /// What the spawner or a base is asked for, and is not answered or not proved.
+    requests: BTreeMap<LifeId, Request>,
     /// The order for all that is being carried out.
     pub swept: Option<Event>,
     decided: BTreeSet<LifeId>,
@@ -70,6 +74,13 @@ pub struct Ledger {
     contended: bool,
     ragnarok: Option<Moment>,
     left: Option<u8>,
+}
+
+/// One process that is asked for.
+struct Request {
+    /// When the answer, or its proof, must be there.
+    until: Moment,
+    of_base: bool,
 }
 
 /// What one vassal has earned.
@@ -116,11 +127,22 @@ impl Seen {
             }),
             overdue: current.and_then(Life::deadline).map(|(at, _)| at),
             other: vassal.other().map(|life| life.id),
+            cancelled: current
+                .into_iter()
+                .chain(vassal.other())
+                .filter(|life| life.is_asked() && life.is_cursed())
+                .map(|life| life.id)
+                .collect(),
+            deaths: deaths(vassal),
             address: vassal.address().map(str::to_owned),
             custody: vassal.address().is_some()
                 || current.is_some_and(|life| life.settings.listeners > 0),
         }
     }
+}
+
+fn deaths(vassal: &Vassal) -> (u32, u32) {
+    (vassal.history.deaths, vassal.penalty.deaths())
 }
 
 fn kind(phase: &Phase) -> Kind {
@@ -142,7 +164,7 @@ impl Ledger {
             lives: BTreeSet::new(),
             undecided: BTreeMap::new(),
             refused: BTreeSet::new(),
-            talks: BTreeMap::new(),
+            requests: BTreeMap::new(),
             swept: None,
             decided: BTreeSet::new(),
             cursed: BTreeMap::new(),
@@ -182,19 +204,17 @@ impl Ledger {
             Effect::Unwatch(id) => check_watch(world, *id, false),
             Effect::Spawn(id, life, purpose) => {
                 check_spawn(world, before, event, (*id, *life, *purpose));
-                let until = world.now + world.ledger.rules.answer_timeout;
-                world.ledger.talks.insert(*life, until);
+                world.ledger.book_request(*life, world.now, false);
             }
             Effect::Ask(id, life) => {
                 let asked = world.realm.vassal(*id).is_some_and(|vassal| is_asked(vassal, world));
                 assert!(asked, "{id:?} is asked from a base");
                 check_spawn(world, before, event, (*id, *life, Purpose::Start));
-                let until = world.now + world.ledger.rules.answer_timeout;
-                world.ledger.talks.insert(*life, until);
+                world.ledger.book_request(*life, world.now, true);
             }
             Effect::EndRequest(life, _) => {
-                let until = world.ledger.talks.remove(life);
-                let over = until.is_some_and(|until| until <= world.now);
+                let request = world.ledger.requests.remove(life);
+                let over = request.is_some_and(|request| request.until <= world.now);
                 assert!(over, "the request for {life:?} is cut short");
             }
             Effect::Tell(life, order) => {
@@ -250,6 +270,54 @@ impl Ledger {
             Effect::Note(id, _, note) => check_note(world, before, *id, note),
             Effect::Notice(_) => {}
             Effect::Leave(status) => check_leave(world, *status),
+        }
+    }
+
+    fn book_request(&mut self, life: LifeId, now: Moment, of_base: bool) {
+        let until = now + self.rules.answer_timeout;
+        self.requests.insert(life, Request { until, of_base });
+    }
+
+    /// A process that nobody wants any more is ended as soon as it is there; and where there is none, nobody is to
+    /// blame for it.
+    pub fn check_answer(world: &mut World, before: &Before, event: &Event, effects: &[Effect]) {
+        let Event::Life(life, answer) = event else { return };
+        let Some(seen) = before.owner(*life) else { return };
+        let is_cancelled = seen.cancelled.contains(life);
+        match answer {
+            LifeEvent::Spawned(_) if is_cancelled => {
+                world.seen.insert(Rare::LateBirth);
+                // The program of a base's child runs already, so it is asked politely first.
+                let stop = |order: &Order| *order != Order::Reload;
+                let is_adopted = world.ledger.decided.contains(life);
+                let ends = |effect: &Effect| match effect {
+                    Effect::Kill(killed) => killed == life,
+                    Effect::Tell(told, order) => is_adopted && told == life && stop(order),
+                    _ => false,
+                };
+                assert!(effects.iter().any(ends), "{life:?} is born after all, and goes on");
+            }
+            LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_) => {
+                let vassal = world.realm.named_id(&seen.key).and_then(|id| world.realm.vassal(id));
+                if is_cancelled {
+                    world.seen.insert(Rare::CancelledFailure);
+                }
+                let Some(vassal) = vassal else { return };
+                assert_eq!(deaths(vassal), seen.deaths, "{life:?} was not born, and is mourned");
+                let hold = match &vassal.phase {
+                    Phase::Held(hold) => Some(hold),
+                    Phase::Running { due, .. } => due.as_deref(),
+                    _ => None,
+                };
+                let held = hold.is_some_and(|hold| {
+                    matches!(hold.reason, HoldReason::Resource(_) | HoldReason::Base(_))
+                });
+                assert!(
+                    held || is_cancelled || seen.kind != Kind::Starting,
+                    "{life:?} was not born, and that is not said"
+                );
+            }
+            _ => {}
         }
     }
 
@@ -348,17 +416,22 @@ impl Ledger {
                 self.undecided.remove(&life);
                 false
             }
-            LifeEvent::Adopted(_) => {
-                self.decided.insert(life);
-                self.talks.remove(&life);
-                true
+            LifeEvent::Spawned(_) => {
+                let of_base = self.requests.remove(&life).is_some_and(|request| request.of_base);
+                if of_base {
+                    self.decided.insert(life);
+                    self.undecided.remove(&life);
+                }
+                of_base
             }
             LifeEvent::Answered => {
-                self.talks.insert(life, now + self.rules.claim_timeout);
+                if let Some(request) = self.requests.get_mut(&life) {
+                    request.until = now + self.rules.claim_timeout;
+                }
                 false
             }
             LifeEvent::Exited(_) | LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_) => {
-                self.talks.remove(&life);
+                self.requests.remove(&life);
                 assert!(self.lives.remove(&life), "{life:?} is reaped twice");
                 assert!(realm.vassal_of(life).is_none(), "{life:?} is reaped and still known");
                 self.undecided.remove(&life);
@@ -371,17 +444,12 @@ impl Ledger {
                 self.silent.remove(&life);
                 false
             }
-            LifeEvent::Spawned(_) => {
-                self.talks.remove(&life);
-                false
-            }
             LifeEvent::PipeClosed
             | LifeEvent::Unreachable
             | LifeEvent::SeenAccepting
             | LifeEvent::Daemonized(_) => false,
         };
-        if matches!(event, LifeEvent::Verdict(..) | LifeEvent::StatusClosed | LifeEvent::Adopted(_))
-        {
+        if matches!(event, LifeEvent::Verdict(..) | LifeEvent::StatusClosed) {
             self.undecided.remove(&life);
         }
         let Some(id) = id else { return };
@@ -482,8 +550,8 @@ impl Ledger {
             assert_eq!(listener.watched, waits, "{id:?} is polled exactly while it waits");
         }
         if on_time {
-            for (life, until) in &world.ledger.talks {
-                let open = world.now < *until || world.ledger.left.is_some();
+            for (life, request) in &world.ledger.requests {
+                let open = world.now < request.until || world.ledger.left.is_some();
                 assert!(open, "the request for {life:?} does not end");
             }
             for (life, since) in &world.ledger.silent {

@@ -1,6 +1,6 @@
 //! The world around a realm: files, people, time and faults; and the shell that does what the realm wants.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use liege::types::exit_status::ExitStatus;
@@ -22,6 +22,29 @@ use crate::rng::Rng;
 const MOST_ROUNDS: usize = 64;
 const NAMES: u64 = 7;
 
+/// What is rare and must happen in some world, so that the invariants about it say something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rare {
+    /// The process of a life comes that was cancelled before.
+    LateBirth,
+    /// A process has ended before the answer that names it is read, or in the turn of that.
+    DeadBirth,
+    /// The spawner ends with several open orders.
+    SpawnerEnds,
+    /// The spawner hangs with several open orders until it is replaced.
+    SpawnerHangs,
+    /// A life that was cancelled before gets no process.
+    CancelledFailure,
+}
+
+pub const RARE: [Rare; 5] = [
+    Rare::LateBirth,
+    Rare::DeadBirth,
+    Rare::SpawnerEnds,
+    Rare::SpawnerHangs,
+    Rare::CancelledFailure,
+];
+
 pub struct World {
     pub now: Moment,
     pub realm: Realm,
@@ -29,6 +52,8 @@ pub struct World {
     pub files: BTreeMap<Key, Content>,
     pub ledger: Ledger,
     pub events: usize,
+    /// Which of [`RARE`] has happened.
+    pub seen: BTreeSet<Rare>,
     seed: u64,
     zero: Moment,
     rng: Rng,
@@ -68,6 +93,7 @@ impl World {
             files: BTreeMap::new(),
             ledger: Ledger::new(rules),
             events: 0,
+            seen: BTreeSet::new(),
             seed,
             zero,
             depth_first: rng.percent(50),
@@ -102,7 +128,8 @@ impl World {
             95..97 => self.kernel.bind_fails = self.rng.percent(30),
             97 if self.rng.percent(50) => self.turn(Event::Time),
             97 => self.shut_down(),
-            _ => self.jump(),
+            98 => self.jump(),
+            _ => self.upset_spawner(),
         }
         self.check();
     }
@@ -145,7 +172,8 @@ impl World {
                 3 => self.write_file(false),
                 4 => self.remove_file(),
                 5 => self.connect(),
-                6..20 => self.deliver_one(),
+                6 => self.upset_spawner(),
+                7..20 => self.deliver_one(),
                 _ => {
                     while self.deliver_all() {}
                     if !self.ledger.has_left() {
@@ -180,12 +208,44 @@ impl World {
     }
 
     fn deliver(&mut self, life: LifeId) {
+        let is_dead = self.kernel.died_unheard(life);
         let Some(event) = self.kernel.read(life) else { return };
         let nothing = matches!(event, LifeEvent::SpawnFailed(_) | LifeEvent::BaseNotReady(_));
         if nothing || matches!(event, LifeEvent::Exited(_)) {
             self.bury(life);
         }
+        let died = matches!(event, LifeEvent::Spawned(_)) && is_dead;
         self.turn(Event::Life(life, event));
+        if died {
+            self.seen.insert(Rare::DeadBirth);
+            // The end may be read in the same turn.
+            while self.rng.percent(70) && self.kernel.processes.contains_key(&life) {
+                self.deliver(life);
+            }
+        }
+    }
+
+    /// The spawner is killed, stopped or continued.
+    fn upset_spawner(&mut self) {
+        match self.rng.below(4) {
+            0 => self.kernel.stop_spawner(),
+            1 => self.kernel.continue_spawner(self.now),
+            _ => {
+                let over = self.kernel.end_spawner();
+                let failed = self.orders_fail(&over, Rare::SpawnerEnds, "the spawner has ended");
+                self.turn_of(failed);
+            }
+        }
+    }
+
+    /// The open orders of a spawner have failed, all in one turn.
+    fn orders_fail(&mut self, over: &[LifeId], how: Rare, why: &str) -> Vec<Event> {
+        if over.len() > 1 {
+            self.seen.insert(how);
+        }
+        over.iter().for_each(|life| self.bury(*life));
+        let failed = |life: &LifeId| Event::Life(*life, LifeEvent::SpawnFailed(why.to_owned()));
+        over.iter().map(failed).collect()
     }
 
     fn bury(&mut self, life: LifeId) {
@@ -354,8 +414,7 @@ impl World {
             10 => LifeEvent::Unreachable,
             7 => LifeEvent::BaseNotReady("late".to_owned()),
             8 => LifeEvent::Answered,
-            9 => return self.late_birth(life, LifeEvent::Adopted(1)),
-            0 => return self.late_birth(life, LifeEvent::Spawned(1)),
+            0 | 9 => return self.late_birth(life, LifeEvent::Spawned(1)),
             1 => LifeEvent::SpawnFailed("late".to_owned()),
             2 => program.verdict(),
             3 => LifeEvent::StartFailed("late".to_owned()),
@@ -406,7 +465,11 @@ impl World {
 
     /// One event and everything that it brings about at once.
     fn turn(&mut self, event: Event) {
-        let mut events = VecDeque::from([(event, 0)]);
+        self.turn_of(vec![event]);
+    }
+
+    fn turn_of(&mut self, events: Vec<Event>) {
+        let mut events: VecDeque<_> = events.into_iter().map(|event| (event, 0)).collect();
         while let Some((event, round)) = events.pop_front() {
             assert!(round < MOST_ROUNDS, "the turn does not end");
             let before = Before::look(&self.realm);
@@ -416,6 +479,7 @@ impl World {
             self.realm.step(self.now, event.clone(), &mut effects);
             let mut answers = Vec::new();
             Ledger::book_event(self, &before, &event);
+            Ledger::check_answer(self, &before, &event, &effects);
             for effect in &effects {
                 self.log(Line::Effect(effect.clone()));
                 Ledger::check_effect(self, &before, &event, effect);
@@ -437,9 +501,7 @@ impl World {
                 return vec![Event::Life(*life, event)];
             }
             let over = self.kernel.end_talk(*life);
-            over.iter().for_each(|life| self.bury(*life));
-            let failed = || LifeEvent::SpawnFailed((*why).to_owned());
-            return over.into_iter().map(|life| Event::Life(life, failed())).collect();
+            return self.orders_fail(&over, Rare::SpawnerHangs, why);
         }
         self.execute_one(effect).into_iter().collect()
     }

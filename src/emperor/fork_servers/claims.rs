@@ -80,7 +80,7 @@ impl ForkServers {
         let is_there = opened.as_ref().is_ok_and(|(pid, fd)| user_of_child(*pid, fd).is_some());
         if !is_there && let Some(child) = self.take_exited(life, number) {
             self.close(life);
-            context.raise_for(life, LifeEvent::Adopted(number));
+            context.raise_for(life, LifeEvent::Spawned(number));
             return context.raise_for(life, LifeEvent::Exited(child.ended));
         }
         match opened {

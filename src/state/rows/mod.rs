@@ -25,7 +25,7 @@ impl Vassal {
     /// Something happened to one of its lives.
     pub fn life_event(&mut self, id: LifeId, event: LifeEvent, ctx: &mut StepContext<'_>) {
         match event {
-            LifeEvent::Spawned(pid) | LifeEvent::Adopted(pid) => self.born(id, pid, ctx),
+            LifeEvent::Spawned(pid) => self.born(id, pid, ctx),
             LifeEvent::SpawnFailed(why) => self.spawn_failed(id, why, ctx),
             LifeEvent::BaseNotReady(why) => self.base_not_ready(id, why, ctx),
             LifeEvent::Unreachable => self.base_unreachable(id, ctx),

@@ -44,7 +44,7 @@ fn waiting_for_base() -> Scene {
 impl Scene {
     fn adopts(&mut self, life: u64) {
         self.life(life, LifeEvent::Answered);
-        self.life(life, LifeEvent::Adopted(i32::try_from(life).unwrap()));
+        self.life(life, LifeEvent::Spawned(i32::try_from(life).unwrap()));
     }
 }
 
@@ -201,7 +201,7 @@ fn an_answer_has_five_seconds_and_its_proof_one() {
     scene.wait(4999);
     scene.is("starting 1", &[]);
     scene.wait(1);
-    scene.is("held: resource 1000", &["end talk 1"]);
+    scene.is("held: resource 1000", &["end request 1"]);
     assert_eq!(scene.error(), Some("the fork server has not answered in time"));
     let mut scene = asking();
     scene.wait(4999);
@@ -209,7 +209,7 @@ fn an_answer_has_five_seconds_and_its_proof_one() {
     scene.wait(999);
     scene.is("starting 1", &[]);
     scene.wait(1);
-    scene.is("held: resource 1000", &["end talk 1"]);
+    scene.is("held: resource 1000", &["end request 1"]);
     assert!(scene.error().unwrap().contains("not become our child"));
 }
 
@@ -244,7 +244,7 @@ fn a_talk_that_nobody_wants_any_more_ends_by_its_own_deadline() {
     let mut scene = asking();
     scene.lose();
     scene.wait(5000);
-    scene.is("gone", &["end talk 1", "forget"]);
+    scene.is("gone", &["end request 1", "forget"]);
     let mut scene = asking();
     scene.change();
     scene.life(1, LifeEvent::BaseNotReady("reset".to_owned()));

@@ -19,6 +19,7 @@ use crate::types::purpose::Purpose;
 use crate::types::run_settings::{Restart, RunSettings, StopTo};
 
 mod bases;
+mod births;
 mod exits;
 mod faults;
 mod files;
@@ -47,6 +48,8 @@ struct Scene {
     now: Moment,
     zero: Moment,
     forks: bool,
+    /// The spawner answers at once.
+    answers: bool,
     binds: bool,
     /// The fork server takes requests.
     serves: bool,
@@ -68,6 +71,7 @@ impl Scene {
             now,
             zero: now,
             forks: true,
+            answers: true,
             binds: true,
             serves: true,
             done,
@@ -219,7 +223,8 @@ impl Scene {
                     false => LifeEvent::SpawnFailed("EAGAIN".to_owned()),
                 };
                 let verb = if purpose == Purpose::Check { "check" } else { "spawn" };
-                (format!("{verb} {}", life.0), Some(Event::Life(life, answer)))
+                let answer = self.answers.then_some(Event::Life(life, answer));
+                (format!("{verb} {}", life.0), answer)
             }
             Effect::Ask(_, life) => {
                 let not_ready = || LifeEvent::BaseNotReady("no such file".to_owned());
@@ -228,7 +233,7 @@ impl Scene {
             }
             Effect::EndRequest(life, why) => {
                 let answer = LifeEvent::SpawnFailed(why.to_owned());
-                (format!("end talk {}", life.0), Some(Event::Life(life, answer)))
+                (format!("end request {}", life.0), Some(Event::Life(life, answer)))
             }
             Effect::Note(_, _, note) => {
                 self.notes.push(note);
