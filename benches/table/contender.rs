@@ -1,5 +1,6 @@
 //! Who is measured, and the programs that they start.
 
+use crate::peers::Peer;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ pub enum Way {
     Direct,
     /// A vassal file that names the program.
     Stage,
-    /// The same as the vassal's user.
-    Tyrant,
+    /// The same, and the file names a user.
+    StageAsUser,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub enum Kind {
     Uwsgi {
         binary: PathBuf,
         way: Way,
+    },
+    Peer {
+        binary: PathBuf,
+        peer: Peer,
     },
 }
 
@@ -71,7 +76,14 @@ impl Contender {
     pub const fn way(&self) -> Option<Way> {
         match self.kind {
             Kind::Liege { way, .. } | Kind::Uwsgi { way, .. } => Some(way),
-            Kind::Limit => None,
+            Kind::Limit | Kind::Peer { .. } => None,
+        }
+    }
+
+    pub const fn peer(&self) -> Option<Peer> {
+        match self.kind {
+            Kind::Peer { peer, .. } => Some(peer),
+            _ => None,
         }
     }
 }
@@ -83,7 +95,7 @@ pub fn all(other: &Option<PathBuf>, quick: bool) -> (Vec<Contender>, Vec<&'stati
     let mut ways = vec![(Way::Direct, "direct"), (Way::Stage, "stage")];
     // SAFETY: takes nothing and cannot fail.
     if !quick && unsafe { libc::geteuid() } == 0 {
-        ways.push((Way::Tyrant, "tyrant stage"));
+        ways.push((Way::StageAsUser, "stage as user"));
     }
     for (way, name) in ways {
         let binary = PathBuf::from(env!("CARGO_BIN_EXE_liege"));
@@ -104,6 +116,12 @@ pub fn all(other: &Option<PathBuf>, quick: bool) -> (Vec<Contender>, Vec<&'stati
             }
             None => missing.push("uWSGI"),
         }
+        for peer in Peer::ALL {
+            match installed(peer.binary()) {
+                Some(binary) => contenders.push(named(peer.name(), Kind::Peer { binary, peer })),
+                None => missing.push(peer.name()),
+            }
+        }
     }
     (contenders, missing)
 }
@@ -121,7 +139,7 @@ pub struct Programs {
 impl Programs {
     pub fn build() -> Self {
         let dir = TempDir::new_in("/tmp").unwrap();
-        // Under Tyrant a vassal's user executes the program.
+        // A vassal's user executes the program.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let programs = Self { dir };
         compile("limit", &programs.limit(), &[]);

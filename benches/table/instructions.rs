@@ -32,8 +32,8 @@ type Figures = BTreeMap<(String, &'static str), u64>;
 /// Prints the figures of all contenders; false if ours are above the committed ones. `renew` commits to them.
 pub fn run(programs: &Programs, contenders: &[Contender], renew: bool) -> io::Result<bool> {
     let mut ours = Figures::new();
-    // Under Tyrant a start reads the machine's users.
-    let repeatable = |it: &&Contender| it.is_liege() && it.way() != Some(Way::Tyrant);
+    // A start as a user reads the machine's users.
+    let repeatable = |it: &&Contender| it.is_liege() && it.way() != Some(Way::StageAsUser);
     println!("instructions in user space of one start");
     for contender in contenders.iter().filter(repeatable) {
         let figures = of(programs, contender)?;
@@ -62,7 +62,7 @@ fn of(programs: &Programs, contender: &Contender) -> io::Result<Figures> {
     world.variable = Some(("GLIBC_TUNABLES", TUNABLES));
     let running = world.start();
     running.wait(0, VASSALS);
-    let roles = sys::Roles::of(running.pid(), running.statistic("pid"));
+    let roles = sys::Roles::of(&running.supervisor(), running.statistic("pid"));
     let mut parents = vec![roles.emperor];
     parents.extend(roles.spawner);
     let emperor = Subject::Process(roles.emperor);

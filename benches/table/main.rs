@@ -10,8 +10,10 @@
 mod contender;
 mod instructions;
 mod measure;
+mod peers;
 mod stepper;
 mod sys;
+mod syscalls;
 mod table;
 mod world;
 
@@ -20,6 +22,7 @@ use measure::Measurement;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use table::Samples;
+use world::World;
 
 const HELP: &str = "\
 benches/run [OPTION]... [GROUP]...
@@ -30,6 +33,7 @@ them if none is named.
   --quick         only the cold start, directly and through the stage, in about a minute
   --instructions  only count the instructions of one start in each process, as root; fails if they are more than
                   those of benches/instructions.tsv by a twentieth; with --renew it writes that file
+  --syscalls      only list the system calls of one start in each process, by strace
   --compare FILE  measure this other binary of liege beside the one that is built here, and print the ratios;
                   no other supervisor
   --count N       vassals of `life` and `--quick` [1000]
@@ -42,6 +46,7 @@ struct Request {
     quick: bool,
     instructions: bool,
     renew: bool,
+    syscalls: bool,
     other: Option<PathBuf>,
     count: usize,
     boot: usize,
@@ -56,6 +61,7 @@ impl Request {
             quick: false,
             instructions: false,
             renew: false,
+            syscalls: false,
             other: None,
             count: 1000,
             boot: 6000,
@@ -69,6 +75,7 @@ impl Request {
                 Long("bench") => {}
                 Long("quick") => request.quick = true,
                 Long("instructions") => request.instructions = true,
+                Long("syscalls") => request.syscalls = true,
                 Long("renew") => request.renew = true,
                 Long("compare") => {
                     let file: PathBuf = words.value()?.into();
@@ -109,6 +116,10 @@ fn main() -> ExitCode {
         let good = instructions::run(&programs, &contenders, request.renew).unwrap();
         return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    if request.syscalls {
+        syscalls::run(&programs, &contenders);
+        return ExitCode::SUCCESS;
+    }
     println!("{}", machine());
     if !missing.is_empty() {
         println!("not installed: {}", missing.join(", "));
@@ -128,7 +139,7 @@ fn main() -> ExitCode {
         measurements.extend([20, 1000, 5000].map(Measurement::Demand));
     }
     if request.wants("boot") {
-        measurements.push(Measurement::Cold(request.boot));
+        measurements.push(Measurement::Boot(request.boot));
     }
     for measurement in measurements {
         for linking in Linking::ALL {
@@ -150,7 +161,10 @@ fn interleaved(
     for repeat in 0..repeats {
         for step in 0..contenders.len() {
             let at = (step + repeat) % contenders.len();
-            let world = world::World::new(programs, &contenders[at], linking);
+            if !measure::takes_part(&contenders[at], measurement) {
+                continue;
+            }
+            let world = || World::new(programs, &contenders[at], linking);
             for (row, value) in measure::sample(measurement, world, repeat) {
                 samples.add(row, at, value);
             }

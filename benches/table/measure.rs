@@ -1,6 +1,7 @@
 //! What is measured.
 
-use crate::contender::{Kind, Way};
+use crate::contender::{Contender, Kind, Way};
+use crate::peers::Peer;
 use crate::sys;
 use crate::table::Row;
 use crate::world::{Running, World, millis};
@@ -15,6 +16,8 @@ pub enum Measurement {
     Cold(usize),
     /// The start of that many vassals, and everything that happens to them then.
     Life(usize),
+    /// The start of a thousand vassals and of that many, and what that makes of one start.
+    Boot(usize),
     /// First connections to vassals on demand, of which there are that many.
     Demand(usize),
 }
@@ -22,13 +25,40 @@ pub enum Measurement {
 /// Times are in milliseconds.
 pub type Sample = Vec<(Row, f64)>;
 
-pub fn sample(measurement: Measurement, world: World<'_>, repeat: usize) -> Sample {
+/// Not everybody takes part in everything.
+pub fn takes_part(contender: &Contender, measurement: Measurement) -> bool {
+    let socket_activate = contender.peer() == Some(Peer::SocketActivate);
+    match measurement {
+        // As a user a start is that of the stage; uWSGI needs very long to bind thousands of sockets.
+        Measurement::Demand(sockets) => match contender.way() {
+            Some(Way::StageAsUser) => false,
+            Some(_) => contender.is_liege() || sockets <= 1000,
+            None => contender.is_limit() || (socket_activate && sockets == 20),
+        },
+        Measurement::Cold(_) | Measurement::Boot(_) => contender.is_limit() || contender.is_liege(),
+        Measurement::Life(_) => !socket_activate,
+    }
+}
+
+pub fn sample<'a>(
+    measurement: Measurement,
+    world: impl Fn() -> World<'a>,
+    repeat: usize,
+) -> Sample {
     // What the one before has left to the kernel to tidy up is not this one's.
     std::thread::sleep(Duration::from_secs(1));
     match measurement {
-        Measurement::Cold(count) => cold(&boot(world, count), count),
-        Measurement::Life(count) => life(world, count, repeat),
-        Measurement::Demand(sockets) => demand(world, sockets),
+        Measurement::Cold(count) => cold(&boot(world(), count), count),
+        Measurement::Life(count) => life(world(), count, repeat),
+        Measurement::Demand(sockets) => demand(world(), sockets),
+        Measurement::Boot(count) => {
+            let few = cold(&boot(world(), 1000), 1000);
+            std::thread::sleep(Duration::from_secs(1));
+            let mut many = cold(&boot(world(), count), count);
+            let per_start = [few[0].1 / 1000.0, many[0].1 / count as f64];
+            many.push((Row::Growth(count), per_start[1] / per_start[0]));
+            many
+        }
     }
 }
 
@@ -40,15 +70,15 @@ fn boot(world: World<'_>, count: usize) -> Running<'_> {
 
 /// From the start of the supervisor to the last exec.
 fn cold(running: &Running<'_>, count: usize) -> Sample {
-    let mut sample = vec![
-        (Row::Cold(count), millis(running.since, running.wait(0, count))),
-        (Row::PerStart(count), millis(running.since, running.wait(0, count)) * 1e3 / count as f64),
-    ];
+    let mut sample = vec![(Row::Cold(count), millis(running.since, running.wait(0, count)))];
     std::thread::sleep(Duration::from_millis(100));
+    if running.world.contender.peer().is_some() {
+        return sample;
+    }
     let per_start = |pids: &[i32]| {
         pids.iter().map(|&pid| sys::cpu_ns(pid)).sum::<u64>() as f64 / 1e3 / count as f64
     };
-    let roles = sys::Roles::of(running.pid(), running.statistic("pid"));
+    let roles = sys::Roles::of(&running.supervisor(), running.statistic("pid"));
     sample.push((Row::EmperorCpu(count), per_start(&[roles.emperor])));
     sample.extend(roles.spawner.map(|pid| (Row::SpawnerCpu(count), per_start(&[pid]))));
     let vassals: Vec<_> = running.pids().into_values().collect();
@@ -77,20 +107,11 @@ fn life(world: World<'_>, count: usize, repeat: usize) -> Sample {
     // uWSGI's Emperor needs up to three seconds for each sample.
     let samples = if matches!(running.world.contender.kind, Kind::Uwsgi { .. }) { 1 } else { 4 };
     let numbers = |from: usize| (from..from + samples).map(|number| format!("{number}.ini"));
-    // Lives shorter than a second, and files closer together than one, are throttled, and should be.
-    let pause = || std::thread::sleep(Duration::from_millis(1100));
     pause();
     sample.push((Row::Memory(count), memory(&running)));
-    if !running.world.contender.is_limit() {
-        sample.extend(numbers(0).map(|name| (Row::Touch, touch(&running, &name))));
-    }
     sample.extend(numbers(20).map(|name| (Row::Kill, kill(&running, &name))));
-    sample.extend(numbers(40).map(|name| (Row::Remove, remove(&running, &name))));
-    for number in 0..samples {
-        pause();
-        let (from, name) = (running.count(), format!("new{number}.ini"));
-        let before = running.world.bring(&name);
-        sample.push((Row::Rename, millis(before, running.next(from, b'S', &name))));
+    if running.world.contender.peer().is_none() {
+        sample.extend(files(&running, samples));
     }
     pause();
     sample.push((Row::Storm(count), storm(&running)));
@@ -105,9 +126,30 @@ fn life(world: World<'_>, count: usize, repeat: usize) -> Sample {
     sample
 }
 
+/// Lives shorter than a second, and files closer together than one, are throttled, and should be.
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1100));
+}
+
+/// What happens to vassal files.
+fn files(running: &Running<'_>, samples: usize) -> Sample {
+    let mut sample = Vec::new();
+    for number in 0..samples {
+        if !running.world.contender.is_limit() {
+            sample.push((Row::Touch, touch(running, &format!("{number}.ini"))));
+        }
+        sample.push((Row::Remove, remove(running, &format!("{}.ini", number + 40))));
+        pause();
+        let (from, name) = (running.count(), format!("new{number}.ini"));
+        let before = running.world.bring(&name);
+        sample.push((Row::Rename, millis(before, running.next(from, b'S', &name))));
+    }
+    sample
+}
+
 /// All processes of the supervisor, KiB.
 fn memory(running: &Running<'_>) -> f64 {
-    sys::supervisor(running.pid()).into_iter().map(sys::pss_kib).sum()
+    running.supervisor().into_iter().map(sys::pss_kib).sum()
 }
 
 fn touch(running: &Running<'_>, name: &str) -> f64 {
@@ -153,7 +195,7 @@ fn hang_up(running: &Running<'_>) {
 
 /// Wake-ups in ten seconds, when the last deadline has passed.
 fn idle(running: &Running<'_>) -> f64 {
-    let pids = sys::supervisor(running.pid());
+    let pids = running.supervisor();
     let sleeps = || pids.iter().map(|&pid| sys::sleeps(pid)).sum::<u64>();
     for _ in 0..10 {
         let before = sleeps();
@@ -169,20 +211,22 @@ fn idle(running: &Running<'_>) -> f64 {
 
 /// From the first connection to the exec.
 fn demand(world: World<'_>, sockets: usize) -> Sample {
-    // Under Tyrant a start is that of the stage; uWSGI needs very long to bind thousands.
-    let contender = world.contender;
-    let uwsgi = matches!(contender.kind, Kind::Uwsgi { .. });
-    if contender.way() == Some(Way::Tyrant) || (uwsgi && sockets > 1000) {
-        return Vec::new();
-    }
+    let uwsgi = matches!(world.contender.kind, Kind::Uwsgi { .. });
+    let one = world.contender.peer().is_some();
     let running = world.with_vassals(sockets).with_sockets(sockets).start();
-    for number in 0..sockets {
+    for number in 0..if one { 1 } else { sockets } {
         while !running.world.socket(number).exists() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
     std::thread::sleep(Duration::from_millis(300));
-    let samples = if uwsgi { 2 } else { 8 };
+    let samples = if one {
+        1
+    } else if uwsgi {
+        2
+    } else {
+        8
+    };
     let sample = (0..samples).map(|sample: usize| {
         // Spread over all of them, each once: 7 divides none of their numbers.
         let number = (sample * 7) % sockets;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 /// Nanoseconds of CLOCK_MONOTONIC, which the started program reads too.
@@ -67,14 +68,14 @@ pub fn pss_kib(pid: i32) -> f64 {
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0.0)
 }
 
-/// The process and those below it that run the same program: keeper, emperor and spawner.
-pub fn supervisor(pid: i32) -> Vec<i32> {
-    let program = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+/// The process and those below it that do not execute the program.
+pub fn tree(pid: i32, program: &Path) -> Vec<i32> {
     let children =
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-    let same = children.filter(|&child| program(child) == program(pid));
-    std::iter::once(pid).chain(same.flat_map(supervisor)).collect()
+    let executes = |pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|it| it == program);
+    let below = children.filter(|&child| !executes(child)).flat_map(|child| tree(child, program));
+    std::iter::once(pid).chain(below).collect()
 }
 
 /// Which process of a supervisor does what.
@@ -84,11 +85,11 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// The emperor is the one that names itself in the statistics; without any, the process itself.
-    pub fn of(pid: i32, emperor: Option<f64>) -> Self {
-        let name = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let spawner = supervisor(pid).into_iter().find(|pid| name(pid).trim() == "liege-spawner");
-        Self { emperor: emperor.map_or(pid, |pid| pid as i32), spawner }
+    /// The emperor is the one that names itself in the statistics; without any, the first of the processes.
+    pub fn of(processes: &[i32], emperor: Option<f64>) -> Self {
+        let name = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let spawner = processes.iter().copied().find(|&pid| name(pid).trim() == "liege-spawner");
+        Self { emperor: emperor.map_or(processes[0], |pid| pid as i32), spawner }
     }
 }
 

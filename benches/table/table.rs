@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Row {
     Cold(usize),
-    PerStart(usize),
+    Growth(usize),
     EmperorCpu(usize),
     SpawnerCpu(usize),
     VassalCpu(usize),
@@ -29,7 +29,7 @@ impl Row {
         let turn = |wall| if wall { "by the clock" } else { "in its own CPU time" };
         match self {
             Self::Cold(count) => format!("cold start, N = {count}, ms"),
-            Self::PerStart(count) => format!("cold start, N = {count}, per start, us"),
+            Self::Growth(count) => format!("one of {count} starts, x one of 1000"),
             Self::EmperorCpu(count) => format!("emperor's CPU per start, N = {count}, us"),
             Self::SpawnerCpu(count) => format!("spawner's CPU per start, N = {count}, us"),
             Self::VassalCpu(count) => format!("children's CPU per start, N = {count}, us"),
@@ -54,7 +54,7 @@ impl Row {
     /// What liege must reach, and what it aims at.
     fn target(self, way: Way, linking: Linking) -> Option<Target> {
         use Linking::{Bare, WithLibrary};
-        use Way::{Direct, Stage, Tyrant};
+        use Way::{Direct, Stage, StageAsUser};
         let ratio = |must, aim| Some(Target { must, aim, ratio: true });
         let value = |must, aim| Some(Target { must, aim, ratio: false });
         match (self, way, linking) {
@@ -62,8 +62,9 @@ impl Row {
             (Self::Cold(1000), Direct, Bare) => ratio(2.0, 1.6),
             (Self::Cold(1000), Stage, WithLibrary) => ratio(1.4, 1.2),
             (Self::Cold(1000), Stage, Bare) => ratio(2.5, 2.0),
-            (Self::Cold(1000), Tyrant, WithLibrary) => ratio(1.5, 1.3),
-            (Self::Cold(1000), Tyrant, Bare) => ratio(2.6, 2.1),
+            (Self::Cold(1000), StageAsUser, WithLibrary) => ratio(1.5, 1.3),
+            (Self::Cold(1000), StageAsUser, Bare) => ratio(2.6, 2.1),
+            (Self::Growth(_), ..) => value(1.15, 1.15),
             (Self::Rename, Stage, WithLibrary) => ratio(1.7, 1.3),
             (Self::Touch, Direct | Stage, _) => value(0.3, 0.1),
             (Self::Remove, Direct | Stage, _) => value(120.0, 105.0),

@@ -1,11 +1,12 @@
 //! A directory of vassals, a supervisor on it, and what the started programs have written down.
 
 use crate::contender::{Contender, Kind, Linking, Programs, Way};
+use crate::peers::Peer;
 use crate::sys;
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -14,8 +15,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const RECORD: usize = 40;
-/// Whose vassals are under Tyrant: nobody.
+/// The user of vassals that have one: nobody.
 const TENANT: u32 = 65534;
+/// Longer than the next record lets wait for itself.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// After that a supervisor that does not end, and its vassals, are killed.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -59,7 +62,11 @@ impl<'a> World<'a> {
 
     pub fn with_vassals(self, count: usize) -> Self {
         for number in 0..count {
-            self.write(self.file(&format!("{number}.ini")));
+            let name = format!("{number}.ini");
+            match self.contender.peer() {
+                Some(peer) => peer.add(&self.dir.path().join("vassals"), &name, &self.started()),
+                None => self.write(self.file(&name)),
+            }
         }
         self
     }
@@ -85,17 +92,15 @@ impl<'a> World<'a> {
     }
 
     fn write(&self, file: PathBuf) {
-        let text = match self.contender.way() {
-            Some(Way::Stage | Way::Tyrant) => {
-                let started = self.started();
-                format!("[uwsgi]\nunprivileged-binary-patch = {}\n", started.display())
-            }
-            _ => "[uwsgi]\n".to_owned(),
-        };
-        fs::write(&file, text).unwrap();
-        if self.contender.way() == Some(Way::Tyrant) {
-            chown(&file, Some(TENANT), Some(TENANT)).unwrap();
+        let mut text = "[uwsgi]\n".to_owned();
+        if let Some(Way::Stage | Way::StageAsUser) = self.contender.way() {
+            let started = self.started();
+            text.push_str(&format!("unprivileged-binary-patch = {}\n", started.display()));
         }
+        if self.contender.way() == Some(Way::StageAsUser) {
+            text.push_str(&format!("uid = {TENANT}\ngid = {TENANT}\n"));
+        }
+        fs::write(file, text).unwrap();
     }
 
     /// Brings a new vassal file in; gives the moment before the rename.
@@ -110,6 +115,10 @@ impl<'a> World<'a> {
     pub fn start(self) -> Running<'a> {
         let mut command = self.command();
         command.env_clear().env("PATH", "/usr/bin:/bin");
+        if self.contender.peer().is_some() {
+            // They look for their own programs.
+            command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        }
         command.env("BENCH_RECORD", self.dir.path().join("record"));
         command.envs(self.variable);
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -129,20 +138,17 @@ impl<'a> World<'a> {
                 limit.arg(vassals).arg(started);
                 return limit;
             }
+            Kind::Peer { binary, peer } => {
+                return peer.command(binary, (self.dir.path(), &vassals), &started);
+            }
             Kind::Liege { binary, way } | Kind::Uwsgi { binary, way } => (binary, way),
         };
         let mut command = Command::new(binary);
         command.arg("--emperor").arg(vassals);
         command.arg("--emperor-stats").arg(self.dir.path().join("stats"));
         command.args(["--emperor-on-demand-extension", ".socket"]);
-        match way {
-            Way::Direct => {
-                command.arg("--binary-path").arg(started);
-            }
-            Way::Stage => {}
-            Way::Tyrant => {
-                command.arg("--emperor-tyrant");
-            }
+        if *way == Way::Direct {
+            command.arg("--binary-path").arg(started);
         }
         command
     }
@@ -176,16 +182,17 @@ impl Running<'_> {
 
     /// Waits until there are that many records, and gives the time of the last one from `from` on.
     pub fn wait(&self, from: usize, count: usize) -> u64 {
-        let start = Instant::now();
+        let (mut seen, mut since) = (from, Instant::now());
         while self.count() < from + count {
-            if start.elapsed() > Duration::from_secs(180) {
+            if self.count() > seen {
+                (seen, since) = (self.count(), Instant::now());
+            }
+            let ended = fs::read_link(format!("/proc/{}/exe", self.pid())).is_err();
+            if ended || since.elapsed() > RECORD_TIMEOUT {
                 let log = fs::read_to_string(self.world.dir.path().join("log")).unwrap_or_default();
-                let end: Vec<_> = log.lines().rev().take(5).collect();
-                panic!(
-                    "{}: {} of {count} records; log: {end:#?}",
-                    self.world.contender.name,
-                    self.count()
-                );
+                let last: Vec<_> = log.lines().rev().take(5).collect();
+                let (name, seen) = (&self.world.contender.name, seen - from);
+                panic!("{name}: {seen} of {count} records, ended: {ended}; log: {last:#?}");
             }
             // Coarse where nothing is timed by it; the times are in the records.
             std::thread::sleep(Duration::from_micros(500));
@@ -202,7 +209,7 @@ impl Running<'_> {
             if let Some(found) = found {
                 return found.ns;
             }
-            assert!(start.elapsed() < Duration::from_secs(60), "no record of {name}");
+            assert!(start.elapsed() < RECORD_TIMEOUT, "no record of {name}");
             std::thread::sleep(Duration::from_micros(200));
         }
     }
@@ -215,6 +222,11 @@ impl Running<'_> {
         let starts = self.records(0).into_iter().filter(|it| it.kind == b'S');
         let newest: HashMap<_, _> = starts.map(|it| (it.name, it.pid)).collect();
         newest.into_iter().filter(|&(_, pid)| ours(pid)).collect()
+    }
+
+    /// The processes of the supervisor: all below it but the vassals.
+    pub fn supervisor(&self) -> Vec<i32> {
+        sys::tree(self.pid(), &self.world.started())
     }
 
     /// A number of liege's statistics.
@@ -231,7 +243,8 @@ impl Running<'_> {
         let vassals: Vec<_> = self.pids().into_values().filter_map(sys::pidfd).collect();
         let handle = sys::pidfd(self.pid()).unwrap();
         let before = sys::now();
-        sys::kill(self.pid(), libc::SIGTERM);
+        let signal = self.world.contender.peer().map_or(libc::SIGTERM, Peer::stop_signal);
+        sys::kill(self.pid(), signal);
         for process in std::iter::once(&handle).chain(&vassals) {
             if sys::ended(process, END_TIMEOUT).is_none() {
                 sys::kill_by(process);
