@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use liege::config::command::{self, QueryOutput};
 use liege::config::{Invocation, Resolved};
 use liege::emperor::start::{StartMode, configuration, invocation, start};
-use liege::spawn::spawner;
+use liege::spawn::{Allocator, spawner};
 use liege::stage::Outcome;
 use liege::{init, proto, stage};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -12,7 +12,7 @@ use crate::proto::status;
 use crate::sys::mark::{self, ProcessMark};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{SignalMask, set_mask};
-use crate::sys::{fd, waiters};
+use crate::sys::{arena, fd, waiters};
 use crate::types::exit_status::NOT_EXECUTABLE;
 use crate::types::purpose::Purpose;
 
@@ -24,6 +24,7 @@ use super::step::Step;
 
 /// Does what an order says; comes back only with the status to end with.
 pub(super) fn run(inherited: &Inheritance, packet: &[u8], attached: Vec<OwnedFd>) -> u8 {
+    arena::enter();
     match SpawnerOrder::decode(packet) {
         Ok(SpawnerOrder::Start(order)) => start(inherited, order, attached),
         Ok(SpawnerOrder::StopHook(vassal)) => stop_hook(inherited, &vassal),

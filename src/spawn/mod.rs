@@ -10,5 +10,6 @@ mod push;
 pub mod spawner;
 pub mod step;
 
+pub use crate::sys::arena::Allocator;
 pub use hook::HOOK_TIMEOUT;
 pub use push::CONFIG_PUSH_TIMEOUT;

@@ -4,6 +4,7 @@
 
 pub mod accept;
 pub mod address;
+pub mod arena;
 pub mod caps;
 pub mod clock;
 pub mod command;
