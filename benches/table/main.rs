@@ -28,7 +28,7 @@ const HELP: &str = "\
 benches/run [OPTION]... [GROUP]...
 
 Prints times, their quartiles and their ratio to the limit of the same run. Groups: life, demand, boot; all of
-them if none is named.
+them and --instructions if none is named, which takes about forty minutes.
 
   --quick         only the cold start, directly and through the stage, in about a minute
   --instructions  only count the instructions of one start in each process, as root; fails if they are more than
@@ -37,7 +37,7 @@ them if none is named.
   --compare FILE  measure this other binary of liege beside the one that is built here, and print the ratios;
                   no other supervisor
   --count N       vassals of `life` and `--quick` [1000]
-  --boot N        vassals of `boot` [6000]
+  --boot N        vassals of `boot`, as far as RLIMIT_NOFILE allows them [6000]
   --repeats N     how often each contender is started for each figure [5; --quick: 3]
 ";
 
@@ -97,8 +97,25 @@ impl Request {
         Ok(request)
     }
 
-    fn wants(&self, group: &str) -> bool {
-        !self.quick && (self.groups.is_empty() || self.groups.iter().any(|it| it == group))
+    fn measurements(&self) -> Vec<Measurement> {
+        if self.quick {
+            return vec![Measurement::Cold(self.count)];
+        }
+        let wants =
+            |group: &str| self.groups.is_empty() || self.groups.iter().any(|it| it == group);
+        let mut measurements = Vec::new();
+        if wants("life") {
+            measurements.push(Measurement::Life(self.count));
+        }
+        if wants("demand") {
+            measurements.extend([20, 1000, 5000].map(Measurement::Demand));
+        }
+        if wants("boot") {
+            // Three descriptors for each vassal, and some for the rest.
+            measurements
+                .push(Measurement::Boot(self.boot.min((sys::descriptor_limit() - 200) / 3)));
+        }
+        measurements
     }
 }
 
@@ -113,8 +130,7 @@ fn main() -> ExitCode {
     let programs = Programs::build();
     let (contenders, missing) = contender::all(&request.other, request.quick);
     if request.instructions {
-        let good = instructions::run(&programs, &contenders, request.renew).unwrap();
-        return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return count_instructions(&programs, &contenders, request.renew);
     }
     if request.syscalls {
         syscalls::run(&programs, &contenders);
@@ -128,26 +144,27 @@ fn main() -> ExitCode {
     println!(
         "program A: static, with the C library; B: without one; {repeats} repeats; median [quartiles]\n"
     );
-    let mut measurements = Vec::new();
-    if request.quick {
-        measurements.push(Measurement::Cold(request.count));
-    }
-    if request.wants("life") {
-        measurements.push(Measurement::Life(request.count));
-    }
-    if request.wants("demand") {
-        measurements.extend([20, 1000, 5000].map(Measurement::Demand));
-    }
-    if request.wants("boot") {
-        measurements.push(Measurement::Boot(request.boot));
-    }
-    for measurement in measurements {
+    for measurement in request.measurements() {
         for linking in Linking::ALL {
             let samples = interleaved(&programs, &contenders, (measurement, linking), repeats);
             table::print(&samples, &contenders, linking);
         }
     }
-    ExitCode::SUCCESS
+    match request.quick || !request.groups.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => count_instructions(&programs, &contenders, false),
+    }
+}
+
+fn count_instructions(programs: &Programs, contenders: &[Contender], renew: bool) -> ExitCode {
+    match instructions::run(programs, contenders, renew) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cannot count instructions, which root can: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The contenders take turns, each time in another order, so that a slow moment of the machine hits all of them.

@@ -50,6 +50,14 @@ pub fn end_with_parent() -> std::io::Result<()> {
     Ok(())
 }
 
+/// How many descriptors a process may have that raises its limit.
+pub fn descriptor_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct outlives the call that fills it.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    limit.rlim_max as usize
+}
+
 /// The processor time that a process has used.
 pub fn cpu_ns(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
