@@ -196,10 +196,12 @@ impl Emperor {
     // Deadlines.
 
     /// All deadlines that are served in step 5, in this order, with what is then done.
-    fn deadlines(&self) -> [Deadline; 8] {
+    fn deadlines(&self) -> [Deadline; 9] {
+        let answers = self.servers.are_busy().then_some(self.context.now);
         let inspection = self.listeners.has_inspections().then_some(self.context.now);
         [
             (inspection, Self::inspect_listeners),
+            (answers, |it| it.with_servers(|servers, access| servers.go_on(access))),
             (self.servers.deadline(), |it| it.servers.expire(&mut it.context)),
             (self.lives.deadline(), |it| it.lives.expire(&mut it.context)),
             (self.helpers.deadline(), |it| it.helpers.expire(&it.realm, &mut it.context)),
@@ -360,6 +362,10 @@ impl Emperor {
 
     /// Serves a client of a server.
     fn serve_client(&mut self, socket: ServerSocket) {
+        self.with_servers(|servers, access| servers.serve(socket, access));
+    }
+
+    fn with_servers(&mut self, act: impl FnOnce(&mut Servers, &mut Access<'_>)) {
         let base_of = |life| self.lives.base_of(life);
         let mut access = Access {
             context: &mut self.context,
@@ -372,7 +378,7 @@ impl Emperor {
             internal_errors: self.faults.count(),
             base_of: &base_of,
         };
-        self.servers.serve(socket, &mut access);
+        act(&mut self.servers, &mut access);
     }
 
     fn rescan(&mut self) {

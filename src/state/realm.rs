@@ -194,6 +194,11 @@ impl Realm {
         self.vassals.values().map(|vassal| &**vassal)
     }
 
+    /// All vassals from this one on.
+    pub fn vassals_from(&self, first: VassalId) -> impl Iterator<Item = &Vassal> {
+        self.vassals.range(first..).map(|(_, vassal)| &**vassal)
+    }
+
     /// One vassal.
     pub fn vassal(&self, id: VassalId) -> Option<&Vassal> {
         self.vassals.get(&id).map(|vassal| &**vassal)

@@ -304,3 +304,30 @@ fn a_client_that_asks_again_and_again_costs_a_part_of_a_processor_and_keeps_nobo
     assert!(answers >= 3, "{answers}");
     assert!(used < start.elapsed() / 2, "{used:?} of {:?}", start.elapsed());
 }
+
+#[test]
+fn the_statistics_of_many_vassals_are_whole_for_each_client_and_one_that_leaves_harms_nobody() {
+    let mut setup = Liege::in_temp_dir();
+    let names: Vec<String> = (0..700).map(|number| format!("{number}.ini")).collect();
+    for (number, name) in names.iter().enumerate() {
+        setup = setup.app(name, "do=ready").on_demand(name, &format!("{number}.sock"));
+    }
+    let emperor = setup.start();
+    let all: std::collections::BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    for name in names.iter().take(5) {
+        drop(emperor.connect("stats.sock"));
+        // Its answer is another one than the last.
+        emperor.touch(name);
+        let clients: Vec<_> = (0..4).map(|_| emperor.connect("stats.sock")).collect();
+        drop(emperor.connect("stats.sock"));
+        for mut client in clients {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut client, &mut text).unwrap();
+            let stats: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let vassals = stats["vassals"].as_array().unwrap();
+            assert_eq!(vassals.len(), all.len());
+            let shown = vassals.iter().map(|vassal| vassal["id"].as_str().unwrap());
+            assert_eq!(shown.collect::<std::collections::BTreeSet<_>>(), all);
+        }
+    }
+}

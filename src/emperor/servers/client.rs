@@ -27,6 +27,8 @@ const MAX_IGNORED_INPUT: usize = 64 * 1024;
 pub(super) struct Client {
     pub id: ClientId,
     pub socket: OwnedFd,
+    /// Whether it waits for an answer that is being made.
+    pub is_waiting: bool,
     state: ClientState,
     /// Time at which it last took some of its answer.
     pub last_progress: Moment,
@@ -53,7 +55,14 @@ impl Client {
     /// One that has just connected.
     pub fn new(id: ClientId, socket: OwnedFd, now: Moment) -> Self {
         let state = ClientState::Reading(Vec::new());
-        Self { id, socket, state, last_progress: now, deadline: now + CLIENT_TIMEOUT }
+        Self {
+            id,
+            socket,
+            is_waiting: false,
+            state,
+            last_progress: now,
+            deadline: now + CLIENT_TIMEOUT,
+        }
     }
 
     /// The readiness that it is polled for.
@@ -80,6 +89,7 @@ impl Client {
     /// Reads, answers and sends as far as possible without blocking; at most one buffer is read.
     pub fn advance(&mut self, now: Moment, mut answer: impl FnMut(&[u8]) -> Answer) -> Connection {
         let mut may_read = true;
+        self.is_waiting = false;
         loop {
             match &mut self.state {
                 ClientState::Reading(request) => match answer(request) {
@@ -91,6 +101,10 @@ impl Client {
                         }
                     }
                     Answer::Incomplete => return Connection::Keep,
+                    Answer::Later => {
+                        self.is_waiting = true;
+                        return Connection::Keep;
+                    }
                     Answer::Next { taken, bytes } => {
                         let next = Some(request.split_off(taken.min(request.len())));
                         self.state = ClientState::Writing { answer: bytes, sent: 0, next };

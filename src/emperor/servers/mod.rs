@@ -87,6 +87,19 @@ impl Servers {
         server.update_reactor(&mut access.context.reactor);
     }
 
+    /// Whether [`Servers::go_on`] is due.
+    pub fn are_busy(&self) -> bool {
+        self.0.iter().any(Server::is_busy)
+    }
+
+    /// Goes on with answers that are made in parts.
+    pub fn go_on(&mut self, access: &mut Access<'_>) {
+        for server in self.0.iter_mut().filter(|server| server.is_busy()) {
+            server.go_on(access);
+            server.update_reactor(&mut access.context.reactor);
+        }
+    }
+
     /// When [`Servers::expire`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         self.0.iter().filter_map(Server::deadline).min()

@@ -113,6 +113,20 @@ impl Server {
         self.keep_limits();
     }
 
+    /// Whether a client waits for an answer that is being made.
+    pub fn is_busy(&self) -> bool {
+        self.clients.iter().any(|client| client.is_waiting)
+    }
+
+    /// Goes on with the clients that wait for an answer which is being made.
+    pub fn go_on(&mut self, access: &mut Access<'_>) {
+        let waiting = self.clients.iter().filter(|client| client.is_waiting);
+        let waiting: Vec<ClientId> = waiting.map(|client| client.id).collect();
+        for id in waiting {
+            self.serve(id, access);
+        }
+    }
+
     /// When [`Server::expire`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         let clients = self.clients.iter().map(|client| client.deadline);

@@ -26,6 +26,8 @@ pub(in crate::emperor) enum Answer {
     Incomplete,
     /// The answer to the first bytes; what is behind them belongs to the next request.
     Next { taken: usize, bytes: Bytes },
+    /// The answer is being made, a part of it in each turn: the service is asked again.
+    Later,
     /// The only or last answer: the connection ends when the client has got it.
     Last(Bytes),
 }

@@ -17,17 +17,46 @@ use serde_json::value::RawValue;
 
 use crate::log::{escaped, is_deceptive};
 
-/// About as long as a vassal is; saves growing step by step when there are thousands.
-const TYPICAL_VASSAL: usize = 750;
-
-/// A report with so many vassals as text.
-pub(super) fn to_text(report: &impl Serialize, vassals: usize) -> Vec<u8> {
-    let mut text = Vec::with_capacity(TYPICAL_VASSAL * (vassals + 1));
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Layout { depth: 0 });
-    // A buffer takes everything, and no key is anything but a text.
-    let _ = report.serialize(&mut serializer);
+/// A report as text.
+pub(super) fn to_text(report: &impl Serialize) -> Vec<u8> {
+    let mut text = Vec::new();
+    append(&mut text, report, 0);
     text.push(b'\n');
     text
+}
+
+/// Appends a value at this depth.
+fn append(text: &mut Vec<u8>, value: &impl Serialize, depth: usize) {
+    let mut serializer = serde_json::Serializer::with_formatter(text, Layout { depth });
+    // A buffer takes everything, and no key is anything but a text.
+    let _ = value.serialize(&mut serializer);
+}
+
+/// The text of a report before its vassals, from one that has none.
+pub(super) fn head(report: &impl Serialize) -> Vec<u8> {
+    let mut text = to_text(report);
+    text.truncate(end_of_head(&text));
+    text
+}
+
+/// The text behind them.
+pub(super) fn tail(report: &impl Serialize) -> Vec<u8> {
+    let mut text = to_text(report);
+    text.drain(..end_of_head(&text));
+    text
+}
+
+/// Behind the bracket that opens the list of vassals. No text has a quotation mark that is not escaped.
+fn end_of_head(text: &[u8]) -> usize {
+    const VASSALS: &[u8] = b"\"vassals\":[";
+    let found = text.windows(VASSALS.len()).position(|part| part == VASSALS);
+    found.map_or(0, |at| at + VASSALS.len())
+}
+
+/// Appends a vassal behind the head or another one.
+pub(super) fn append_vassal(text: &mut Vec<u8>, vassal: &impl Serialize) {
+    text.extend_from_slice(if text.ends_with(b"[") { b"\n\t\t" } else { b",\n\t\t" });
+    append(text, vassal, 2);
 }
 
 /// A name or path from outside, which need not be UTF-8.
@@ -82,7 +111,7 @@ pub(super) fn pairs<S: Serializer>(
 }
 
 fn quoted(text: &impl Serialize) -> String {
-    let mut quoted = to_text(text, 0);
+    let mut quoted = to_text(text);
     quoted.pop();
     String::from_utf8(quoted).unwrap_or_default()
 }
@@ -183,7 +212,7 @@ impl Formatter for Layout {
 #[cfg(test)]
 mod tests {
     use super::super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
-    use super::{OutsideText, to_text};
+    use super::{OutsideText, append_vassal, head, tail, to_text};
     use crate::types::exit_status::ExitStatus;
 
     use proptest::prelude::{any, prop_assert_eq, proptest};
@@ -362,7 +391,13 @@ mod tests {
     }
 
     fn rendered(report: &StatisticsReport) -> String {
-        String::from_utf8(to_text(report, report.vassals.len())).unwrap()
+        let whole = to_text(report);
+        let frame = StatisticsReport { vassals: Vec::new(), ..report.clone() };
+        let mut parts = head(&frame);
+        report.vassals.iter().for_each(|vassal| append_vassal(&mut parts, vassal));
+        parts.extend(tail(&frame));
+        assert_eq!(parts, whole, "made of parts it is the same");
+        String::from_utf8(whole).unwrap()
     }
 
     fn parsed(report: &StatisticsReport) -> Value {

@@ -1,16 +1,22 @@
 //! The statistics: each client gets one JSON object as soon as it has connected, and the end of the stream.
 //!
-//! Clients share a snapshot for a moment, so that a storm of them costs little.
+//! Clients share a snapshot for a moment, so that a storm of them costs little. It is made a part at a time, so that
+//! thousands of vassals keep nobody waiting: each of them is shown as it was when its turn came.
 
 mod json;
 mod report;
 mod view;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::state::VassalId;
 use crate::sys::clock;
 use crate::types::moment::Moment;
 
+use view::Totals;
+
+use super::client::CLIENT_TIMEOUT;
 use super::service::{Access, Answer, Bytes, Service};
 
 /// The shortest lifetime of a snapshot while nothing happens.
@@ -22,6 +28,9 @@ const LIFETIME_PER_COST: u32 = 4;
 
 /// The lifetime of a snapshot for each byte of it when something has happened: about ten times what it has cost.
 const LIFETIME_PER_BYTE: Duration = Duration::from_nanos(15);
+
+/// Vassals that are added to a snapshot in one turn: 5 us each.
+const MAX_SHOWN: usize = 256;
 
 /// How an answer begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +47,22 @@ pub(super) enum Form {
 pub(super) struct Statistics {
     form: Form,
     snapshot: Option<Snapshot>,
+    draft: Option<Draft>,
+}
+
+/// A snapshot that is being made.
+#[derive(Debug)]
+struct Draft {
+    begun: Moment,
+    /// The last turn in which something was added.
+    added: Option<Moment>,
+    cost: Duration,
+    version: u64,
+    /// The vassal that is shown next.
+    next: VassalId,
+    starts: HashMap<VassalId, Moment>,
+    totals: Totals,
+    text: Vec<u8>,
 }
 
 /// An answer that all clients get for a short time.
@@ -54,7 +79,7 @@ struct Snapshot {
 impl Statistics {
     /// Without a snapshot.
     pub fn new(form: Form) -> Self {
-        Self { form, snapshot: None }
+        Self { form, snapshot: None, draft: None }
     }
 }
 
@@ -68,16 +93,65 @@ impl Service for Statistics {
         if let Some(snapshot) = self.snapshot.as_ref().filter(|it| it.is_fresh(version, now)) {
             return Answer::Last(Bytes::clone(&snapshot.answer));
         }
-        let begin = clock::now();
-        let report = view::report(access);
-        let mut text = json::to_text(&report, report.vassals.len());
+        let draft = self.draft.take().filter(|draft| draft.is_young(now));
+        let mut draft = draft.unwrap_or_else(|| Draft::begin(access));
+        if draft.added == Some(now) || !draft.add(access) {
+            self.draft = Some(draft);
+            return Answer::Later;
+        }
+        let (cost, version) = (draft.cost, draft.version);
+        let mut text = draft.end(access);
         if self.form == Form::Http {
             text = with_http_header(text);
         }
         let answer = Bytes::new(text);
-        let cost = clock::now().saturating_duration_since(begin);
         self.snapshot = Some(Snapshot { made: now, cost, version, answer: Bytes::clone(&answer) });
         Answer::Last(answer)
+    }
+}
+
+impl Draft {
+    fn begin(access: &Access<'_>) -> Self {
+        Self {
+            begun: access.context.now,
+            added: None,
+            cost: Duration::ZERO,
+            version: access.context.version,
+            next: VassalId(0),
+            starts: access.realm.next_starts(),
+            totals: Totals::default(),
+            text: json::head(&view::frame(access, Totals::default())),
+        }
+    }
+
+    /// Whether somebody has waited for it lately.
+    fn is_young(&self, now: Moment) -> bool {
+        now.saturating_duration_since(self.begun) < CLIENT_TIMEOUT
+    }
+
+    /// Adds some vassals; true if all are there.
+    fn add(&mut self, access: &Access<'_>) -> bool {
+        let begin = clock::now();
+        let mut ids: Vec<VassalId> = access
+            .realm
+            .vassals_from(self.next)
+            .map(|vassal| vassal.id)
+            .take(MAX_SHOWN + 1)
+            .collect();
+        let next = if ids.len() > MAX_SHOWN { ids.pop() } else { None };
+        for vassal in view::vassals(access, ids.into_iter(), &self.starts, &mut self.totals) {
+            json::append_vassal(&mut self.text, &vassal);
+        }
+        self.next = next.unwrap_or(self.next);
+        self.added = Some(access.context.now);
+        self.cost += clock::now().saturating_duration_since(begin);
+        next.is_none()
+    }
+
+    fn end(mut self, access: &Access<'_>) -> Vec<u8> {
+        let tail = json::tail(&view::frame(access, self.totals));
+        self.text.extend_from_slice(&tail);
+        self.text
     }
 }
 

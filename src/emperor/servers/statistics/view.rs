@@ -1,5 +1,6 @@
 //! What statistics show, read off the state.
 
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,7 @@ use super::report::{BlacklistEntry, Refused, StatisticsReport, VassalReport};
 use crate::emperor::servers::service::Access;
 use crate::emperor::state_words::{hold_reason, reason, state_name};
 use crate::monitor::Monitor;
+use crate::state::VassalId;
 use crate::state::life::Life;
 use crate::state::stale::Stale;
 use crate::state::vassal::Vassal;
@@ -22,6 +24,12 @@ struct Wall {
 }
 
 impl Wall {
+    /// By the time of the wake-up.
+    fn at_wake_up(access: &Access<'_>) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { now: access.context.now, seconds: since.as_secs_f64() }
+    }
+
     fn at(self, moment: Moment) -> i64 {
         let ago = self.now.saturating_duration_since(moment).as_secs_f64();
         (self.seconds - ago) as i64
@@ -32,27 +40,19 @@ impl Wall {
     }
 }
 
-/// Everything at this moment.
-pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall = Wall { now: access.context.now, seconds: since.as_secs_f64() };
-    let sources: Vec<OutsideText> = access
-        .monitors
-        .iter()
-        .map(|monitor| text(monitor.source().as_os_str().as_bytes()))
-        .collect();
-    let starts = access.realm.next_starts();
+/// What is counted while the vassals are shown.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    running: usize,
+    failing: usize,
+    blacklist: Vec<BlacklistEntry>,
+}
+
+/// Everything at this moment but the vassals.
+pub(super) fn frame(access: &Access<'_>, totals: Totals) -> StatisticsReport {
+    let wall = Wall::at_wake_up(access);
+    let sources = sources(access);
     let longest_turn = access.context.reactor.longest_turn();
-    let vassals: Vec<VassalReport> = access
-        .realm
-        .vassals()
-        .map(|vassal| VassalReport {
-            next_start_ms: starts
-                .get(&vassal.id)
-                .map(|at| millis(at.saturating_duration_since(wall.now))),
-            ..vassal_report(access, vassal, wall, &sources)
-        })
-        .collect();
     StatisticsReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: i32::try_from(access.process.pid).unwrap_or(0),
@@ -60,10 +60,10 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
         gid: access.process.gid,
         cwd: text(&access.process.cwd),
         throttle_level: millis(access.realm.throttle_level()),
-        running: vassals.iter().filter(|vassal| vassal.pid.is_some()).count(),
-        failing: vassals.iter().filter(|vassal| vassal.last_error.is_some()).count(),
-        vassals,
-        blacklist: access.realm.vassals().filter_map(|v| blacklisted(access, v, wall)).collect(),
+        running: totals.running,
+        failing: totals.failing,
+        vassals: Vec::new(),
+        blacklist: totals.blacklist,
         state: if access.realm.is_ending() { "ragnarok" } else { "governing" },
         death_guards: death_guards(access),
         keeper_pid: access.keeper_pid.and_then(|pid| i32::try_from(pid).ok()),
@@ -79,6 +79,35 @@ pub(super) fn report(access: &Access<'_>) -> StatisticsReport {
         emperor: sources,
         emperor_tyrant: false,
     }
+}
+
+/// These vassals at this moment, which are counted.
+pub(super) fn vassals(
+    access: &Access<'_>,
+    shown: impl Iterator<Item = VassalId>,
+    starts: &HashMap<VassalId, Moment>,
+    totals: &mut Totals,
+) -> Vec<VassalReport> {
+    let wall = Wall::at_wake_up(access);
+    let sources = sources(access);
+    let mut reports = Vec::new();
+    for vassal in shown.filter_map(|id| access.realm.vassal(id)) {
+        let start = starts.get(&vassal.id);
+        let next_start_ms = start.map(|at| millis(at.saturating_duration_since(wall.now)));
+        let report =
+            VassalReport { next_start_ms, ..vassal_report(access, vassal, wall, &sources) };
+        totals.running += usize::from(report.pid.is_some());
+        totals.failing += usize::from(report.last_error.is_some());
+        totals.blacklist.extend(blacklisted(access, vassal, wall));
+        reports.push(report);
+    }
+    reports
+}
+
+/// The sources without their schemes.
+fn sources(access: &Access<'_>) -> Vec<OutsideText> {
+    let source = |monitor: &&dyn Monitor| text(monitor.source().as_os_str().as_bytes());
+    access.monitors.iter().map(source).collect()
 }
 
 fn microseconds(time: Duration) -> u64 {
