@@ -97,20 +97,26 @@ impl Request {
         Ok(request)
     }
 
+    fn wants(&self, group: &str) -> bool {
+        !self.quick && (self.groups.is_empty() || self.groups.iter().any(|it| it == group))
+    }
+
+    fn sockets(&self) -> Vec<usize> {
+        // liege keeps four descriptors for each: its socket, and those of a start.
+        let most = (sys::descriptor_limit() - 200) / 4;
+        let sockets = [20, 1000, 5000].map(|sockets| most.min(sockets));
+        sockets.into_iter().filter(|_| self.wants("demand")).collect()
+    }
+
     fn measurements(&self) -> Vec<Measurement> {
-        if self.quick {
-            return vec![Measurement::Cold(self.count)];
-        }
-        let wants =
-            |group: &str| self.groups.is_empty() || self.groups.iter().any(|it| it == group);
         let mut measurements = Vec::new();
-        if wants("life") {
+        if self.quick {
+            measurements.push(Measurement::Cold(self.count));
+        }
+        if self.wants("life") {
             measurements.push(Measurement::Life(self.count));
         }
-        if wants("demand") {
-            measurements.extend([20, 1000, 5000].map(Measurement::Demand));
-        }
-        if wants("boot") {
+        if self.wants("boot") {
             // Three descriptors for each vassal, and some for the rest.
             measurements
                 .push(Measurement::Boot(self.boot.min((sys::descriptor_limit() - 200) / 3)));
@@ -147,6 +153,13 @@ fn main() -> ExitCode {
     for measurement in request.measurements() {
         for linking in Linking::ALL {
             let samples = interleaved(&programs, &contenders, (measurement, linking), repeats);
+            table::print(&samples, &contenders, linking);
+        }
+    }
+    for sockets in request.sockets() {
+        for linking in Linking::ALL {
+            let world = |contender| World::new(&programs, contender, linking);
+            let samples = measure::demand(world, &contenders, (sockets, repeats * 6));
             table::print(&samples, &contenders, linking);
         }
     }

@@ -3,11 +3,11 @@
 use crate::contender::{Contender, Kind, Way};
 use crate::peers::Peer;
 use crate::sys;
-use crate::table::Row;
+use crate::table::{Row, Samples};
 use crate::world::{Running, World, millis};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What one start of a supervisor is used for.
 #[derive(Clone, Copy)]
@@ -18,8 +18,6 @@ pub enum Measurement {
     Life(usize),
     /// The start of a thousand vassals and of that many, and what that makes of one start.
     Boot(usize),
-    /// First connections to vassals on demand, of which there are that many.
-    Demand(usize),
 }
 
 /// Times are in milliseconds.
@@ -27,16 +25,9 @@ pub type Sample = Vec<(Row, f64)>;
 
 /// Not everybody takes part in everything.
 pub fn takes_part(contender: &Contender, measurement: Measurement) -> bool {
-    let socket_activate = contender.peer() == Some(Peer::SocketActivate);
     match measurement {
-        // As a user a start is that of the stage; uWSGI needs very long to bind thousands of sockets.
-        Measurement::Demand(sockets) => match contender.way() {
-            Some(Way::StageAsUser) => false,
-            Some(_) => contender.is_liege() || sockets <= 1000,
-            None => contender.is_limit() || (socket_activate && sockets == 20),
-        },
         Measurement::Cold(_) | Measurement::Boot(_) => contender.is_limit() || contender.is_liege(),
-        Measurement::Life(_) => !socket_activate,
+        Measurement::Life(_) => contender.peer() != Some(Peer::SocketActivate),
     }
 }
 
@@ -50,7 +41,6 @@ pub fn sample<'a>(
     match measurement {
         Measurement::Cold(count) => cold(&boot(world(), count), count),
         Measurement::Life(count) => life(world(), count, repeat),
-        Measurement::Demand(sockets) => demand(world(), sockets),
         Measurement::Boot(count) => {
             let few = cold(&boot(world(), 1000), 1000);
             std::thread::sleep(Duration::from_secs(1));
@@ -210,34 +200,65 @@ fn idle(running: &Running<'_>) -> f64 {
     (sleeps() - before) as f64
 }
 
-/// From the first connection to the exec.
-fn demand(world: World<'_>, sockets: usize) -> Sample {
-    let uwsgi = matches!(world.contender.kind, Kind::Uwsgi { .. });
-    let one = world.contender.peer().is_some();
+/// From first connections to the exec. All contenders are there at once and take turns, connection by connection.
+pub fn demand<'a>(
+    world: impl Fn(&'a Contender) -> World<'a>,
+    contenders: &'a [Contender],
+    (sockets, samples): (usize, usize),
+) -> Samples {
+    let taking_part =
+        contenders.iter().enumerate().filter(|(_, it)| takes_part_on_demand(it, sockets));
+    let mut waiting: Vec<_> =
+        taking_part.map(|(at, it)| (at, listening(world(it), sockets))).collect();
+    std::thread::sleep(Duration::from_secs(1));
+    let mut seen = Samples::default();
+    for sample in 0..samples {
+        // Spread over all of them: 7 divides none of their numbers.
+        let number = (sample * 7) % sockets;
+        waiting.rotate_left(1);
+        for (at, running) in &mut waiting {
+            if contenders[*at].peer().is_some() {
+                // It has become the program of its connection.
+                *running = listening(world(&contenders[*at]), 1);
+                seen.add(Row::Demand(sockets), *at, connect(running, 0));
+            } else {
+                seen.add(Row::Demand(sockets), *at, connect(running, number));
+            }
+        }
+    }
+    seen
+}
+
+/// Not everybody takes part: as a user a start is that of the stage, and uWSGI needs very long for thousands.
+fn takes_part_on_demand(contender: &Contender, sockets: usize) -> bool {
+    match contender.way() {
+        Some(Way::StageAsUser) => false,
+        Some(_) => contender.is_liege() || sockets <= 1000,
+        None if contender.is_limit() => true,
+        None => contender.peer() == Some(Peer::SocketActivate) && sockets == 20,
+    }
+}
+
+fn listening(world: World<'_>, sockets: usize) -> Running<'_> {
+    let sockets = if world.contender.peer().is_some() { 1 } else { sockets };
     let running = world.with_vassals(sockets).with_sockets(sockets).start();
-    for number in 0..if one { 1 } else { sockets } {
+    let start = Instant::now();
+    for number in 0..sockets {
         while !running.world.socket(number).exists() {
+            assert!(start.elapsed() < Duration::from_secs(120), "not all sockets are bound");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    std::thread::sleep(Duration::from_millis(300));
-    let samples = if one {
-        1
-    } else if uwsgi {
-        2
-    } else {
-        8
-    };
-    let sample = (0..samples).map(|sample: usize| {
-        // Spread over all of them, each once: 7 divides none of their numbers.
-        let number = (sample * 7) % sockets;
-        let (from, name) = (running.count(), format!("{number}.ini"));
-        let before = sys::now();
-        let client = UnixStream::connect(running.world.socket(number)).unwrap();
-        let time = millis(before, running.next(from, b'S', &name));
-        drop(client);
-        std::thread::sleep(Duration::from_millis(50));
-        (Row::Demand(sockets), time)
-    });
-    sample.collect()
+    std::thread::sleep(Duration::from_millis(50));
+    running
+}
+
+fn connect(running: &Running<'_>, number: usize) -> f64 {
+    let (from, name) = (running.count(), format!("{number}.ini"));
+    let before = sys::now();
+    let client = UnixStream::connect(running.world.socket(number)).unwrap();
+    let time = millis(before, running.next(from, b'S', &name));
+    drop(client);
+    std::thread::sleep(Duration::from_millis(30));
+    time
 }
