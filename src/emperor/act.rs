@@ -221,20 +221,19 @@ impl Emperor {
 
     /// Logs which vassals ragnarok waits for.
     fn say_who_is_left(&mut self, left: Duration) {
-        let vassals = self.realm.vassals().filter(|vassal| vassal.current().is_some());
-        let names: Vec<String> =
-            vassals.map(|vassal| self.context.sources.label(&vassal.key)).collect();
-        let hooks = self.helpers.stop_hooks().count();
-        if names.is_empty() && hooks == 0 {
+        let vassals = || self.realm.vassals().filter(|vassal| vassal.current().is_some());
+        let (count, hooks) = (vassals().count(), self.helpers.stop_hooks().count());
+        if count == 0 && hooks == 0 {
             return;
         }
-        let shown = messages::names(&names);
+        let names = vassals().map(|vassal| self.context.sources.label(&vassal.key));
+        let shown = messages::names(names, count);
         let hooks = match hooks {
             0 => String::new(),
             1 => "; and for 1 stop hook".to_owned(),
             more => format!("; and for {more} stop hooks"),
         };
-        let (count, left) = (messages::vassals(names.len()), messages::Time(left));
+        let (count, left) = (messages::vassals(count), messages::Time(left));
         self.context.log.notice(format_args!(
             "ragnarok waits for {count}: {shown}{hooks}; what is left is killed in {left}"
         ));

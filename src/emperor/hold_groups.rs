@@ -66,7 +66,7 @@ impl HoldGroups {
                 continue;
             }
             let (count, why) = (names.len(), escaped(why.as_bytes()));
-            let (retry, names) = (messages::Retry(wait), messages::names(&names));
+            let (retry, names) = (messages::Retry(wait), messages::names(names.into_iter(), count));
             context.log.warning(format_args!(
                 "{count} more vassals are not started: {why}{retry}: {names}"
             ));

@@ -217,10 +217,10 @@ pub(super) fn vassals(count: usize) -> String {
     format!("{count} {}", if count == 1 { "vassal" } else { "vassals" })
 }
 
-/// The first of some names, and how many there are more.
-pub(super) fn names(names: &[String]) -> String {
-    let shown = names.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_NAMES) {
+/// The first of so many names, and how many there are more.
+pub(super) fn names(names: impl Iterator<Item = String>, count: usize) -> String {
+    let shown = names.take(MAX_NAMES).collect::<Vec<_>>().join(", ");
+    match count.saturating_sub(MAX_NAMES) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
