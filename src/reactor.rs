@@ -48,7 +48,7 @@ pub struct Reactor<T> {
     batched: Epoll,
     /// The tokens of the batched ones, by the number of the descriptor, which is the key in the set.
     batched_tokens: Vec<Option<T>>,
-    /// When the last wait was over, if there was one, and the processor time that was used by then.
+    /// When the last wait was over, if there was one, and the processor time that was used before it.
     woken: Option<(Moment, Duration)>,
     longest_turn: LongestTurn,
 }
@@ -140,15 +140,17 @@ impl<T: Ranked> Reactor<T> {
     pub fn wait(&mut self, deadline: Option<Moment>, ready: &mut Vec<T>) -> io::Result<Moment> {
         ready.clear();
         let now = clock::now();
-        if let Some((woken, used)) = self.woken {
+        // A wait costs next to nothing, and counts as part of the turn behind it.
+        let used = clock::thread_cpu();
+        if let Some((woken, before)) = self.woken {
             let LongestTurn { cpu, wall } = &mut self.longest_turn;
-            *cpu = clock::thread_cpu().saturating_sub(used).max(*cpu);
+            *cpu = used.saturating_sub(before).max(*cpu);
             *wall = now.saturating_duration_since(woken).max(*wall);
         }
         let limit = deadline.map(|at| at.saturating_duration_since(now));
         let waited = self.direct.wait(limit);
         let now = clock::now();
-        self.woken = Some((now, clock::thread_cpu()));
+        self.woken = Some((now, used));
         waited?;
         let mut batched_is_ready = false;
         for index in self.direct.ready() {
