@@ -101,10 +101,13 @@ impl Request {
         !self.quick && (self.groups.is_empty() || self.groups.iter().any(|it| it == group))
     }
 
+    /// liege takes no vassal for whose start four descriptors could be missing.
+    fn most_vassals() -> usize {
+        (sys::descriptor_limit() - 200) / 4
+    }
+
     fn sockets(&self) -> Vec<usize> {
-        // liege keeps four descriptors for each: its socket, and those of a start.
-        let most = (sys::descriptor_limit() - 200) / 4;
-        let sockets = [20, 1000, 5000].map(|sockets| most.min(sockets));
+        let sockets = [20, 1000, 5000].map(|sockets| Self::most_vassals().min(sockets));
         sockets.into_iter().filter(|_| self.wants("demand")).collect()
     }
 
@@ -117,9 +120,7 @@ impl Request {
             measurements.push(Measurement::Life(self.count));
         }
         if self.wants("boot") {
-            // Three descriptors for each vassal, and some for the rest.
-            measurements
-                .push(Measurement::Boot(self.boot.min((sys::descriptor_limit() - 200) / 3)));
+            measurements.push(Measurement::Boot(Self::most_vassals().min(self.boot)));
         }
         measurements
     }
