@@ -111,9 +111,8 @@ fn life(world: World<'_>, count: usize, repeat: usize) -> Sample {
     if repeat == 0 && running.world.contender.is_liege() {
         sample.push((Row::Idle, idle(&running)));
     }
+    sample.extend(turns(&running).into_iter().map(|(wall, ms)| (Row::LifeTurn(count, wall), ms)));
     sample.push((Row::Term(count), running.end()));
-    let turns = running.logged_turns().into_iter();
-    sample.extend(turns.map(|(wall, ms)| (Row::LifeTurn(count, wall), ms)));
     sample
 }
 

@@ -238,22 +238,6 @@ impl Running<'_> {
         rest.split(|sign: char| !sign.is_ascii_digit()).next()?.parse().ok()
     }
 
-    /// The longest turns of liege's loop as its log says them at the end: in processor time, by the clock (`true`),
-    /// milliseconds.
-    pub fn logged_turns(&self) -> Vec<(bool, f64)> {
-        let log = fs::read_to_string(self.world.dir.path().join("log")).unwrap_or_default();
-        let line = log.split("the longest turn of the event loop took ").nth(1).unwrap_or_default();
-        let line = line.lines().next().unwrap_or_default();
-        let times = line.split(' ').filter_map(|word| Some(word.parse::<f64>().ok()? / 1e3));
-        let times: Vec<_> = times.collect();
-        match times[..] {
-            [cpu, wall] => vec![(false, cpu), (true, wall)],
-            // Of a version that had only the clock.
-            [wall] => vec![(true, wall)],
-            _ => Vec::new(),
-        }
-    }
-
     /// Ends it and all its vassals; gives the milliseconds until nothing is left.
     pub fn end(&mut self) -> f64 {
         let vassals: Vec<_> = self.pids().into_values().filter_map(sys::pidfd).collect();
