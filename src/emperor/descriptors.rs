@@ -25,7 +25,7 @@ const START_RESERVE: (u64, u64) = (16, 8);
 pub(super) struct DescriptorBudget {
     /// `/dev/null`, which is duplicated to find the lowest unused number.
     null: OwnedFd,
-    /// How many vassals the limit allows, each with a listener and a life.
+    /// How many vassals the limit allows, each with a pipe, a pidfd and one socket: to be notified, or a listener.
     pub max_vassals: usize,
 }
 
@@ -42,7 +42,7 @@ impl DescriptorBudget {
     pub fn open() -> io::Result<Self> {
         let null = fd::open_null()?;
         let limit = limit();
-        let most = limit.saturating_sub(kept(limit, RESERVE)) / (1 + PER_LIFE);
+        let most = limit.saturating_sub(kept(limit, RESERVE)) / PER_LIFE;
         Ok(Self { null, max_vassals: usize::try_from(most).unwrap_or(usize::MAX) })
     }
 
@@ -65,22 +65,20 @@ impl DescriptorBudget {
         ))
     }
 
-    /// Whether one more life can be started beside so many processes; `has_room`: the descriptors of the vassal are
-    /// counted already, as it has a process or a listener.
+    /// Whether one more life can be started; `has_room`: the descriptors of the vassal are counted already, as it has a
+    /// process or a listener.
     ///
     /// # Errors
     /// The reason, and what to do about it.
-    pub fn room_to_start(
-        &self,
-        processes: usize,
-        has_room: impl FnOnce() -> bool,
-    ) -> io::Result<()> {
+    pub fn room_to_start(&self, has_room: impl FnOnce() -> bool) -> io::Result<()> {
         let limit = limit();
         let refused = |why: &str| Err(io::Error::other(format!("{why}; {}", remedy(limit))));
-        if self.used().is_none_or(|used| used + kept(limit, START_RESERVE) > limit) {
+        let Some(used) = self.used().filter(|used| used + kept(limit, START_RESERVE) <= limit)
+        else {
             return refused("no descriptor is left for it");
-        }
-        if processes >= self.max_vassals && !has_room() {
+        };
+        // One more vassal leaves what the replacement of another needs.
+        if used + PER_LIFE + kept(limit, START_RESERVE) > limit && !has_room() {
             return refused("no descriptor is left for another vassal");
         }
         Ok(())

@@ -21,6 +21,7 @@ mod hooks;
 mod keeper;
 mod life;
 mod listeners;
+mod many;
 mod memory;
 mod monitor_dir;
 mod notify;

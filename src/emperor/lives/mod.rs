@@ -81,11 +81,6 @@ impl Lives {
         }
     }
 
-    /// How many processes there are, or will be.
-    pub fn count(&self) -> usize {
-        self.processes.len() + self.ordered.len()
-    }
-
     /// How many processes there are that are not reaped: each is a child of ours.
     pub fn unreaped(&self) -> usize {
         self.processes.len()
