@@ -23,6 +23,9 @@ pub(super) const MAX_REQUEST: usize = 4096;
 /// Most bytes that a client may send after its last answer before it is taken for a flood.
 const MAX_IGNORED_INPUT: usize = 64 * 1024;
 
+/// Most bytes that are sent to a client in one turn: one that reads as fast as we write would take a large answer whole.
+const MAX_SENT: usize = 256 * 1024;
+
 /// A connection.
 pub(super) struct Client {
     pub id: ClientId,
@@ -89,6 +92,7 @@ impl Client {
     /// Reads, answers and sends as far as possible without blocking; at most one buffer is read.
     pub fn advance(&mut self, now: Moment, mut answer: impl FnMut(&[u8]) -> Answer) -> Connection {
         let mut may_read = true;
+        let mut may_send = MAX_SENT;
         self.is_waiting = false;
         loop {
             match &mut self.state {
@@ -126,8 +130,13 @@ impl Client {
                         };
                         continue;
                     }
-                    match socket::send(self.socket.as_fd(), tail) {
+                    if may_send == 0 {
+                        return Connection::Keep;
+                    }
+                    let piece = tail.get(..may_send.min(tail.len())).unwrap_or_default();
+                    match socket::send(self.socket.as_fd(), piece) {
                         Ok(more) => {
+                            may_send = may_send.saturating_sub(more);
                             *sent += more;
                             self.last_progress = now;
                         }
