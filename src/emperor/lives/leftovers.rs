@@ -9,7 +9,7 @@
 //! we know, an ended life has left nothing, which is found out by a look at the end of the list of children. To list
 //! them all takes milliseconds where there are thousands, and is done no more often than it is cheap.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// From one listing of all children to the next, for each of them: four times what it costs.
 const LIST_PAUSE_PER_CHILD: Duration = Duration::from_micros(2);
 const BIRTHS_PER_LOOK: u32 = 256;
+/// Most ends that are raised in one turn: each may be followed by a start.
+const MAX_ENDS: usize = 64;
 /// Orphans that are asked for their mark in one turn: a few microseconds each.
 const MAX_MARKS_READ: usize = 128;
 /// A program that exits with 0 so soon after its start, and leaves a process in a session of its own, has gone to
@@ -42,6 +44,8 @@ pub(super) struct Leftovers {
     marks: ProcessMarks,
     /// Lives whose main process is reaped, until none of their processes is found.
     ended: HashMap<LifeId, EndedLife>,
+    /// Ends of lives of which nothing is left, to be raised in their order.
+    clear: VecDeque<(LifeId, LifeEvent)>,
     /// The lives of orphans whose marks were read. The entries hold as long as the orphans are our children, because
     /// their pids cannot be reused before they are reaped.
     orphans: HashMap<Pid, Option<LifeId>>,
@@ -89,6 +93,7 @@ impl Default for Leftovers {
         Self {
             marks: ProcessMarks::new(),
             ended: HashMap::new(),
+            clear: VecDeque::new(),
             orphans: HashMap::new(),
             children,
             listing: None,
@@ -109,7 +114,8 @@ impl Leftovers {
 
     /// The lives whose end is not raised yet.
     pub fn untold(&self) -> impl Iterator<Item = LifeId> {
-        self.ended.iter().filter(|(_, ended)| ended.end.is_some()).map(|(life, _)| *life)
+        let kept = self.ended.iter().filter(|(_, ended)| ended.end.is_some());
+        kept.map(|(life, _)| *life).chain(self.clear.iter().map(|(life, _)| *life))
     }
 
     /// A new process has this number, and leads a session of it. The kernel does not reuse the number of a session
@@ -150,6 +156,9 @@ impl Leftovers {
 
     /// When a turn is needed even if no descriptor is ready.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
+        if !self.clear.is_empty() {
+            return Some(now);
+        }
         if self.more {
             let is_listing = self.listing.is_some();
             return Some(if is_listing { now } else { now.max(self.list_at) });
@@ -275,7 +284,7 @@ impl Lives {
 
     /// Whether there is an ended life that may have leftovers.
     pub fn may_have_leftovers(&self) -> bool {
-        !self.leftovers.ended.is_empty()
+        !self.leftovers.ended.is_empty() || !self.leftovers.clear.is_empty()
     }
 
     /// When the leftovers are to be examined again even if no descriptor is ready.
@@ -297,6 +306,9 @@ impl Lives {
         realm: &Realm,
         context: &mut Context,
     ) {
+        if !self.leftovers.clear.is_empty() {
+            return self.leftovers.raise_clear(context);
+        }
         if self.leftovers.ended.is_empty() {
             self.leftovers.more = false;
             self.leftovers.listing = None;
@@ -436,7 +448,13 @@ impl Leftovers {
             is_left
         });
         ends.sort_by_key(|(life, _)| *life);
-        for (life, event) in ends {
+        self.clear.extend(ends);
+        self.raise_clear(context);
+    }
+
+    /// Raises ends of lives of which nothing is left.
+    fn raise_clear(&mut self, context: &mut Context) {
+        for (life, event) in self.clear.drain(..self.clear.len().min(MAX_ENDS)) {
             context.raise_for(life, event);
         }
     }
