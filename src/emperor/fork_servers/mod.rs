@@ -206,6 +206,10 @@ impl ForkServers {
         context: &mut Context,
     ) -> Result<(), TalkError> {
         let ForkRequest { life, record, listener } = *request;
+        // It may listen already, and would not be known for one of ours.
+        if known.lives.awaits_base() {
+            return Err(TalkError::NotReady(format!("{} is being started", self.place())));
+        }
         let socket = self.connect(context)?;
         let (server, base) = self.identify_server(&socket, known, context)?;
         let failed =

@@ -83,6 +83,11 @@ impl Lives {
         Ok(())
     }
 
+    /// Whether the spawner was ordered to make a base, and has not answered.
+    pub fn awaits_base(&self) -> bool {
+        self.ordered.values().any(|ordered| ordered.is_base)
+    }
+
     /// Whether the spawner has not answered for this life.
     pub fn is_ordered(&self, life: LifeId) -> bool {
         self.ordered.contains_key(&life)
