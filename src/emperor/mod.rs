@@ -177,6 +177,8 @@ impl Emperor {
         if self.backpressure.begin_drain_turn()
             && self.context.reactor.wait(Some(self.context.now), ready).is_ok()
         {
+            // Who is ready now may have ended since this turn has begun.
+            self.lives.begin_turn();
             ready.retain(|token| token.rank() <= LAST_RANK_OF_LIVES);
             if !ready.is_empty() {
                 self.serve_all(ready);
