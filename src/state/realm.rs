@@ -311,22 +311,24 @@ impl Realm {
         }
         self.apply(vassal, outbox, |vassal, ctx| vassal.life_event(id, event, ctx));
         if is_born {
-            self.adopted(vassal, id, outbox);
+            self.life_begins(vassal, id, outbox);
         }
         if !before && self.is_base_up(vassal) {
             self.sweep(SweepKind::BaseReady, outbox);
         }
     }
 
-    /// A life that is adopted runs its program already: it needs no slot in the start budget, and when the mercy of
-    /// ragnarok is over, it is killed.
-    fn adopted(&mut self, id: VassalId, life: LifeId, outbox: &mut Outbox<'_>) {
+    /// A life has a process. One that is adopted runs its program already, and needs no slot in the start budget. When
+    /// the mercy of ragnarok is over, whatever is born is killed, even if its vassal does not know of the end yet.
+    fn life_begins(&mut self, id: VassalId, life: LifeId, outbox: &mut Outbox<'_>) {
         let vassal = self.vassals.get(&id);
         let mut lives = vassal.into_iter().flat_map(|v| [v.current(), v.other()]).flatten();
         if lives.any(|one| one.id == life && one.is_adopted) {
             self.queue.free_slot(life);
-            let is_over = self.ragnarok.is_some_and(|end| end.killed);
-            outbox.out.extend(is_over.then_some(Effect::Kill(life)));
+        }
+        let (is_over, kill) = (self.ragnarok.is_some_and(|end| end.killed), Effect::Kill(life));
+        if is_over && outbox.out.last() != Some(&kill) {
+            outbox.out.push(kill);
         }
     }
 

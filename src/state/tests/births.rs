@@ -167,6 +167,22 @@ fn what_the_spawner_makes_after_the_mercy_is_killed_once() {
 }
 
 #[test]
+fn what_is_made_after_the_mercy_is_killed_before_its_vassal_knows_of_the_end() {
+    let mut scene = Scene::new(Rules { max_swept: 1, ..Rules::default() });
+    scene.answers = false;
+    scene.find_as("first.ini", OnDemand::No, true);
+    scene.find(OnDemand::No);
+    scene.is("starting 2", &["spawn 1", "spawn 2"]);
+    scene.send(Event::RagnarokNow);
+    scene.is("starting 2", &[]);
+    scene.born(2);
+    scene.is("starting 2", &["kill 2"]);
+    scene.exits(2, KILLED);
+    scene.wait(1);
+    scene.is("gone", &["forget"]);
+}
+
+#[test]
 fn a_process_of_a_life_that_nobody_knows_any_more_is_killed() {
     let mut scene = asking();
     scene.spawner_ends(&[1]);
