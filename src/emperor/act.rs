@@ -169,7 +169,7 @@ impl Emperor {
     fn try_spawn(&mut self, vassal: VassalId, life: LifeId, purpose: Purpose) -> io::Result<()> {
         let has_room =
             || self.listeners.on_demand(vassal).is_some() || self.lives.has_process(vassal);
-        self.descriptors.room_to_start(has_room)?;
+        self.descriptors.room_to_start(self.lives.ordered().count(), has_room)?;
         let record = self.realm.vassal(vassal).ok_or(io::ErrorKind::NotFound)?;
         let sockets = self.listeners.get(vassal);
         self.lives.order(NewLife { life, purpose, record, sockets }, &mut self.context)

@@ -65,20 +65,20 @@ impl DescriptorBudget {
         ))
     }
 
-    /// Whether one more life can be started; `has_room`: the descriptors of the vassal are counted already, as it has a
-    /// process or a listener.
+    /// Whether one more life can be started beside so many that the spawner was ordered to make, which have not got all
+    /// their descriptors yet; `has_room`: those of the vassal are counted already, as it has a process or a listener.
     ///
     /// # Errors
     /// The reason, and what to do about it.
-    pub fn room_to_start(&self, has_room: impl FnOnce() -> bool) -> io::Result<()> {
+    pub fn room_to_start(&self, ordered: usize, has_room: impl FnOnce() -> bool) -> io::Result<()> {
         let limit = limit();
         let refused = |why: &str| Err(io::Error::other(format!("{why}; {}", remedy(limit))));
-        let Some(used) = self.used().filter(|used| used + kept(limit, START_RESERVE) <= limit)
-        else {
+        let reserve = kept(limit, START_RESERVE) + PER_LIFE * count(ordered);
+        let Some(used) = self.used().filter(|used| used + reserve <= limit) else {
             return refused("no descriptor is left for it");
         };
         // One more vassal leaves what the replacement of another needs.
-        if used + PER_LIFE + kept(limit, START_RESERVE) > limit && !has_room() {
+        if used + PER_LIFE + reserve > limit && !has_room() {
             return refused("no descriptor is left for another vassal");
         }
         Ok(())

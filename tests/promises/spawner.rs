@@ -46,7 +46,7 @@ fn a_spawner_that_does_not_answer_is_replaced_and_its_orders_are_held_for_the_re
     for name in ["new.ini", "other.ini"] {
         emperor.running(name);
         is_blameless(&emperor, name);
-        assert_eq!(emperor.lives(name), 1);
+        emperor.wait_until("it has begun, once", || emperor.lives(name) == 1);
     }
     assert!(!proc::lives(first));
     assert_eq!(emperor.pid("one.ini"), Some(pid));
