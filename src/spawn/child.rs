@@ -64,7 +64,7 @@ fn prepare(
     attached: &Attached,
 ) -> Result<(), (Step, io::Error)> {
     let at = |step| move |error| (step, error);
-    // Before it leaves the session of the inherited, so that it can always be told whose it is.
+    // Before it leaves the session of the spawner, so that it can always be told whose it is.
     if let Some(mark) = ProcessMark::from_number(order.mark) {
         // Without a mark only the leftovers in its session are found at its end.
         let _ = mark::set_own(mark);
@@ -99,7 +99,7 @@ fn prepare(
     Ok(())
 }
 
-/// Closes what is not the new process's own: `/dev/null` of the inherited, and whatever else it may have.
+/// Closes what is not the new process's own: `/dev/null` of the spawner, and whatever else it may have.
 fn close_strangers(attached: &Attached) {
     let Attached { pipe, status, config, on_demand, listeners } = attached;
     let config = config.iter().flatten();

@@ -32,7 +32,7 @@ pub(super) struct Plan<'a> {
     /// The first is set at each try: it is the program that is tried.
     pub argv: Vec<Cell<*const c_char>>,
     pub environment: Vec<*const c_char>,
-    /// What the pointers point to, beside the inherited.
+    /// What the pointers point to, beside what is inherited.
     _own: Vec<CString>,
 }
 

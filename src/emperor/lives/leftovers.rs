@@ -29,6 +29,7 @@ use crate::types::purpose::Purpose;
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// From one listing of all children to the next, for each of them: four times what it costs.
 const LIST_PAUSE_PER_CHILD: Duration = Duration::from_micros(2);
+/// After so many births the list of children is read on, so that no look at it is a long one.
 const BIRTHS_PER_LOOK: u32 = 256;
 /// Most ends that are raised in one turn: each may be followed by a start.
 const MAX_ENDS: usize = 64;
@@ -53,6 +54,7 @@ pub(super) struct Leftovers {
     /// The children that nobody knows, of a listing that is not at its end. Nobody is reaped meanwhile, which would
     /// move the others in the list.
     listing: Option<Vec<Pid>>,
+    /// Births since the list was read on for them.
     born_since_look: u32,
     /// Whether all children were known when this was asked first in this turn.
     no_other_child: Option<bool>,
